@@ -1,0 +1,7 @@
+//! What an instrument does to a map: blur and masks.
+
+mod mask;
+mod smooth;
+
+pub use mask::Mask;
+pub use smooth::smooth;

@@ -1,0 +1,83 @@
+//! From right ascension and declination to the plane of a map.
+
+use lookback_operator::{Error, Result};
+
+/// A projection of the sky about a centre; angles in degrees in and out, `x` growing with right ascension, `y` with
+/// declination. (FITS maps of the sky often have `x` growing westwards; the header of every written map says which.)
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Projection {
+    /// `x = ra - ra0`, `y = dec - dec0` (FITS `CAR`): no `cos(dec)`; exact only at the equator.
+    PlateCarree {
+        /// Right ascension of the centre \[deg\].
+        ra: f64,
+        /// Declination of the centre \[deg\].
+        dec: f64,
+    },
+    /// Onto the tangent plane (FITS `TAN`).
+    Gnomonic {
+        /// Right ascension of the centre \[deg\].
+        ra: f64,
+        /// Declination of the centre \[deg\].
+        dec: f64,
+    },
+}
+
+impl Projection {
+    /// `(x, y)` \[deg\] of a point on the sky.
+    ///
+    /// # Errors
+    /// If a coordinate is not finite, the declination is beyond a pole, or the point is 90 degrees or more from the
+    /// centre of a gnomonic projection.
+    pub fn project(&self, ra: f64, dec: f64) -> Result<(f64, f64)> {
+        let wrong = |message: String| Err(Error::parameter("projection", message));
+        if !ra.is_finite() || !(-90.0..=90.0).contains(&dec) {
+            return wrong(format!("({ra}, {dec}) is not a place on the sky: ra must be finite, dec in -90 .. 90 degrees"));
+        }
+        let (ra0, dec0) = self.centre();
+        let east = (ra - ra0 + 180.0).rem_euclid(360.0) - 180.0;
+        if let Projection::PlateCarree { .. } = self {
+            return Ok((east, dec - dec0));
+        }
+        let (sin_d, cos_d) = dec.to_radians().sin_cos();
+        let (sin_d0, cos_d0) = dec0.to_radians().sin_cos();
+        let (sin_a, cos_a) = east.to_radians().sin_cos();
+        let depth = sin_d0 * sin_d + cos_d0 * cos_d * cos_a;
+        if depth <= 0.0 {
+            return wrong(format!("({ra}, {dec}) lies 90 degrees or more from the centre ({ra0}, {dec0})"));
+        }
+        let x = cos_d * sin_a / depth;
+        let y = (cos_d0 * sin_d - sin_d0 * cos_d * cos_a) / depth;
+        Ok((x.to_degrees(), y.to_degrees()))
+    }
+
+    /// `(ra, dec)` of the centre \[deg\].
+    pub fn centre(&self) -> (f64, f64) {
+        match *self {
+            Projection::PlateCarree { ra, dec } | Projection::Gnomonic { ra, dec } => (ra, dec),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gnomonic_projection_keeps_distances_from_the_centre_as_tangents() {
+        let projection = Projection::Gnomonic { ra: 359.9, dec: 30.0 };
+        assert_eq!(projection.project(359.9, 30.0).expect("centre"), (0.0, 0.0));
+        let (x, y) = projection.project(359.9, 40.0).expect("north");
+        assert!(x.abs() < 1e-12 && (y - 10f64.to_radians().tan().to_degrees()).abs() < 1e-12);
+        let (x, _) = projection.project(0.9, 30.0).expect("east, across 360 degrees");
+        assert!((x - 30f64.to_radians().cos()).abs() < 1e-3);
+        assert!(projection.project(180.0, -40.0).is_err());
+        assert!(projection.project(0.0, 91.0).is_err());
+        assert!(projection.project(f64::NAN, 0.0).is_err());
+    }
+
+    #[test]
+    fn plate_carree_is_a_difference() {
+        let projection = Projection::PlateCarree { ra: 150.0, dec: 2.0 };
+        assert_eq!(projection.project(150.5, 1.0).expect("near"), (0.5, -1.0));
+    }
+}

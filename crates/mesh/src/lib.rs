@@ -1,0 +1,18 @@
+//! Periodic grids: real Fourier transforms, power spectra, random fields, and readout between cells.
+//!
+//! Arrays are in C order (last axis fastest). In two dimensions the last axis is `x` (columns, FITS axis 1) and the
+//! first is `y` (rows, FITS axis 2). Transforms are not normalised; see [`RealFft`] and [`Hartley`].
+
+mod fft;
+mod grid;
+mod hartley;
+mod multiplier;
+mod power;
+mod readout;
+
+pub use fft::RealFft;
+pub use grid::Grid;
+pub use hartley::{Hartley, white_modes};
+pub use multiplier::Multiplier;
+pub use power::{PowerSpectrum, bin_edges, power_spectrum, skewness};
+pub use readout::Readout;

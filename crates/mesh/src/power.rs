@@ -1,0 +1,99 @@
+//! Power spectra measured from fields, in bins of wave number; moments of maps.
+
+use lookback_operator::{Error, Real, Result};
+
+use crate::{Grid, RealFft};
+
+/// A power spectrum in bins. `P(k) = |F(k)|^2 V / N^2` for the unnormalised transform `F` of a field on `N` cells in
+/// a box of volume `V`; on the sky it is `C_ell` \[sr\] at `ell = |k|`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PowerSpectrum {
+    /// Mean wave number of the modes in each bin.
+    pub k: Vec<f64>,
+    /// Mean power of the modes in each bin.
+    pub power: Vec<f64>,
+    /// Number of independent real modes in each bin; bins without modes are left out.
+    pub modes: Vec<usize>,
+}
+
+/// `count + 1` edges, evenly spaced in the logarithm, from the fundamental to the Nyquist wave number.
+pub fn bin_edges(grid: &Grid, count: usize) -> Vec<f64> {
+    let (low, high) = (grid.fundamental() * 0.999, grid.nyquist() * 1.001);
+    (0..=count).map(|i| low * (high / low).powf(i as f64 / count as f64)).collect()
+}
+
+/// Measures the power spectrum of `field` in bins `edges[i] <= k < edges[i + 1]`. The mean (k = 0) never counts.
+///
+/// # Errors
+/// If the field has the wrong length, or the edges do not rise.
+pub fn power_spectrum<T: Real>(grid: &Grid, field: &[T], edges: &[f64]) -> Result<PowerSpectrum> {
+    if field.len() != grid.len() {
+        return Err(Error::Length {
+            operator: "power spectrum".into(),
+            role: "input",
+            expected: grid.len(),
+            found: field.len(),
+        });
+    }
+    if edges.len() < 2 || edges.windows(2).any(|pair| pair[0].partial_cmp(&pair[1]) != Some(std::cmp::Ordering::Less)) {
+        return Err(Error::parameter("power spectrum", "bin edges must rise, and there must be at least two"));
+    }
+    let fft = RealFft::<T>::new(grid);
+    let mut spectrum = fft.make_spectrum();
+    fft.forward(field, &mut spectrum);
+    let bins = edges.len() - 1;
+    let (mut k_sum, mut p_sum, mut modes) = (vec![0.0; bins], vec![0.0; bins], vec![0usize; bins]);
+    for (i, (f, k)) in spectrum.iter().zip(grid.half_wave_numbers()).enumerate() {
+        let bin = edges.partition_point(|&edge| edge <= k);
+        if k == 0.0 || bin == 0 || bin > bins {
+            continue;
+        }
+        let count = grid.multiplicity(i % grid.half_columns());
+        let power = f.re.f64() * f.re.f64() + f.im.f64() * f.im.f64();
+        k_sum[bin - 1] += k * count as f64;
+        p_sum[bin - 1] += power * count as f64;
+        modes[bin - 1] += count;
+    }
+    let norm = grid.volume() / (grid.len() as f64).powi(2);
+    let filled: Vec<usize> = (0..bins).filter(|&bin| modes[bin] > 0).collect();
+    Ok(PowerSpectrum {
+        k: filled.iter().map(|&bin| k_sum[bin] / modes[bin] as f64).collect(),
+        power: filled.iter().map(|&bin| p_sum[bin] / modes[bin] as f64 * norm).collect(),
+        modes: filled.iter().map(|&bin| modes[bin]).collect(),
+    })
+}
+
+/// Skewness `<(x - <x>)^3> / <(x - <x>)^2>^(3/2)` of the given values; 0 if they are all equal.
+pub fn skewness(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let n = values.clone().count().max(1) as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    let moment = |p: i32| values.clone().map(|x| (x - mean).powi(p)).sum::<f64>() / n;
+    let variance = moment(2);
+    if variance == 0.0 { 0.0 } else { moment(3) / variance.powf(1.5) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plane_wave_has_its_power_in_one_bin() {
+        let grid = Grid::new(&[16, 32], &[2.0, 4.0]).expect("a grid");
+        let k = std::f64::consts::TAU * 3.0 / 4.0;
+        let field: Vec<f64> = (0..grid.len()).map(|i| (k * (i % 32) as f64 * 4.0 / 32.0).cos()).collect();
+        let edges: Vec<f64> = (0..20).map(|i| 0.1 + f64::from(i)).collect();
+        let spectrum = power_spectrum(&grid, &field, &edges).expect("a spectrum");
+        // A cosine of amplitude 1 carries the variance 1/2; the sum of P over modes is the variance times V.
+        let total: f64 = spectrum.power.iter().zip(&spectrum.modes).map(|(p, &n)| p * n as f64).sum();
+        assert!((total - 0.5 * grid.volume()).abs() < 1e-12);
+        let filled: Vec<f64> = spectrum.power.iter().copied().filter(|&p| p > 1e-20).collect();
+        assert_eq!(filled.len(), 1);
+    }
+
+    #[test]
+    fn skewness_of_an_exponential_is_two() {
+        let n = 200_000;
+        let quantiles = (0..n).map(move |i| -(1.0 - (f64::from(i) + 0.5) / f64::from(n)).ln());
+        assert!((skewness(quantiles) - 2.0).abs() < 1e-2);
+    }
+}
