@@ -1,1 +1,32 @@
-//! x
+//! Inference: from the energy `H(z)` of a standard normal latent to estimates, samples and their diagnostics.
+//!
+//! This crate knows no astronomy. It sees a [`Target`]: the energy `H(z) = |z|^2 / 2 - ln L(d | F(g(z)))`, its gradient
+//! and, where a method wants it, the metric `1 + J^T M J`. [`Posterior`] makes one of a model and a likelihood.
+//! A [`Method`] is a state that advances step by step, can be written to disk between any two steps, and goes on from
+//! there with the same result.
+
+mod conjugate_gradient;
+pub mod diagnostics;
+mod error;
+mod hmc;
+mod lbfgs;
+mod line_search;
+mod map;
+mod method;
+mod mgvi;
+mod newton_cg;
+mod posterior;
+mod target;
+mod wiener;
+mod workers;
+
+pub use conjugate_gradient::{Solution, conjugate_gradient};
+pub use error::{Error, Result};
+pub use hmc::{Hmc, HmcOptions};
+pub use map::{Map, MapOptions, Optimizer};
+pub use method::{Draw, Method, Number, Progress, run_to_end};
+pub use mgvi::{Mgvi, MgviOptions};
+pub use posterior::Posterior;
+pub use target::{Evaluator, Target};
+pub use wiener::{Wiener, WienerOptions};
+pub use workers::Workers;

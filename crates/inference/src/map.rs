@@ -1,0 +1,219 @@
+//! The maximum of the posterior density, and Laplace samples around it.
+
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::vector;
+use serde::{Deserialize, Serialize};
+
+use crate::lbfgs::History;
+use crate::line_search::{Lower, line_search};
+use crate::newton_cg::newton_direction;
+use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
+
+/// How [`Map`] finds its way down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Limited-memory BFGS: gradients only.
+    Lbfgs,
+    /// Newton with the Gauss-Newton metric and conjugate gradients: few, expensive steps.
+    NewtonCg,
+}
+
+/// Options of [`Map`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MapOptions {
+    /// Optimiser.
+    pub optimizer: Optimizer,
+    /// Distance from the maximum at which to stop, in posterior standard deviations (root mean square over latents).
+    pub tolerance: f64,
+    /// Most steps of the optimiser.
+    pub max_iterations: usize,
+    /// Number of samples of the Laplace approximation, from the Fisher metric at the maximum.
+    pub samples: usize,
+    /// Standard deviation of the random starting point.
+    pub start_scale: f64,
+}
+
+impl Default for MapOptions {
+    fn default() -> Self {
+        MapOptions {
+            optimizer: Optimizer::NewtonCg,
+            tolerance: 1e-3,
+            max_iterations: 500,
+            samples: 0,
+            start_scale: 0.1,
+        }
+    }
+}
+
+/// Pairs that L-BFGS keeps.
+const MEMORY: usize = 10;
+/// Most iterations of an inner solve.
+const INNER: usize = 1000;
+
+/// The maximum a posteriori `argmin H(z)`.
+///
+/// Stops when `|grad H|^2 <= tolerance^2 dim`: where the curvature of `H` is at least that of the prior, the distance
+/// from the minimum is then at most `tolerance` posterior standard deviations. With `samples`, it adds the Laplace
+/// approximation: samples of `N(z_map, (1 + J^T M J)^-1)`.
+///
+/// When not to use it alone: the maximum is not the mean; in many dimensions it is far from every typical sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Map<T: Number> {
+    options: MapOptions,
+    seed: u64,
+    at: Option<Point<T>>,
+    history: History<T>,
+    steps: usize,
+    converged: bool,
+    drawn: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+struct Point<T: Number> {
+    z: Vec<T>,
+    gradient: Vec<T>,
+    energy: f64,
+}
+
+impl<T: Number> Map<T> {
+    /// A search that has not started.
+    ///
+    /// # Errors
+    /// If an option is out of range.
+    pub fn new(options: MapOptions, seed: u64) -> Result<Map<T>> {
+        for (name, value, least) in
+            [("tolerance", options.tolerance, f64::MIN_POSITIVE), ("start_scale", options.start_scale, 0.0)]
+        {
+            if !(value.is_finite() && value >= least) {
+                return Err(Error::Option(format!("`{name}` is out of range: {value}")));
+            }
+        }
+        let history = History::new(MEMORY);
+        Ok(Map { options, seed, at: None, history, steps: 0, converged: false, drawn: 0 })
+    }
+
+    /// The best point so far.
+    pub fn best(&self) -> Option<&[T]> {
+        self.at.as_ref().map(|at| at.z.as_slice())
+    }
+
+    /// `|grad H| / sqrt(dim)`: a bound on the distance to the maximum, in posterior standard deviations.
+    fn distance(&self) -> f64 {
+        self.at.as_ref().map_or(f64::INFINITY, |at| (vector::norm2(&at.gradient) / at.z.len() as f64).sqrt())
+    }
+
+    fn start(&self, workers: &Workers<'_, T>) -> Result<Point<T>> {
+        let mut z = vec![T::zero(); workers.dim()];
+        Stream::new(self.seed, Purpose::Start, 0).fill_normal(&mut z);
+        let scale = T::of(self.options.start_scale);
+        z.iter_mut().for_each(|z| *z *= scale);
+        let mut gradient = vec![T::zero(); z.len()];
+        let energy = workers.with(|evaluator| evaluator.energy(&z, &mut gradient))?;
+        if !energy.is_finite() {
+            return Err(Error::Start { energy });
+        }
+        Ok(Point { z, gradient, energy })
+    }
+
+    fn search(&self, at: &Point<T>, evaluator: &mut dyn Evaluator<T>) -> Result<Option<Lower<T>>> {
+        let goal = self.options.tolerance.powi(2) * at.z.len() as f64;
+        let (direction, first) = match self.options.optimizer {
+            Optimizer::Lbfgs => {
+                let first = if self.history.is_empty() { 1.0 / (1.0 + vector::norm2(&at.gradient).sqrt()) } else { 1.0 };
+                (self.history.direction(&at.gradient), first)
+            }
+            Optimizer::NewtonCg => {
+                let mut gradient = at.gradient.clone();
+                evaluator.energy(&at.z, &mut gradient)?;
+                (newton_direction(evaluator, &gradient, goal, INNER)?, 1.0)
+            }
+        };
+        line_search(evaluator, &at.z, at.energy, &at.gradient, &direction, first)
+    }
+
+    fn optimise(&mut self, workers: &Workers<'_, T>) -> Result<()> {
+        let Some(at) = &self.at else {
+            self.at = Some(self.start(workers)?);
+            return Ok(());
+        };
+        let lower = workers.with(|evaluator| self.search(at, evaluator))?;
+        let improves = |lower: &Lower<T>| {
+            lower.energy < at.energy || vector::norm2(&lower.gradient) < vector::norm2(&at.gradient)
+        };
+        let lower = lower.filter(improves);
+        self.steps += 1;
+        match lower {
+            Some(lower) => {
+                let s = vector::step(&lower.z, -1.0, &at.z);
+                let y = vector::step(&lower.gradient, -1.0, &at.gradient);
+                if self.options.optimizer == Optimizer::Lbfgs {
+                    self.history.update(s, y);
+                }
+                self.at = Some(Point { z: lower.z, gradient: lower.gradient, energy: lower.energy });
+                self.converged = self.distance() <= self.options.tolerance;
+            }
+            // No step lowers the energy beyond rounding: this is the minimum that the precision allows.
+            None => self.converged = true,
+        }
+        if !self.converged && self.steps >= self.options.max_iterations {
+            return Err(Error::NotConverged(format!(
+                "the maximum was not found in {} steps: still up to {:.2e} posterior standard deviations away",
+                self.steps,
+                self.distance()
+            )));
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
+        let Some(at) = &self.at else { return Ok(()) };
+        let last = self.options.samples.min(self.drawn + rayon::current_num_threads());
+        let (seed, tolerance) = (self.seed, self.options.tolerance);
+        let solutions = workers.map((self.drawn..last).collect(), |draw, evaluator| {
+            let mut y = at.gradient.clone();
+            evaluator.energy(&at.z, &mut y)?;
+            evaluator.metric_sample(seed, draw as u32, &mut y)?;
+            conjugate_gradient(evaluator, &y, tolerance, 10 * INNER)
+        })?;
+        for solution in solutions {
+            let z = vector::step(&solution.x, 1.0, &at.z);
+            sink(Draw::Sample { z, chain: 0, energy: None });
+        }
+        self.drawn = last;
+        Ok(())
+    }
+}
+
+impl<T: Number> Method<T> for Map<T> {
+    fn advance(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<Progress> {
+        if self.converged {
+            self.sample(workers, sink)?;
+        } else {
+            self.optimise(workers)?;
+            if let (true, Some(at)) = (self.converged, &self.at) {
+                sink(Draw::Centre { z: at.z.clone() });
+            }
+        }
+        let message = if self.converged {
+            format!("maximum found in {} steps, {} samples drawn", self.steps, self.drawn)
+        } else {
+            format!("within {:.1e} posterior standard deviations", self.distance())
+        };
+        let total = self.steps.max(if self.converged { 0 } else { self.options.max_iterations }) + self.options.samples;
+        let steps = ((self.steps + self.drawn) as u64, total as u64);
+        Ok(Progress { steps, message, done: self.converged && self.drawn == self.options.samples })
+    }
+
+    fn figures(&self) -> Vec<(String, f64)> {
+        let energy = self.at.as_ref().map_or(f64::NAN, |at| at.energy);
+        vec![
+            ("optimizer_steps".into(), self.steps as f64),
+            ("map_energy".into(), energy),
+            ("map_distance_sigma".into(), self.distance()),
+        ]
+    }
+}

@@ -1,0 +1,222 @@
+//! Metric Gaussian variational inference (Knollmueller & Ensslin 2019, arXiv 1901.11033).
+
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::{Real, vector};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::line_search::line_search;
+use crate::newton_cg::newton_direction;
+use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
+
+/// Options of [`Mgvi`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MgviOptions {
+    /// Rounds of drawing samples and moving the mean.
+    pub iterations: usize,
+    /// Pairs of samples `m +- dz` in the rounds.
+    pub pairs: usize,
+    /// Pairs of samples handed out at the end.
+    pub final_pairs: usize,
+    /// Newton steps of the mean in a round.
+    pub newton_steps: usize,
+    /// Largest error of a sample, in posterior standard deviations (root mean square over the latents).
+    pub tolerance: f64,
+    /// Standard deviation of the random starting point.
+    pub start_scale: f64,
+}
+
+impl Default for MgviOptions {
+    fn default() -> Self {
+        MgviOptions { iterations: 10, pairs: 4, final_pairs: 50, newton_steps: 8, tolerance: 1e-2, start_scale: 0.1 }
+    }
+}
+
+/// Most iterations of a solve for one sample.
+const SOLVE: usize = 5000;
+/// Most iterations of a solve for a Newton step.
+const INNER: usize = 200;
+
+/// Approximates the posterior by `N(m, (1 + J^T M J)^-1)` with the metric at `m`, and `m` the minimum of the energy
+/// averaged over samples.
+///
+/// Each round draws antithetic pairs `m +- dz` (a conjugate-gradient solve each) and moves `m` by Newton steps on the
+/// average energy. Memory: two evaluators and one vector a pair.
+///
+/// When not to use it: posteriors of several modes, or strongly bent ones; it tends to underestimate their width.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Mgvi<T: Number> {
+    options: MgviOptions,
+    seed: u64,
+    mean: Option<Vec<T>>,
+    rounds: usize,
+    drawn: usize,
+    energies: Vec<f64>,
+}
+
+impl<T: Number> Mgvi<T> {
+    /// A fit that has not started.
+    ///
+    /// # Errors
+    /// If an option is out of range.
+    pub fn new(options: MgviOptions, seed: u64) -> Result<Mgvi<T>> {
+        for (name, value) in [("iterations", options.iterations), ("pairs", options.pairs), ("newton_steps", options.newton_steps)]
+        {
+            if value == 0 {
+                return Err(Error::Option(format!("`{name}` must be at least 1")));
+            }
+        }
+        if !(options.tolerance > 0.0 && options.tolerance.is_finite() && options.start_scale >= 0.0) {
+            let message = format!("`tolerance` ({}) or `start_scale` ({})", options.tolerance, options.start_scale);
+            return Err(Error::Option(format!("{message} is out of range")));
+        }
+        Ok(Mgvi { options, seed, mean: None, rounds: 0, drawn: 0, energies: Vec::new() })
+    }
+
+    fn start(&self, dim: usize) -> Vec<T> {
+        let mut z = vec![T::zero(); dim];
+        Stream::new(self.seed, Purpose::Start, 0).fill_normal(&mut z);
+        let scale = T::of(self.options.start_scale);
+        z.iter_mut().for_each(|z| *z *= scale);
+        z
+    }
+
+    /// Draws `dz ~ N(0, D)` at the mean, one for each number in `draws`.
+    fn residuals(&self, workers: &Workers<'_, T>, mean: &[T], draws: Vec<u32>) -> Result<Vec<Vec<T>>> {
+        workers.map(draws, |draw, evaluator| {
+            let mut y = mean.to_vec();
+            let energy = evaluator.energy(mean, &mut y)?;
+            if !energy.is_finite() {
+                return Err(Error::Start { energy });
+            }
+            evaluator.metric_sample(self.seed, draw, &mut y)?;
+            Ok(conjugate_gradient(evaluator, &y, self.options.tolerance, SOLVE)?.x)
+        })
+    }
+
+    /// Moves the mean down the average energy of `mean +- residuals`.
+    fn improve(&self, workers: &Workers<'_, T>, mean: Vec<T>, residuals: &[Vec<T>]) -> Result<(Vec<T>, f64)> {
+        let mut average = Average::new(workers, residuals);
+        let mut at = mean;
+        let mut gradient = vec![T::zero(); at.len()];
+        let mut energy = average.energy(&at, &mut gradient)?;
+        if !energy.is_finite() {
+            return Err(Error::Start { energy });
+        }
+        let goal = self.options.tolerance.powi(2) * at.len() as f64;
+        for _ in 0..self.options.newton_steps {
+            if vector::norm2(&gradient) <= goal {
+                break;
+            }
+            let direction = newton_direction(&mut average, &gradient, goal, INNER)?;
+            let Some(lower) = line_search(&mut average, &at, energy, &gradient, &direction, 1.0)? else { break };
+            (at, gradient, energy) = (lower.z, lower.gradient, lower.energy);
+        }
+        Ok((at, energy))
+    }
+
+    fn round(&mut self, workers: &Workers<'_, T>) -> Result<()> {
+        let mean = self.mean.clone().unwrap_or_else(|| self.start(workers.dim()));
+        // The last rounds keep their random numbers, so that the mean settles.
+        let stage = self.rounds.min(self.options.iterations.saturating_sub(2)) as u32;
+        let pairs = self.options.pairs as u32;
+        let draws = (0..pairs).map(|i| (1 << 31) | (stage * pairs + i)).collect();
+        let residuals = self.residuals(workers, &mean, draws)?;
+        let (mean, energy) = self.improve(workers, mean, &residuals)?;
+        self.mean = Some(mean);
+        self.energies.push(energy);
+        self.rounds += 1;
+        Ok(())
+    }
+
+    fn hand_out(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
+        let Some(mean) = &self.mean else { return Ok(()) };
+        let last = self.options.final_pairs.min(self.drawn + rayon::current_num_threads());
+        let residuals = self.residuals(workers, mean, (self.drawn as u32..last as u32).collect())?;
+        if self.drawn == 0 {
+            sink(Draw::Centre { z: mean.clone() });
+        }
+        for residual in residuals {
+            for sign in [1.0, -1.0] {
+                sink(Draw::Sample { z: vector::step(mean, sign, &residual), chain: 0, energy: None });
+            }
+        }
+        self.drawn = last;
+        Ok(())
+    }
+}
+
+/// The average of an energy over points around a mean, itself an energy of the mean.
+struct Average<'a, T: Real> {
+    offsets: &'a [Vec<T>],
+    /// Two evaluators for each offset: at `mean + offset` and at `mean - offset`.
+    team: Vec<Box<dyn Evaluator<T> + 'a>>,
+}
+
+impl<'a, T: Real> Average<'a, T> {
+    fn new(workers: &'a Workers<'_, T>, offsets: &'a [Vec<T>]) -> Average<'a, T> {
+        Average { offsets, team: workers.team(2 * offsets.len()) }
+    }
+
+    /// Applies `work` on every member and averages the vectors in the order of the team.
+    fn average(
+        &mut self,
+        out: &mut [T],
+        work: impl Fn(usize, &mut dyn Evaluator<T>, &mut [T]) -> Result<f64> + Sync,
+    ) -> Result<f64> {
+        let (n, count) = (out.len(), self.team.len() as f64);
+        let parts = self.team.par_iter_mut().enumerate().map(|(i, member)| {
+            let mut part = vec![T::zero(); n];
+            let value = work(i, member.as_mut(), &mut part)?;
+            Ok((value, part))
+        });
+        let parts: Vec<(f64, Vec<T>)> = parts.collect::<Result<_>>()?;
+        out.fill(T::zero());
+        let mut sum = 0.0;
+        for (value, part) in &parts {
+            sum += value;
+            vector::axpy(1.0 / count, part, out);
+        }
+        Ok(sum / count)
+    }
+}
+
+impl<T: Real> Evaluator<T> for Average<'_, T> {
+    fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
+        let offsets = self.offsets;
+        self.average(gradient, |i, member, part| {
+            let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
+            member.energy(&vector::step(z, sign, &offsets[i / 2]), part)
+        })
+    }
+
+    fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
+        self.average(out, |_, member, part| member.metric(v, part).map(|()| 0.0))?;
+        Ok(())
+    }
+}
+
+impl<T: Number> Method<T> for Mgvi<T> {
+    fn advance(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<Progress> {
+        if self.rounds < self.options.iterations {
+            self.round(workers)?;
+        } else {
+            self.hand_out(workers, sink)?;
+        }
+        let total = self.options.iterations + self.options.final_pairs;
+        Ok(Progress {
+            steps: ((self.rounds + self.drawn) as u64, total as u64),
+            message: format!("average energy {:.3}", self.energies.last().copied().unwrap_or(f64::NAN)),
+            done: self.rounds == self.options.iterations && self.drawn == self.options.final_pairs,
+        })
+    }
+
+    fn figures(&self) -> Vec<(String, f64)> {
+        vec![
+            ("average_energy".into(), self.energies.last().copied().unwrap_or(f64::NAN)),
+            ("rounds".into(), self.rounds as f64),
+        ]
+    }
+}

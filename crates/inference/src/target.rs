@@ -1,0 +1,51 @@
+//! What inference sees of a problem: an energy over standard normal latents.
+
+use lookback_operator::Real;
+
+use crate::{Error, Result};
+
+/// The energy `H(z)` of a latent of `dim` standard normal numbers: `|z|^2 / 2` plus the negative log-likelihood.
+pub trait Target<T: Real>: Sync {
+    /// Number of latents.
+    fn dim(&self) -> usize;
+
+    /// A place from which to evaluate; each thread has its own.
+    fn evaluator(&self) -> Box<dyn Evaluator<T> + '_>;
+
+    /// True if `H` is quadratic: a linear model with Gaussian noise.
+    fn is_quadratic(&self) -> bool {
+        false
+    }
+}
+
+/// Evaluates a [`Target`] at one point at a time, with buffers of its own.
+pub trait Evaluator<T: Real>: Send {
+    /// Moves to `z`, writes the gradient of `H` and returns `H`. A point that is impossible (or where the model gives
+    /// NaN) has infinite energy; its gradient means nothing.
+    ///
+    /// # Errors
+    /// If the model cannot be evaluated at all.
+    fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64>;
+
+    /// `out = (1 + J^T M J) v` at the last point: the Fisher metric of likelihood and prior.
+    ///
+    /// # Errors
+    /// [`Error::Unsuitable`] if the target offers no metric.
+    fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
+        let _ = (v, out);
+        Err(no_metric())
+    }
+
+    /// `out ~ N(0, 1 + J^T M J)` at the last point: `xi + J^T M^(1/2) eta` from the random numbers of `draw`.
+    ///
+    /// # Errors
+    /// [`Error::Unsuitable`] if the target offers no metric.
+    fn metric_sample(&mut self, seed: u64, draw: u32, out: &mut [T]) -> Result<()> {
+        let _ = (seed, draw, out);
+        Err(no_metric())
+    }
+}
+
+fn no_metric() -> Error {
+    Error::Unsuitable("this target offers an energy and a gradient only; choose `map` with `lbfgs`, or `hmc`".into())
+}

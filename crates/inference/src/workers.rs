@@ -1,0 +1,116 @@
+//! Evaluators for all threads, with a count of what they do and a way to stop them.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use lookback_operator::Real;
+use rayon::prelude::*;
+
+use crate::{Error, Evaluator, Result, Target};
+
+/// The target of a run, with evaluators that are made once and used again.
+pub struct Workers<'a, T: Real> {
+    target: &'a dyn Target<T>,
+    idle: Mutex<Vec<Box<dyn Evaluator<T> + 'a>>>,
+    stop: &'a AtomicBool,
+    gradients: AtomicU64,
+    metrics: AtomicU64,
+}
+
+/// An evaluator that counts, and that stops when the user asks for it.
+struct Watched<'w, 'a, T: Real> {
+    inner: Box<dyn Evaluator<T> + 'a>,
+    stop: &'w AtomicBool,
+    gradients: &'w AtomicU64,
+    metrics: &'w AtomicU64,
+}
+
+impl<T: Real> Watched<'_, '_, T> {
+    fn count(&self, counter: &AtomicU64) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl<T: Real> Evaluator<T> for Watched<'_, '_, T> {
+    fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
+        self.count(self.gradients)?;
+        self.inner.energy(z, gradient)
+    }
+
+    fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
+        self.count(self.metrics)?;
+        self.inner.metric(v, out)
+    }
+
+    fn metric_sample(&mut self, seed: u64, draw: u32, out: &mut [T]) -> Result<()> {
+        self.inner.metric_sample(seed, draw, out)
+    }
+}
+
+impl<'a, T: Real> Workers<'a, T> {
+    /// Workers on a target; they fail with [`Error::Interrupted`] once `stop` is set.
+    pub fn new(target: &'a dyn Target<T>, stop: &'a AtomicBool) -> Workers<'a, T> {
+        let (gradients, metrics) = (AtomicU64::new(0), AtomicU64::new(0));
+        Workers { target, idle: Mutex::new(Vec::new()), stop, gradients, metrics }
+    }
+
+    /// Number of latents.
+    pub fn dim(&self) -> usize {
+        self.target.dim()
+    }
+
+    /// True if the energy is quadratic.
+    pub fn is_quadratic(&self) -> bool {
+        self.target.is_quadratic()
+    }
+
+    /// Gradients and metric products so far.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.gradients.load(Ordering::Relaxed), self.metrics.load(Ordering::Relaxed))
+    }
+
+    fn watch(&self) -> Watched<'_, 'a, T> {
+        Watched { inner: self.take(), stop: self.stop, gradients: &self.gradients, metrics: &self.metrics }
+    }
+
+    fn take(&self) -> Box<dyn Evaluator<T> + 'a> {
+        let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| self.target.evaluator())
+    }
+
+    fn give_back(&self, evaluator: Box<dyn Evaluator<T> + 'a>) {
+        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(evaluator);
+    }
+
+    /// Runs one piece of work with an evaluator.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn with<R>(&self, work: impl FnOnce(&mut dyn Evaluator<T>) -> Result<R>) -> Result<R> {
+        let mut watched = self.watch();
+        let result = work(&mut watched);
+        self.give_back(watched.inner);
+        result
+    }
+
+    /// Runs independent pieces of work on all threads; results are in the order of the items.
+    ///
+    /// # Errors
+    /// The first error of the work.
+    pub fn map<I: Send, R: Send>(
+        &self,
+        items: Vec<I>,
+        work: impl Fn(I, &mut dyn Evaluator<T>) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        items.into_par_iter().map(|item| self.with(|evaluator| work(item, evaluator))).collect()
+    }
+
+    /// `count` evaluators that stay where they are moved to, for sums over points; counted like all others.
+    pub fn team(&self, count: usize) -> Vec<Box<dyn Evaluator<T> + '_>> {
+        (0..count).map(|_| -> Box<dyn Evaluator<T> + '_> { Box::new(self.watch()) }).collect()
+    }
+}

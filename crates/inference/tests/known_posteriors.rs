@@ -1,0 +1,292 @@
+//! Every method on posteriors whose answer is known in closed form.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use lookback_inference::{
+    Draw, Hmc, HmcOptions, Map, MapOptions, Method, Mgvi, MgviOptions, Optimizer, Posterior, Target, Wiener,
+    WienerOptions, Workers, diagnostics, run_to_end,
+};
+use lookback_likelihood::{Gaussian, Poisson};
+use lookback_operator::{DynOperator, LinearOperator, Pointwise, Real, Space};
+
+/// A small dense matrix as a linear model.
+struct Dense {
+    rows: Vec<Vec<f64>>,
+    domain: Space,
+    codomain: Space,
+}
+
+impl<T: Real> LinearOperator<T> for Dense {
+    type Scratch = ();
+
+    fn name(&self) -> String {
+        "dense matrix".into()
+    }
+
+    fn domain(&self) -> &Space {
+        &self.domain
+    }
+
+    fn codomain(&self) -> &Space {
+        &self.codomain
+    }
+
+    fn scratch(&self) {}
+
+    fn forward(&self, x: &[T], y: &mut [T], (): &mut ()) {
+        for (y, row) in y.iter_mut().zip(&self.rows) {
+            *y = row.iter().zip(x).map(|(&a, &x)| T::of(a) * x).sum();
+        }
+    }
+
+    fn adjoint(&self, y: &[T], x: &mut [T], (): &mut ()) {
+        for (j, x) in x.iter_mut().enumerate() {
+            *x = self.rows.iter().zip(y).map(|(row, &y)| T::of(row[j]) * y).sum();
+        }
+    }
+}
+
+const SIGMA: f64 = 0.5;
+
+fn matrix() -> Vec<Vec<f64>> {
+    vec![vec![1.0, 0.5, -0.2], vec![0.3, -1.2, 0.8], vec![0.0, 0.4, 1.5], vec![2.0, 0.1, 0.0]]
+}
+
+fn data() -> Vec<f64> {
+    vec![0.7, -1.0, 2.0, 1.1]
+}
+
+fn linear_posterior<T: Real>() -> Posterior<T> {
+    let codomain = Space::single("y", &[4], "");
+    let dense = Dense { rows: matrix(), domain: Space::single("z", &[3], ""), codomain: codomain.clone() };
+    let data = data().into_iter().map(T::of).collect();
+    let likelihood = Gaussian::new(codomain, data, &[T::of(SIGMA); 4]).expect("valid");
+    Posterior::new(dense.shared(), Arc::new(likelihood)).expect("fits")
+}
+
+/// Inverse of a 3 x 3 matrix by Gauss-Jordan elimination.
+fn inverse(mut a: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
+    let mut b = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+    for i in 0..3 {
+        let pivot = a[i][i];
+        for j in 0..3 {
+            a[i][j] /= pivot;
+            b[i][j] /= pivot;
+        }
+        for k in (0..3).filter(|&k| k != i) {
+            let factor = a[k][i];
+            for j in 0..3 {
+                a[k][j] -= factor * a[i][j];
+                b[k][j] -= factor * b[i][j];
+            }
+        }
+    }
+    b
+}
+
+/// Mean and covariance of the linear posterior: `D = (1 + A^T A / sigma^2)^-1`, `m = D A^T d / sigma^2`.
+fn exact() -> ([f64; 3], [[f64; 3]; 3]) {
+    let (a, d) = (matrix(), data());
+    let mut precision = [[0.0; 3]; 3];
+    let mut b = [0.0; 3];
+    for i in 0..3 {
+        for j in 0..3 {
+            let product: f64 = a.iter().map(|row| row[i] * row[j]).sum();
+            precision[i][j] = product / SIGMA / SIGMA + f64::from(u8::from(i == j));
+        }
+        b[i] = a.iter().zip(&d).map(|(row, d)| row[i] * d).sum::<f64>() / SIGMA / SIGMA;
+    }
+    let covariance = inverse(precision);
+    let mean = [0, 1, 2].map(|i| (0..3).map(|j| covariance[i][j] * b[j]).sum());
+    (mean, covariance)
+}
+
+/// Samples agree with the exact mean and covariance to five standard errors at the given effective sample size.
+fn agrees(samples: &[Vec<f64>], effective: f64) {
+    let (mean, covariance) = exact();
+    let n = samples.len() as f64;
+    for i in 0..3 {
+        let m = samples.iter().map(|z| z[i]).sum::<f64>() / n;
+        assert!((m - mean[i]).abs() < 5.0 * (covariance[i][i] / effective).sqrt(), "mean {i}: {m} {}", mean[i]);
+        for j in 0..3 {
+            let c = samples.iter().map(|z| (z[i] - mean[i]) * (z[j] - mean[j])).sum::<f64>() / n;
+            let error = ((covariance[i][i] * covariance[j][j] + covariance[i][j].powi(2)) / effective).sqrt();
+            assert!((c - covariance[i][j]).abs() < 5.0 * error, "covariance {i} {j}: {c} {}", covariance[i][j]);
+        }
+    }
+}
+
+fn samples<T: Real>(draws: &[Draw<T>]) -> Vec<Vec<f64>> {
+    let sample = |draw: &Draw<T>| match draw {
+        Draw::Sample { z, .. } => Some(z.iter().map(|z| z.f64()).collect()),
+        Draw::Centre { .. } => None,
+    };
+    draws.iter().filter_map(sample).collect()
+}
+
+fn centre<T: Real>(draws: &[Draw<T>]) -> Vec<f64> {
+    let centre = draws.iter().find_map(|draw| match draw {
+        Draw::Centre { z } => Some(z.iter().map(|z| z.f64()).collect()),
+        Draw::Sample { .. } => None,
+    });
+    centre.expect("a centre")
+}
+
+#[test]
+fn the_wiener_filter_is_exact() {
+    let options = WienerOptions { samples: 4000, tolerance: 1e-12, max_iterations: 10 };
+    let draws = run_to_end(&mut Wiener::new(options, 1).expect("valid"), &linear_posterior::<f64>()).expect("runs");
+    for (found, expected) in centre(&draws).iter().zip(exact().0) {
+        assert!((found - expected).abs() < 1e-12);
+    }
+    agrees(&samples(&draws), 4000.0);
+}
+
+#[test]
+fn single_precision_gives_the_same_answer() {
+    let options = WienerOptions { samples: 4000, tolerance: 1e-5, max_iterations: 20 };
+    let draws = run_to_end(&mut Wiener::new(options, 1).expect("valid"), &linear_posterior::<f32>()).expect("runs");
+    for (found, expected) in centre(&draws).iter().zip(exact().0) {
+        assert!((found - expected).abs() < 1e-5);
+    }
+    agrees(&samples(&draws), 4000.0);
+}
+
+#[test]
+fn both_optimisers_find_the_maximum_and_laplace_is_exact_for_a_gaussian() {
+    for optimizer in [Optimizer::Lbfgs, Optimizer::NewtonCg] {
+        let options = MapOptions { optimizer, tolerance: 1e-9, samples: 4000, ..MapOptions::default() };
+        let draws = run_to_end(&mut Map::new(options, 1).expect("valid"), &linear_posterior::<f64>()).expect("runs");
+        for (found, expected) in centre(&draws).iter().zip(exact().0) {
+            assert!((found - expected).abs() < 1e-7, "{optimizer:?}");
+        }
+        agrees(&samples(&draws), 4000.0);
+    }
+}
+
+#[test]
+fn mgvi_is_exact_for_a_gaussian() {
+    let options = MgviOptions { final_pairs: 2000, tolerance: 1e-8, ..MgviOptions::default() };
+    let draws = run_to_end(&mut Mgvi::new(options, 1).expect("valid"), &linear_posterior::<f64>()).expect("runs");
+    for (found, expected) in centre(&draws).iter().zip(exact().0) {
+        assert!((found - expected).abs() < 1e-6);
+    }
+    // Mirrored pairs leave the covariance with as many independent draws as there are pairs.
+    agrees(&samples(&draws), 2000.0);
+}
+
+#[test]
+fn hmc_samples_a_gaussian() {
+    let options = HmcOptions { draws: 4000, ..HmcOptions::default() };
+    let mut hmc = Hmc::new(options, 1).expect("valid");
+    let draws = run_to_end(&mut hmc, &linear_posterior::<f64>()).expect("runs");
+    let all = samples(&draws);
+    let mut effective = f64::INFINITY;
+    for i in 0..3 {
+        let chains: Vec<Vec<f64>> = (0..4).map(|c| all[c..].iter().step_by(4).map(|z| z[i]).collect()).collect();
+        assert!(diagnostics::r_hat(&chains) < 1.01);
+        effective = effective.min(diagnostics::ess_bulk(&chains)).min(diagnostics::ess_tail(&chains));
+    }
+    assert!(effective > 2000.0, "{effective}");
+    agrees(&all, effective);
+    let acceptance = hmc.figures().iter().find(|(name, _)| name == "acceptance").expect("a figure").1;
+    assert!((0.6..0.99).contains(&acceptance), "{acceptance}");
+}
+
+/// `count ~ Poisson(exp(z))`, `z ~ N(0, 1)`: one dimension, so that quadrature gives the truth.
+fn poisson_posterior(count: f64) -> Posterior<f64> {
+    let space = Space::single("z", &[1], "");
+    let model: DynOperator<f64> = Arc::new(Pointwise::exp(space.clone()));
+    let likelihood = Poisson::new(space, vec![count], vec![true]).expect("valid");
+    Posterior::new(model, Arc::new(likelihood)).expect("fits")
+}
+
+/// Mean and standard deviation of the Poisson posterior by quadrature.
+fn quadrature(count: f64) -> (f64, f64) {
+    let points = (0..40_000).map(|i| -8.0 + 16.0 * f64::from(i) / 40_000.0);
+    let weight = |z: f64| (-0.5 * z * z - z.exp() + count * z).exp();
+    let (mut total, mut first, mut second) = (0.0, 0.0, 0.0);
+    for z in points {
+        total += weight(z);
+        first += weight(z) * z;
+        second += weight(z) * z * z;
+    }
+    (first / total, (second / total - (first / total).powi(2)).sqrt())
+}
+
+#[test]
+fn hmc_samples_a_skew_posterior() {
+    let options = HmcOptions { draws: 10_000, ..HmcOptions::default() };
+    let draws = run_to_end(&mut Hmc::new(options, 3).expect("valid"), &poisson_posterior(3.0)).expect("runs");
+    let all: Vec<f64> = samples(&draws).iter().map(|z| z[0]).collect();
+    let chains: Vec<Vec<f64>> = (0..4).map(|c| all[c..].iter().step_by(4).copied().collect()).collect();
+    let (mean, std) = quadrature(3.0);
+    let found = all.iter().sum::<f64>() / all.len() as f64;
+    assert!((found - mean).abs() < 5.0 * diagnostics::mcse_mean(&chains), "{found} {mean}");
+    let spread = (all.iter().map(|z| (z - found).powi(2)).sum::<f64>() / all.len() as f64).sqrt();
+    assert!((spread / std - 1.0).abs() < 0.03, "{spread} {std}");
+}
+
+/// MGVI's fixed point in one dimension solves `E[dH/dz] = 0` over `N(m, 1 / (1 + e^m))`: `m + e^(m + v/2) = count`.
+#[test]
+fn mgvi_finds_its_fixed_point() {
+    let options = MgviOptions { pairs: 2000, iterations: 12, final_pairs: 1, tolerance: 1e-6, ..MgviOptions::default() };
+    let draws = run_to_end(&mut Mgvi::new(options, 2).expect("valid"), &poisson_posterior(3.0)).expect("runs");
+    let (mut low, mut high) = (-5.0, 5.0);
+    while high - low > 1e-12 {
+        let m: f64 = 0.5 * (low + high);
+        let v = 1.0 / (1.0 + m.exp());
+        if m + (m + 0.5 * v).exp() > 3.0 { high = m } else { low = m }
+    }
+    let found = centre(&draws)[0];
+    assert!((found - low).abs() < 0.02, "{found} {low}");
+    let (mean, std) = quadrature(3.0);
+    assert!((found - mean).abs() < 0.3 * std, "an approximation, but not a bad one: {found} {mean}");
+}
+
+#[test]
+fn a_nonlinear_model_is_refused_by_the_wiener_filter() {
+    let wiener = &mut Wiener::<f64>::new(WienerOptions::default(), 1).expect("valid");
+    let error = run_to_end(wiener, &poisson_posterior(3.0)).expect_err("refused");
+    assert!(error.to_string().contains("mgvi"), "{error}");
+}
+
+/// Stops a method after every step, writes it to bytes and reads it back: the draws are those of an unbroken run.
+fn survives_interruption<M: Method<f64> + Clone>(method: M, target: &dyn Target<f64>) {
+    let unbroken = run_to_end(&mut method.clone(), target).expect("runs");
+    let stop = AtomicBool::new(false);
+    let (mut method, mut draws) = (method, Vec::new());
+    loop {
+        let workers = Workers::new(target, &stop);
+        let progress = method.advance(&workers, &mut |draw| draws.push(draw)).expect("advances");
+        let bytes = postcard::to_stdvec(&method).expect("can be written");
+        method = postcard::from_bytes(&bytes).expect("can be read");
+        if progress.done {
+            break;
+        }
+    }
+    assert_eq!(draws, unbroken);
+}
+
+#[test]
+fn every_method_survives_interruption_bit_for_bit() {
+    let (linear, poisson) = (linear_posterior::<f64>(), poisson_posterior(2.0));
+    survives_interruption(Wiener::new(WienerOptions { samples: 7, ..Default::default() }, 4).expect("valid"), &linear);
+    for optimizer in [Optimizer::Lbfgs, Optimizer::NewtonCg] {
+        let options = MapOptions { optimizer, samples: 3, ..Default::default() };
+        survives_interruption(Map::new(options, 4).expect("valid"), &poisson);
+    }
+    survives_interruption(Mgvi::new(MgviOptions { final_pairs: 3, ..Default::default() }, 4).expect("valid"), &poisson);
+    let options = HmcOptions { warmup: 20, draws: 20, thin: 3, ..Default::default() };
+    survives_interruption(Hmc::new(options, 4).expect("valid"), &poisson);
+}
+
+#[test]
+fn a_request_to_stop_ends_a_run_at_once() {
+    let (target, stop) = (linear_posterior::<f64>(), AtomicBool::new(true));
+    let workers = Workers::new(&target, &stop);
+    let mut wiener = Wiener::new(WienerOptions::default(), 1).expect("valid");
+    let error = wiener.advance(&workers, &mut |_| panic!("nothing may be handed out")).expect_err("stopped");
+    assert_eq!(error, lookback_inference::Error::Interrupted);
+}
