@@ -1,1 +1,90 @@
-fn main(){}
+//! `lookback`: from a run file to a map with error bars, in the shell.
+
+mod commands;
+mod progress;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Bayesian inference of what caused an astronomical observation.
+///
+/// A run file (TOML) names a prior, a forward model, data with noise, a method and an output. Begin with
+/// `lookback demo`, then copy a file from `examples/` and change it; `lookback check` explains what it would do.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Threads to use (all cores if left out). Results do not depend on it.
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+    /// Say nothing but errors.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show what Lookback does: reconstruct dark matter, from the COSMOS survey if LOOKBACK_DATA names it, else from a
+    /// mock survey.
+    Demo(Place),
+    /// Carry out a run file.
+    ///
+    /// Results go to a folder of maps (FITS), samples (numpy, Zarr), `summary.json` and `report.html`. Ctrl-C stops at
+    /// once and leaves a checkpoint.
+    Run {
+        /// The run file.
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Explain what a run file would do, and what is wrong with it, without doing it.
+    Check {
+        /// The run file.
+        file: PathBuf,
+    },
+    /// Go on with a run that was stopped or killed; the result is that of an unbroken one.
+    Resume {
+        /// Folder of the run.
+        directory: PathBuf,
+    },
+    /// Draw the report of a finished run again.
+    Report {
+        /// Folder of the run.
+        directory: PathBuf,
+    },
+    /// List the public data sets that the examples use: sources, checksums, and where they are here.
+    Data {
+        /// List every file with its SHA-256.
+        #[arg(long)]
+        files: bool,
+    },
+    /// Print the references of the methods that a run file uses, as BibTeX.
+    Cite {
+        /// The run file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Place {
+    /// Folder of the results, instead of the one in the run file.
+    #[arg(long, short, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// Start again where there are results already.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+fn main() -> ExitCode {
+    match commands::execute(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            // As a shell does for a program that Ctrl-C ends.
+            ExitCode::from(if matches!(error, lookback::Error::Interrupted { .. }) { 130 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What each subcommand does.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lookback::datasets::{self, State};
+use lookback::run::{self, Options, Outcome};
+use lookback::runfile::RunFile;
+use lookback::Result;
+
+use crate::progress::Bar;
+use crate::{Arguments, Command, Place};
+
+const MOCK_SURVEY: &str = include_str!("../../../examples/mock_survey.toml");
+const COSMOS: &str = include_str!("../../../examples/cosmos.toml");
+
+pub(crate) fn execute(arguments: Arguments) -> Result<()> {
+    let threads = arguments.threads.unwrap_or(0);
+    lookback::use_threads(threads);
+    let stop = Arc::new(AtomicBool::new(false));
+    let quiet = arguments.quiet;
+    match arguments.command {
+        Command::Demo(place) => demo(&place, &stop, quiet),
+        Command::Run { file, place } => start(RunFile::load(&file)?, &place, &stop, quiet),
+        Command::Check { file } => {
+            println!("{}{} can be run.", lookback::explain(&RunFile::load(&file)?)?, file.display());
+            Ok(())
+        }
+        Command::Resume { directory } => {
+            let outcome = with_bar(&stop, quiet, |options, bar| run::resume(&directory, options, bar))?;
+            conclude(&outcome, quiet);
+            Ok(())
+        }
+        Command::Report { directory } => {
+            conclude(&run::redraw(&directory)?, quiet);
+            Ok(())
+        }
+        Command::Data { files } => {
+            list_data(files);
+            Ok(())
+        }
+        Command::Cite { file } => {
+            print!("{}", lookback::report::citations::bibtex(&RunFile::load(&file)?));
+            Ok(())
+        }
+    }
+}
+
+/// Runs with a progress bar; Ctrl-C asks the run to stop.
+fn with_bar(
+    stop: &Arc<AtomicBool>,
+    quiet: bool,
+    work: impl FnOnce(&Options<'_>, &mut Bar) -> Result<Outcome>,
+) -> Result<Outcome> {
+    let flag = stop.clone();
+    // Without a handler Ctrl-C ends the process as usual, and the last checkpoint is what stays.
+    if let Err(error) = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)) {
+        eprintln!("note: Ctrl-C will not write a checkpoint: {error}");
+    }
+    let mut bar = Bar::new(quiet);
+    let outcome = work(&Options { overwrite: false, stop: stop.as_ref() }, &mut bar);
+    bar.finish();
+    outcome
+}
+
+fn start(mut run: RunFile, place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
+    if let Some(output) = &place.output {
+        run.output.directory = Some(output.to_string_lossy().into_owned());
+    }
+    let outcome = with_bar(stop, quiet, |options, bar| {
+        run::start(&run, &Options { overwrite: place.overwrite, stop: options.stop }, bar)
+    })?;
+    conclude(&outcome, quiet);
+    Ok(())
+}
+
+fn demo(place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
+    let cosmos = datasets::DataSet::named("cosmos").zip(datasets::DataSet::named("ktng"));
+    let here = datasets::folder().filter(|folder| {
+        cosmos.is_some_and(|(cosmos, ktng)| cosmos.is_complete(folder) && ktng.is_complete(folder))
+    });
+    let (name, text) = if here.is_some() { ("cosmos", COSMOS) } else { ("mock_survey", MOCK_SURVEY) };
+    if !quiet {
+        match &here {
+            Some(folder) => println!("The COSMOS survey, from {}.", folder.display()),
+            None => println!("A mock survey (no data needed). With {} set, the COSMOS survey.", datasets::VARIABLE),
+        }
+    }
+    let run = RunFile::from_text(text, Path::new("."), name)?;
+    let again = Place { output: place.output.clone(), overwrite: true };
+    start(run, &again, stop, quiet)
+}
+
+/// Says where the results are, and the figures that matter.
+fn conclude(outcome: &Outcome, quiet: bool) {
+    if quiet {
+        return;
+    }
+    let figures = [
+        ("seconds to the map", "seconds_to_centre"),
+        ("seconds in all", "seconds"),
+        ("samples", "samples"),
+        ("reduced chi-squared of the samples", "reduced_chi2_samples"),
+        ("RMSE", "rmse"),
+        ("Pearson r", "pearson_r"),
+        ("68 % coverage", "coverage_68"),
+        ("95 % coverage", "coverage_95"),
+        ("peaks above 3 sigma", "peaks_above_3_sigma"),
+        ("... with a known group", "peaks_with_known_group"),
+    ];
+    for (label, name) in figures {
+        if let Some(value) = outcome.summary.get(name) {
+            let digits = if value.fract() == 0.0 { 0 } else { 4 };
+            println!("{label:<36}{value:.digits$}");
+        }
+    }
+    let report = absolute(&outcome.report());
+    println!("\nresults  {}", outcome.directory.display());
+    println!("report   file://{}", report.display());
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn list_data(files: bool) {
+    let folder = datasets::folder();
+    match &folder {
+        Some(folder) => println!("{} = {}\n", datasets::VARIABLE, folder.display()),
+        None => println!(
+            "{} is not set (or not a folder). Fetch the files from the sources below into a folder,\nkeeping the paths, and set {0} to it.\n",
+            datasets::VARIABLE
+        ),
+    }
+    for set in datasets::ALL {
+        let state = match &folder {
+            None => "not looked for",
+            Some(folder) if set.is_complete(folder) => "complete",
+            Some(_) => "incomplete or different: see --files",
+        };
+        println!("{}: {}", set.name, set.what);
+        println!("  source     {}", set.source);
+        println!("  licence    {}", set.licence);
+        println!("  reference  {}", set.reference);
+        println!("  here       {state}");
+        for file in set.files.iter().filter(|_| files) {
+            let state = folder.as_ref().map_or("", |folder| match file.state(folder) {
+                State::Good => "good",
+                State::Different => "DIFFERENT",
+                State::Missing => "missing",
+            });
+            println!("    {}  {:<60} {state}", file.sha256, file.path);
+        }
+        println!();
+    }
+}

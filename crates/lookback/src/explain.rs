@@ -1,0 +1,120 @@
+//! What a run would do, in plain words, without doing it.
+
+use lookback_inference::{Number, Target};
+use lookback_operator::Operator;
+
+use crate::problem::Problem;
+use crate::runfile::{MethodSection, Precision, RunFile};
+use crate::Result;
+
+/// The chain from latents to data: a name and what comes out, link by link.
+pub(crate) fn chain<T: Number>(problem: &Problem<T>) -> Vec<[String; 2]> {
+    let prior = &problem.prior.operator;
+    let mut rows = vec![["latents, standard normal".to_string(), prior.domain().to_string()]];
+    rows.push([prior.name(), prior.codomain().to_string()]);
+    rows.extend(problem.links.iter().map(|link| [link.name(), link.codomain().to_string()]));
+    let likelihood = problem.posterior.likelihood();
+    rows.push([format!("{} likelihood", likelihood.name()), format!("{} data", likelihood.data_count())]);
+    rows
+}
+
+/// Reads the data, builds the operators, and says what `lookback run` would do.
+///
+/// # Errors
+/// Whatever would be wrong with the run.
+pub fn explain(run: &RunFile) -> Result<String> {
+    match run.precision {
+        Precision::F32 => explain_in::<f32>(run),
+        Precision::F64 => explain_in::<f64>(run),
+    }
+}
+
+fn explain_in<T: Number>(run: &RunFile) -> Result<String> {
+    let problem = Problem::<T>::build(run)?;
+    let mut text = String::new();
+    let mut line = |words: String| {
+        text += &words;
+        text.push('\n');
+    };
+    line(format!("{}\n", if run.title.is_empty() { "(no title)" } else { &run.title }));
+    line(format!(
+        "sky         {} x {} pixels of {} arcmin, {} of them seen",
+        problem.grid.shape()[0],
+        problem.grid.shape()[1],
+        run.sky.pixel_arcmin,
+        problem.observation.seen_count()
+    ));
+    for (i, [name, space]) in chain(&problem).iter().enumerate() {
+        line(format!("{:<11} {name}: {space}", if i == 0 { "chain" } else { "" }));
+    }
+    let quadratic = problem.posterior.is_quadratic();
+    line(format!(
+        "posterior   {}",
+        if quadratic { "Gaussian: the model is linear and the noise Gaussian" } else { "not Gaussian" }
+    ));
+    line(format!("method      {}", plan(&run.method)));
+    line(format!("precision   {}, {} threads", T::NAME, rayon::current_num_threads()));
+    line(format!("memory      about {}", bytes(memory(run, &problem))));
+    if run.output.samples {
+        let disk = 4 * problem.grid.len() * sample_count(&run.method) * 2;
+        line(format!("disk        up to {} for samples", bytes(disk)));
+    }
+    line(format!("output      {}", run.output.directory.as_deref().unwrap_or("runs/run")));
+    for input in &problem.inputs {
+        line(format!("input       {} ({})", input.path, &input.sha256[..12]));
+    }
+    for note in &problem.notes {
+        line(format!("note        {note}"));
+    }
+    if matches!(run.method, MethodSection::Wiener(_)) && !quadratic {
+        return Err(crate::Error::config("method", "`wiener` needs a linear model with Gaussian noise; choose `mgvi`, `hmc` or `map`"));
+    }
+    Ok(text)
+}
+
+fn plan(method: &MethodSection) -> String {
+    match method {
+        MethodSection::Wiener(o) => format!("wiener: the exact mean and {} exact samples, one linear solve each", o.samples),
+        MethodSection::Map(o) => format!("map: the maximum by {:?}, and {} Laplace samples", o.optimizer, o.samples),
+        MethodSection::Mgvi(o) => format!("mgvi: {} rounds of {} pairs, then {} pairs of samples", o.iterations, o.pairs, o.final_pairs),
+        MethodSection::Hmc(o) => format!("hmc: {} chains of {} + {} trajectories", o.chains, o.warmup, o.draws),
+    }
+}
+
+fn sample_count(method: &MethodSection) -> usize {
+    match method {
+        MethodSection::Wiener(o) => o.samples,
+        MethodSection::Map(o) => o.samples,
+        MethodSection::Mgvi(o) => 2 * o.final_pairs,
+        MethodSection::Hmc(o) => o.chains * (o.draws / o.thin.max(1)),
+    }
+}
+
+/// Evaluators (three signal-sized and three data-sized vectors each, plus the links' own), vectors of the method, data
+/// and record.
+fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
+    let size = size_of::<T>();
+    let between: usize = problem.links.iter().map(|link| 2 * link.codomain().len() + link.domain().len()).sum();
+    let latents = problem.posterior.dim();
+    let evaluator = size * (between + 3 * latents + 3 * problem.forward.codomain().len());
+    let threads = rayon::current_num_threads();
+    let (evaluators, vectors) = match &run.method {
+        MethodSection::Wiener(_) => (threads, 1 + 6 * threads),
+        MethodSection::Map(_) => (threads, 30 + 6 * threads),
+        MethodSection::Mgvi(o) => (2 * o.pairs + threads, 4 * o.pairs + 8),
+        MethodSection::Hmc(o) => (threads, 4 * o.chains + 4 * threads),
+    };
+    let record = 8 * problem.grid.len() * (4 + 2 * problem.observation.maps.len()) + 16 * problem.grid.len();
+    evaluators * evaluator + vectors * size * latents + record
+}
+
+fn bytes(n: usize) -> String {
+    let n = n as f64;
+    if n < 1e6 {
+        format!("{:.0} kB", n / 1e3)
+    } else if n < 1e9 {
+        format!("{:.0} MB", n / 1e6)
+    } else {
+        format!("{:.1} GB", n / 1e9)
+    }
+}

@@ -1,0 +1,238 @@
+//! What was observed: maps from files, or a catalogue of galaxies.
+
+use lookback_lensing::{Catalogue, Projection};
+use lookback_mesh::Grid;
+use lookback_operator::Space;
+
+use super::Inputs;
+use crate::runfile::{At, Columns, NoiseStd};
+use crate::{Error, Result};
+
+/// Where the model is compared with the data.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Places {
+    /// In the pixels that were seen.
+    Pixels,
+    /// At each galaxy.
+    Galaxies {
+        /// Positions on the map \[rad\].
+        positions: Vec<(f64, f64)>,
+        /// Both components for all galaxies, one after the other.
+        data: Vec<f64>,
+        /// Noise of each number.
+        sigma: Vec<f64>,
+    },
+}
+
+/// The data of a run. Maps are there in any case, to be drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// Names of the maps.
+    pub names: Vec<String>,
+    /// Observed maps; zero where nothing was seen.
+    pub maps: Vec<Vec<f64>>,
+    /// Noise of the maps; zero where nothing was seen.
+    pub sigma: Vec<Vec<f64>>,
+    /// Pixels that were seen.
+    pub seen: Vec<bool>,
+    /// Where the model is compared with the data.
+    pub places: Places,
+    /// Things that the user should know.
+    pub notes: Vec<String>,
+}
+
+impl Observation {
+    /// Data and noise as the likelihood sees them.
+    pub(crate) fn vectors(&self) -> (Vec<f64>, Vec<f64>) {
+        match &self.places {
+            Places::Galaxies { data, sigma, .. } => (data.clone(), sigma.clone()),
+            Places::Pixels => {
+                let pick = |maps: &[Vec<f64>]| -> Vec<f64> {
+                    let seen = |map: &Vec<f64>| -> Vec<f64> {
+                        map.iter().zip(&self.seen).filter(|(_, seen)| **seen).map(|(x, _)| *x).collect()
+                    };
+                    maps.iter().flat_map(seen).collect()
+                };
+                (pick(&self.maps), pick(&self.sigma))
+            }
+        }
+    }
+
+    /// Number of pixels that were seen.
+    pub fn seen_count(&self) -> usize {
+        self.seen.iter().filter(|seen| **seen).count()
+    }
+}
+
+/// Files of observed maps.
+pub(crate) struct MapFiles<'a> {
+    pub(crate) maps: &'a [String],
+    pub(crate) noise_std: &'a [NoiseStd],
+    pub(crate) mask: Option<&'a str>,
+    pub(crate) negate: &'a [bool],
+}
+
+fn names(space: &Space) -> Vec<String> {
+    space.blocks().iter().map(|block| block.name.clone()).collect()
+}
+
+fn expect_count(what: &str, found: usize, space: &Space) -> Result<()> {
+    let expected = space.blocks().len();
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::config("data", format!("`{what}` has {found} entries, but the model predicts {expected}: {space}")))
+}
+
+/// Noise maps and the pixels that were seen: where the mask is above zero, or else where all noise maps are.
+pub(crate) fn noise_and_mask(
+    noise_std: &[NoiseStd],
+    mask: Option<&str>,
+    grid: &Grid,
+    space: &Space,
+    inputs: &mut Inputs,
+) -> Result<(Vec<Vec<f64>>, Vec<bool>)> {
+    expect_count("noise_std", noise_std.len(), space)?;
+    let mut sigma = Vec::new();
+    for std in noise_std {
+        sigma.push(match std {
+            NoiseStd::Number(std) => vec![*std; grid.len()],
+            NoiseStd::File(place) => inputs.map(place, grid)?,
+        });
+    }
+    let from_files = noise_std.iter().all(|std| matches!(std, NoiseStd::File(_)));
+    let seen: Vec<bool> = match mask {
+        Some(place) => inputs.map(place, grid)?.into_iter().map(|x| x > 0.0).collect(),
+        None if from_files => (0..grid.len()).map(|i| sigma.iter().all(|map| map[i] != 0.0)).collect(),
+        None => vec![true; grid.len()],
+    };
+    for (map, std) in sigma.iter_mut().zip(noise_std) {
+        for (i, (value, &seen)) in map.iter_mut().zip(&seen).enumerate() {
+            if !seen {
+                *value = 0.0;
+            } else if !(*value > 0.0) {
+                let (row, column) = (i / grid.columns(), i % grid.columns());
+                let place = match std {
+                    NoiseStd::Number(_) => "data".to_string(),
+                    NoiseStd::File(place) => format!("data: {place}"),
+                };
+                let message = format!(
+                    "the noise at row {row}, column {column} is {value}, but this pixel counts as seen; noise must be positive there (or the mask zero)"
+                );
+                return Err(Error::config(place, message));
+            }
+        }
+    }
+    if !seen.contains(&true) {
+        return Err(Error::config("data", "no pixel was seen: mask or noise maps are zero everywhere"));
+    }
+    Ok((sigma, seen))
+}
+
+pub(crate) fn observe_maps(files: &MapFiles<'_>, grid: &Grid, space: &Space, inputs: &mut Inputs) -> Result<Observation> {
+    expect_count("maps", files.maps.len(), space)?;
+    if !files.negate.is_empty() {
+        expect_count("negate", files.negate.len(), space)?;
+    }
+    let (sigma, seen) = noise_and_mask(files.noise_std, files.mask, grid, space, inputs)?;
+    let mut maps = Vec::new();
+    for (i, place) in files.maps.iter().enumerate() {
+        let sign = if files.negate.get(i).copied().unwrap_or(false) { -1.0 } else { 1.0 };
+        let map = inputs.map(place, grid)?;
+        maps.push(map.into_iter().zip(&seen).map(|(x, &seen)| if seen { sign * x } else { 0.0 }).collect());
+    }
+    Ok(Observation { names: names(space), maps, sigma, seen, places: Places::Pixels, notes: Vec::new() })
+}
+
+pub(crate) fn read_catalogue(columns: &Columns, negate_e2: bool, inputs: &mut Inputs) -> Result<Catalogue> {
+    let mut column = |place: &str| -> Result<Vec<f64>> {
+        let array = inputs.array(place)?;
+        if array.shape.len() != 1 {
+            let message = format!("has the shape {:?}; a column has one axis", array.shape);
+            return Err(Error::file(place, message));
+        }
+        Ok(array.values)
+    };
+    let ra = column(&columns.ra)?;
+    let dec = column(&columns.dec)?;
+    let e1 = column(&columns.e1)?;
+    let mut e2 = column(&columns.e2)?;
+    let weight = match &columns.weight {
+        Some(place) => column(place)?,
+        None => vec![1.0; ra.len()],
+    };
+    if negate_e2 {
+        e2.iter_mut().for_each(|e2| *e2 = -*e2);
+    }
+    Catalogue::new(ra, dec, e1, e2, weight).map_err(|error| Error::config("data.columns", error.to_string()))
+}
+
+/// How a catalogue is used.
+pub(crate) struct CatalogueOptions<'a> {
+    pub(crate) at: At,
+    pub(crate) shape_noise: Option<f64>,
+    pub(crate) noise_std: &'a [NoiseStd],
+}
+
+pub(crate) fn observe_catalogue(
+    catalogue: &Catalogue,
+    options: &CatalogueOptions<'_>,
+    grid: &Grid,
+    projection: &Projection,
+    space: &Space,
+    inputs: &mut Inputs,
+) -> Result<Observation> {
+    if space.blocks().len() != 2 {
+        let message = format!("galaxy shapes are two maps of shear, but the forward model predicts {space}; add a `shear` step");
+        return Err(Error::config("data", message));
+    }
+    let shape_noise = options.shape_noise.unwrap_or_else(|| catalogue.dispersion());
+    if !(shape_noise.is_finite() && shape_noise > 0.0) {
+        return Err(Error::config("data", format!("`shape_noise` must be positive, not {shape_noise}")));
+    }
+    let binned = catalogue.bin(grid, projection).map_err(|error| Error::config("data", error.to_string()))?;
+    let seen: Vec<bool> = binned.count.iter().map(|&count| count > 0).collect();
+    let sigma = if options.noise_std.is_empty() {
+        vec![binned.noise_factor.iter().map(|factor| factor * shape_noise).collect(); 2]
+    } else {
+        let (sigma, noisy) = noise_and_mask(options.noise_std, None, grid, space, inputs)?;
+        if let Some(i) = (0..grid.len()).find(|&i| seen[i] && !noisy[i]) {
+            let (row, column) = (i / grid.columns(), i % grid.columns());
+            let message = format!("the noise maps are zero at row {row}, column {column}, where the catalogue has galaxies");
+            return Err(Error::config("data", message));
+        }
+        let cut = |map: Vec<f64>| map.into_iter().zip(&seen).map(|(s, &seen)| if seen { s } else { 0.0 }).collect();
+        sigma.into_iter().map(cut).collect()
+    };
+    let mut notes = vec![format!(
+        "{} galaxies, {:.1} per square arcminute where there are any, dispersion {shape_noise:.4} per component",
+        catalogue.len(),
+        (catalogue.len() - binned.outside) as f64
+            / (seen.iter().filter(|seen| **seen).count() as f64 * (grid.cell_volume().sqrt().to_degrees() * 60.0).powi(2)),
+    )];
+    if binned.outside > 0 {
+        notes.push(format!("{} galaxies lie outside of the map and are left out", binned.outside));
+    }
+    let places = match options.at {
+        At::Pixels => Places::Pixels,
+        At::Galaxies => galaxies(catalogue, grid, projection, shape_noise)?,
+    };
+    Ok(Observation { names: names(space), maps: vec![binned.e1, binned.e2], sigma, seen, places, notes })
+}
+
+/// Every galaxy on the map as a datum of its own, with noise `shape_noise / sqrt(weight)`, weights scaled to mean 1.
+fn galaxies(catalogue: &Catalogue, grid: &Grid, projection: &Projection, shape_noise: f64) -> Result<Places> {
+    let inside = |&(x, y): &(f64, f64)| {
+        (0.0..=grid.lengths()[1]).contains(&x) && (0.0..=grid.lengths()[0]).contains(&y)
+    };
+    let all = catalogue.positions(grid, projection)?;
+    let kept: Vec<usize> = (0..all.len()).filter(|&i| inside(&all[i])).collect();
+    let mean_weight = kept.iter().map(|&i| catalogue.weight[i]).sum::<f64>() / kept.len() as f64;
+    let pick = |column: &[f64]| -> Vec<f64> { kept.iter().map(|&i| column[i]).collect() };
+    let noise: Vec<f64> = pick(&catalogue.weight).iter().map(|w| shape_noise / (w / mean_weight).sqrt()).collect();
+    Ok(Places::Galaxies {
+        positions: kept.iter().map(|&i| all[i]).collect(),
+        data: [pick(&catalogue.e1), pick(&catalogue.e2)].concat(),
+        sigma: [noise.clone(), noise].concat(),
+    })
+}

@@ -1,0 +1,119 @@
+//! The forward model of a run: steps from the signal to the data, with parameters carried along until they are used.
+
+use std::sync::Arc;
+
+use lookback_imaging::{Mask, smooth};
+use lookback_inference::Number;
+use lookback_lensing::{KaiserSquires, ReducedShear, ShearCalibration};
+use lookback_mesh::{Grid, Readout};
+use lookback_operator::{Chain, DynOperator, Identity, LinearOperator, Operator, Space, Stack};
+
+use super::{Observation, Places, prior};
+use crate::runfile::{ForwardStep, RunFile};
+use crate::{Error, Result};
+
+/// Names of the parameters, in the order in which the steps use them.
+pub(crate) fn order_of_parameters(run: &RunFile) -> Result<Vec<String>> {
+    let mut order: Vec<String> = Vec::new();
+    for (i, step) in run.forward.iter().enumerate() {
+        let ForwardStep::Calibrate { parameter } = step else { continue };
+        let section = format!("forward, step {}", i + 1);
+        let known = run.prior.get(parameter).is_some_and(|section| prior::distribution(section).is_some());
+        if !known {
+            return Err(Error::config(section, format!("there is no [prior.{parameter}] with a distribution")));
+        }
+        if order.contains(parameter) {
+            return Err(Error::config(section, format!("`{parameter}` is used twice")));
+        }
+        order.push(parameter.clone());
+    }
+    let unused = |(name, section): &(&String, &crate::runfile::PriorSection)| {
+        prior::distribution(section).is_some() && !order.contains(name)
+    };
+    match run.prior.iter().find(unused) {
+        Some((name, _)) => Err(Error::config(format!("prior.{name}"), "no step of the forward model uses it")),
+        None => Ok(order),
+    }
+}
+
+/// A forward model that grows step by step.
+pub(crate) struct Forward<T: Number> {
+    pub(crate) links: Vec<DynOperator<T>>,
+    maps: Space,
+    /// Parameters that have not been used yet.
+    carried: Space,
+}
+
+impl<T: Number> Forward<T> {
+    pub(crate) fn build(run: &RunFile, grid: &Grid, signal: &Space) -> Result<Forward<T>> {
+        let (field, parameters) = signal.blocks().split_at(1);
+        let mut forward = Forward {
+            links: Vec::new(),
+            maps: Space::new(field.to_vec()),
+            carried: Space::new(parameters.to_vec()),
+        };
+        for (i, step) in run.forward.iter().enumerate() {
+            forward.add(step, grid).map_err(|error| match error {
+                Error::Model(error) => Error::config(format!("forward, step {}", i + 1), error.to_string()),
+                other => other,
+            })?;
+        }
+        Ok(forward)
+    }
+
+    /// The maps that the model predicts.
+    pub(crate) fn maps(&self) -> &Space {
+        &self.maps
+    }
+
+    pub(crate) fn apply(&self, signal: &[T]) -> Result<Vec<T>> {
+        if self.links.is_empty() {
+            return Ok(signal.to_vec());
+        }
+        Ok(Chain::new(self.links.clone())?.apply(signal)?)
+    }
+
+    fn add(&mut self, step: &ForwardStep, grid: &Grid) -> Result<()> {
+        if let (ForwardStep::Shear {} | ForwardStep::ReducedShear {}, true) = (step, self.maps.blocks().len() != 1) {
+            let message = format!("shear is made from one map of convergence, not from {}", self.maps);
+            return Err(lookback_operator::Error::parameter("shear", message).into());
+        }
+        let operator: DynOperator<T> = match step {
+            ForwardStep::Shear {} => KaiserSquires::new(grid)?.shared(),
+            ForwardStep::ReducedShear {} => Arc::new(ReducedShear::new(grid)?),
+            ForwardStep::Smooth { fwhm_arcmin } => {
+                let sigma = (fwhm_arcmin / 60.0).to_radians() / (8.0 * std::f64::consts::LN_2).sqrt();
+                smooth(grid, self.maps.clone(), sigma)?.shared()
+            }
+            ForwardStep::Calibrate { parameter } => {
+                self.carried = Space::new(self.carried.blocks()[1..].to_vec());
+                Arc::new(ShearCalibration::new(&self.maps, parameter))
+            }
+        };
+        self.join(operator)
+    }
+
+    /// Joins an operator on the maps, with the carried parameters passing by.
+    fn join(&mut self, operator: DynOperator<T>) -> Result<()> {
+        self.maps = operator.codomain().clone();
+        let link = if self.carried.is_empty() {
+            operator
+        } else {
+            Arc::new(Stack::new(vec![operator, Identity::new(self.carried.clone()).shared()])?)
+        };
+        if let Some(last) = self.links.last() {
+            Chain::new(vec![last.clone(), link.clone()])?;
+        }
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Ends the model where the data are: at the seen pixels, or at the galaxies.
+    pub(crate) fn observe(&mut self, observation: &Observation, grid: &Grid) -> Result<()> {
+        let operator: DynOperator<T> = match &observation.places {
+            Places::Pixels => Mask::new(self.maps.clone(), &observation.seen)?.shared(),
+            Places::Galaxies { positions, .. } => Readout::new(grid, self.maps.clone(), positions)?.shared(),
+        };
+        self.join(operator)
+    }
+}

@@ -1,0 +1,121 @@
+//! Made-up observations: a true signal, a survey, and noise.
+
+use lookback_inference::Number;
+use lookback_mesh::{Grid, white_modes};
+use lookback_operator::Space;
+use lookback_operator::random::{Purpose, Stream};
+
+use super::data::noise_and_mask;
+use super::{Inputs, Observation, Places, Prior};
+use crate::runfile::{NoiseStd, RunFile, Survey};
+use crate::{Error, Result};
+
+/// The true signal: the field from a file, or drawn from the prior on the modes of the grid (so that a finer grid
+/// shows the same sky); parameters at their medians, or drawn as well.
+pub(crate) fn true_signal<T: Number>(
+    run: &RunFile,
+    prior: &Prior<T>,
+    file: Option<&str>,
+    grid: &Grid,
+    inputs: &mut Inputs,
+) -> Result<Vec<T>> {
+    let operator = &prior.operator;
+    let mut latent = vec![T::zero(); operator.domain().len()];
+    if file.is_none() {
+        let stream = Stream::new(run.seed, Purpose::Signal, 0);
+        stream.fill_normal(&mut latent[grid.len()..]);
+        white_modes(grid, stream, &mut latent[..grid.len()]);
+    }
+    let mut signal = operator.apply(&latent)?;
+    if let Some(place) = file {
+        let map = inputs.map(place, grid)?;
+        signal.iter_mut().zip(map).for_each(|(s, x)| *s = T::of(x));
+    }
+    Ok(signal)
+}
+
+/// Where noise and mask of a mock come from.
+pub(crate) struct MockOptions<'a> {
+    pub(crate) noise_std: &'a [NoiseStd],
+    pub(crate) mask: Option<&'a str>,
+    pub(crate) survey: Option<&'a Survey>,
+}
+
+/// Adds Gaussian noise to the predicted maps.
+pub(crate) fn observe<T: Number>(
+    run: &RunFile,
+    options: &MockOptions<'_>,
+    grid: &Grid,
+    space: &Space,
+    predicted: &[T],
+    inputs: &mut Inputs,
+) -> Result<Observation> {
+    let mut notes = Vec::new();
+    let (sigma, seen) = match (options.survey, options.noise_std.is_empty()) {
+        (None, _) => noise_and_mask(options.noise_std, options.mask, grid, space, inputs)?,
+        (Some(survey), true) => {
+            let (sigma, seen, galaxies) = survey_noise(run.seed, survey, grid)?;
+            notes.push(format!("a made-up survey of {galaxies} galaxies"));
+            (vec![sigma; space.blocks().len()], seen)
+        }
+        (Some(_), false) => {
+            return Err(Error::config("data", "has both `survey` and `noise_std`: a survey sets the noise itself"));
+        }
+    };
+    let stream = Stream::new(run.seed, Purpose::Noise, 0);
+    let n = grid.len();
+    let noisy = |(component, sigma): (usize, &Vec<f64>)| -> Vec<f64> {
+        (0..n)
+            .map(|i| {
+                let index = component * n + i;
+                if seen[i] { predicted[index].f64() + sigma[i] * stream.normal(index as u64) } else { 0.0 }
+            })
+            .collect()
+    };
+    let maps = sigma.iter().enumerate().map(noisy).collect();
+    let names = space.blocks().iter().map(|block| block.name.clone()).collect();
+    Ok(Observation { names, maps, sigma, seen, places: Places::Pixels, notes })
+}
+
+/// Noise of the mean shape in each pixel of a made-up survey, the pixels seen, and the number of galaxies.
+fn survey_noise(seed: u64, survey: &Survey, grid: &Grid) -> Result<(Vec<f64>, Vec<bool>, usize)> {
+    for (name, value) in [
+        ("galaxies_per_arcmin2", survey.galaxies_per_arcmin2),
+        ("shape_noise", survey.shape_noise),
+        ("star_radius_arcmin", survey.star_radius_arcmin),
+    ] {
+        if !(value.is_finite() && value > 0.0) {
+            return Err(Error::config("data.survey", format!("`{name}` must be positive, not {value}")));
+        }
+    }
+    let arcmin = |radians: f64| radians.to_degrees() * 60.0;
+    let (width, height) = (arcmin(grid.lengths()[1]), arcmin(grid.lengths()[0]));
+    let margin = survey.margin_arcmin;
+    if !(margin >= 0.0 && 2.0 * margin < width.min(height)) {
+        return Err(Error::config("data.survey", format!("`margin_arcmin` ({margin}) leaves nothing of the map")));
+    }
+    let places = Stream::new(seed, Purpose::Survey, 0);
+    let stars: Vec<(f64, f64)> = (0..survey.stars as u64)
+        .map(|i| (width * places.uniform(2 * i), height * places.uniform(2 * i + 1)))
+        .collect();
+    let open = |x: f64, y: f64| {
+        let inside = x > margin && x < width - margin && y > margin && y < height - margin;
+        let radius2 = survey.star_radius_arcmin.powi(2);
+        inside && stars.iter().all(|(sx, sy)| (x - sx).powi(2) + (y - sy).powi(2) > radius2)
+    };
+    let expected = (survey.galaxies_per_arcmin2 * width * height).round() as u64;
+    let galaxies = Stream::new(seed, Purpose::Survey, 1);
+    let (rows, columns) = (grid.shape()[0], grid.shape()[1]);
+    let mut count = vec![0u32; grid.len()];
+    let mut total = 0;
+    for i in 0..expected {
+        let (u, v) = (galaxies.uniform(2 * i), galaxies.uniform(2 * i + 1));
+        if open(u * width, v * height) {
+            let (row, column) = ((v * rows as f64) as usize, (u * columns as f64) as usize);
+            count[row.min(rows - 1) * columns + column.min(columns - 1)] += 1;
+            total += 1;
+        }
+    }
+    let sigma = count.iter().map(|&n| if n == 0 { 0.0 } else { survey.shape_noise / f64::from(n).sqrt() }).collect();
+    Ok((sigma, count.iter().map(|&n| n > 0).collect(), total))
+}

@@ -1,0 +1,174 @@
+//! From a run file to operators and data.
+
+mod data;
+mod forward;
+mod mock;
+mod prior;
+mod sky;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lookback_inference::{Number, Posterior};
+use lookback_likelihood::{Gaussian, Likelihood, StudentT};
+use lookback_mesh::Grid;
+use lookback_operator::{Chain, DynOperator, Space};
+use lookback_prior::Spectrum;
+
+use crate::formats::{self, Array, fits::Wcs};
+use crate::runfile::{DataSection, LikelihoodSection, RunFile};
+use crate::{Error, Result, files};
+
+pub use data::{Observation, Places};
+pub use prior::Prior;
+pub use sky::grid_of;
+
+/// A file that went into a run.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Input {
+    /// Where it was read.
+    pub path: String,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+}
+
+/// Reads files and remembers them.
+#[derive(Default)]
+pub(crate) struct Inputs(Vec<Input>);
+
+impl Inputs {
+    /// Reads an array and notes where it came from.
+    pub(crate) fn array(&mut self, place: &str) -> Result<Array> {
+        let array = formats::read_array(place)?;
+        let path = place.split('#').next().unwrap_or(place);
+        if !self.0.iter().any(|input| input.path == path) {
+            let sha256 = files::sha256(&files::read(Path::new(path))?);
+            self.0.push(Input { path: path.into(), sha256 });
+        }
+        Ok(array)
+    }
+
+    /// A map with the shape of the sky, all finite.
+    pub(crate) fn map(&mut self, place: &str, grid: &Grid) -> Result<Vec<f64>> {
+        let array = self.array(place)?;
+        if array.shape != grid.shape() {
+            let message = format!("has the shape {:?}, but [sky] says {:?} pixels", array.shape, grid.shape());
+            return Err(Error::file(place, message));
+        }
+        if let Some(index) = array.values.iter().position(|x| !x.is_finite()) {
+            let (row, column) = (index / grid.columns(), index % grid.columns());
+            let message = format!("holds {} at row {row}, column {column}; mask such pixels", array.values[index]);
+            return Err(Error::file(place, message));
+        }
+        Ok(array.values)
+    }
+}
+
+/// A problem that can be solved: operators, data and what is known of the truth.
+pub struct Problem<T: Number> {
+    /// The pixels.
+    pub grid: Grid,
+    /// Coordinates of the maps, where they are known.
+    pub wcs: Option<Wcs>,
+    /// From white noise to the signal: the field first, then the parameters.
+    pub prior: Prior<T>,
+    /// From the signal to the predicted data.
+    pub forward: DynOperator<T>,
+    /// The links of the forward model, for explanations.
+    pub links: Vec<DynOperator<T>>,
+    /// Model and likelihood.
+    pub posterior: Posterior<T>,
+    /// What was observed, on the pixels of the map.
+    pub observation: Observation,
+    /// The true field, if it is known.
+    pub truth: Option<Vec<f64>>,
+    /// Files that were read.
+    pub inputs: Vec<Input>,
+    /// Things that the user should know.
+    pub notes: Vec<String>,
+}
+
+impl<T: Number> Problem<T> {
+    /// Reads the data and builds the operators of a run.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, shapes do not fit, or a value is out of range: always with the place.
+    pub fn build(run: &RunFile) -> Result<Problem<T>> {
+        let mut inputs = Inputs::default();
+        let grid = grid_of(&run.sky)?;
+        let steps = forward::order_of_parameters(run)?;
+        let prior = Prior::build(run, &grid, &steps, &mut inputs)?;
+        let mut notes = prior.notes.clone();
+        let mut model = forward::Forward::build(run, &grid, prior.operator.codomain())?;
+        let catalogue = match &run.data {
+            DataSection::Catalogue { columns, negate_e2, .. } => {
+                Some(data::read_catalogue(columns, *negate_e2, &mut inputs)?)
+            }
+            _ => None,
+        };
+        let wcs = sky::wcs(&run.sky, catalogue.as_ref())?;
+        let mut mock = None;
+        let mut observation = match &run.data {
+            DataSection::Maps { maps, noise_std, mask, negate, .. } => {
+                let files = data::MapFiles { maps, noise_std, mask: mask.as_deref(), negate };
+                data::observe_maps(&files, &grid, model.maps(), &mut inputs)?
+            }
+            DataSection::Catalogue { at, shape_noise, noise_std, .. } => {
+                let Some(catalogue) = &catalogue else { unreachable!("read above") };
+                let wcs = wcs.ok_or_else(|| sky::centre_needed())?;
+                let options = data::CatalogueOptions { at: *at, shape_noise: *shape_noise, noise_std };
+                data::observe_catalogue(catalogue, &options, &grid, &wcs.projection, model.maps(), &mut inputs)?
+            }
+            DataSection::Mock { truth, noise_std, mask, survey } => {
+                let signal = mock::true_signal(run, &prior, truth.as_deref(), &grid, &mut inputs)?;
+                let predicted = model.apply(&signal)?;
+                mock = Some(signal);
+                let options = mock::MockOptions { noise_std, mask: mask.as_deref(), survey: survey.as_ref() };
+                mock::observe(run, &options, &grid, model.maps(), &predicted, &mut inputs)?
+            }
+        };
+        notes.append(&mut observation.notes);
+        model.observe(&observation, &grid)?;
+        let forward: DynOperator<T> = Arc::new(Chain::new(model.links.clone())?);
+        let likelihood = likelihood(run, forward.codomain().clone(), &observation)?;
+        let chain = [vec![prior.operator.clone()], model.links.clone()].concat();
+        let posterior = Posterior::new(Arc::new(Chain::new(chain)?), likelihood)?;
+        let truth = match (&run.data, mock) {
+            (_, Some(signal)) => Some(signal[..grid.len()].iter().map(|x| x.f64()).collect()),
+            (DataSection::Maps { truth: Some(place), .. } | DataSection::Catalogue { truth: Some(place), .. }, None) => {
+                Some(inputs.map(place, &grid)?)
+            }
+            _ => None,
+        };
+        let Inputs(inputs) = inputs;
+        Ok(Problem { grid, wcs, prior, forward, links: model.links, posterior, observation, truth, inputs, notes })
+    }
+
+    /// The name of the field.
+    pub fn field_name(&self) -> &str {
+        &self.prior.operator.codomain().blocks()[0].name
+    }
+
+    /// Power spectrum of the prior, where it is known.
+    pub fn theory(&self) -> Option<&Spectrum> {
+        self.prior.spectrum.as_ref()
+    }
+
+    /// True if the data are two components of shear.
+    pub fn is_shear(&self) -> bool {
+        self.observation.maps.len() == 2
+    }
+}
+
+fn likelihood<T: Number>(
+    run: &RunFile,
+    space: Space,
+    observation: &Observation,
+) -> Result<Arc<dyn Likelihood<T>>> {
+    let (data, sigma) = observation.vectors();
+    let of = |values: Vec<f64>| -> Vec<T> { values.into_iter().map(T::of).collect() };
+    Ok(match run.likelihood {
+        LikelihoodSection::Gaussian => Arc::new(Gaussian::new(space, of(data), &of(sigma))?),
+        LikelihoodSection::StudentT { dof } => Arc::new(StudentT::new(space, of(data), &of(sigma), dof)?),
+    })
+}

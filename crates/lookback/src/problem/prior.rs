@@ -1,0 +1,156 @@
+//! The prior of a run: one field and its parameters, from white noise.
+
+use std::sync::Arc;
+
+use lookback_inference::Number;
+use lookback_mesh::Grid;
+use lookback_operator::{Chain, DynOperator, LinearOperator, Stack};
+use lookback_prior::{
+    CorrelatedField, CorrelatedFieldParameters, Distribution, GaussianField, Spectrum, lognormal_field,
+    shifted_exponential,
+};
+
+use super::Inputs;
+use crate::runfile::{FieldPrior, PriorSection, RunFile, SpectrumSection};
+use crate::{Error, Result};
+
+/// The signal's prior.
+pub struct Prior<T: Number> {
+    /// White noise to signal: the field is the first block, parameters follow.
+    pub operator: DynOperator<T>,
+    /// Spectrum of the field, if it is known.
+    pub spectrum: Option<Spectrum>,
+    /// Things that the user should know.
+    pub notes: Vec<String>,
+}
+
+impl<T: Number> Prior<T> {
+    pub(crate) fn build(run: &RunFile, grid: &Grid, parameters: &[String], inputs: &mut Inputs) -> Result<Prior<T>> {
+        let is_field = |prior: &PriorSection| distribution(prior).is_none();
+        let fields: Vec<(&String, &PriorSection)> = run.prior.iter().filter(|(_, prior)| is_field(prior)).collect();
+        let [(name, section)] = fields.as_slice() else {
+            let message = format!("needs exactly one field (`gaussian_field`, `lognormal_field` or `correlated_field`), not {}", fields.len());
+            return Err(Error::config("prior", message));
+        };
+        let wrong = |error: lookback_operator::Error| Error::config(format!("prior.{name}"), error.to_string());
+        let (field, spectrum, notes) = build_field(name, section, grid, inputs).map_err(|error| match error {
+            Error::Model(error) => wrong(error),
+            other => other,
+        })?;
+        let mut parts: Vec<DynOperator<T>> = vec![field];
+        for parameter in parameters {
+            let section = &run.prior[parameter];
+            let Some(distribution) = distribution(section) else { continue };
+            let distribution = distribution
+                .validated()
+                .map_err(|error| Error::config(format!("prior.{parameter}"), error.to_string()))?;
+            parts.push(Arc::new(distribution.operator(parameter, &[], "")));
+        }
+        let operator = if parts.len() == 1 { parts.remove(0) } else { Arc::new(Stack::new(parts)?) };
+        Ok(Prior { operator, spectrum, notes })
+    }
+}
+
+/// The distribution of a parameter; `None` for a field.
+pub(crate) fn distribution(prior: &PriorSection) -> Option<Distribution> {
+    Some(match *prior {
+        PriorSection::Normal { mean, std } => Distribution::Normal { mean, std },
+        PriorSection::Lognormal { mean, std } => Distribution::LogNormal { mean, std },
+        PriorSection::Uniform { low, high } => Distribution::Uniform { low, high },
+        PriorSection::LogUniform { low, high } => Distribution::LogUniform { low, high },
+        PriorSection::HalfNormal { std } => Distribution::HalfNormal { std },
+        PriorSection::Laplace { mean, scale } => Distribution::Laplace { mean, scale },
+        _ => return None,
+    })
+}
+
+type Built<T> = (DynOperator<T>, Option<Spectrum>, Vec<String>);
+
+fn build_field<T: Number>(name: &str, section: &PriorSection, grid: &Grid, inputs: &mut Inputs) -> Result<Built<T>> {
+    match section {
+        PriorSection::GaussianField { spectrum } => {
+            let (spectrum, notes) = read_spectrum(name, spectrum, grid, inputs)?;
+            Ok((GaussianField::new(grid, &spectrum, name, "").shared(), Some(spectrum), notes))
+        }
+        PriorSection::LognormalField { spectrum, shift } => {
+            let (spectrum, mut notes) = read_spectrum(name, spectrum, grid, inputs)?;
+            let field = lognormal_field(grid, &spectrum, *shift, name, "")?;
+            if field.clipped > 1e-3 {
+                notes.push(format!(
+                    "no lognormal field with shift {shift} has this spectrum exactly: {:.1} % of the power of its logarithm was left out",
+                    100.0 * field.clipped
+                ));
+            }
+            Ok((field.operator, Some(spectrum), notes))
+        }
+        PriorSection::CorrelatedField(options) => Ok((correlated(name, options, grid)?, None, Vec::new())),
+        _ => Err(Error::config(format!("prior.{name}"), "is not a field")),
+    }
+}
+
+fn correlated<T: Number>(name: &str, options: &FieldPrior, grid: &Grid) -> Result<DynOperator<T>> {
+    let lognormal = |[mean, std]: [f64; 2]| Distribution::LogNormal { mean, std };
+    let parameters = CorrelatedFieldParameters {
+        offset_mean: options.offset_mean,
+        offset_std: lognormal(options.offset_std),
+        fluctuations: lognormal(options.fluctuations),
+        slope: Distribution::Normal { mean: options.slope[0], std: options.slope[1] },
+        flexibility: options.flexibility.map(lognormal),
+        asperity: options.asperity.map(lognormal),
+    };
+    let Some(shift) = options.shift else {
+        return Ok(Arc::new(CorrelatedField::new(grid, parameters, name, "")?));
+    };
+    if !(shift.is_finite() && shift > 0.0) {
+        return Err(Error::config(format!("prior.{name}"), format!("`shift` must be positive, not {shift}")));
+    }
+    let log: DynOperator<T> = Arc::new(CorrelatedField::new(grid, parameters, &format!("{name}.log"), "")?);
+    let exponential = shifted_exponential(log.codomain(), shift, 0.0, name, "");
+    Ok(Arc::new(Chain::new(vec![log, Arc::new(exponential)])?))
+}
+
+fn read_spectrum(
+    name: &str,
+    section: &SpectrumSection,
+    grid: &Grid,
+    inputs: &mut Inputs,
+) -> Result<(Spectrum, Vec<String>)> {
+    let place = format!("prior.{name}.spectrum");
+    let wrong = |error: lookback_operator::Error| Error::config(place.clone(), error.to_string());
+    if !(section.scale.is_finite() && section.scale > 0.0) {
+        return Err(Error::config(place, format!("`scale` must be positive, not {}", section.scale)));
+    }
+    match (&section.table, &section.power_law) {
+        (None, Some(law)) => {
+            let amplitude = law.amplitude * section.scale;
+            Ok((Spectrum::power_law(amplitude, law.pivot, law.index, law.running).map_err(wrong)?, Vec::new()))
+        }
+        (Some(file), None) => {
+            let array = inputs.array(file)?;
+            let (k, power): (Vec<f64>, Vec<f64>) = match *array.shape.as_slice() {
+                [2, n] => (array.values[..n].to_vec(), array.values[n..].to_vec()),
+                [_, 2] => array.values.chunks(2).map(|pair| (pair[0], pair[1])).unzip(),
+                _ => {
+                    let message = format!("has the shape {:?}; a spectrum is 2 x N or N x 2", array.shape);
+                    return Err(Error::file(file, message));
+                }
+            };
+            let power: Vec<f64> = power.into_iter().map(|p| p * section.scale).collect();
+            let spectrum = Spectrum::table(&k, &power).map_err(|error| Error::file(file, error.to_string()))?;
+            let notes = beyond(&spectrum, grid).into_iter().collect();
+            Ok((spectrum, notes))
+        }
+        _ => Err(Error::config(place, "needs either `table` (a file) or `power_law`, and not both")),
+    }
+}
+
+/// A note where the modes of the grid reach beyond the table.
+fn beyond(spectrum: &Spectrum, grid: &Grid) -> Option<String> {
+    let (low, high) = spectrum.range()?;
+    let (least, most) = (grid.fundamental(), grid.half_wave_numbers().into_iter().fold(0.0, f64::max));
+    (least < low || most > high).then(|| {
+        format!(
+            "the spectrum is given for {low:.0} <= ell <= {high:.0}, but the map has modes from {least:.0} to {most:.0}: it is continued as a power law"
+        )
+    })
+}

@@ -1,0 +1,278 @@
+//! Figures of merit of maps: scores against a truth, E and B modes, peaks, spectra.
+
+use lookback_imaging::smooth;
+use lookback_inference::{Number, diagnostics::quantile};
+use lookback_lensing::mass_map;
+use lookback_mesh::{Grid, bin_edges, power_spectrum, skewness};
+use lookback_operator::{LinearOperator, Space};
+
+use crate::problem::Problem;
+use crate::run::Recorder;
+use crate::runfile::ReportSection;
+use crate::{Error, Result, files};
+
+/// Mean and standard deviation of some numbers.
+pub(crate) fn mean_std(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt())
+}
+
+/// `a / b`; zero where `b` is zero.
+pub(crate) fn ratio(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| if *b > 0.0 { a / b } else { 0.0 }).collect()
+}
+
+/// How well a map agrees with the truth in the pixels that were seen, after both lost their means there (shear does not
+/// hold the mean of the convergence).
+pub(crate) struct Score {
+    pub(crate) rmse: f64,
+    pub(crate) pearson_r: f64,
+}
+
+pub(crate) fn score(estimate: &[f64], truth: &[f64], seen: &[bool]) -> Score {
+    let pick = |map: &[f64]| -> Vec<f64> {
+        let values: Vec<f64> = map.iter().zip(seen).filter(|(_, seen)| **seen).map(|(x, _)| *x).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        values.into_iter().map(|x| x - mean).collect()
+    };
+    let (a, b) = (pick(estimate), pick(truth));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let squares = a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+    Score {
+        rmse: (squares / a.len() as f64).sqrt(),
+        pearson_r: dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt(),
+    }
+}
+
+/// Share of seen pixels whose truth lies in the central interval of the samples that holds `level` of them.
+pub(crate) fn coverage(below: &[u32], samples: usize, seen: &[bool], level: f64) -> f64 {
+    // The truth has one of `samples + 1` equally likely ranks; the one at the edge counts in part.
+    let ranks = samples as f64 + 1.0;
+    let tail = 0.5 * (1.0 - level) * ranks;
+    let share = |rank: f64| {
+        let overlap = (rank + 1.0).min(ranks - tail) - rank.max(tail);
+        overlap.clamp(0.0, 1.0)
+    };
+    let inside: f64 = below.iter().zip(seen).filter(|(_, seen)| **seen).map(|(&rank, _)| share(f64::from(rank))).sum();
+    inside / seen.iter().filter(|seen| **seen).count() as f64
+}
+
+/// Kaiser-Squires maps of shear data, smoothed, with a test of the sign conventions: mass makes the E mode skew, while
+/// the B mode is noise.
+pub(crate) struct Modes {
+    pub(crate) e_map: Vec<f64>,
+    pub(crate) b_map: Vec<f64>,
+    pub(crate) e_skewness: f64,
+    pub(crate) b_skewness: f64,
+    /// Highest pixel over the standard deviation.
+    pub(crate) e_peak: f64,
+    pub(crate) b_peak: f64,
+}
+
+pub(crate) fn e_and_b<T: Number>(problem: &Problem<T>, smoothing_pixels: f64) -> Result<Modes> {
+    let maps = &problem.observation.maps;
+    let (e_map, b_map) = mass_map(&problem.grid, &maps[0], &maps[1])?;
+    let e_map = smoothed(&problem.grid, &e_map, smoothing_pixels)?;
+    let b_map = smoothed(&problem.grid, &b_map, smoothing_pixels)?;
+    let seen = &problem.observation.seen;
+    let inside = |map: &[f64]| -> Vec<f64> {
+        map.iter().zip(seen).filter(|(_, seen)| **seen).map(|(x, _)| *x).collect()
+    };
+    let (e, b) = (inside(&e_map), inside(&b_map));
+    let peak = |values: &[f64]| values.iter().fold(f64::NEG_INFINITY, |max, x| max.max(*x)) / mean_std(values).1;
+    Ok(Modes {
+        e_skewness: skewness(e.iter().copied()),
+        b_skewness: skewness(b.iter().copied()),
+        e_peak: peak(&e),
+        b_peak: peak(&b),
+        e_map,
+        b_map,
+    })
+}
+
+fn smoothed(grid: &Grid, map: &[f64], pixels: f64) -> Result<Vec<f64>> {
+    let operator = smooth::<f64>(grid, Space::single("map", grid.shape(), ""), pixels * grid.spacing()[0])
+        .map_err(|error| Error::config("report", error.to_string()))?;
+    let mut out = vec![0.0; map.len()];
+    operator.forward(map, &mut out, &mut operator.scratch());
+    Ok(out)
+}
+
+/// A local maximum of signal-to-noise.
+pub(crate) struct Peak {
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+    pub(crate) snr: f64,
+    pub(crate) value: f64,
+    /// Identifier and distance \[arcmin\] of the nearest known group.
+    pub(crate) group: Option<(String, f64)>,
+}
+
+/// Peaks, and how many of them have a known group nearby.
+pub(crate) struct Peaks {
+    pub(crate) list: Vec<Peak>,
+    pub(crate) matched: Option<Matched>,
+    /// Known groups: identifier, column and row on the map.
+    pub(crate) groups: Vec<(String, f64, f64)>,
+    pixel_arcmin: f64,
+}
+
+pub(crate) struct Matched {
+    pub(crate) count: usize,
+    /// Number expected if groups had nothing to do with peaks: the share of the field that lies near a group.
+    pub(crate) by_chance: f64,
+    /// Groups in the seen part of the map.
+    pub(crate) groups: usize,
+}
+
+/// Signal-to-noise from which a local maximum counts.
+const THRESHOLD: f64 = 3.0;
+
+pub(crate) fn peaks<T: Number>(
+    problem: &Problem<T>,
+    estimate: &[f64],
+    std: &[f64],
+    report: &ReportSection,
+) -> Result<Peaks> {
+    let grid = &problem.grid;
+    let (rows, columns) = (grid.shape()[0], grid.shape()[1]);
+    let seen = &problem.observation.seen;
+    let snr = ratio(estimate, std);
+    let pixel_arcmin = grid.spacing()[0].to_degrees() * 60.0;
+    let groups = known_groups(problem, report)?;
+    let nearest = |row: f64, column: f64| {
+        let distance = |x: &f64, y: &f64| pixel_arcmin * ((x - column).powi(2) + (y - row).powi(2)).sqrt();
+        groups
+            .iter()
+            .map(|(name, x, y)| (name.clone(), distance(x, y)))
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+    };
+    let mut list = Vec::new();
+    for row in 1..rows - 1 {
+        for column in 1..columns - 1 {
+            let here = snr[row * columns + column];
+            let around = (row - 1..=row + 1).flat_map(|r| (column - 1..=column + 1).map(move |c| r * columns + c));
+            let highest = around.filter(|&i| i != row * columns + column).all(|i| snr[i] < here);
+            if seen[row * columns + column] && here > THRESHOLD && highest {
+                let value = estimate[row * columns + column];
+                let group = nearest(row as f64, column as f64).filter(|(_, d)| *d <= report.match_arcmin);
+                list.push(Peak { row, column, snr: here, value, group });
+            }
+        }
+    }
+    list.sort_by(|a, b| b.snr.total_cmp(&a.snr));
+    let inside = |x: f64, y: f64| {
+        let (x, y) = (x.round(), y.round());
+        let on_map = (0.0..columns as f64).contains(&x) && (0.0..rows as f64).contains(&y);
+        on_map && seen[y as usize * columns + x as usize]
+    };
+    let matched = report.groups.as_ref().map(|_| {
+        let near = (0..grid.len()).filter(|i| {
+            let close = || nearest((i / columns) as f64, (i % columns) as f64).is_some_and(|(_, d)| d <= report.match_arcmin);
+            seen[*i] && close()
+        });
+        Matched {
+            count: list.iter().filter(|peak| peak.group.is_some()).count(),
+            by_chance: list.len() as f64 * near.count() as f64 / problem.observation.seen_count() as f64,
+            groups: groups.iter().filter(|(_, x, y)| inside(*x, *y)).count(),
+        }
+    });
+    Ok(Peaks { list, matched, groups, pixel_arcmin })
+}
+
+impl Peaks {
+    /// The peaks as comma-separated values.
+    pub(crate) fn table(&self) -> String {
+        let mut text = "x_arcmin,y_arcmin,snr,value,group,distance_arcmin\n".to_string();
+        for peak in &self.list {
+            let (x, y) = (peak.column as f64 + 0.5, peak.row as f64 + 0.5);
+            let group = peak.group.as_ref().map_or(",".into(), |(name, distance)| format!("{name},{distance:.3}"));
+            let pixel = self.pixel_arcmin;
+            text += &format!("{:.3},{:.3},{:.3},{:.5},{group}\n", x * pixel, y * pixel, peak.snr, peak.value);
+        }
+        text
+    }
+}
+
+/// Known groups on the map: identifier, column and row.
+fn known_groups<T: Number>(problem: &Problem<T>, report: &ReportSection) -> Result<Vec<(String, f64, f64)>> {
+    let Some(place) = &report.groups else { return Ok(Vec::new()) };
+    let Some(wcs) = problem.wcs else {
+        return Err(Error::config("report", "`groups` have positions on the sky, so [sky] needs a `centre`"));
+    };
+    let text = String::from_utf8_lossy(&files::read(std::path::Path::new(place))?).into_owned();
+    let mut groups = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |j: usize| words.get(j).and_then(|word| word.parse::<f64>().ok());
+        let (Some(ra), Some(dec)) = (number(1), number(2)) else {
+            let message = format!("line {}: expected an identifier, ra and dec in degrees, found `{line}`", i + 1);
+            return Err(Error::file(place, message));
+        };
+        let (x, y) = wcs.projection.project(ra, dec)?;
+        let spacing = problem.grid.spacing();
+        let column = (x.to_radians() + 0.5 * problem.grid.lengths()[1]) / spacing[1] - 0.5;
+        let row = (y.to_radians() + 0.5 * problem.grid.lengths()[0]) / spacing[0] - 0.5;
+        groups.push((words[0].to_string(), column, row));
+    }
+    Ok(groups)
+}
+
+/// Power spectra of the samples, the estimate, the truth and the prior, in the same bins.
+pub(crate) struct Band {
+    pub(crate) k: Vec<f64>,
+    pub(crate) median: Option<Vec<f64>>,
+    pub(crate) low: Option<Vec<f64>>,
+    pub(crate) high: Option<Vec<f64>>,
+    pub(crate) estimate: Option<Vec<f64>>,
+    pub(crate) truth: Option<Vec<f64>>,
+    pub(crate) theory: Option<Vec<f64>>,
+}
+
+pub(crate) fn spectrum_band<T: Number>(problem: &Problem<T>, recorder: &Recorder, exact: bool) -> Result<Band> {
+    let k = recorder.wave_numbers.clone();
+    let at = |p: f64| {
+        let column = |bin: usize| -> Vec<f64> { recorder.spectra.iter().map(|row| f64::from(row[bin])).collect() };
+        (recorder.samples > 0).then(|| (0..k.len()).map(|bin| quantile(&column(bin), p)).collect::<Vec<f64>>())
+    };
+    let edges = bin_edges(&problem.grid, 24);
+    let measure = |map: &[f64]| power_spectrum(&problem.grid, map, &edges).map(|spectrum| spectrum.power);
+    Ok(Band {
+        median: at(0.5),
+        low: at(0.16),
+        high: at(0.84),
+        estimate: Some(measure(recorder.estimate(exact))?),
+        truth: problem.truth.as_deref().map(measure).transpose()?,
+        theory: problem.theory().map(|theory| k.iter().map(|&k| theory.power(k)).collect()),
+        k,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coverage_of_uniform_ranks_is_the_level() {
+        for samples in [10usize, 99, 100] {
+            let below: Vec<u32> = (0..=samples as u32).collect();
+            let seen = vec![true; samples + 1];
+            for level in [0.68, 0.95] {
+                assert!((coverage(&below, samples, &seen, level) - level).abs() < 1e-12);
+            }
+        }
+    }
+
+    #[test]
+    fn a_score_does_not_see_the_mean() {
+        let truth = [1.0, 2.0, 4.0, 0.0];
+        let shifted: Vec<f64> = truth.iter().map(|x| x + 7.0).collect();
+        let score = score(&shifted, &truth, &[true, true, true, false]);
+        assert!(score.rmse < 1e-12 && (score.pearson_r - 1.0).abs() < 1e-12);
+    }
+}

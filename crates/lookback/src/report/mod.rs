@@ -1,0 +1,75 @@
+//! The report of a run: one HTML page with its pictures inside, to be looked at before any number is believed.
+
+pub(crate) mod analysis;
+pub mod citations;
+mod colour;
+mod curves;
+mod pages;
+mod panel;
+
+use std::path::Path;
+
+use lookback_inference::Number;
+use minijinja::{Environment, value::Serde};
+use serde::Serialize;
+
+use crate::problem::Problem;
+use crate::run::{Recorder, Summary};
+use crate::runfile::RunFile;
+use crate::{Error, Result, VERSION, files};
+
+/// A picture with words.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Figure {
+    /// SVG text.
+    pub(crate) svg: String,
+    /// What is seen.
+    pub(crate) caption: String,
+}
+
+/// A part of the page.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Section {
+    pub(crate) heading: String,
+    pub(crate) words: String,
+    pub(crate) figures: Vec<Figure>,
+}
+
+const TEMPLATE: &str = include_str!("report.html");
+
+/// Draws the report.
+///
+/// # Errors
+/// If a picture cannot be drawn, or the disk refuses.
+pub(crate) fn write<T: Number>(
+    run: &RunFile,
+    problem: &Problem<T>,
+    recorder: &Recorder,
+    summary: &Summary,
+    path: &Path,
+) -> Result<()> {
+    let wrong = |error: minijinja::Error| Error::Drawing { what: "report".into(), message: error.to_string() };
+    let sections = pages::sections(run, problem, recorder, summary)?;
+    let mut environment = Environment::new();
+    environment.add_template("report.html", TEMPLATE).map_err(wrong)?;
+    let citations: Vec<[String; 2]> =
+        citations::of(run).into_iter().map(|citation| [citation.what.to_string(), citation.line()]).collect();
+    let page = environment
+        .get_template("report.html")
+        .and_then(|template| {
+            template.render(Serde(serde_json::json!({
+                "title": if run.title.is_empty() { "Lookback" } else { run.title.as_str() },
+                "version": VERSION,
+                "headlines": pages::headlines(problem, summary),
+                "sections": sections,
+                "chain": crate::explain::chain(problem),
+                "summary": pages::table(summary),
+                "notes": problem.notes,
+                "inputs": problem.inputs,
+                "config": run.to_toml().unwrap_or_default(),
+                "citations": citations,
+            })))
+        })
+        .map_err(wrong)?;
+    files::write_whole(path, |out| out.write_all(page.as_bytes()))
+}

@@ -1,0 +1,350 @@
+//! The sections of the report: which pictures, with which words.
+
+use lookback_inference::Number;
+use lookback_operator::Operator;
+use serde_json::Value;
+
+use super::analysis::{self, Peaks};
+use super::colour::Scale;
+use super::curves::{COLOURS, Curve, Plot, Shade, histogram};
+use super::panel::{Panel, draw, robust_range, symmetric_range};
+use super::{Figure, Section};
+use crate::Result;
+use crate::problem::Problem;
+use crate::run::{Recorder, Summary};
+use crate::runfile::{MethodSection, RunFile};
+
+/// Share of pixels beyond each end of the colour scale.
+const TAIL: f64 = 0.002;
+
+/// What the pictures are drawn from.
+struct Scene<'a, T: Number> {
+    run: &'a RunFile,
+    problem: &'a Problem<T>,
+    recorder: &'a Recorder,
+    estimate: &'a [f64],
+    std: Option<Vec<f64>>,
+    exact: bool,
+}
+
+impl<T: Number> Scene<'_, T> {
+    fn figure(&self, panel: &Panel<'_>, caption: &str) -> Result<Figure> {
+        Ok(Figure { svg: draw(&self.problem.grid, panel)?, caption: caption.into() })
+    }
+
+    fn peaks(&self) -> Result<Option<Peaks>> {
+        let Some(std) = &self.std else { return Ok(None) };
+        analysis::peaks(self.problem, self.estimate, std, &self.run.report).map(Some)
+    }
+}
+
+pub(crate) fn sections<T: Number>(
+    run: &RunFile,
+    problem: &Problem<T>,
+    recorder: &Recorder,
+    summary: &Summary,
+) -> Result<Vec<Section>> {
+    let exact = matches!(run.method, MethodSection::Wiener(_));
+    let scene =
+        Scene { run, problem, recorder, estimate: recorder.estimate(exact), std: recorder.std(), exact };
+    let mut sections = vec![overview(&scene)?];
+    sections.extend(significance(&scene, summary)?);
+    if problem.is_shear() {
+        sections.push(modes(&scene, summary)?);
+    }
+    sections.extend(samples(&scene)?);
+    sections.push(residuals(&scene)?);
+    sections.push(spectrum(&scene)?);
+    sections.extend(calibration(&scene, summary)?);
+    sections.extend(traces(&scene)?);
+    Ok(sections)
+}
+
+fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
+    let Scene { problem, estimate, .. } = scene;
+    let field = problem.field_name();
+    let range = match &problem.truth {
+        Some(truth) => robust_range(truth, TAIL),
+        None => robust_range(estimate, TAIL),
+    };
+    let mut figures = Vec::new();
+    if let Some(truth) = &problem.truth {
+        let title = format!("truth: {field}");
+        figures.push(scene.figure(&Panel::new(&title, truth, Scale::Signal, range), "What the data were made from.")?);
+    }
+    let seen = Some(problem.observation.seen.as_slice());
+    if problem.is_shear() {
+        let modes = analysis::e_and_b(problem, scene.run.report.smoothing_pixels)?;
+        let mut panel = Panel::new("data: smoothed Kaiser-Squires E mode", &modes.e_map, Scale::Signal, robust_range(&modes.e_map, TAIL));
+        panel.seen = seen;
+        figures.push(scene.figure(&panel, "The data as a map: direct inversion, smoothed; regions without data are pale.")?);
+    } else {
+        for (name, map) in problem.observation.names.iter().zip(&problem.observation.maps) {
+            let title = format!("data: {name}");
+            let mut panel = Panel::new(&title, map, Scale::Signal, robust_range(map, TAIL));
+            panel.seen = seen;
+            figures.push(scene.figure(&panel, "What was observed; regions without data are pale.")?);
+        }
+    }
+    let what = if scene.recorder.samples == 0 { "maximum a posteriori" } else { "posterior mean" };
+    let title = format!("{what}: {field}");
+    figures.push(scene.figure(&Panel::new(&title, estimate, Scale::Signal, range), "The reconstruction.")?);
+    if let Some(std) = &scene.std {
+        let panel = Panel::new("posterior standard deviation", std, Scale::Width, robust_range(std, TAIL));
+        figures.push(scene.figure(&panel, "Its uncertainty: where data are missing it rises to that of the prior.")?);
+    }
+    if let Some(truth) = &problem.truth {
+        let error: Vec<f64> = estimate.iter().zip(truth).map(|(a, b)| a - b).collect();
+        let panel = Panel::new("reconstruction minus truth", &error, Scale::Diverging, symmetric_range(&error, TAIL));
+        figures.push(scene.figure(&panel, "The error that was really made.")?);
+    }
+    let words = "The signal behind the data, pixel by pixel, with its uncertainty.".into();
+    Ok(Section { heading: "Reconstruction".into(), words, figures })
+}
+
+fn significance<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Option<Section>> {
+    let (Some(std), Some(peaks)) = (&scene.std, scene.peaks()?) else { return Ok(None) };
+    let snr = analysis::ratio(scene.estimate, std);
+    let mut panel = Panel::new("mean / standard deviation", &snr, Scale::Diverging, symmetric_range(&snr, 0.0005));
+    let radius = scene.run.report.match_arcmin / (scene.problem.grid.spacing()[0].to_degrees() * 60.0);
+    panel.circles = peaks.groups.iter().map(|(_, x, y)| (*x, *y, radius)).collect();
+    let plain = scene.figure(&panel, "Signal-to-noise. Circles, if any: known groups.")?;
+    let mut marked = Panel::new("peaks above 3", &snr, Scale::Signal, (0.0, snr.iter().fold(3.0, |a: f64, b| a.max(*b))));
+    marked.circles = panel.circles.clone();
+    marked.crosses = peaks.list.iter().map(|peak| (peak.column as f64, peak.row as f64)).collect();
+    let second = scene.figure(&marked, "Crosses: local maxima above 3 standard deviations. Circles: known groups, with the radius of a match.")?;
+    let mut words = format!("{} local maxima stand more than 3 posterior standard deviations above zero.", peaks.list.len());
+    if let Some(matched) = &peaks.matched {
+        words += &format!(
+            " {} of them lie within {} arcmin of one of the {} {} in the field, where {:.1} would by chance.",
+            matched.count, scene.run.report.match_arcmin, matched.groups, scene.run.report.groups_name, matched.by_chance
+        );
+    }
+    debug_assert!(summary.get("peaks_above_3_sigma").is_some());
+    Ok(Some(Section { heading: "Significance".into(), words, figures: vec![plain, second] }))
+}
+
+fn modes<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Section> {
+    let modes = analysis::e_and_b(scene.problem, scene.run.report.smoothing_pixels)?;
+    let range = symmetric_range(&modes.e_map, TAIL);
+    let seen = Some(scene.problem.observation.seen.as_slice());
+    let mut figures = Vec::new();
+    for (title, map, caption) in [
+        ("E mode", &modes.e_map, "Gravitational lensing makes only this one: it should be skewed towards mass."),
+        ("B mode", &modes.b_map, "Noise and errors: it should show no structure beyond noise."),
+    ] {
+        let mut panel = Panel::new(title, map, Scale::Diverging, range);
+        panel.seen = seen;
+        figures.push(scene.figure(&panel, caption)?);
+    }
+    let words = format!(
+        "Kaiser-Squires inversion of the data, smoothed with a Gaussian of {} pixels. Skewness in the seen region: E {:.3}, B {:.3}. If both look alike, the sign of one shear component is wrong.",
+        scene.run.report.smoothing_pixels,
+        summary.get("e_mode_skewness").unwrap_or(f64::NAN),
+        summary.get("b_mode_skewness").unwrap_or(f64::NAN)
+    );
+    Ok(Section { heading: "E and B modes".into(), words, figures })
+}
+
+fn samples<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
+    if scene.recorder.shown.is_empty() {
+        return Ok(None);
+    }
+    let maps: Vec<Vec<f64>> =
+        scene.recorder.shown.iter().map(|map| map.iter().map(|&x| f64::from(x)).collect()).collect();
+    let range = robust_range(&maps[0], TAIL);
+    let draw = |(i, map): (usize, &Vec<f64>)| {
+        let title = format!("sample {}", i + 1);
+        scene.figure(&Panel::new(&title, map, Scale::Signal, range), "")
+    };
+    let figures = maps.iter().enumerate().map(draw).collect::<Result<Vec<Figure>>>()?;
+    let words = "Skies that could have made these data: each has the texture that the mean has lost, and together they tell what is certain.".into();
+    Ok(Some(Section { heading: "Samples".into(), words, figures }))
+}
+
+/// Normalised residuals of the data at the estimate, on the pixels.
+fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
+    let problem = scene.problem;
+    let n = problem.grid.len();
+    let signal: Vec<T> = scene
+        .estimate
+        .iter()
+        .copied()
+        .chain(scene.recorder.centre_parameters.iter().copied())
+        .map(T::of)
+        .collect();
+    let needed = problem.prior.operator.codomain().len();
+    let mut figures = Vec::new();
+    if signal.len() == needed {
+        let prediction = problem.forward.apply(&signal)?;
+        let mut residual = vec![T::zero(); prediction.len()];
+        problem.posterior.likelihood().residual(&prediction, &mut residual);
+        let all: Vec<f64> = residual.iter().map(|r| r.f64()).collect();
+        let on_pixels = matches!(problem.observation.places, crate::problem::Places::Pixels);
+        let seen_count = problem.observation.seen_count();
+        for (i, name) in problem.observation.names.iter().enumerate().filter(|_| on_pixels) {
+            let mut map = vec![0.0; n];
+            let mut values = all[i * seen_count..(i + 1) * seen_count].iter();
+            for (pixel, _) in problem.observation.seen.iter().enumerate().filter(|(_, seen)| **seen) {
+                map[pixel] = values.next().copied().unwrap_or(0.0);
+            }
+            let title = format!("residual of {name}");
+            let mut panel = Panel::new(&title, &map, Scale::Diverging, (-3.0, 3.0));
+            panel.seen = Some(&problem.observation.seen);
+            figures.push(scene.figure(&panel, "(data - prediction) / noise: no structure should be left.")?);
+        }
+        let (low, high, bins) = (-5.0, 5.0, 60);
+        let normal = (0..=200).map(|i| {
+            let x = low + (high - low) * f64::from(i) / 200.0;
+            (x, (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt())
+        });
+        let plot = Plot {
+            title: "residuals of the data",
+            x_name: "(data - prediction) / noise",
+            y_name: "density",
+            shades: Vec::new(),
+            curves: vec![
+                Curve { name: "residuals".into(), points: histogram(&all, low, high, bins), colour: COLOURS[0], width: 2 },
+                Curve { name: "unit normal".into(), points: normal.collect(), colour: COLOURS[1], width: 1 },
+            ],
+            size: (460, 400),
+        };
+        figures.push(Figure { svg: plot.linear()?, caption: "Residuals should follow the unit normal curve.".into() });
+    }
+    let data = problem.posterior.likelihood().data_count() as f64;
+    let words = match scene.recorder.centre_chi2 {
+        Some(chi2) => format!("Reduced chi-squared at the centre: {:.4} for {data:.0} data (below one by the share of the data that went into the fit).", chi2 / data),
+        None => format!("{data:.0} data."),
+    };
+    Ok(Section { heading: "Residuals".into(), words, figures })
+}
+
+fn spectrum<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
+    let band = analysis::spectrum_band(scene.problem, scene.recorder, scene.exact)?;
+    let mut plot = Plot {
+        title: "power spectrum",
+        x_name: "multipole ell",
+        y_name: "ell (ell + 1) C / 2 pi",
+        shades: Vec::new(),
+        curves: Vec::new(),
+        size: (760, 480),
+    };
+    let scaled = |k: f64, p: f64| k * (k + 1.0) * p / std::f64::consts::TAU;
+    if let (Some(low), Some(high)) = (&band.low, &band.high) {
+        let points = band.k.iter().zip(low.iter().zip(high)).map(|(&k, (&a, &b))| (k, scaled(k, a), scaled(k, b)));
+        plot.shades.push(Shade { name: "samples, 68 %".into(), points: points.collect(), colour: COLOURS[0] });
+    }
+    let columns = [
+        ("samples, median", &band.median, COLOURS[0], 2),
+        ("posterior mean", &band.estimate, COLOURS[2], 2),
+        ("truth", &band.truth, RGB_BLACK, 2),
+        ("prior (theory)", &band.theory, COLOURS[1], 2),
+    ];
+    for (name, values, colour, width) in columns {
+        if let Some(values) = values {
+            let points = band.k.iter().zip(values).map(|(&k, &p)| (k, scaled(k, p))).filter(|p| p.1 > 0.0);
+            plot.curves.push(Curve { name: name.into(), points: points.collect(), colour, width });
+        }
+    }
+    let words = "Samples should carry the power of the truth on all scales. The mean carries less where the noise wins: what is not known is left out of it.".into();
+    Ok(Section {
+        heading: "Power spectrum".into(),
+        words,
+        figures: vec![Figure { svg: plot.logarithmic()?, caption: "Power of the whole map, in bins.".into() }],
+    })
+}
+
+const RGB_BLACK: plotters::style::RGBColor = plotters::style::RGBColor(0, 0, 0);
+
+/// Ranks of the truth among the samples.
+fn calibration<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Option<Section>> {
+    let recorder = scene.recorder;
+    let (Some(below), true) = (&recorder.below_truth, recorder.samples >= 10) else { return Ok(None) };
+    let seen = &scene.problem.observation.seen;
+    let ranks: Vec<f64> = below
+        .iter()
+        .zip(seen)
+        .filter(|(_, seen)| **seen)
+        .map(|(&rank, _)| (f64::from(rank) + 0.5) / (recorder.samples as f64 + 1.0))
+        .collect();
+    let plot = Plot {
+        title: "rank of the truth among the samples",
+        x_name: "rank / number of samples",
+        y_name: "density",
+        shades: Vec::new(),
+        curves: vec![
+            Curve { name: "pixels".into(), points: histogram(&ranks, 0.0, 1.0, 20), colour: COLOURS[0], width: 2 },
+            Curve { name: "uniform".into(), points: vec![(0.0, 1.0), (1.0, 1.0)], colour: COLOURS[1], width: 1 },
+        ],
+        size: (560, 400),
+    };
+    let figure = Figure { svg: plot.linear()?, caption: "Flat: the error bars are right. A bump in the middle: too wide. Horns: too narrow.".into() };
+    let percent = |name: &str| 100.0 * summary.get(name).unwrap_or(f64::NAN);
+    let words = format!(
+        "The truth lies in the central 68 % interval of the samples in {:.1} % of the seen pixels, and in the 95 % interval in {:.1} %.",
+        percent("coverage_68"),
+        percent("coverage_95")
+    );
+    Ok(Some(Section { heading: "Calibration".into(), words, figures: vec![figure] }))
+}
+
+fn traces<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
+    let recorder = scene.recorder;
+    if recorder.samples < 4 {
+        return Ok(None);
+    }
+    let mut figures = Vec::new();
+    for (j, name) in recorder.trace_names.iter().enumerate() {
+        let chains = recorder.by_chain(|i| recorder.traces[i][j]);
+        let curves: Vec<Curve> = chains
+            .iter()
+            .enumerate()
+            .filter(|(_, chain)| chain.iter().all(|x| x.is_finite()))
+            .map(|(c, chain)| Curve {
+                name: if chains.len() > 1 { format!("chain {}", c + 1) } else { String::new() },
+                points: chain.iter().enumerate().map(|(i, &x)| (i as f64, x)).collect(),
+                colour: COLOURS[c % COLOURS.len()],
+                width: 1,
+            })
+            .collect();
+        if curves.is_empty() {
+            continue;
+        }
+        let plot = Plot { title: name, x_name: "draw", y_name: name, shades: Vec::new(), curves, size: (560, 300) };
+        figures.push(Figure { svg: plot.linear()?, caption: String::new() });
+    }
+    let words = "Chains that have converged look like the same noise. Independent samples (Wiener filter, MGVI, Laplace) have no memory by construction.".into();
+    Ok(Some(Section { heading: "Traces".into(), words, figures }))
+}
+
+/// The few numbers at the top of the page.
+pub(crate) fn headlines<T: Number>(problem: &Problem<T>, summary: &Summary) -> Vec<[String; 2]> {
+    let mut list = vec![
+        ["pixels".to_string(), problem.grid.shape().iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")],
+        ["data".into(), format!("{}", summary.get("data").unwrap_or(0.0))],
+    ];
+    let mut add = |label: &str, name: &str, digits: usize, unit: &str| {
+        if let Some(value) = summary.get(name) {
+            list.push([label.into(), format!("{value:.digits$}{unit}")]);
+        }
+    };
+    add("seconds to the map", "seconds_to_centre", 2, "");
+    add("samples", "samples", 0, "");
+    add("reduced chi-squared of the samples", "reduced_chi2_samples", 3, "");
+    add("RMSE", "rmse", 4, "");
+    add("Pearson r", "pearson_r", 4, "");
+    add("largest R-hat", "r_hat_max", 3, "");
+    add("smallest bulk ESS", "ess_bulk_min", 0, "");
+    add("peaks above 3 sigma", "peaks_above_3_sigma", 0, "");
+    list
+}
+
+/// All scalar figures as rows.
+pub(crate) fn table(summary: &Summary) -> Vec<[String; 2]> {
+    let row = |(name, value): (&String, &Value)| match value {
+        Value::Number(number) => Some([name.clone(), number.to_string()]),
+        Value::String(text) => Some([name.clone(), text.clone()]),
+        _ => None,
+    };
+    summary.entries().iter().filter_map(row).collect()
+}

@@ -1,0 +1,83 @@
+//! The state of a run on disk, whole and checked.
+
+use std::path::Path;
+
+use lookback_inference::Number;
+use serde::{Deserialize, Serialize};
+
+use super::{Recorder, state::State};
+use crate::{Error, Result, VERSION, files};
+
+/// First bytes of a checkpoint.
+const MAGIC: &[u8; 8] = b"lookback";
+/// Bytes of a SHA-256 in hexadecimal.
+const DIGEST: usize = 64;
+
+/// Everything that a run needs to go on as if it had not stopped.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Checkpoint<T: Number> {
+    /// Version of Lookback that wrote it.
+    pub version: String,
+    /// SHA-256 of the resolved run file and of all inputs.
+    pub fingerprint: String,
+    /// The method.
+    pub method: State<T>,
+    /// What has been found.
+    pub recorder: Recorder,
+    /// Sample maps on disk.
+    pub stored: u64,
+    /// Seconds spent so far, and until the first centre was found.
+    pub seconds: f64,
+    /// Seconds until the centre was found.
+    pub seconds_to_centre: Option<f64>,
+    /// Gradients so far.
+    pub gradients: u64,
+    /// Metric products so far.
+    pub metrics: u64,
+    /// True if nothing is left to do.
+    pub done: bool,
+}
+
+impl<T: Number> Checkpoint<T> {
+    /// Writes the checkpoint in place of an older one.
+    ///
+    /// # Errors
+    /// If the disk refuses; the older one is still there then.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let body = postcard::to_stdvec(self).map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
+        let digest = files::sha256(&body);
+        files::write_whole(path, |out| {
+            out.write_all(MAGIC)?;
+            out.write_all(digest.as_bytes())?;
+            out.write_all(&body)
+        })
+    }
+
+    /// Reads a checkpoint back.
+    ///
+    /// # Errors
+    /// If it is damaged, from another version, or of another run (`fingerprint`).
+    pub fn read(path: &Path, fingerprint: &str) -> Result<Checkpoint<T>> {
+        let bytes = files::read(path)?;
+        let damaged = || Error::file(path, "is damaged; start the run again with `--overwrite`");
+        let body = bytes.get(MAGIC.len() + DIGEST..).ok_or_else(damaged)?;
+        if !bytes.starts_with(MAGIC) || bytes[MAGIC.len()..MAGIC.len() + DIGEST] != *files::sha256(body).as_bytes() {
+            return Err(damaged());
+        }
+        // The version comes first, so that it can be read even where the rest has another form.
+        let version: String = postcard::take_from_bytes(body).map_err(|_| damaged())?.0;
+        if version != VERSION {
+            let message = format!("was written by version {version}, this is {VERSION}; start again with `--overwrite`");
+            return Err(Error::file(path, message));
+        }
+        let checkpoint: Checkpoint<T> = postcard::from_bytes(body).map_err(|_| damaged())?;
+        if checkpoint.fingerprint != fingerprint {
+            return Err(Error::file(
+                path,
+                "belongs to another run: the run file or one of the inputs has changed; start again with `--overwrite`",
+            ));
+        }
+        Ok(checkpoint)
+    }
+}

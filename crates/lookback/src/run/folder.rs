@@ -1,0 +1,164 @@
+//! The folder of a run: one run at a time, and nothing of the user's is touched.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::{Error, Result};
+
+/// Names that a run may write; only these are ever removed.
+const OURS: [&str; 12] = [
+    "config.toml", "checkpoint.bin", "samples.raw", "samples.npy", "samples.zarr", "summary.json", "report.html",
+    "trace.csv", "spectrum.csv", "peaks.csv", "citations.bib", "log.txt",
+];
+
+/// A results folder that this process holds.
+pub struct Folder {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Folder {
+    /// Makes the folder of a new run.
+    ///
+    /// # Errors
+    /// If it holds a run already (unless `overwrite`), holds other files, or another process is at work in it.
+    pub fn create(path: &Path, overwrite: bool) -> Result<Folder> {
+        if path.exists() && !path.is_dir() {
+            return Err(Error::file(path, "is not a folder; choose another place with `--output`"));
+        }
+        let shown = path.display();
+        if path.join("config.toml").exists() && !overwrite {
+            return Err(Error::Busy(format!(
+                "{shown} holds a run already; `lookback resume {shown}` goes on with it, `--overwrite` starts again, `--output` goes elsewhere"
+            )));
+        }
+        if path.is_dir() && !path.join("config.toml").exists() {
+            let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
+            let foreign = entries.filter_map(|entry| entry.ok()).find(|entry| entry.file_name() != ".lock");
+            if let Some(entry) = foreign {
+                return Err(Error::Busy(format!(
+                    "{shown} is not empty (it holds `{}`) and not the folder of a run; choose another with `--output`",
+                    entry.file_name().to_string_lossy()
+                )));
+            }
+        }
+        fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        let folder = Folder::hold(path)?;
+        folder.clear()?;
+        Ok(folder)
+    }
+
+    /// Takes hold of the folder of an earlier run.
+    ///
+    /// # Errors
+    /// If there is none, or another process is at work in it.
+    pub fn open(path: &Path) -> Result<Folder> {
+        if !path.join("config.toml").is_file() {
+            return Err(Error::file(path, "is not the folder of a run: it has no `config.toml`"));
+        }
+        Folder::hold(path)
+    }
+
+    fn hold(path: &Path) -> Result<Folder> {
+        let place = path.join(".lock");
+        let lock = File::create(&place).map_err(Error::io("create", &place))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Folder { path: path.to_path_buf(), lock }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::Busy(format!("another process is at work in {}; wait for it, or choose another folder", path.display())))
+            }
+            Err(TryLockError::Error(source)) => Err(Error::Io { doing: "lock", path: place, source }),
+        }
+    }
+
+    /// Removes what an earlier run wrote.
+    fn clear(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.path).map_err(Error::io("read", &self.path))?;
+        for entry in entries.filter_map(|entry| entry.ok()) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = OURS.contains(&name.trim_end_matches(".partial")) || name.ends_with(".fits");
+            let place = entry.path();
+            if ours && place.is_dir() {
+                fs::remove_dir_all(&place).map_err(Error::io("remove", &place))?;
+            } else if ours {
+                fs::remove_file(&place).map_err(Error::io("remove", &place))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Adds a line to the log, with the time.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn log(&self, line: &str) -> Result<()> {
+        let place = self.file("log.txt");
+        let mut file = File::options().create(true).append(true).open(&place).map_err(Error::io("write", &place))?;
+        writeln!(file, "{} {line}", timestamp(SystemTime::now())).map_err(Error::io("write", &place))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.lock.unlock().ok();
+        fs::remove_file(self.path.join(".lock")).ok();
+    }
+}
+
+/// Universal time as `2026-01-31T12:00:00Z` (days to date after Hinnant, "chrono-compatible date algorithms").
+fn timestamp(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let (days, rest) = ((seconds / 86_400) as i64, seconds % 86_400);
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_written_as_dates() {
+        let at = |seconds| timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(at(1_795_478_400), "2026-11-24T00:00:00Z");
+    }
+
+    #[test]
+    fn foreign_files_and_running_runs_are_left_alone() {
+        let place = tempfile::tempdir().expect("a folder");
+        fs::write(place.path().join("thesis.tex"), "precious").expect("writes");
+        assert!(Folder::create(place.path(), true).err().expect("refused").to_string().contains("thesis.tex"));
+        let run = place.path().join("run");
+        let held = Folder::create(&run, false).expect("new");
+        fs::write(held.file("config.toml"), "").expect("writes");
+        assert!(Folder::open(&run).err().expect("refused").to_string().contains("another process"));
+        drop(held);
+        assert!(Folder::create(&run, false).err().expect("refused").to_string().contains("holds a run already"));
+        fs::write(run.join("notes.txt"), "mine").expect("writes");
+        Folder::create(&run, true).expect("overwrites");
+        assert!(run.join("notes.txt").exists() && !run.join("config.toml").exists());
+    }
+}

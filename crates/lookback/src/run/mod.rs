@@ -1,0 +1,15 @@
+//! Doing a run: from a run file to a folder of results, with checkpoints on the way.
+
+mod checkpoint;
+mod driver;
+mod folder;
+mod outputs;
+mod recorder;
+mod state;
+mod summary;
+
+pub use checkpoint::Checkpoint;
+pub use driver::{Options, Outcome, Reporter, Silent, redraw, resume, start};
+pub use folder::Folder;
+pub use recorder::Recorder;
+pub use summary::Summary;

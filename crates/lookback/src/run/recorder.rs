@@ -1,0 +1,145 @@
+//! What is kept of the draws of a method: moments, spectra, traces, ranks of the truth.
+
+use lookback_inference::{Draw, Number};
+use lookback_mesh::{bin_edges, power_spectrum};
+use lookback_operator::Operator;
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::problem::Problem;
+
+/// Bins of the measured spectra.
+const BINS: usize = 24;
+/// Sample maps that the report shows.
+const SHOWN: usize = 4;
+
+/// Running results of a run. Memory: 24 bytes a pixel, and a few numbers a draw.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recorder {
+    /// Number of samples.
+    pub samples: usize,
+    /// The field at the centre: exact mean, or maximum.
+    pub centre: Option<Vec<f64>>,
+    /// Parameters at the centre.
+    pub centre_parameters: Vec<f64>,
+    /// `chi^2` of the data at the centre.
+    pub centre_chi2: Option<f64>,
+    mean: Vec<f64>,
+    sum_of_squares: Vec<f64>,
+    /// For each pixel, how many samples lie below the truth.
+    pub below_truth: Option<Vec<u32>>,
+    /// Wave numbers of the spectra.
+    pub wave_numbers: Vec<f64>,
+    /// Power spectrum of the field of each sample.
+    pub spectra: Vec<Vec<f32>>,
+    /// Names of the traces.
+    pub trace_names: Vec<String>,
+    /// Traces: a row a sample.
+    pub traces: Vec<Vec<f64>>,
+    /// Chain of each sample.
+    pub chains: Vec<u32>,
+    /// The first few sample maps.
+    pub shown: Vec<Vec<f32>>,
+}
+
+impl Recorder {
+    /// An empty record for a problem.
+    pub(crate) fn new<T: Number>(problem: &Problem<T>) -> Result<Recorder> {
+        let n = problem.grid.len();
+        let signal = problem.prior.operator.codomain();
+        let parameters = signal.blocks()[1..].iter().map(|block| block.name.clone());
+        let edges = bin_edges(&problem.grid, BINS);
+        let empty = power_spectrum(&problem.grid, &vec![0.0f64; n], &edges)?;
+        Ok(Recorder {
+            samples: 0,
+            centre: None,
+            centre_parameters: Vec::new(),
+            centre_chi2: None,
+            mean: vec![0.0; n],
+            sum_of_squares: vec![0.0; n],
+            below_truth: problem.truth.as_ref().map(|_| vec![0; n]),
+            wave_numbers: empty.k,
+            spectra: Vec::new(),
+            trace_names: ["chi2".to_string(), "energy".to_string()].into_iter().chain(parameters).collect(),
+            traces: Vec::new(),
+            chains: Vec::new(),
+            shown: Vec::new(),
+        })
+    }
+
+    /// Takes in a draw. The field of a sample is returned, to be stored.
+    pub(crate) fn take<T: Number>(&mut self, problem: &Problem<T>, draw: Draw<T>) -> Result<Option<Vec<f32>>> {
+        let (z, sample) = match draw {
+            Draw::Centre { z } => (z, None),
+            Draw::Sample { z, chain, energy } => (z, Some((chain, energy))),
+        };
+        let signal = problem.prior.operator.apply(&z)?;
+        let prediction = problem.forward.apply(&signal)?;
+        let mut residual = prediction.clone();
+        problem.posterior.likelihood().residual(&prediction, &mut residual);
+        let chi2 = lookback_operator::vector::norm2(&residual);
+        let (field, parameters) = signal.split_at(problem.grid.len());
+        let parameters: Vec<f64> = parameters.iter().map(|p| p.f64()).collect();
+        let Some((chain, energy)) = sample else {
+            self.centre = Some(field.iter().map(|x| x.f64()).collect());
+            self.centre_parameters = parameters;
+            self.centre_chi2 = Some(chi2);
+            return Ok(None);
+        };
+        self.add_moments(field, problem.truth.as_deref());
+        let spectrum = power_spectrum(&problem.grid, field, &bin_edges(&problem.grid, BINS))?;
+        self.spectra.push(spectrum.power.iter().map(|&p| p as f32).collect());
+        self.traces.push([vec![chi2, energy.unwrap_or(f64::NAN)], parameters].concat());
+        self.chains.push(chain as u32);
+        let stored: Vec<f32> = field.iter().map(|x| x.f64() as f32).collect();
+        if self.shown.len() < SHOWN {
+            self.shown.push(stored.clone());
+        }
+        Ok(Some(stored))
+    }
+
+    /// Welford's update of mean and variance, and of the rank of the truth.
+    fn add_moments<T: Number>(&mut self, field: &[T], truth: Option<&[f64]>) {
+        self.samples += 1;
+        let weight = 1.0 / self.samples as f64;
+        for ((mean, squares), x) in self.mean.iter_mut().zip(&mut self.sum_of_squares).zip(field) {
+            let x = x.f64();
+            let before = x - *mean;
+            *mean += before * weight;
+            *squares += before * (x - *mean);
+        }
+        if let (Some(below), Some(truth)) = (&mut self.below_truth, truth) {
+            below.iter_mut().zip(field).zip(truth).for_each(|((below, x), truth)| *below += u32::from(x.f64() < *truth));
+        }
+    }
+
+    /// The estimate of the field: the exact mean of a Wiener filter, else the mean of the samples, else the maximum.
+    pub fn estimate(&self, exact_mean: bool) -> &[f64] {
+        match &self.centre {
+            Some(centre) if exact_mean || self.samples == 0 => centre,
+            _ => &self.mean,
+        }
+    }
+
+    /// Standard deviation of the samples; `None` if there are fewer than two.
+    pub fn std(&self) -> Option<Vec<f64>> {
+        let degrees = self.samples.checked_sub(1).filter(|n| *n > 0)? as f64;
+        Some(self.sum_of_squares.iter().map(|s| (s / degrees).sqrt()).collect())
+    }
+
+    /// Number of chains.
+    pub fn chain_count(&self) -> usize {
+        self.chains.iter().max().map_or(0, |last| *last as usize + 1)
+    }
+
+    /// The draws of a quantity as chains of equal length, oldest first.
+    pub fn by_chain(&self, value: impl Fn(usize) -> f64) -> Vec<Vec<f64>> {
+        let mut chains = vec![Vec::new(); self.chain_count()];
+        for (i, &chain) in self.chains.iter().enumerate() {
+            chains[chain as usize].push(value(i));
+        }
+        let shortest = chains.iter().map(Vec::len).min().unwrap_or(0);
+        chains.iter_mut().for_each(|chain| chain.truncate(shortest));
+        chains
+    }
+}

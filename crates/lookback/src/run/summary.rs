@@ -1,0 +1,150 @@
+//! All scalar figures of a run, in one JSON file.
+
+use std::io::Write;
+use std::path::Path;
+
+use lookback_inference::{Method, Number, diagnostics};
+use lookback_operator::Operator;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::checkpoint::Checkpoint;
+use crate::problem::Problem;
+use crate::report::analysis;
+use crate::runfile::{MethodSection, RunFile};
+use crate::{Result, VERSION, files};
+
+/// Named figures of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Summary(Map<String, Value>);
+
+/// A number for JSON: four to six figures are kept by the reader, all of them here; NaN becomes null.
+fn figure(x: f64) -> Value {
+    json!(x)
+}
+
+impl Summary {
+    /// Gathers the figures.
+    ///
+    /// # Errors
+    /// If an analysis of the maps fails.
+    pub(crate) fn new<T: Number>(run: &RunFile, problem: &Problem<T>, checkpoint: &Checkpoint<T>) -> Result<Summary> {
+        let recorder = &checkpoint.recorder;
+        let exact = matches!(run.method, MethodSection::Wiener(_));
+        let data = problem.posterior.likelihood().data_count() as f64;
+        let mut out = Map::new();
+        let mut put = |key: &str, value: Value| out.insert(key.into(), value);
+        put("lookback_version", json!(VERSION));
+        put("title", json!(run.title));
+        put("method", json!(run.method.name()));
+        put("precision", json!(T::NAME));
+        put("threads", json!(rayon::current_num_threads()));
+        put("seed", json!(run.seed));
+        put("latents", json!(problem.posterior.model().domain().len()));
+        put("data", json!(data));
+        put("pixels_seen", json!(problem.observation.seen_count()));
+        put("samples", json!(recorder.samples));
+        put("seconds", figure(checkpoint.seconds));
+        put("seconds_to_centre", json!(checkpoint.seconds_to_centre));
+        put("gradients", json!(checkpoint.gradients));
+        put("metric_products", json!(checkpoint.metrics));
+        for (name, value) in checkpoint.method.figures() {
+            put(&name, figure(value));
+        }
+        put("reduced_chi2_centre", json!(recorder.centre_chi2.map(|chi2| chi2 / data)));
+        if recorder.samples > 0 {
+            let mean = recorder.traces.iter().map(|row| row[0]).sum::<f64>() / recorder.samples as f64;
+            put("reduced_chi2_samples", figure(mean / data));
+        }
+        for (j, name) in recorder.trace_names.iter().enumerate().skip(2) {
+            let values: Vec<f64> = recorder.traces.iter().map(|row| row[j]).collect();
+            if let Some(&centre) = recorder.centre_parameters.get(j - 2) {
+                put(&format!("{name}_centre"), figure(centre));
+            }
+            if values.len() > 1 {
+                let (mean, std) = analysis::mean_std(&values);
+                put(&format!("{name}_mean"), figure(mean));
+                put(&format!("{name}_std"), figure(std));
+            }
+        }
+        if matches!(run.method, MethodSection::Hmc(_)) {
+            let worst = worst_diagnostics(recorder);
+            put("ess_bulk_min", figure(worst.ess_bulk));
+            put("ess_tail_min", figure(worst.ess_tail));
+            put("r_hat_max", figure(worst.r_hat));
+        }
+        let estimate = recorder.estimate(exact);
+        let std = recorder.std();
+        if let Some(truth) = &problem.truth {
+            let score = analysis::score(estimate, truth, &problem.observation.seen);
+            put("rmse", figure(score.rmse));
+            put("pearson_r", figure(score.pearson_r));
+            if let Some(below) = recorder.below_truth.as_ref().filter(|_| recorder.samples >= 10) {
+                let seen = &problem.observation.seen;
+                put("coverage_68", figure(analysis::coverage(below, recorder.samples, seen, 0.68)));
+                put("coverage_95", figure(analysis::coverage(below, recorder.samples, seen, 0.95)));
+            }
+        }
+        if problem.is_shear() {
+            let modes = analysis::e_and_b(problem, run.report.smoothing_pixels)?;
+            put("e_mode_skewness", figure(modes.e_skewness));
+            put("b_mode_skewness", figure(modes.b_skewness));
+            put("e_mode_peak_sigma", figure(modes.e_peak));
+            put("b_mode_peak_sigma", figure(modes.b_peak));
+        }
+        if let Some(std) = std {
+            let peaks = analysis::peaks(problem, estimate, &std, &run.report)?;
+            put("peaks_above_3_sigma", json!(peaks.list.len()));
+            if let Some(matched) = &peaks.matched {
+                put("peaks_with_known_group", json!(matched.count));
+                put("peaks_with_known_group_by_chance", figure(matched.by_chance));
+                put("known_groups_in_field", json!(matched.groups));
+            }
+        }
+        put("inputs", json!(problem.inputs));
+        put("notes", json!(problem.notes));
+        Ok(Summary(out))
+    }
+
+    /// A figure by name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name).and_then(Value::as_f64)
+    }
+
+    /// All figures.
+    pub fn entries(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// Writes the figures as JSON.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        files::write_whole(path, |out: &mut dyn Write| {
+            serde_json::to_writer_pretty(&mut *out, &self.0).map_err(std::io::Error::from)?;
+            out.write_all(b"\n")
+        })
+    }
+}
+
+struct Worst {
+    ess_bulk: f64,
+    ess_tail: f64,
+    r_hat: f64,
+}
+
+/// The worst diagnostics over all traces and over the power in every bin.
+fn worst_diagnostics(recorder: &super::Recorder) -> Worst {
+    let traces = (0..recorder.trace_names.len()).map(|j| recorder.by_chain(|i| recorder.traces[i][j]));
+    let bins = (0..recorder.wave_numbers.len()).map(|b| recorder.by_chain(|i| f64::from(recorder.spectra[i][b]).ln()));
+    let mut worst = Worst { ess_bulk: f64::INFINITY, ess_tail: f64::INFINITY, r_hat: 0.0 };
+    for chains in traces.chain(bins) {
+        let worse = |so_far: f64, new: f64, keep: fn(f64, f64) -> f64| if new.is_nan() { f64::NAN } else { keep(so_far, new) };
+        worst.ess_bulk = worse(worst.ess_bulk, diagnostics::ess_bulk(&chains), f64::min);
+        worst.ess_tail = worse(worst.ess_tail, diagnostics::ess_tail(&chains), f64::min);
+        worst.r_hat = worse(worst.r_hat, diagnostics::r_hat(&chains), f64::max);
+    }
+    worst
+}
