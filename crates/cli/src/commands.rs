@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lookback::Result;
 use lookback::datasets::{self, State};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
-use lookback::Result;
 
 use crate::progress::Bar;
 use crate::{Arguments, Command, Place};
@@ -84,7 +84,10 @@ fn demo(place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
     if !quiet {
         match &here {
             Some(folder) => println!("The COSMOS survey, from {}.", folder.display()),
-            None => println!("A mock survey (no data needed). With {} set, the COSMOS survey.", datasets::VARIABLE),
+            None => println!(
+                "A mock survey (no data needed). With {} set, the COSMOS survey.",
+                datasets::VARIABLE
+            ),
         }
     }
     let run = RunFile::from_text(text, Path::new("."), name)?;

@@ -17,7 +17,10 @@ impl Mask {
     /// If a block has another length than the mask, or nothing is observed.
     pub fn new(domain: Space, observed: &[bool]) -> Result<Mask> {
         if let Some(block) = domain.blocks().iter().find(|block| block.len() != observed.len()) {
-            return Err(Error::parameter("mask", format!("has {} entries, but covers {block}", observed.len())));
+            return Err(Error::parameter(
+                "mask",
+                format!("has {} entries, but covers {block}", observed.len()),
+            ));
         }
         let kept: Vec<u32> = (0u32..).zip(observed).filter(|(_, seen)| **seen).map(|(i, _)| i).collect();
         if kept.is_empty() {
@@ -68,7 +71,9 @@ mod tests {
     #[test]
     fn masks_that_do_not_fit_are_refused() {
         let space = Space::single("kappa", &[2, 2], "");
-        assert!(Mask::new(space.clone(), &[true; 3]).err().expect("refused").to_string().contains("3 entries"));
+        assert!(
+            Mask::new(space.clone(), &[true; 3]).err().expect("refused").to_string().contains("3 entries")
+        );
         assert!(Mask::new(space, &[false; 4]).err().expect("refused").to_string().contains("nothing"));
     }
 }

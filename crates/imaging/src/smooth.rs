@@ -35,7 +35,8 @@ mod tests {
         smooth.forward(&point, &mut blurred, &mut smooth.scratch());
         for (i, value) in blurred.iter().enumerate() {
             let (dy, dx) = ((i / 64) as f64 - 32.0, (i % 64) as f64 - 20.0);
-            let expected = (-0.5 * (dx * dx + dy * dy) / sigma / sigma).exp() / (std::f64::consts::TAU * sigma * sigma);
+            let expected =
+                (-0.5 * (dx * dx + dy * dy) / sigma / sigma).exp() / (std::f64::consts::TAU * sigma * sigma);
             assert!((value - expected).abs() < 1e-12);
         }
     }

@@ -81,7 +81,8 @@ fn plain_ess(chains: &Chains) -> f64 {
     let means: Vec<f64> = chains.iter().map(|chain| mean(chain)).collect();
     let autocovariance = |lag: usize| {
         let each = chains.iter().zip(&means).map(|(chain, mean)| {
-            chain[..n - lag].iter().zip(&chain[lag..]).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>() / n as f64
+            chain[..n - lag].iter().zip(&chain[lag..]).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>()
+                / n as f64
         });
         each.sum::<f64>() / m
     };
@@ -121,8 +122,10 @@ pub fn ess_tail(chains: &Chains) -> f64 {
     let all = chains.concat();
     let at = |p: f64| {
         let edge = quantile(&all, p);
-        let below: Vec<Vec<f64>> =
-            chains.iter().map(|chain| chain.iter().map(|&x| f64::from(u8::from(x <= edge))).collect()).collect();
+        let below: Vec<Vec<f64>> = chains
+            .iter()
+            .map(|chain| chain.iter().map(|&x| f64::from(u8::from(x <= edge))).collect())
+            .collect();
         plain_ess(&split(&below))
     };
     at(0.05).min(at(0.95))

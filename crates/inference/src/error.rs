@@ -8,7 +8,9 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] lookback_operator::Error),
     /// The energy is not finite where the method starts.
-    #[error("the energy at the starting point is {energy}: the model gives an impossible or non-finite prediction there")]
+    #[error(
+        "the energy at the starting point is {energy}: the model gives an impossible or non-finite prediction there"
+    )]
     Start {
         /// The energy.
         energy: f64,

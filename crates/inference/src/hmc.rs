@@ -85,7 +85,13 @@ struct DualAveraging {
 impl DualAveraging {
     fn new(step: f64) -> DualAveraging {
         let log = step.ln();
-        DualAveraging { centre: (10.0 * step).ln(), log_step: log, log_average: log, shortfall: 0.0, count: 0.0 }
+        DualAveraging {
+            centre: (10.0 * step).ln(),
+            log_step: log,
+            log_average: log,
+            shortfall: 0.0,
+            count: 0.0,
+        }
     }
 
     fn update(&mut self, acceptance: f64, target: f64) {
@@ -112,14 +118,19 @@ impl<T: Number> Hmc<T> {
             return Err(Error::Option(format!("`{name}` must be at least 1")));
         }
         let inside = options.target_acceptance > 0.0 && options.target_acceptance < 1.0;
-        if !inside || !(options.path_length > 0.0 && options.path_length.is_finite()) || !(options.start_scale >= 0.0) {
+        if !inside
+            || !(options.path_length > 0.0 && options.path_length.is_finite())
+            || !(options.start_scale >= 0.0)
+        {
             return Err(Error::Option(
                 "`target_acceptance` must lie between 0 and 1, `path_length` must be positive, `start_scale` not negative"
                     .into(),
             ));
         }
         if options.chains > 500 || options.warmup + options.draws >= DRAWS_PER_CHAIN as usize {
-            return Err(Error::Option("at most 500 chains of 4 million trajectories can be told apart".into()));
+            return Err(Error::Option(
+                "at most 500 chains of 4 million trajectories can be told apart".into(),
+            ));
         }
         Ok(Hmc { options, seed, chains: Vec::new(), trajectories: 0 })
     }
@@ -143,7 +154,12 @@ impl<T: Number> Hmc<T> {
         Ok(Chain { z, gradient, energy, tuning, accepted: 0.0, divergences: 0, leapfrogs: 0 })
     }
 
-    fn trajectory(&self, index: usize, mut chain: Chain<T>, evaluator: &mut dyn Evaluator<T>) -> Result<Chain<T>> {
+    fn trajectory(
+        &self,
+        index: usize,
+        mut chain: Chain<T>,
+        evaluator: &mut dyn Evaluator<T>,
+    ) -> Result<Chain<T>> {
         let warming = self.trajectories < self.options.warmup;
         let stream = self.stream(index);
         let n = chain.z.len();
@@ -200,12 +216,13 @@ impl<T: Number> Method<T> for Hmc<T> {
     fn advance(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<Progress> {
         if self.chains.is_empty() {
             let indices = (0..self.options.chains).collect();
-            self.chains = workers.map(indices, |chain, evaluator| self.start(chain, evaluator, workers.dim()))?;
+            self.chains =
+                workers.map(indices, |chain, evaluator| self.start(chain, evaluator, workers.dim()))?;
         }
         let work = self.chains.iter().cloned().enumerate().collect();
         self.chains = workers.map(work, |(i, chain), evaluator| self.trajectory(i, chain, evaluator))?;
         self.trajectories += 1;
-        if self.counted() > 0 && self.counted() % self.options.thin == 0 {
+        if self.counted() > 0 && self.counted().is_multiple_of(self.options.thin) {
             for (i, chain) in self.chains.iter().enumerate() {
                 sink(Draw::Sample { z: chain.z.clone(), chain: i, energy: Some(chain.energy) });
             }
@@ -216,7 +233,11 @@ impl<T: Number> Method<T> for Hmc<T> {
         } else {
             format!("acceptance {:.2}, {} divergences", self.acceptance(), self.divergences())
         };
-        Ok(Progress { steps: (self.trajectories as u64, total as u64), message, done: self.trajectories == total })
+        Ok(Progress {
+            steps: (self.trajectories as u64, total as u64),
+            message,
+            done: self.trajectories == total,
+        })
     }
 
     fn figures(&self) -> Vec<(String, f64)> {

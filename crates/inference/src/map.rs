@@ -123,7 +123,11 @@ impl<T: Number> Map<T> {
         let goal = self.options.tolerance.powi(2) * at.z.len() as f64;
         let (direction, first) = match self.options.optimizer {
             Optimizer::Lbfgs => {
-                let first = if self.history.is_empty() { 1.0 / (1.0 + vector::norm2(&at.gradient).sqrt()) } else { 1.0 };
+                let first = if self.history.is_empty() {
+                    1.0 / (1.0 + vector::norm2(&at.gradient).sqrt())
+                } else {
+                    1.0
+                };
                 (self.history.direction(&at.gradient), first)
             }
             Optimizer::NewtonCg => {
@@ -203,7 +207,8 @@ impl<T: Number> Method<T> for Map<T> {
         } else {
             format!("within {:.1e} posterior standard deviations", self.distance())
         };
-        let total = self.steps.max(if self.converged { 0 } else { self.options.max_iterations }) + self.options.samples;
+        let total = self.steps.max(if self.converged { 0 } else { self.options.max_iterations })
+            + self.options.samples;
         let steps = ((self.steps + self.drawn) as u64, total as u64);
         Ok(Progress { steps, message, done: self.converged && self.drawn == self.options.samples })
     }

@@ -29,7 +29,14 @@ pub struct MgviOptions {
 
 impl Default for MgviOptions {
     fn default() -> Self {
-        MgviOptions { iterations: 10, pairs: 4, final_pairs: 50, newton_steps: 8, tolerance: 1e-2, start_scale: 0.1 }
+        MgviOptions {
+            iterations: 10,
+            pairs: 4,
+            final_pairs: 50,
+            newton_steps: 8,
+            tolerance: 1e-2,
+            start_scale: 0.1,
+        }
     }
 }
 
@@ -62,14 +69,18 @@ impl<T: Number> Mgvi<T> {
     /// # Errors
     /// If an option is out of range.
     pub fn new(options: MgviOptions, seed: u64) -> Result<Mgvi<T>> {
-        for (name, value) in [("iterations", options.iterations), ("pairs", options.pairs), ("newton_steps", options.newton_steps)]
-        {
+        for (name, value) in [
+            ("iterations", options.iterations),
+            ("pairs", options.pairs),
+            ("newton_steps", options.newton_steps),
+        ] {
             if value == 0 {
                 return Err(Error::Option(format!("`{name}` must be at least 1")));
             }
         }
         if !(options.tolerance > 0.0 && options.tolerance.is_finite() && options.start_scale >= 0.0) {
-            let message = format!("`tolerance` ({}) or `start_scale` ({})", options.tolerance, options.start_scale);
+            let message =
+                format!("`tolerance` ({}) or `start_scale` ({})", options.tolerance, options.start_scale);
             return Err(Error::Option(format!("{message} is out of range")));
         }
         Ok(Mgvi { options, seed, mean: None, rounds: 0, drawn: 0, energies: Vec::new() })
@@ -111,7 +122,9 @@ impl<T: Number> Mgvi<T> {
                 break;
             }
             let direction = newton_direction(&mut average, &gradient, goal, INNER)?;
-            let Some(lower) = line_search(&mut average, &at, energy, &gradient, &direction, 1.0)? else { break };
+            let Some(lower) = line_search(&mut average, &at, energy, &gradient, &direction, 1.0)? else {
+                break;
+            };
             (at, gradient, energy) = (lower.z, lower.gradient, lower.energy);
         }
         Ok((at, energy))

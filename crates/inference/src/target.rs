@@ -47,5 +47,7 @@ pub trait Evaluator<T: Real>: Send {
 }
 
 fn no_metric() -> Error {
-    Error::Unsuitable("this target offers an energy and a gradient only; choose `map` with `lbfgs`, or `hmc`".into())
+    Error::Unsuitable(
+        "this target offers an energy and a gradient only; choose `map` with `lbfgs`, or `hmc`".into(),
+    )
 }

@@ -108,11 +108,19 @@ fn agrees(samples: &[Vec<f64>], effective: f64) {
     let n = samples.len() as f64;
     for i in 0..3 {
         let m = samples.iter().map(|z| z[i]).sum::<f64>() / n;
-        assert!((m - mean[i]).abs() < 5.0 * (covariance[i][i] / effective).sqrt(), "mean {i}: {m} {}", mean[i]);
+        assert!(
+            (m - mean[i]).abs() < 5.0 * (covariance[i][i] / effective).sqrt(),
+            "mean {i}: {m} {}",
+            mean[i]
+        );
         for j in 0..3 {
             let c = samples.iter().map(|z| (z[i] - mean[i]) * (z[j] - mean[j])).sum::<f64>() / n;
             let error = ((covariance[i][i] * covariance[j][j] + covariance[i][j].powi(2)) / effective).sqrt();
-            assert!((c - covariance[i][j]).abs() < 5.0 * error, "covariance {i} {j}: {c} {}", covariance[i][j]);
+            assert!(
+                (c - covariance[i][j]).abs() < 5.0 * error,
+                "covariance {i} {j}: {c} {}",
+                covariance[i][j]
+            );
         }
     }
 }
@@ -136,7 +144,8 @@ fn centre<T: Real>(draws: &[Draw<T>]) -> Vec<f64> {
 #[test]
 fn the_wiener_filter_is_exact() {
     let options = WienerOptions { samples: 4000, tolerance: 1e-12, max_iterations: 10 };
-    let draws = run_to_end(&mut Wiener::new(options, 1).expect("valid"), &linear_posterior::<f64>()).expect("runs");
+    let draws =
+        run_to_end(&mut Wiener::new(options, 1).expect("valid"), &linear_posterior::<f64>()).expect("runs");
     for (found, expected) in centre(&draws).iter().zip(exact().0) {
         assert!((found - expected).abs() < 1e-12);
     }
@@ -146,7 +155,8 @@ fn the_wiener_filter_is_exact() {
 #[test]
 fn single_precision_gives_the_same_answer() {
     let options = WienerOptions { samples: 4000, tolerance: 1e-5, max_iterations: 20 };
-    let draws = run_to_end(&mut Wiener::new(options, 1).expect("valid"), &linear_posterior::<f32>()).expect("runs");
+    let draws =
+        run_to_end(&mut Wiener::new(options, 1).expect("valid"), &linear_posterior::<f32>()).expect("runs");
     for (found, expected) in centre(&draws).iter().zip(exact().0) {
         assert!((found - expected).abs() < 1e-5);
     }
@@ -157,7 +167,8 @@ fn single_precision_gives_the_same_answer() {
 fn both_optimisers_find_the_maximum_and_laplace_is_exact_for_a_gaussian() {
     for optimizer in [Optimizer::Lbfgs, Optimizer::NewtonCg] {
         let options = MapOptions { optimizer, tolerance: 1e-9, samples: 4000, ..MapOptions::default() };
-        let draws = run_to_end(&mut Map::new(options, 1).expect("valid"), &linear_posterior::<f64>()).expect("runs");
+        let draws =
+            run_to_end(&mut Map::new(options, 1).expect("valid"), &linear_posterior::<f64>()).expect("runs");
         for (found, expected) in centre(&draws).iter().zip(exact().0) {
             assert!((found - expected).abs() < 1e-7, "{optimizer:?}");
         }
@@ -168,7 +179,8 @@ fn both_optimisers_find_the_maximum_and_laplace_is_exact_for_a_gaussian() {
 #[test]
 fn mgvi_is_exact_for_a_gaussian() {
     let options = MgviOptions { final_pairs: 2000, tolerance: 1e-8, ..MgviOptions::default() };
-    let draws = run_to_end(&mut Mgvi::new(options, 1).expect("valid"), &linear_posterior::<f64>()).expect("runs");
+    let draws =
+        run_to_end(&mut Mgvi::new(options, 1).expect("valid"), &linear_posterior::<f64>()).expect("runs");
     for (found, expected) in centre(&draws).iter().zip(exact().0) {
         assert!((found - expected).abs() < 1e-6);
     }
@@ -184,7 +196,8 @@ fn hmc_samples_a_gaussian() {
     let all = samples(&draws);
     let mut effective = f64::INFINITY;
     for i in 0..3 {
-        let chains: Vec<Vec<f64>> = (0..4).map(|c| all[c..].iter().step_by(4).map(|z| z[i]).collect()).collect();
+        let chains: Vec<Vec<f64>> =
+            (0..4).map(|c| all[c..].iter().step_by(4).map(|z| z[i]).collect()).collect();
         assert!(diagnostics::r_hat(&chains) < 1.01);
         effective = effective.min(diagnostics::ess_bulk(&chains)).min(diagnostics::ess_tail(&chains));
     }
@@ -231,8 +244,15 @@ fn hmc_samples_a_skew_posterior() {
 /// MGVI's fixed point in one dimension solves `E[dH/dz] = 0` over `N(m, 1 / (1 + e^m))`: `m + e^(m + v/2) = count`.
 #[test]
 fn mgvi_finds_its_fixed_point() {
-    let options = MgviOptions { pairs: 2000, iterations: 12, final_pairs: 1, tolerance: 1e-6, ..MgviOptions::default() };
-    let draws = run_to_end(&mut Mgvi::new(options, 2).expect("valid"), &poisson_posterior(3.0)).expect("runs");
+    let options = MgviOptions {
+        pairs: 2000,
+        iterations: 12,
+        final_pairs: 1,
+        tolerance: 1e-6,
+        ..MgviOptions::default()
+    };
+    let draws =
+        run_to_end(&mut Mgvi::new(options, 2).expect("valid"), &poisson_posterior(3.0)).expect("runs");
     let (mut low, mut high) = (-5.0, 5.0);
     while high - low > 1e-12 {
         let m: f64 = 0.5 * (low + high);
@@ -272,12 +292,18 @@ fn survives_interruption<M: Method<f64> + Clone>(method: M, target: &dyn Target<
 #[test]
 fn every_method_survives_interruption_bit_for_bit() {
     let (linear, poisson) = (linear_posterior::<f64>(), poisson_posterior(2.0));
-    survives_interruption(Wiener::new(WienerOptions { samples: 7, ..Default::default() }, 4).expect("valid"), &linear);
+    survives_interruption(
+        Wiener::new(WienerOptions { samples: 7, ..Default::default() }, 4).expect("valid"),
+        &linear,
+    );
     for optimizer in [Optimizer::Lbfgs, Optimizer::NewtonCg] {
         let options = MapOptions { optimizer, samples: 3, ..Default::default() };
         survives_interruption(Map::new(options, 4).expect("valid"), &poisson);
     }
-    survives_interruption(Mgvi::new(MgviOptions { final_pairs: 3, ..Default::default() }, 4).expect("valid"), &poisson);
+    survives_interruption(
+        Mgvi::new(MgviOptions { final_pairs: 3, ..Default::default() }, 4).expect("valid"),
+        &poisson,
+    );
     let options = HmcOptions { warmup: 20, draws: 20, thin: 3, ..Default::default() };
     survives_interruption(Hmc::new(options, 4).expect("valid"), &poisson);
 }

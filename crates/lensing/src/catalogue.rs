@@ -43,25 +43,44 @@ impl Catalogue {
     ///
     /// # Errors
     /// If the columns differ in length, are empty, hold a NaN or an infinity, or a weight is not positive; with the row.
-    pub fn new(ra: Vec<f64>, dec: Vec<f64>, e1: Vec<f64>, e2: Vec<f64>, weight: Vec<f64>) -> Result<Catalogue> {
+    pub fn new(
+        ra: Vec<f64>,
+        dec: Vec<f64>,
+        e1: Vec<f64>,
+        e2: Vec<f64>,
+        weight: Vec<f64>,
+    ) -> Result<Catalogue> {
         let wrong = |message: String| Err(Error::parameter("catalogue", message));
         let columns = [("ra", &ra), ("dec", &dec), ("e1", &e1), ("e2", &e2), ("weight", &weight)];
         for (name, column) in columns {
             if column.len() != ra.len() {
-                return wrong(format!("column `{name}` has {} rows, but `ra` has {}", column.len(), ra.len()));
+                return wrong(format!(
+                    "column `{name}` has {} rows, but `ra` has {}",
+                    column.len(),
+                    ra.len()
+                ));
             }
             if let Some(row) = column.iter().position(|x| !x.is_finite()) {
-                return wrong(format!("column `{name}` holds {} in row {row}; all values must be finite", column[row]));
+                return wrong(format!(
+                    "column `{name}` holds {} in row {row}; all values must be finite",
+                    column[row]
+                ));
             }
         }
         if ra.is_empty() {
             return wrong("has no galaxies".into());
         }
         if let Some(row) = weight.iter().position(|&w| w <= 0.0) {
-            return wrong(format!("column `weight` holds {} in row {row}; weights must be positive", weight[row]));
+            return wrong(format!(
+                "column `weight` holds {} in row {row}; weights must be positive",
+                weight[row]
+            ));
         }
         if let Some(row) = dec.iter().position(|d| d.abs() > 90.0) {
-            return wrong(format!("column `dec` holds {} in row {row}; declinations lie in -90 .. 90 degrees", dec[row]));
+            return wrong(format!(
+                "column `dec` holds {} in row {row}; declinations lie in -90 .. 90 degrees",
+                dec[row]
+            ));
         }
         Ok(Catalogue { ra, dec, e1, e2, weight })
     }

@@ -26,7 +26,10 @@ impl<T: Real> KaiserSquires<T> {
     /// If it is not.
     pub fn new(grid: &Grid) -> Result<KaiserSquires<T>> {
         let &[rows, columns] = grid.shape() else {
-            return Err(Error::parameter("Kaiser-Squires", format!("needs a flat sky, not {:?}", grid.shape())));
+            return Err(Error::parameter(
+                "Kaiser-Squires",
+                format!("needs a flat sky, not {:?}", grid.shape()),
+            ));
         };
         let half = grid.half_columns();
         let phase = (0..grid.half_len()).map(|i| {
@@ -51,7 +54,8 @@ impl<T: Real> KaiserSquires<T> {
 
     /// Multiplies a spectrum by one of the phases.
     fn turn(&self, from: &[Complex<T>], component: usize, to: &mut [Complex<T>]) {
-        let lines = to.par_chunks_mut(self.row).zip(from.par_chunks(self.row)).zip(self.phase.par_chunks(self.row));
+        let lines =
+            to.par_chunks_mut(self.row).zip(from.par_chunks(self.row)).zip(self.phase.par_chunks(self.row));
         lines.for_each(|((to, from), phase)| {
             to.iter_mut().zip(from).zip(phase).for_each(|((to, from), phase)| *to = *from * phase[component]);
         });
@@ -92,7 +96,10 @@ impl<T: Real> LinearOperator<T> for KaiserSquires<T> {
         let (gamma1, gamma2) = gamma.split_at(kappa.len());
         self.fft.forward(gamma1, spectrum);
         self.fft.forward(gamma2, work);
-        let lines = spectrum.par_chunks_mut(self.row).zip(work.par_chunks(self.row)).zip(self.phase.par_chunks(self.row));
+        let lines = spectrum
+            .par_chunks_mut(self.row)
+            .zip(work.par_chunks(self.row))
+            .zip(self.phase.par_chunks(self.row));
         lines.for_each(|((first, second), phase)| {
             for ((first, second), phase) in first.iter_mut().zip(second).zip(phase) {
                 *first = *first * phase[0] + *second * phase[1];
@@ -169,12 +176,16 @@ mod tests {
         let grid = Grid::sky(64, 64, 1e-3).expect("a grid");
         let operator = KaiserSquires::<f64>::new(&grid).expect("flat");
         let kappa: Vec<f64> = (0..4096)
-            .map(|i| (-0.125 * ((i / 64) as f64 - 32.0).powi(2) - 0.125 * ((i % 64) as f64 - 32.0).powi(2)).exp())
+            .map(|i| {
+                (-0.125 * ((i / 64) as f64 - 32.0).powi(2) - 0.125 * ((i % 64) as f64 - 32.0).powi(2)).exp()
+            })
             .collect();
         let mut gamma = vec![0.0; 8192];
         operator.forward(&kappa, &mut gamma, &mut operator.scratch());
         let at = |component: usize, row: usize, column: usize| gamma[component * 4096 + row * 64 + column];
-        assert!(at(0, 32, 40) < -0.01 && at(0, 40, 32) > 0.01 && at(1, 38, 38) < -0.01 && at(1, 38, 26) > 0.01);
+        assert!(
+            at(0, 32, 40) < -0.01 && at(0, 40, 32) > 0.01 && at(1, 38, 38) < -0.01 && at(1, 38, 26) > 0.01
+        );
         assert!(at(1, 32, 40).abs() < 1e-10);
     }
 }

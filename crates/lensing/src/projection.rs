@@ -31,7 +31,9 @@ impl Projection {
     pub fn project(&self, ra: f64, dec: f64) -> Result<(f64, f64)> {
         let wrong = |message: String| Err(Error::parameter("projection", message));
         if !ra.is_finite() || !(-90.0..=90.0).contains(&dec) {
-            return wrong(format!("({ra}, {dec}) is not a place on the sky: ra must be finite, dec in -90 .. 90 degrees"));
+            return wrong(format!(
+                "({ra}, {dec}) is not a place on the sky: ra must be finite, dec in -90 .. 90 degrees"
+            ));
         }
         let (ra0, dec0) = self.centre();
         let east = (ra - ra0 + 180.0).rem_euclid(360.0) - 180.0;

@@ -20,7 +20,8 @@ impl<T: Real> ReducedShear<T> {
     /// # Errors
     /// If the grid is not two-dimensional.
     pub fn new(grid: &Grid) -> Result<ReducedShear<T>> {
-        let codomain = Space::new(vec![Block::new("g1", grid.shape(), ""), Block::new("g2", grid.shape(), "")]);
+        let codomain =
+            Space::new(vec![Block::new("g1", grid.shape(), ""), Block::new("g2", grid.shape(), "")]);
         Ok(ReducedShear { shear: KaiserSquires::new(grid)?, codomain })
     }
 }

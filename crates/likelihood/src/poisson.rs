@@ -95,7 +95,8 @@ impl<T: Real> Likelihood<T> for Poisson<T> {
 
     fn energy(&self, prediction: &[T], gradient: &mut [T]) -> f64 {
         let mut sum = 0.0;
-        for (((g, &p), &d), &seen) in gradient.iter_mut().zip(prediction).zip(&self.data).zip(&self.observed) {
+        for (((g, &p), &d), &seen) in gradient.iter_mut().zip(prediction).zip(&self.data).zip(&self.observed)
+        {
             *g = if seen { T::one() - d / p } else { T::zero() };
             if seen {
                 let (p, d) = (p.f64(), d.f64());

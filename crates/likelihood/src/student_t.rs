@@ -26,7 +26,12 @@ impl<T: Real> StudentT<T> {
     /// # Errors
     /// As [`Gaussian::new`](crate::Gaussian::new), or if `dof` is not positive.
     pub fn new(space: Space, data: Vec<T>, sigma: &[T], dof: f64) -> Result<StudentT<T>> {
-        check::values("degrees of freedom", &[dof], |nu| nu > 0.0 && nu.is_finite(), "they must be positive and finite")?;
+        check::values(
+            "degrees of freedom",
+            &[dof],
+            |nu| nu > 0.0 && nu.is_finite(),
+            "they must be positive and finite",
+        )?;
         check::length("noise", sigma.len(), &space)?;
         let (inverse, seen) = check::inverse_noise("noise", sigma)?;
         Ok(StudentT { data: check::masked_data(data, &inverse, &space)?, space, inverse, seen, dof })

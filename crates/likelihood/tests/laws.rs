@@ -48,7 +48,12 @@ fn gradients_are_derivatives() {
         for i in 0..N {
             let h = 1e-3;
             let numeric = (8.0 * (at(i, h) - at(i, -h)) - at(i, 2.0 * h) + at(i, -2.0 * h)) / (12.0 * h);
-            assert!((numeric - gradient[i]).abs() < 1e-8, "{} {i}: {numeric} {}", likelihood.name(), gradient[i]);
+            assert!(
+                (numeric - gradient[i]).abs() < 1e-8,
+                "{} {i}: {numeric} {}",
+                likelihood.name(),
+                gradient[i]
+            );
         }
     }
 }
@@ -80,7 +85,11 @@ fn the_metric_is_the_covariance_of_the_score() {
             let error = ((fourth[i] / n - variance * variance).max(0.0) / n).sqrt();
             let name = likelihood.name();
             assert!((variance - metric[i]).abs() <= 5.0 * error, "{name} {i}: {variance} {}", metric[i]);
-            assert!((sum[i] / n).abs() <= 5.0 * (variance / n).sqrt(), "{name} {i}: mean score {}", sum[i] / n);
+            assert!(
+                (sum[i] / n).abs() <= 5.0 * (variance / n).sqrt(),
+                "{name} {i}: mean score {}",
+                sum[i] / n
+            );
         }
     }
 }
@@ -111,13 +120,19 @@ fn values_agree_with_an_independent_library() {
         let (s, half) = (sigma(N), sigma(N / 2));
         let name = likelihood.name();
         let expected: f64 = match name.as_str() {
-            "Gaussian" => (0..N).filter(seen).map(|i| -Normal::new(p[i], s[i]).expect("law").ln_pdf(d[i])).sum(),
+            "Gaussian" => {
+                (0..N).filter(seen).map(|i| -Normal::new(p[i], s[i]).expect("law").ln_pdf(d[i])).sum()
+            }
             "complex Gaussian" => (0..N)
                 .filter(|i| i / 2 != 7)
                 .map(|i| -Normal::new(p[i], half[i / 2]).expect("law").ln_pdf(d[i]))
                 .sum(),
-            "Poisson" => (0..N).filter(seen).map(|i| -PoissonLaw::new(p[i]).expect("law").ln_pmf(d[i] as u64)).sum(),
-            _ => (0..N).filter(seen).map(|i| -StudentsT::new(p[i], s[i], 4.0).expect("law").ln_pdf(d[i])).sum(),
+            "Poisson" => {
+                (0..N).filter(seen).map(|i| -PoissonLaw::new(p[i]).expect("law").ln_pmf(d[i] as u64)).sum()
+            }
+            _ => {
+                (0..N).filter(seen).map(|i| -StudentsT::new(p[i], s[i], 4.0).expect("law").ln_pdf(d[i])).sum()
+            }
         };
         assert!((value - expected).abs() < 1e-10 * expected.abs(), "{name}: {value} {expected}");
     }
@@ -134,14 +149,18 @@ fn poisson_draws_follow_the_law_at_small_and_large_means() {
         let average = counts.iter().sum::<f64>() / n;
         let variance = counts.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / n;
         assert!((average - mean).abs() < 5.0 * (mean / n).sqrt(), "{mean}: {average}");
-        assert!((variance - mean).abs() < 5.0 * ((2.0 * mean * mean + mean) / n).sqrt(), "{mean}: {variance}");
+        assert!(
+            (variance - mean).abs() < 5.0 * ((2.0 * mean * mean + mean) / n).sqrt(),
+            "{mean}: {variance}"
+        );
     }
 }
 
 #[test]
 fn impossible_noise_and_data_are_refused_with_the_place() {
-    let refuse =
-        |data: Vec<f64>, sigma: &[f64]| Gaussian::new(space(), data, sigma).err().expect("refused").to_string();
+    let refuse = |data: Vec<f64>, sigma: &[f64]| {
+        Gaussian::new(space(), data, sigma).err().expect("refused").to_string()
+    };
     let mut noise = sigma(N);
     for (value, shown) in [(0.0, "noise 3 is 0"), (-1.0, "noise 3 is -1"), (f64::NAN, "noise 3 is NaN")] {
         noise[3] = value;

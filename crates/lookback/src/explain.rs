@@ -3,9 +3,9 @@
 use lookback_inference::{Number, Target};
 use lookback_operator::Operator;
 
+use crate::Result;
 use crate::problem::Problem;
 use crate::runfile::{MethodSection, Precision, RunFile};
-use crate::Result;
 
 /// The chain from latents to data: a name and what comes out, link by link.
 pub(crate) fn chain<T: Number>(problem: &Problem<T>) -> Vec<[String; 2]> {
@@ -67,17 +67,29 @@ fn explain_in<T: Number>(run: &RunFile) -> Result<String> {
         line(format!("note        {note}"));
     }
     if matches!(run.method, MethodSection::Wiener(_)) && !quadratic {
-        return Err(crate::Error::config("method", "`wiener` needs a linear model with Gaussian noise; choose `mgvi`, `hmc` or `map`"));
+        return Err(crate::Error::config(
+            "method",
+            "`wiener` needs a linear model with Gaussian noise; choose `mgvi`, `hmc` or `map`",
+        ));
     }
     Ok(text)
 }
 
 fn plan(method: &MethodSection) -> String {
     match method {
-        MethodSection::Wiener(o) => format!("wiener: the exact mean and {} exact samples, one linear solve each", o.samples),
-        MethodSection::Map(o) => format!("map: the maximum by {:?}, and {} Laplace samples", o.optimizer, o.samples),
-        MethodSection::Mgvi(o) => format!("mgvi: {} rounds of {} pairs, then {} pairs of samples", o.iterations, o.pairs, o.final_pairs),
-        MethodSection::Hmc(o) => format!("hmc: {} chains of {} + {} trajectories", o.chains, o.warmup, o.draws),
+        MethodSection::Wiener(o) => {
+            format!("wiener: the exact mean and {} exact samples, one linear solve each", o.samples)
+        }
+        MethodSection::Map(o) => {
+            format!("map: the maximum by {:?}, and {} Laplace samples", o.optimizer, o.samples)
+        }
+        MethodSection::Mgvi(o) => format!(
+            "mgvi: {} rounds of {} pairs, then {} pairs of samples",
+            o.iterations, o.pairs, o.final_pairs
+        ),
+        MethodSection::Hmc(o) => {
+            format!("hmc: {} chains of {} + {} trajectories", o.chains, o.warmup, o.draws)
+        }
     }
 }
 
@@ -94,7 +106,8 @@ fn sample_count(method: &MethodSection) -> usize {
 /// and record.
 fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
     let size = size_of::<T>();
-    let between: usize = problem.links.iter().map(|link| 2 * link.codomain().len() + link.domain().len()).sum();
+    let between: usize =
+        problem.links.iter().map(|link| 2 * link.codomain().len() + link.domain().len()).sum();
     let latents = problem.posterior.dim();
     let evaluator = size * (between + 3 * latents + 3 * problem.forward.codomain().len());
     let threads = rayon::current_num_threads();

@@ -103,7 +103,7 @@ impl<T: Real> RealFft<T> {
             || self.inverse.make_scratch_vec(),
             |scratch, (out, line)| {
                 line[0].im = T::zero();
-                if self.columns % 2 == 0 {
+                if self.columns.is_multiple_of(2) {
                     line[self.half - 1].im = T::zero();
                 }
                 let done = self.inverse.process_with_scratch(line, out, scratch);
@@ -146,7 +146,12 @@ impl<T: Real> Axis<T> {
         let shared = Shared(data.as_mut_ptr());
         let tasks = (0..outer * blocks).into_par_iter().with_min_len(LINES_PER_TASK / COLUMNS);
         tasks.for_each_init(
-            || (vec![Complex::default(); length * COLUMNS], vec![Complex::default(); fft.get_inplace_scratch_len()]),
+            || {
+                (
+                    vec![Complex::default(); length * COLUMNS],
+                    vec![Complex::default(); fft.get_inplace_scratch_len()],
+                )
+            },
             |(lines, scratch), task| {
                 let first = task % blocks * COLUMNS;
                 let width = COLUMNS.min(inner - first);

@@ -17,7 +17,9 @@ impl Grid {
     pub fn new(shape: &[usize], lengths: &[f64]) -> Result<Grid> {
         let wrong = |message: String| Err(Error::parameter("grid", message));
         if shape.is_empty() || shape.len() > 3 || shape.len() != lengths.len() {
-            return wrong(format!("needs one to three axes with a length each, not {shape:?} and {lengths:?}"));
+            return wrong(format!(
+                "needs one to three axes with a length each, not {shape:?} and {lengths:?}"
+            ));
         }
         if let Some(n) = shape.iter().find(|&&n| n < 2) {
             return wrong(format!("every axis needs at least 2 cells, not {n}"));
@@ -162,7 +164,9 @@ mod tests {
 
     #[test]
     fn bad_grids_are_refused_in_words() {
-        for (shape, lengths) in [(&[4, 1][..], &[1.0, 1.0][..]), (&[4], &[-1.0]), (&[2; 4], &[1.0; 4]), (&[4], &[f64::NAN])] {
+        for (shape, lengths) in
+            [(&[4, 1][..], &[1.0, 1.0][..]), (&[4], &[-1.0]), (&[2; 4], &[1.0; 4]), (&[4], &[f64::NAN])]
+        {
             assert!(Grid::new(shape, lengths).is_err(), "{shape:?} {lengths:?}");
         }
     }

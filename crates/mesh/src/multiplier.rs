@@ -52,7 +52,7 @@ impl<T: Real> LinearOperator<T> for Multiplier<T> {
     fn forward(&self, x: &[T], y: &mut [T], spectrum: &mut Self::Scratch) {
         self.fft.forward(x, spectrum);
         let lines = spectrum.par_chunks_mut(self.row).zip(self.factor.par_chunks(self.row));
-        lines.for_each(|(line, factor)| line.iter_mut().zip(factor).for_each(|(f, &m)| *f = *f * m));
+        lines.for_each(|(line, factor)| line.iter_mut().zip(factor).for_each(|(f, &m)| *f *= m));
         self.fft.inverse(spectrum, y);
     }
 

@@ -35,8 +35,13 @@ pub fn power_spectrum<T: Real>(grid: &Grid, field: &[T], edges: &[f64]) -> Resul
             found: field.len(),
         });
     }
-    if edges.len() < 2 || edges.windows(2).any(|pair| pair[0].partial_cmp(&pair[1]) != Some(std::cmp::Ordering::Less)) {
-        return Err(Error::parameter("power spectrum", "bin edges must rise, and there must be at least two"));
+    if edges.len() < 2
+        || edges.windows(2).any(|pair| pair[0].partial_cmp(&pair[1]) != Some(std::cmp::Ordering::Less))
+    {
+        return Err(Error::parameter(
+            "power spectrum",
+            "bin edges must rise, and there must be at least two",
+        ));
     }
     let fft = RealFft::<T>::new(grid);
     let mut spectrum = fft.make_spectrum();

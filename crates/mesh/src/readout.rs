@@ -123,7 +123,8 @@ impl<T: Real> LinearOperator<T> for Readout<T> {
         for (map, values) in maps.chunks_mut(self.pixels).zip(values.chunks(self.points)) {
             map.par_iter_mut().enumerate().with_min_len(4096).for_each(|(pixel, out)| {
                 let range = self.start[pixel] as usize..self.start[pixel + 1] as usize;
-                *out = self.around[range].iter().map(|&(point, weight)| values[point as usize] * weight).sum();
+                *out =
+                    self.around[range].iter().map(|&(point, weight)| values[point as usize] * weight).sum();
             });
         }
     }
@@ -136,9 +137,12 @@ mod tests {
     #[test]
     fn a_linear_map_is_read_exactly() {
         let grid = Grid::new(&[8, 10], &[4.0, 5.0]).expect("a grid");
-        let map: Vec<f64> = (0..80).map(|p| 1.0 + 0.3 * ((p % 10) as f64 + 0.5) * 0.5 - 0.2 * ((p / 10) as f64 + 0.5) * 0.5).collect();
+        let map: Vec<f64> = (0..80)
+            .map(|p| 1.0 + 0.3 * ((p % 10) as f64 + 0.5) * 0.5 - 0.2 * ((p / 10) as f64 + 0.5) * 0.5)
+            .collect();
         let points = [(1.37, 2.2), (0.25, 0.25), (4.74, 3.7)];
-        let readout = Readout::<f64>::new(&grid, Space::single("m", &[8, 10], ""), &points).expect("a readout");
+        let readout =
+            Readout::<f64>::new(&grid, Space::single("m", &[8, 10], ""), &points).expect("a readout");
         let mut values = [0.0; 3];
         readout.forward(&map, &mut values, &mut ());
         for (value, (x, y)) in values.iter().zip(points) {

@@ -14,7 +14,8 @@ pub fn philox4x32(mut counter: [u32; 4], key: u64) -> [u32; 4] {
     for _ in 0..10 {
         let a = u64::from(counter[0]) * 0xD251_1F53;
         let b = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [(b >> 32) as u32 ^ counter[1] ^ k0, b as u32, (a >> 32) as u32 ^ counter[3] ^ k1, a as u32];
+        counter =
+            [(b >> 32) as u32 ^ counter[1] ^ k0, b as u32, (a >> 32) as u32 ^ counter[3] ^ k1, a as u32];
         k0 = k0.wrapping_add(0x9E37_79B9);
         k1 = k1.wrapping_add(0xBB67_AE85);
     }
@@ -84,7 +85,7 @@ impl Stream {
     /// The uniform number in (0, 1) at `index`. Do not use one index for both kinds of number.
     pub fn uniform(&self, index: u64) -> f64 {
         let word = philox4x32(self.counter(index / 2), self.seed);
-        if index % 2 == 0 { open_unit(word[0], word[1]) } else { open_unit(word[2], word[3]) }
+        if index.is_multiple_of(2) { open_unit(word[0], word[1]) } else { open_unit(word[2], word[3]) }
     }
 
     /// The standard normal number of the Fourier mode with these integer wave numbers, the same on every grid.

@@ -64,11 +64,19 @@ impl<T: Real> CorrelatedField<T> {
         name: &str,
         unit: &str,
     ) -> Result<CorrelatedField<T>> {
-        let scales = [Some(parameters.offset_std), Some(parameters.fluctuations), parameters.flexibility, parameters.asperity];
+        let scales = [
+            Some(parameters.offset_std),
+            Some(parameters.fluctuations),
+            parameters.flexibility,
+            parameters.asperity,
+        ];
         for scale in scales.into_iter().flatten() {
             scale.validated()?;
             if scale.quantile(-5.0) <= 0.0 {
-                return Err(Error::parameter("correlated field", format!("a scale must be positive, {scale:?} is not")));
+                return Err(Error::parameter(
+                    "correlated field",
+                    format!("a scale must be positive, {scale:?} is not"),
+                ));
             }
         }
         parameters.slope.validated()?;
@@ -147,7 +155,12 @@ fn distinct(numbers: &[f64]) -> (Vec<f64>, Vec<u32>) {
     (values, bin)
 }
 
-fn latent_space(name: &str, shape: &[usize], parameters: &CorrelatedFieldParameters, distinct: usize) -> Space {
+fn latent_space(
+    name: &str,
+    shape: &[usize],
+    parameters: &CorrelatedFieldParameters,
+    distinct: usize,
+) -> Space {
     let scalar = |part: &str| Block::new(format!("{name}.{part}"), &[], "");
     let mut blocks = vec![Block::new(format!("{name}.modes"), shape, "")];
     blocks.extend(["offset_std", "fluctuations", "slope"].map(scalar));
@@ -206,7 +219,8 @@ impl Amplitude {
             let (roughness, roughness_slope) = asperity_of(parameters, asperity, z);
             // The bend is linear in its latents and in the flexibility, and smooth in the asperity.
             let mut bend = wiener(field, f, roughness, &change[first..]);
-            let by_flexibility = wiener(field, flexibility.slope(z[flex]) * change[flex], roughness, &z[first..]);
+            let by_flexibility =
+                wiener(field, flexibility.slope(z[flex]) * change[flex], roughness, &z[first..]);
             bend.iter_mut().zip(by_flexibility).for_each(|(b, d)| *b += d);
             if let Some(asperity) = asperity {
                 let by_asperity = wiener_by_roughness(field, f, roughness, &z[first..]);
@@ -284,7 +298,12 @@ fn wiener<T: Real>(field: &CorrelatedField<T>, flexibility: f64, asperity: f64, 
 }
 
 /// Derivative of [`wiener`] with respect to the asperity.
-fn wiener_by_roughness<T: Real>(field: &CorrelatedField<T>, flexibility: f64, asperity: f64, pairs: &[f64]) -> Vec<f64> {
+fn wiener_by_roughness<T: Real>(
+    field: &CorrelatedField<T>,
+    flexibility: f64,
+    asperity: f64,
+    pairs: &[f64],
+) -> Vec<f64> {
     let mut out = vec![0.0; field.ln_k.len()];
     let mut value = 0.0;
     for (j, pair) in pairs.chunks_exact(2).enumerate() {
@@ -296,7 +315,12 @@ fn wiener_by_roughness<T: Real>(field: &CorrelatedField<T>, flexibility: f64, as
 }
 
 /// Adjoint of [`wiener`] with respect to the pairs: runs the steps backwards.
-fn wiener_adjoint<T: Real>(field: &CorrelatedField<T>, flexibility: f64, asperity: f64, gradient: &[f64]) -> Vec<f64> {
+fn wiener_adjoint<T: Real>(
+    field: &CorrelatedField<T>,
+    flexibility: f64,
+    asperity: f64,
+    gradient: &[f64],
+) -> Vec<f64> {
     let n = field.ln_k.len();
     let mut pairs = vec![0.0; 2 * (n - 2)];
     let (mut value, mut slope) = (0.0, 0.0);

@@ -77,7 +77,10 @@ impl Distribution {
         if right && self.quantile(0.5).is_finite() {
             return Ok(self);
         }
-        Err(Error::parameter("distribution", format!("{self:?} is out of range: it needs {rule}, all finite")))
+        Err(Error::parameter(
+            "distribution",
+            format!("{self:?} is out of range: it needs {rule}, all finite"),
+        ))
     }
 
     fn log_moments(mean: f64, std: f64) -> (f64, f64) {
@@ -96,9 +99,7 @@ impl Distribution {
             Distribution::Uniform { low, high } => low + (high - low) * upper(-z),
             Distribution::LogUniform { low, high } => low * ((high / low).ln() * upper(-z)).exp(),
             Distribution::HalfNormal { std } => std * SQRT_2 * erfc_inv(upper(z)),
-            Distribution::Laplace { mean, scale } => {
-                mean - scale * z.signum() * (2.0 * upper(z.abs())).ln()
-            }
+            Distribution::Laplace { mean, scale } => mean - scale * z.signum() * (2.0 * upper(z.abs())).ln(),
         }
     }
 
@@ -106,7 +107,9 @@ impl Distribution {
     pub fn slope(&self, z: f64) -> f64 {
         match *self {
             Distribution::Normal { std, .. } => std,
-            Distribution::LogNormal { mean, std } => Distribution::log_moments(mean, std).1 * self.quantile(z),
+            Distribution::LogNormal { mean, std } => {
+                Distribution::log_moments(mean, std).1 * self.quantile(z)
+            }
             Distribution::Uniform { low, high } => (high - low) * density(z),
             Distribution::LogUniform { low, high } => (high / low).ln() * density(z) * self.quantile(z),
             Distribution::HalfNormal { std } => std * density(z) / (2.0 * density(self.quantile(z) / std)),
@@ -173,7 +176,10 @@ mod tests {
                 let h = 1e-5;
                 let numeric = (distribution.quantile(z + h) - distribution.quantile(z - h)) / (2.0 * h);
                 let exact = distribution.slope(z);
-                assert!((numeric - exact).abs() < 1e-6 * exact.abs() + 1e-9, "{distribution:?} at {z}: {numeric} {exact}");
+                assert!(
+                    (numeric - exact).abs() < 1e-6 * exact.abs() + 1e-9,
+                    "{distribution:?} at {z}: {numeric} {exact}"
+                );
             }
         }
     }

@@ -86,13 +86,22 @@ mod tests {
             let mut kappa = vec![0.0; grid.len()];
             field.forward(&modes, &mut kappa, &mut field.scratch());
             // Weight every mode by its own expectation, so that the average is 1 whatever the slope within a bin.
-            let expected = GaussianField::<f64>::new(&grid, &Spectrum::power_law(1.0, 1.0, 0.0, 0.0).expect("white"), "w", "");
+            let expected = GaussianField::<f64>::new(
+                &grid,
+                &Spectrum::power_law(1.0, 1.0, 0.0, 0.0).expect("white"),
+                "w",
+                "",
+            );
             let mut white = vec![0.0; grid.len()];
             expected.adjoint(&kappa, &mut white, &mut expected.scratch());
-            let ratio: Vec<f64> = white.iter().enumerate().map(|(i, &w)| {
-                let k = grid.wave_vector(i / 64, i % 64).iter().map(|k| k * k).sum::<f64>().sqrt();
-                if k == 0.0 { 0.0 } else { w * grid.cell_volume() / spectrum.power(k).sqrt() }
-            }).collect();
+            let ratio: Vec<f64> = white
+                .iter()
+                .enumerate()
+                .map(|(i, &w)| {
+                    let k = grid.wave_vector(i / 64, i % 64).iter().map(|k| k * k).sum::<f64>().sqrt();
+                    if k == 0.0 { 0.0 } else { w * grid.cell_volume() / spectrum.power(k).sqrt() }
+                })
+                .collect();
             let measured = power_spectrum(&grid, &kappa, &edges).expect("a spectrum");
             sum.resize(measured.k.len(), 0.0);
             count.resize(measured.k.len(), 0);

@@ -99,7 +99,9 @@ mod tests {
         let shift = 0.03;
         let field = lognormal_field::<f64>(&grid, &spectrum, shift, "kappa", "").expect("a field");
         let target: f64 = (0..grid.len())
-            .map(|i| spectrum.power(grid.wave_vector(i / 64, i % 64).iter().map(|k| k * k).sum::<f64>().sqrt()))
+            .map(|i| {
+                spectrum.power(grid.wave_vector(i / 64, i % 64).iter().map(|k| k * k).sum::<f64>().sqrt())
+            })
             .sum::<f64>()
             / grid.volume();
         let (mut means, mut variances) = (Vec::new(), Vec::new());

@@ -50,7 +50,11 @@ impl Spectrum {
     pub fn table(k: &[f64], power: &[f64]) -> Result<Spectrum> {
         let wrong = |message: String| Err(Error::parameter("spectrum table", message));
         if k.len() != power.len() || k.len() < 2 {
-            return wrong(format!("needs two columns of equal length, not {} and {} rows", k.len(), power.len()));
+            return wrong(format!(
+                "needs two columns of equal length, not {} and {} rows",
+                k.len(),
+                power.len()
+            ));
         }
         for (row, (&k, &p)) in k.iter().zip(power).enumerate() {
             if !(k.is_finite() && k > 0.0 && p.is_finite() && p > 0.0) {

@@ -41,7 +41,8 @@ pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
         match (unit, column) {
             (Unit::Image { shape, kind, scale, zero, start }, None) if !shape.is_empty() => {
                 let count = shape.iter().product();
-                let values = decode(path, &bytes, kind, start, count, kind_bytes(kind).unwrap_or(1), (scale, zero))?;
+                let values =
+                    decode(path, &bytes, kind, start, count, kind_bytes(kind).unwrap_or(1), (scale, zero))?;
                 return Ok(Array { shape, values });
             }
             (Unit::Table { rows, row_bytes, columns, start }, Some(name)) => {
@@ -50,11 +51,13 @@ pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
                     continue;
                 };
                 if field.repeat != 1 {
-                    let message = format!("column `{name}` holds {} numbers a row; one is needed", field.repeat);
+                    let message =
+                        format!("column `{name}` holds {} numbers a row; one is needed", field.repeat);
                     return Err(Error::file(path, message));
                 }
                 let begin = start + field.offset;
-                let values = decode(path, &bytes, field.kind, begin, rows, row_bytes, (field.scale, field.zero))?;
+                let values =
+                    decode(path, &bytes, field.kind, begin, rows, row_bytes, (field.scale, field.zero))?;
                 return Ok(Array { shape: vec![rows], values });
             }
             _ => {}
@@ -65,14 +68,20 @@ pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
         match column {
             None => "has no image".into(),
             Some(name) if found.is_empty() => format!("has no binary table, so no column `{name}`"),
-            Some(name) => format!("has no column `{name}`; its columns are {}{}", found.join(", "), nearest(name, &found)),
+            Some(name) => format!(
+                "has no column `{name}`; its columns are {}{}",
+                found.join(", "),
+                nearest(name, &found)
+            ),
         },
     ))
 }
 
 fn nearest(name: &str, found: &[String]) -> String {
-    let best = found.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-    best.filter(|best| strsim::jaro_winkler(name, best) > 0.7).map_or(String::new(), |best| format!(" (did you mean `{best}`?)"))
+    let best =
+        found.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    best.filter(|best| strsim::jaro_winkler(name, best) > 0.7)
+        .map_or(String::new(), |best| format!(" (did you mean `{best}`?)"))
 }
 
 fn kind_bytes(kind: char) -> Option<usize> {
@@ -91,8 +100,8 @@ fn units(path: &Path, bytes: &[u8]) -> Result<Vec<Unit>> {
         return Err(damaged("it does not begin with `SIMPLE  =`".into()));
     }
     let mut units = Vec::new();
-    let mut hdus = Fits::from_reader(Cursor::new(bytes));
-    while let Some(hdu) = hdus.next() {
+    let hdus = Fits::from_reader(Cursor::new(bytes));
+    for hdu in hdus {
         match hdu.map_err(|error| damaged(error.to_string()))? {
             HDU::Primary(hdu) | HDU::XImage(hdu) => {
                 let image = hdu.get_header().get_xtension();
@@ -108,8 +117,15 @@ fn units(path: &Path, bytes: &[u8]) -> Result<Vec<Unit>> {
                     -64 => 'D',
                     other => return Err(damaged(format!("BITPIX is {other}"))),
                 };
-                let (scale, zero) = (number(header, "BSCALE").unwrap_or(1.0), number(header, "BZERO").unwrap_or(0.0));
-                units.push(Unit::Image { shape, kind, scale, zero, start: hdu.get_data_unit_byte_offset() as usize });
+                let (scale, zero) =
+                    (number(header, "BSCALE").unwrap_or(1.0), number(header, "BZERO").unwrap_or(0.0));
+                units.push(Unit::Image {
+                    shape,
+                    kind,
+                    scale,
+                    zero,
+                    start: hdu.get_data_unit_byte_offset() as usize,
+                });
             }
             HDU::XBinaryTable(hdu) => {
                 let start = hdu.get_data_unit_byte_offset() as usize;
@@ -144,7 +160,11 @@ fn table<X>(header: &Header<X>, start: usize) -> Result<Unit, String> {
     for i in 1..=need("TFIELDS")? as usize {
         let form = text(header, &format!("TFORM{i}")).ok_or(format!("TFORM{i} is missing"))?;
         let digits = form.len() - form.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let repeat = if digits == 0 { 1 } else { form[..digits].parse().map_err(|_| format!("TFORM{i} is `{form}`"))? };
+        let repeat = if digits == 0 {
+            1
+        } else {
+            form[..digits].parse().map_err(|_| format!("TFORM{i} is `{form}`"))?
+        };
         let kind = form[digits..].chars().next().ok_or(format!("TFORM{i} is `{form}`"))?;
         let scaling = |key: &str, default| number(header, &format!("{key}{i}")).unwrap_or(default);
         columns.push(Column {
@@ -179,10 +199,17 @@ fn decode(
     stride: usize,
     (scale, zero): (f64, f64),
 ) -> Result<Vec<f64>> {
-    let size = kind_bytes(kind).ok_or_else(|| Error::file(path, format!("holds `{kind}` entries; numbers are needed")))?;
-    let end = count.checked_sub(1).and_then(|last| last.checked_mul(stride)).and_then(|last| last.checked_add(start + size));
+    let size = kind_bytes(kind)
+        .ok_or_else(|| Error::file(path, format!("holds `{kind}` entries; numbers are needed")))?;
+    let end = count
+        .checked_sub(1)
+        .and_then(|last| last.checked_mul(stride))
+        .and_then(|last| last.checked_add(start + size));
     if count > 0 && end.is_none_or(|end| end > bytes.len()) {
-        return Err(Error::file(path, format!("is cut short: {count} numbers are announced, but the file ends before")));
+        return Err(Error::file(
+            path,
+            format!("is cut short: {count} numbers are announced, but the file ends before"),
+        ));
     }
     let at = |i: usize| &bytes[start + i * stride..start + i * stride + size];
     // The slices have exactly the length of the number, so the conversion cannot fail.

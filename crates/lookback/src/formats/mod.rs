@@ -30,6 +30,9 @@ pub fn read_array(place: &str) -> Result<Array> {
     match file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("npy") if column.is_none() => npy::read(file),
         Some("fits" | "fit" | "fz") => fits::read(file, column),
-        _ => Err(Error::file(file, "is neither FITS (`.fits`) nor numpy (`.npy`); a table column is `file.fits#COLUMN`")),
+        _ => Err(Error::file(
+            file,
+            "is neither FITS (`.fits`) nor numpy (`.npy`); a table column is `file.fits#COLUMN`",
+        )),
     }
 }

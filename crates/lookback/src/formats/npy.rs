@@ -15,7 +15,8 @@ use crate::{Error, Result, files};
 pub fn read(path: &Path) -> Result<Array> {
     let bytes = files::read(path)?;
     let wrong = |message: String| Error::file(path, message);
-    let npy = NpyFile::new(bytes.as_slice()).map_err(|error| wrong(format!("is not an npy file: {error}")))?;
+    let npy =
+        NpyFile::new(bytes.as_slice()).map_err(|error| wrong(format!("is not an npy file: {error}")))?;
     let shape: Vec<usize> = npy.shape().iter().map(|&n| n as usize).collect();
     if npy.order() == Order::Fortran && shape.len() > 1 {
         return Err(wrong("is in Fortran order; write it with `numpy.ascontiguousarray`".into()));
@@ -29,7 +30,9 @@ pub fn read(path: &Path) -> Result<Array> {
         (TypeChar::Float, 4) => npy.into_vec::<f32>().map_err(broken)?.into_iter().map(f64::from).collect(),
         (TypeChar::Int, 8) => npy.into_vec::<i64>().map_err(broken)?.into_iter().map(|x| x as f64).collect(),
         (TypeChar::Int, 4) => npy.into_vec::<i32>().map_err(broken)?.into_iter().map(f64::from).collect(),
-        (TypeChar::Bool, _) => npy.into_vec::<bool>().map_err(broken)?.into_iter().map(|x| f64::from(u8::from(x))).collect(),
+        (TypeChar::Bool, _) => {
+            npy.into_vec::<bool>().map_err(broken)?.into_iter().map(|x| f64::from(u8::from(x))).collect()
+        }
         _ => return Err(wrong(format!("holds `{kind}`; float64, float32, int64, int32 or bool are read"))),
     };
     Ok(Array { shape, values })
@@ -57,7 +60,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.npy");
         write(&path, &[2, 3], (0..6).map(|i| i as f32)).expect("writes");
-        assert_eq!(read(&path).expect("reads"), Array { shape: vec![2, 3], values: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0] });
+        assert_eq!(
+            read(&path).expect("reads"),
+            Array { shape: vec![2, 3], values: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0] }
+        );
         std::fs::write(&path, b"no").expect("writes");
         assert!(read(&path).expect_err("refused").to_string().contains("not an npy file"));
     }

@@ -33,7 +33,9 @@ impl Store {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
-        files::write_whole(&path, |out| serde_json::to_writer_pretty(out, &value).map_err(std::io::Error::from))?;
+        files::write_whole(&path, |out| {
+            serde_json::to_writer_pretty(out, &value).map_err(std::io::Error::from)
+        })?;
         self.metadata.insert(key, value);
         Ok(())
     }

@@ -81,7 +81,10 @@ fn expect_count(what: &str, found: usize, space: &Space) -> Result<()> {
     if found == expected {
         return Ok(());
     }
-    Err(Error::config("data", format!("`{what}` has {found} entries, but the model predicts {expected}: {space}")))
+    Err(Error::config(
+        "data",
+        format!("`{what}` has {found} entries, but the model predicts {expected}: {space}"),
+    ))
 }
 
 /// Noise maps and the pixels that were seen: where the mask is above zero, or else where all noise maps are.
@@ -129,7 +132,12 @@ pub(crate) fn noise_and_mask(
     Ok((sigma, seen))
 }
 
-pub(crate) fn observe_maps(files: &MapFiles<'_>, grid: &Grid, space: &Space, inputs: &mut Inputs) -> Result<Observation> {
+pub(crate) fn observe_maps(
+    files: &MapFiles<'_>,
+    grid: &Grid,
+    space: &Space,
+    inputs: &mut Inputs,
+) -> Result<Observation> {
     expect_count("maps", files.maps.len(), space)?;
     if !files.negate.is_empty() {
         expect_count("negate", files.negate.len(), space)?;
@@ -183,7 +191,9 @@ pub(crate) fn observe_catalogue(
     inputs: &mut Inputs,
 ) -> Result<Observation> {
     if space.blocks().len() != 2 {
-        let message = format!("galaxy shapes are two maps of shear, but the forward model predicts {space}; add a `shear` step");
+        let message = format!(
+            "galaxy shapes are two maps of shear, but the forward model predicts {space}; add a `shear` step"
+        );
         return Err(Error::config("data", message));
     }
     let shape_noise = options.shape_noise.unwrap_or_else(|| catalogue.dispersion());
@@ -198,17 +208,21 @@ pub(crate) fn observe_catalogue(
         let (sigma, noisy) = noise_and_mask(options.noise_std, None, grid, space, inputs)?;
         if let Some(i) = (0..grid.len()).find(|&i| seen[i] && !noisy[i]) {
             let (row, column) = (i / grid.columns(), i % grid.columns());
-            let message = format!("the noise maps are zero at row {row}, column {column}, where the catalogue has galaxies");
+            let message = format!(
+                "the noise maps are zero at row {row}, column {column}, where the catalogue has galaxies"
+            );
             return Err(Error::config("data", message));
         }
-        let cut = |map: Vec<f64>| map.into_iter().zip(&seen).map(|(s, &seen)| if seen { s } else { 0.0 }).collect();
+        let cut =
+            |map: Vec<f64>| map.into_iter().zip(&seen).map(|(s, &seen)| if seen { s } else { 0.0 }).collect();
         sigma.into_iter().map(cut).collect()
     };
     let mut notes = vec![format!(
         "{} galaxies, {:.1} per square arcminute where there are any, dispersion {shape_noise:.4} per component",
         catalogue.len(),
         (catalogue.len() - binned.outside) as f64
-            / (seen.iter().filter(|seen| **seen).count() as f64 * (grid.cell_volume().sqrt().to_degrees() * 60.0).powi(2)),
+            / (seen.iter().filter(|seen| **seen).count() as f64
+                * (grid.cell_volume().sqrt().to_degrees() * 60.0).powi(2)),
     )];
     if binned.outside > 0 {
         notes.push(format!("{} galaxies lie outside of the map and are left out", binned.outside));
@@ -229,7 +243,8 @@ fn galaxies(catalogue: &Catalogue, grid: &Grid, projection: &Projection, shape_n
     let kept: Vec<usize> = (0..all.len()).filter(|&i| inside(&all[i])).collect();
     let mean_weight = kept.iter().map(|&i| catalogue.weight[i]).sum::<f64>() / kept.len() as f64;
     let pick = |column: &[f64]| -> Vec<f64> { kept.iter().map(|&i| column[i]).collect() };
-    let noise: Vec<f64> = pick(&catalogue.weight).iter().map(|w| shape_noise / (w / mean_weight).sqrt()).collect();
+    let noise: Vec<f64> =
+        pick(&catalogue.weight).iter().map(|w| shape_noise / (w / mean_weight).sqrt()).collect();
     Ok(Places::Galaxies {
         positions: kept.iter().map(|&i| all[i]).collect(),
         data: [pick(&catalogue.e1), pick(&catalogue.e2)].concat(),

@@ -20,7 +20,10 @@ pub(crate) fn order_of_parameters(run: &RunFile) -> Result<Vec<String>> {
         let section = format!("forward, step {}", i + 1);
         let known = run.prior.get(parameter).is_some_and(|section| prior::distribution(section).is_some());
         if !known {
-            return Err(Error::config(section, format!("there is no [prior.{parameter}] with a distribution")));
+            return Err(Error::config(
+                section,
+                format!("there is no [prior.{parameter}] with a distribution"),
+            ));
         }
         if order.contains(parameter) {
             return Err(Error::config(section, format!("`{parameter}` is used twice")));
@@ -31,9 +34,16 @@ pub(crate) fn order_of_parameters(run: &RunFile) -> Result<Vec<String>> {
         prior::distribution(section).is_some() && !order.contains(name)
     };
     match run.prior.iter().find(unused) {
-        Some((name, _)) => Err(Error::config(format!("prior.{name}"), "no step of the forward model uses it")),
+        Some((name, _)) => {
+            Err(Error::config(format!("prior.{name}"), "no step of the forward model uses it"))
+        }
         None => Ok(order),
     }
+}
+
+/// Standard deviation \[rad\] of a Gaussian with this full width at half maximum \[arcmin\].
+pub(crate) fn sigma(fwhm_arcmin: f64) -> f64 {
+    (fwhm_arcmin / 60.0).to_radians() / (8.0 * std::f64::consts::LN_2).sqrt()
 }
 
 /// A forward model that grows step by step.
@@ -74,7 +84,9 @@ impl<T: Number> Forward<T> {
     }
 
     fn add(&mut self, step: &ForwardStep, grid: &Grid) -> Result<()> {
-        if let (ForwardStep::Shear {} | ForwardStep::ReducedShear {}, true) = (step, self.maps.blocks().len() != 1) {
+        if let (ForwardStep::Shear {} | ForwardStep::ReducedShear {}, true) =
+            (step, self.maps.blocks().len() != 1)
+        {
             let message = format!("shear is made from one map of convergence, not from {}", self.maps);
             return Err(lookback_operator::Error::parameter("shear", message).into());
         }
@@ -82,8 +94,7 @@ impl<T: Number> Forward<T> {
             ForwardStep::Shear {} => KaiserSquires::new(grid)?.shared(),
             ForwardStep::ReducedShear {} => Arc::new(ReducedShear::new(grid)?),
             ForwardStep::Smooth { fwhm_arcmin } => {
-                let sigma = (fwhm_arcmin / 60.0).to_radians() / (8.0 * std::f64::consts::LN_2).sqrt();
-                smooth(grid, self.maps.clone(), sigma)?.shared()
+                smooth(grid, self.maps.clone(), sigma(*fwhm_arcmin))?.shared()
             }
             ForwardStep::Calibrate { parameter } => {
                 self.carried = Space::new(self.carried.blocks()[1..].to_vec());

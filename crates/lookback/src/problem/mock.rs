@@ -59,7 +59,10 @@ pub(crate) fn observe<T: Number>(
             (vec![sigma; space.blocks().len()], seen)
         }
         (Some(_), false) => {
-            return Err(Error::config("data", "has both `survey` and `noise_std`: a survey sets the noise itself"));
+            return Err(Error::config(
+                "data",
+                "has both `survey` and `noise_std`: a survey sets the noise itself",
+            ));
         }
     };
     let stream = Stream::new(run.seed, Purpose::Noise, 0);
@@ -92,7 +95,10 @@ fn survey_noise(seed: u64, survey: &Survey, grid: &Grid) -> Result<(Vec<f64>, Ve
     let (width, height) = (arcmin(grid.lengths()[1]), arcmin(grid.lengths()[0]));
     let margin = survey.margin_arcmin;
     if !(margin >= 0.0 && 2.0 * margin < width.min(height)) {
-        return Err(Error::config("data.survey", format!("`margin_arcmin` ({margin}) leaves nothing of the map")));
+        return Err(Error::config(
+            "data.survey",
+            format!("`margin_arcmin` ({margin}) leaves nothing of the map"),
+        ));
     }
     let places = Stream::new(seed, Purpose::Survey, 0);
     let stars: Vec<(f64, f64)> = (0..survey.stars as u64)
@@ -116,6 +122,7 @@ fn survey_noise(seed: u64, survey: &Survey, grid: &Grid) -> Result<(Vec<f64>, Ve
             total += 1;
         }
     }
-    let sigma = count.iter().map(|&n| if n == 0 { 0.0 } else { survey.shape_noise / f64::from(n).sqrt() }).collect();
+    let sigma =
+        count.iter().map(|&n| if n == 0 { 0.0 } else { survey.shape_noise / f64::from(n).sqrt() }).collect();
     Ok((sigma, count.iter().map(|&n| n > 0).collect(), total))
 }

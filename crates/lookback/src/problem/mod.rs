@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use lookback_inference::{Number, Posterior};
 use lookback_likelihood::{Gaussian, Likelihood, StudentT};
-use lookback_mesh::Grid;
-use lookback_operator::{Chain, DynOperator, Space};
+use lookback_mesh::{Grid, Multiplier};
+use lookback_operator::{Chain, DynOperator, LinearOperator, Space};
 use lookback_prior::Spectrum;
 
 use crate::formats::{self, Array, fits::Wcs};
@@ -52,12 +52,14 @@ impl Inputs {
     pub(crate) fn map(&mut self, place: &str, grid: &Grid) -> Result<Vec<f64>> {
         let array = self.array(place)?;
         if array.shape != grid.shape() {
-            let message = format!("has the shape {:?}, but [sky] says {:?} pixels", array.shape, grid.shape());
+            let message =
+                format!("has the shape {:?}, but [sky] says {:?} pixels", array.shape, grid.shape());
             return Err(Error::file(place, message));
         }
         if let Some(index) = array.values.iter().position(|x| !x.is_finite()) {
             let (row, column) = (index / grid.columns(), index % grid.columns());
-            let message = format!("holds {} at row {row}, column {column}; mask such pixels", array.values[index]);
+            let message =
+                format!("holds {} at row {row}, column {column}; mask such pixels", array.values[index]);
             return Err(Error::file(place, message));
         }
         Ok(array.values)
@@ -82,6 +84,8 @@ pub struct Problem<T: Number> {
     pub observation: Observation,
     /// The true field, if it is known.
     pub truth: Option<Vec<f64>>,
+    /// Smooths the field for its signal-to-noise.
+    pub smoother: Multiplier<f64>,
     /// Files that were read.
     pub inputs: Vec<Input>,
     /// Things that the user should know.
@@ -115,9 +119,16 @@ impl<T: Number> Problem<T> {
             }
             DataSection::Catalogue { at, shape_noise, noise_std, .. } => {
                 let Some(catalogue) = &catalogue else { unreachable!("read above") };
-                let wcs = wcs.ok_or_else(|| sky::centre_needed())?;
+                let wcs = wcs.ok_or_else(sky::centre_needed)?;
                 let options = data::CatalogueOptions { at: *at, shape_noise: *shape_noise, noise_std };
-                data::observe_catalogue(catalogue, &options, &grid, &wcs.projection, model.maps(), &mut inputs)?
+                data::observe_catalogue(
+                    catalogue,
+                    &options,
+                    &grid,
+                    &wcs.projection,
+                    model.maps(),
+                    &mut inputs,
+                )?
             }
             DataSection::Mock { truth, noise_std, mask, survey } => {
                 let signal = mock::true_signal(run, &prior, truth.as_deref(), &grid, &mut inputs)?;
@@ -135,13 +146,36 @@ impl<T: Number> Problem<T> {
         let posterior = Posterior::new(Arc::new(Chain::new(chain)?), likelihood)?;
         let truth = match (&run.data, mock) {
             (_, Some(signal)) => Some(signal[..grid.len()].iter().map(|x| x.f64()).collect()),
-            (DataSection::Maps { truth: Some(place), .. } | DataSection::Catalogue { truth: Some(place), .. }, None) => {
-                Some(inputs.map(place, &grid)?)
-            }
+            (
+                DataSection::Maps { truth: Some(place), .. }
+                | DataSection::Catalogue { truth: Some(place), .. },
+                None,
+            ) => Some(inputs.map(place, &grid)?),
             _ => None,
         };
+        let smoother = smoother(&grid, run.report.peak_fwhm_arcmin)?;
         let Inputs(inputs) = inputs;
-        Ok(Problem { grid, wcs, prior, forward, links: model.links, posterior, observation, truth, inputs, notes })
+        let links = model.links;
+        Ok(Problem {
+            grid,
+            wcs,
+            prior,
+            forward,
+            links,
+            posterior,
+            observation,
+            truth,
+            smoother,
+            inputs,
+            notes,
+        })
+    }
+
+    /// The field smoothed as its signal-to-noise wants it.
+    pub fn smoothed(&self, field: &[f64]) -> Vec<f64> {
+        let mut out = vec![0.0; field.len()];
+        self.smoother.forward(field, &mut out, &mut self.smoother.scratch());
+        out
     }
 
     /// The name of the field.
@@ -158,6 +192,12 @@ impl<T: Number> Problem<T> {
     pub fn is_shear(&self) -> bool {
         self.observation.maps.len() == 2
     }
+}
+
+/// Gaussian smoothing to a full width at half maximum \[arcmin\].
+fn smoother(grid: &Grid, fwhm_arcmin: f64) -> Result<Multiplier<f64>> {
+    lookback_imaging::smooth(grid, Space::single("map", grid.shape(), ""), forward::sigma(fwhm_arcmin))
+        .map_err(|error| Error::config("report", format!("`peak_fwhm_arcmin`: {error}")))
 }
 
 fn likelihood<T: Number>(

@@ -25,18 +25,29 @@ pub struct Prior<T: Number> {
 }
 
 impl<T: Number> Prior<T> {
-    pub(crate) fn build(run: &RunFile, grid: &Grid, parameters: &[String], inputs: &mut Inputs) -> Result<Prior<T>> {
+    pub(crate) fn build(
+        run: &RunFile,
+        grid: &Grid,
+        parameters: &[String],
+        inputs: &mut Inputs,
+    ) -> Result<Prior<T>> {
         let is_field = |prior: &PriorSection| distribution(prior).is_none();
-        let fields: Vec<(&String, &PriorSection)> = run.prior.iter().filter(|(_, prior)| is_field(prior)).collect();
+        let fields: Vec<(&String, &PriorSection)> =
+            run.prior.iter().filter(|(_, prior)| is_field(prior)).collect();
         let [(name, section)] = fields.as_slice() else {
-            let message = format!("needs exactly one field (`gaussian_field`, `lognormal_field` or `correlated_field`), not {}", fields.len());
+            let message = format!(
+                "needs exactly one field (`gaussian_field`, `lognormal_field` or `correlated_field`), not {}",
+                fields.len()
+            );
             return Err(Error::config("prior", message));
         };
-        let wrong = |error: lookback_operator::Error| Error::config(format!("prior.{name}"), error.to_string());
-        let (field, spectrum, notes) = build_field(name, section, grid, inputs).map_err(|error| match error {
-            Error::Model(error) => wrong(error),
-            other => other,
-        })?;
+        let wrong =
+            |error: lookback_operator::Error| Error::config(format!("prior.{name}"), error.to_string());
+        let (field, spectrum, notes) =
+            build_field(name, section, grid, inputs).map_err(|error| match error {
+                Error::Model(error) => wrong(error),
+                other => other,
+            })?;
         let mut parts: Vec<DynOperator<T>> = vec![field];
         for parameter in parameters {
             let section = &run.prior[parameter];
@@ -66,7 +77,12 @@ pub(crate) fn distribution(prior: &PriorSection) -> Option<Distribution> {
 
 type Built<T> = (DynOperator<T>, Option<Spectrum>, Vec<String>);
 
-fn build_field<T: Number>(name: &str, section: &PriorSection, grid: &Grid, inputs: &mut Inputs) -> Result<Built<T>> {
+fn build_field<T: Number>(
+    name: &str,
+    section: &PriorSection,
+    grid: &Grid,
+    inputs: &mut Inputs,
+) -> Result<Built<T>> {
     match section {
         PriorSection::GaussianField { spectrum } => {
             let (spectrum, notes) = read_spectrum(name, spectrum, grid, inputs)?;
@@ -123,7 +139,10 @@ fn read_spectrum(
     match (&section.table, &section.power_law) {
         (None, Some(law)) => {
             let amplitude = law.amplitude * section.scale;
-            Ok((Spectrum::power_law(amplitude, law.pivot, law.index, law.running).map_err(wrong)?, Vec::new()))
+            Ok((
+                Spectrum::power_law(amplitude, law.pivot, law.index, law.running).map_err(wrong)?,
+                Vec::new(),
+            ))
         }
         (Some(file), None) => {
             let array = inputs.array(file)?;
@@ -136,7 +155,8 @@ fn read_spectrum(
                 }
             };
             let power: Vec<f64> = power.into_iter().map(|p| p * section.scale).collect();
-            let spectrum = Spectrum::table(&k, &power).map_err(|error| Error::file(file, error.to_string()))?;
+            let spectrum =
+                Spectrum::table(&k, &power).map_err(|error| Error::file(file, error.to_string()))?;
             let notes = beyond(&spectrum, grid).into_iter().collect();
             Ok((spectrum, notes))
         }

@@ -30,7 +30,8 @@ pub(crate) fn wcs(sky: &SkySection, catalogue: Option<&Catalogue>) -> Result<Opt
         (Some(SkyCentre::Degrees([ra, dec])), _) => (*ra, *dec),
         (Some(SkyCentre::Named(name)), Some(catalogue)) if name == "median" => catalogue.median_position(),
         (Some(SkyCentre::Named(name)), _) => {
-            let message = format!("centre = \"{name}\": use [ra, dec] in degrees, or \"median\" with a catalogue");
+            let message =
+                format!("centre = \"{name}\": use [ra, dec] in degrees, or \"median\" with a catalogue");
             return Err(Error::config("sky", message));
         }
     };

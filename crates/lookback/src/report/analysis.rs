@@ -54,7 +54,8 @@ pub(crate) fn coverage(below: &[u32], samples: usize, seen: &[bool], level: f64)
         let overlap = (rank + 1.0).min(ranks - tail) - rank.max(tail);
         overlap.clamp(0.0, 1.0)
     };
-    let inside: f64 = below.iter().zip(seen).filter(|(_, seen)| **seen).map(|(&rank, _)| share(f64::from(rank))).sum();
+    let inside: f64 =
+        below.iter().zip(seen).filter(|(_, seen)| **seen).map(|(&rank, _)| share(f64::from(rank))).sum();
     inside / seen.iter().filter(|seen| **seen).count() as f64
 }
 
@@ -80,7 +81,8 @@ pub(crate) fn e_and_b<T: Number>(problem: &Problem<T>, smoothing_pixels: f64) ->
         map.iter().zip(seen).filter(|(_, seen)| **seen).map(|(x, _)| *x).collect()
     };
     let (e, b) = (inside(&e_map), inside(&b_map));
-    let peak = |values: &[f64]| values.iter().fold(f64::NEG_INFINITY, |max, x| max.max(*x)) / mean_std(values).1;
+    let peak =
+        |values: &[f64]| values.iter().fold(f64::NEG_INFINITY, |max, x| max.max(*x)) / mean_std(values).1;
     Ok(Modes {
         e_skewness: skewness(e.iter().copied()),
         b_skewness: skewness(b.iter().copied()),
@@ -131,31 +133,30 @@ const THRESHOLD: f64 = 3.0;
 
 pub(crate) fn peaks<T: Number>(
     problem: &Problem<T>,
-    estimate: &[f64],
-    std: &[f64],
+    recorder: &Recorder,
+    exact: bool,
     report: &ReportSection,
-) -> Result<Peaks> {
+) -> Result<Option<Peaks>> {
+    let Some(snr) = signal_to_noise(problem, recorder, exact) else { return Ok(None) };
+    let smooth = problem.smoothed(recorder.estimate(exact));
     let grid = &problem.grid;
     let (rows, columns) = (grid.shape()[0], grid.shape()[1]);
     let seen = &problem.observation.seen;
-    let snr = ratio(estimate, std);
     let pixel_arcmin = grid.spacing()[0].to_degrees() * 60.0;
     let groups = known_groups(problem, report)?;
     let nearest = |row: f64, column: f64| {
         let distance = |x: &f64, y: &f64| pixel_arcmin * ((x - column).powi(2) + (y - row).powi(2)).sqrt();
-        groups
-            .iter()
-            .map(|(name, x, y)| (name.clone(), distance(x, y)))
-            .min_by(|a, b| a.1.total_cmp(&b.1))
+        groups.iter().map(|(name, x, y)| (name.clone(), distance(x, y))).min_by(|a, b| a.1.total_cmp(&b.1))
     };
     let mut list = Vec::new();
     for row in 1..rows - 1 {
         for column in 1..columns - 1 {
             let here = snr[row * columns + column];
-            let around = (row - 1..=row + 1).flat_map(|r| (column - 1..=column + 1).map(move |c| r * columns + c));
+            let around =
+                (row - 1..=row + 1).flat_map(|r| (column - 1..=column + 1).map(move |c| r * columns + c));
             let highest = around.filter(|&i| i != row * columns + column).all(|i| snr[i] < here);
             if seen[row * columns + column] && here > THRESHOLD && highest {
-                let value = estimate[row * columns + column];
+                let value = smooth[row * columns + column];
                 let group = nearest(row as f64, column as f64).filter(|(_, d)| *d <= report.match_arcmin);
                 list.push(Peak { row, column, snr: here, value, group });
             }
@@ -169,7 +170,10 @@ pub(crate) fn peaks<T: Number>(
     };
     let matched = report.groups.as_ref().map(|_| {
         let near = (0..grid.len()).filter(|i| {
-            let close = || nearest((i / columns) as f64, (i % columns) as f64).is_some_and(|(_, d)| d <= report.match_arcmin);
+            let close = || {
+                nearest((i / columns) as f64, (i % columns) as f64)
+                    .is_some_and(|(_, d)| d <= report.match_arcmin)
+            };
             seen[*i] && close()
         });
         Matched {
@@ -178,7 +182,17 @@ pub(crate) fn peaks<T: Number>(
             groups: groups.iter().filter(|(_, x, y)| inside(*x, *y)).count(),
         }
     });
-    Ok(Peaks { list, matched, groups, pixel_arcmin })
+    Ok(Some(Peaks { list, matched, groups, pixel_arcmin }))
+}
+
+/// Mean over standard deviation of the smoothed field; `None` without samples.
+pub(crate) fn signal_to_noise<T: Number>(
+    problem: &Problem<T>,
+    recorder: &Recorder,
+    exact: bool,
+) -> Option<Vec<f64>> {
+    let std = recorder.smoothed_std()?;
+    Some(ratio(&problem.smoothed(recorder.estimate(exact)), &std))
 }
 
 impl Peaks {
@@ -187,7 +201,8 @@ impl Peaks {
         let mut text = "x_arcmin,y_arcmin,snr,value,group,distance_arcmin\n".to_string();
         for peak in &self.list {
             let (x, y) = (peak.column as f64 + 0.5, peak.row as f64 + 0.5);
-            let group = peak.group.as_ref().map_or(",".into(), |(name, distance)| format!("{name},{distance:.3}"));
+            let group =
+                peak.group.as_ref().map_or(",".into(), |(name, distance)| format!("{name},{distance:.3}"));
             let pixel = self.pixel_arcmin;
             text += &format!("{:.3},{:.3},{:.3},{:.5},{group}\n", x * pixel, y * pixel, peak.snr, peak.value);
         }
@@ -211,7 +226,8 @@ fn known_groups<T: Number>(problem: &Problem<T>, report: &ReportSection) -> Resu
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |j: usize| words.get(j).and_then(|word| word.parse::<f64>().ok());
         let (Some(ra), Some(dec)) = (number(1), number(2)) else {
-            let message = format!("line {}: expected an identifier, ra and dec in degrees, found `{line}`", i + 1);
+            let message =
+                format!("line {}: expected an identifier, ra and dec in degrees, found `{line}`", i + 1);
             return Err(Error::file(place, message));
         };
         let (x, y) = wcs.projection.project(ra, dec)?;
@@ -234,11 +250,17 @@ pub(crate) struct Band {
     pub(crate) theory: Option<Vec<f64>>,
 }
 
-pub(crate) fn spectrum_band<T: Number>(problem: &Problem<T>, recorder: &Recorder, exact: bool) -> Result<Band> {
+pub(crate) fn spectrum_band<T: Number>(
+    problem: &Problem<T>,
+    recorder: &Recorder,
+    exact: bool,
+) -> Result<Band> {
     let k = recorder.wave_numbers.clone();
     let at = |p: f64| {
-        let column = |bin: usize| -> Vec<f64> { recorder.spectra.iter().map(|row| f64::from(row[bin])).collect() };
-        (recorder.samples > 0).then(|| (0..k.len()).map(|bin| quantile(&column(bin), p)).collect::<Vec<f64>>())
+        let column =
+            |bin: usize| -> Vec<f64> { recorder.spectra.iter().map(|row| f64::from(row[bin])).collect() };
+        (recorder.samples > 0)
+            .then(|| (0..k.len()).map(|bin| quantile(&column(bin), p)).collect::<Vec<f64>>())
     };
     let edges = bin_edges(&problem.grid, 24);
     let measure = |map: &[f64]| power_spectrum(&problem.grid, map, &edges).map(|spectrum| spectrum.power);

@@ -35,19 +35,110 @@ macro_rules! citation {
     };
 }
 
-citation!(KAISER_SQUIRES, "shear and convergence", "Kaiser, N. and Squires, G.", "Mapping the dark matter with weak gravitational lensing", "Astrophysical Journal 404, 441", 1993);
-citation!(COLES_JONES, "lognormal fields", "Coles, P. and Jones, B.", "A lognormal model for the cosmological mass distribution", "MNRAS 248, 1", 1991);
-citation!(CORRELATED_FIELD, "fields of unknown spectrum", "Arras, P. and Frank, P. and Haim, P. and others", "Variable structures in M87* from space, time and frequency resolved interferometry", "Nature Astronomy 6, 259", 2022);
-citation!(HEYMANS, "shear calibration", "Heymans, C. and others", "The Shear Testing Programme - I", "MNRAS 368, 1323", 2006);
-citation!(WIENER, "Wiener filter", "Wiener, N.", "Extrapolation, Interpolation, and Smoothing of Stationary Time Series", "MIT Press", 1949);
-citation!(HESTENES, "conjugate gradients", "Hestenes, M. and Stiefel, E.", "Methods of conjugate gradients for solving linear systems", "J. Res. Natl. Bur. Stand. 49, 409", 1952);
-citation!(LBFGS, "L-BFGS", "Nocedal, J.", "Updating quasi-Newton matrices with limited storage", "Mathematics of Computation 35, 773", 1980);
-citation!(MGVI, "metric Gaussian variational inference", "Knollmueller, J. and Ensslin, T.", "Metric Gaussian Variational Inference", "arXiv:1901.11033", 2019);
-citation!(HMC, "Hamiltonian Monte Carlo", "Duane, S. and Kennedy, A. and Pendleton, B. and Roweth, D.", "Hybrid Monte Carlo", "Physics Letters B 195, 216", 1987);
-citation!(NUTS, "tuning of the step size", "Hoffman, M. and Gelman, A.", "The No-U-Turn Sampler", "JMLR 15, 1593", 2014);
-citation!(VEHTARI, "R-hat and effective sample size", "Vehtari, A. and Gelman, A. and Simpson, D. and Carpenter, B. and Buerkner, P.-C.", "Rank-normalization, folding, and localization: an improved R-hat", "Bayesian Analysis 16, 667", 2021);
-citation!(STUDENT, "Student-t likelihood", "Lange, K. and Little, R. and Taylor, J.", "Robust statistical modeling using the t distribution", "JASA 84, 881", 1989);
-citation!(PHILOX, "random numbers", "Salmon, J. and Moraes, M. and Dror, R. and Shaw, D.", "Parallel random numbers: as easy as 1, 2, 3", "SC11", 2011);
+citation!(
+    KAISER_SQUIRES,
+    "shear and convergence",
+    "Kaiser, N. and Squires, G.",
+    "Mapping the dark matter with weak gravitational lensing",
+    "Astrophysical Journal 404, 441",
+    1993
+);
+citation!(
+    COLES_JONES,
+    "lognormal fields",
+    "Coles, P. and Jones, B.",
+    "A lognormal model for the cosmological mass distribution",
+    "MNRAS 248, 1",
+    1991
+);
+citation!(
+    CORRELATED_FIELD,
+    "fields of unknown spectrum",
+    "Arras, P. and Frank, P. and Haim, P. and others",
+    "Variable structures in M87* from space, time and frequency resolved interferometry",
+    "Nature Astronomy 6, 259",
+    2022
+);
+citation!(
+    HEYMANS,
+    "shear calibration",
+    "Heymans, C. and others",
+    "The Shear Testing Programme - I",
+    "MNRAS 368, 1323",
+    2006
+);
+citation!(
+    WIENER,
+    "Wiener filter",
+    "Wiener, N.",
+    "Extrapolation, Interpolation, and Smoothing of Stationary Time Series",
+    "MIT Press",
+    1949
+);
+citation!(
+    HESTENES,
+    "conjugate gradients",
+    "Hestenes, M. and Stiefel, E.",
+    "Methods of conjugate gradients for solving linear systems",
+    "J. Res. Natl. Bur. Stand. 49, 409",
+    1952
+);
+citation!(
+    LBFGS,
+    "L-BFGS",
+    "Nocedal, J.",
+    "Updating quasi-Newton matrices with limited storage",
+    "Mathematics of Computation 35, 773",
+    1980
+);
+citation!(
+    MGVI,
+    "metric Gaussian variational inference",
+    "Knollmueller, J. and Ensslin, T.",
+    "Metric Gaussian Variational Inference",
+    "arXiv:1901.11033",
+    2019
+);
+citation!(
+    HMC,
+    "Hamiltonian Monte Carlo",
+    "Duane, S. and Kennedy, A. and Pendleton, B. and Roweth, D.",
+    "Hybrid Monte Carlo",
+    "Physics Letters B 195, 216",
+    1987
+);
+citation!(
+    NUTS,
+    "tuning of the step size",
+    "Hoffman, M. and Gelman, A.",
+    "The No-U-Turn Sampler",
+    "JMLR 15, 1593",
+    2014
+);
+citation!(
+    VEHTARI,
+    "R-hat and effective sample size",
+    "Vehtari, A. and Gelman, A. and Simpson, D. and Carpenter, B. and Buerkner, P.-C.",
+    "Rank-normalization, folding, and localization: an improved R-hat",
+    "Bayesian Analysis 16, 667",
+    2021
+);
+citation!(
+    STUDENT,
+    "Student-t likelihood",
+    "Lange, K. and Little, R. and Taylor, J.",
+    "Robust statistical modeling using the t distribution",
+    "JASA 84, 881",
+    1989
+);
+citation!(
+    PHILOX,
+    "random numbers",
+    "Salmon, J. and Moraes, M. and Dror, R. and Shaw, D.",
+    "Parallel random numbers: as easy as 1, 2, 3",
+    "SC11",
+    2011
+);
 
 /// The papers behind a run.
 pub fn of(run: &RunFile) -> Vec<Citation> {
@@ -71,7 +162,9 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
     }
     match &run.method {
         MethodSection::Wiener(_) => list.extend([WIENER, HESTENES]),
-        MethodSection::Map(options) if options.optimizer == lookback_inference::Optimizer::Lbfgs => list.push(LBFGS),
+        MethodSection::Map(options) if options.optimizer == lookback_inference::Optimizer::Lbfgs => {
+            list.push(LBFGS)
+        }
         MethodSection::Map(_) => list.push(HESTENES),
         MethodSection::Mgvi(_) => list.extend([MGVI, HESTENES]),
         MethodSection::Hmc(_) => list.extend([HMC, NUTS, VEHTARI]),

@@ -32,12 +32,18 @@ pub(crate) struct Plot<'a> {
 
 /// Colours that can be told apart by all (Okabe & Ito 2008).
 pub(crate) const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167), RGBColor(230, 159, 0),
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
 ];
 
 fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.filter(|x| x.is_finite()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
+    values
+        .filter(|x| x.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
 }
 
 impl Plot<'_> {
@@ -76,7 +82,8 @@ impl Plot<'_> {
         Y::CoordDescType: ValueFormatter<f64>,
     {
         let mut svg = String::new();
-        self.draw_into(&mut svg, x, y).map_err(|message| Error::Drawing { what: self.title.into(), message })?;
+        self.draw_into(&mut svg, x, y)
+            .map_err(|message| Error::Drawing { what: self.title.into(), message })?;
         Ok(svg)
     }
 
@@ -129,7 +136,8 @@ impl Plot<'_> {
                 drawn.label(&curve.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
             }
         }
-        let named = self.shades.iter().any(|s| !s.name.is_empty()) || self.curves.iter().any(|c| !c.name.is_empty());
+        let named =
+            self.shades.iter().any(|s| !s.name.is_empty()) || self.curves.iter().any(|c| !c.name.is_empty());
         if named {
             chart
                 .configure_series_labels()

@@ -48,7 +48,8 @@ pub(crate) fn write<T: Number>(
     summary: &Summary,
     path: &Path,
 ) -> Result<()> {
-    let wrong = |error: minijinja::Error| Error::Drawing { what: "report".into(), message: error.to_string() };
+    let wrong =
+        |error: minijinja::Error| Error::Drawing { what: "report".into(), message: error.to_string() };
     let sections = pages::sections(run, problem, recorder, summary)?;
     let mut environment = Environment::new();
     environment.add_template("report.html", TEMPLATE).map_err(wrong)?;

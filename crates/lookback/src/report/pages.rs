@@ -33,8 +33,7 @@ impl<T: Number> Scene<'_, T> {
     }
 
     fn peaks(&self) -> Result<Option<Peaks>> {
-        let Some(std) = &self.std else { return Ok(None) };
-        analysis::peaks(self.problem, self.estimate, std, &self.run.report).map(Some)
+        analysis::peaks(self.problem, self.recorder, self.exact, &self.run.report)
     }
 }
 
@@ -48,7 +47,7 @@ pub(crate) fn sections<T: Number>(
     let scene =
         Scene { run, problem, recorder, estimate: recorder.estimate(exact), std: recorder.std(), exact };
     let mut sections = vec![overview(&scene)?];
-    sections.extend(significance(&scene, summary)?);
+    sections.extend(significance(&scene)?);
     if problem.is_shear() {
         sections.push(modes(&scene, summary)?);
     }
@@ -70,14 +69,25 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
     let mut figures = Vec::new();
     if let Some(truth) = &problem.truth {
         let title = format!("truth: {field}");
-        figures.push(scene.figure(&Panel::new(&title, truth, Scale::Signal, range), "What the data were made from.")?);
+        figures.push(
+            scene
+                .figure(&Panel::new(&title, truth, Scale::Signal, range), "What the data were made from.")?,
+        );
     }
     let seen = Some(problem.observation.seen.as_slice());
     if problem.is_shear() {
         let modes = analysis::e_and_b(problem, scene.run.report.smoothing_pixels)?;
-        let mut panel = Panel::new("data: smoothed Kaiser-Squires E mode", &modes.e_map, Scale::Signal, robust_range(&modes.e_map, TAIL));
+        let mut panel = Panel::new(
+            "data: smoothed Kaiser-Squires E mode",
+            &modes.e_map,
+            Scale::Signal,
+            robust_range(&modes.e_map, TAIL),
+        );
         panel.seen = seen;
-        figures.push(scene.figure(&panel, "The data as a map: direct inversion, smoothed; regions without data are pale.")?);
+        figures.push(scene.figure(
+            &panel,
+            "The data as a map: direct inversion, smoothed; regions without data are pale.",
+        )?);
     } else {
         for (name, map) in problem.observation.names.iter().zip(&problem.observation.maps) {
             let title = format!("data: {name}");
@@ -91,36 +101,48 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
     figures.push(scene.figure(&Panel::new(&title, estimate, Scale::Signal, range), "The reconstruction.")?);
     if let Some(std) = &scene.std {
         let panel = Panel::new("posterior standard deviation", std, Scale::Width, robust_range(std, TAIL));
-        figures.push(scene.figure(&panel, "Its uncertainty: where data are missing it rises to that of the prior.")?);
+        figures.push(
+            scene.figure(&panel, "Its uncertainty: where data are missing it rises to that of the prior.")?,
+        );
     }
     if let Some(truth) = &problem.truth {
         let error: Vec<f64> = estimate.iter().zip(truth).map(|(a, b)| a - b).collect();
-        let panel = Panel::new("reconstruction minus truth", &error, Scale::Diverging, symmetric_range(&error, TAIL));
+        let panel =
+            Panel::new("reconstruction minus truth", &error, Scale::Diverging, symmetric_range(&error, TAIL));
         figures.push(scene.figure(&panel, "The error that was really made.")?);
     }
     let words = "The signal behind the data, pixel by pixel, with its uncertainty.".into();
     Ok(Section { heading: "Reconstruction".into(), words, figures })
 }
 
-fn significance<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Option<Section>> {
-    let (Some(std), Some(peaks)) = (&scene.std, scene.peaks()?) else { return Ok(None) };
-    let snr = analysis::ratio(scene.estimate, std);
-    let mut panel = Panel::new("mean / standard deviation", &snr, Scale::Diverging, symmetric_range(&snr, 0.0005));
+fn significance<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
+    let snr = analysis::signal_to_noise(scene.problem, scene.recorder, scene.exact);
+    let (Some(snr), Some(peaks)) = (snr, scene.peaks()?) else { return Ok(None) };
+    let mut panel =
+        Panel::new("mean / standard deviation", &snr, Scale::Diverging, symmetric_range(&snr, 0.0005));
     let radius = scene.run.report.match_arcmin / (scene.problem.grid.spacing()[0].to_degrees() * 60.0);
     panel.circles = peaks.groups.iter().map(|(_, x, y)| (*x, *y, radius)).collect();
     let plain = scene.figure(&panel, "Signal-to-noise. Circles, if any: known groups.")?;
-    let mut marked = Panel::new("peaks above 3", &snr, Scale::Signal, (0.0, snr.iter().fold(3.0, |a: f64, b| a.max(*b))));
+    let mut marked =
+        Panel::new("peaks above 3", &snr, Scale::Signal, (0.0, snr.iter().fold(3.0, |a: f64, b| a.max(*b))));
     marked.circles = panel.circles.clone();
     marked.crosses = peaks.list.iter().map(|peak| (peak.column as f64, peak.row as f64)).collect();
     let second = scene.figure(&marked, "Crosses: local maxima above 3 standard deviations. Circles: known groups, with the radius of a match.")?;
-    let mut words = format!("{} local maxima stand more than 3 posterior standard deviations above zero.", peaks.list.len());
+    let mut words = format!(
+        "Mean over standard deviation of the field smoothed to {} arcmin (FWHM). {} local maxima stand more than 3 posterior standard deviations above zero.",
+        scene.run.report.peak_fwhm_arcmin,
+        peaks.list.len()
+    );
     if let Some(matched) = &peaks.matched {
         words += &format!(
             " {} of them lie within {} arcmin of one of the {} {} in the field, where {:.1} would by chance.",
-            matched.count, scene.run.report.match_arcmin, matched.groups, scene.run.report.groups_name, matched.by_chance
+            matched.count,
+            scene.run.report.match_arcmin,
+            matched.groups,
+            scene.run.report.groups_name,
+            matched.by_chance
         );
     }
-    debug_assert!(summary.get("peaks_above_3_sigma").is_some());
     Ok(Some(Section { heading: "Significance".into(), words, figures: vec![plain, second] }))
 }
 
@@ -130,7 +152,11 @@ fn modes<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Section> 
     let seen = Some(scene.problem.observation.seen.as_slice());
     let mut figures = Vec::new();
     for (title, map, caption) in [
-        ("E mode", &modes.e_map, "Gravitational lensing makes only this one: it should be skewed towards mass."),
+        (
+            "E mode",
+            &modes.e_map,
+            "Gravitational lensing makes only this one: it should be skewed towards mass.",
+        ),
         ("B mode", &modes.b_map, "Noise and errors: it should show no structure beyond noise."),
     ] {
         let mut panel = Panel::new(title, map, Scale::Diverging, range);
@@ -204,16 +230,27 @@ fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
             y_name: "density",
             shades: Vec::new(),
             curves: vec![
-                Curve { name: "residuals".into(), points: histogram(&all, low, high, bins), colour: COLOURS[0], width: 2 },
+                Curve {
+                    name: "residuals".into(),
+                    points: histogram(&all, low, high, bins),
+                    colour: COLOURS[0],
+                    width: 2,
+                },
                 Curve { name: "unit normal".into(), points: normal.collect(), colour: COLOURS[1], width: 1 },
             ],
             size: (460, 400),
         };
-        figures.push(Figure { svg: plot.linear()?, caption: "Residuals should follow the unit normal curve.".into() });
+        figures.push(Figure {
+            svg: plot.linear()?,
+            caption: "Residuals should follow the unit normal curve.".into(),
+        });
     }
     let data = problem.posterior.likelihood().data_count() as f64;
     let words = match scene.recorder.centre_chi2 {
-        Some(chi2) => format!("Reduced chi-squared at the centre: {:.4} for {data:.0} data (below one by the share of the data that went into the fit).", chi2 / data),
+        Some(chi2) => format!(
+            "Reduced chi-squared at the centre: {:.4} for {data:.0} data (below one by the share of the data that went into the fit).",
+            chi2 / data
+        ),
         None => format!("{data:.0} data."),
     };
     Ok(Section { heading: "Residuals".into(), words, figures })
@@ -231,8 +268,13 @@ fn spectrum<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
     };
     let scaled = |k: f64, p: f64| k * (k + 1.0) * p / std::f64::consts::TAU;
     if let (Some(low), Some(high)) = (&band.low, &band.high) {
-        let points = band.k.iter().zip(low.iter().zip(high)).map(|(&k, (&a, &b))| (k, scaled(k, a), scaled(k, b)));
-        plot.shades.push(Shade { name: "samples, 68 %".into(), points: points.collect(), colour: COLOURS[0] });
+        let points =
+            band.k.iter().zip(low.iter().zip(high)).map(|(&k, (&a, &b))| (k, scaled(k, a), scaled(k, b)));
+        plot.shades.push(Shade {
+            name: "samples, 68 %".into(),
+            points: points.collect(),
+            colour: COLOURS[0],
+        });
     }
     let columns = [
         ("samples, median", &band.median, COLOURS[0], 2),
@@ -250,7 +292,10 @@ fn spectrum<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
     Ok(Section {
         heading: "Power spectrum".into(),
         words,
-        figures: vec![Figure { svg: plot.logarithmic()?, caption: "Power of the whole map, in bins.".into() }],
+        figures: vec![Figure {
+            svg: plot.logarithmic()?,
+            caption: "Power of the whole map, in bins.".into(),
+        }],
     })
 }
 
@@ -273,12 +318,25 @@ fn calibration<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Opt
         y_name: "density",
         shades: Vec::new(),
         curves: vec![
-            Curve { name: "pixels".into(), points: histogram(&ranks, 0.0, 1.0, 20), colour: COLOURS[0], width: 2 },
-            Curve { name: "uniform".into(), points: vec![(0.0, 1.0), (1.0, 1.0)], colour: COLOURS[1], width: 1 },
+            Curve {
+                name: "pixels".into(),
+                points: histogram(&ranks, 0.0, 1.0, 20),
+                colour: COLOURS[0],
+                width: 2,
+            },
+            Curve {
+                name: "uniform".into(),
+                points: vec![(0.0, 1.0), (1.0, 1.0)],
+                colour: COLOURS[1],
+                width: 1,
+            },
         ],
         size: (560, 400),
     };
-    let figure = Figure { svg: plot.linear()?, caption: "Flat: the error bars are right. A bump in the middle: too wide. Horns: too narrow.".into() };
+    let figure = Figure {
+        svg: plot.linear()?,
+        caption: "Flat: the error bars are right. A bump in the middle: too wide. Horns: too narrow.".into(),
+    };
     let percent = |name: &str| 100.0 * summary.get(name).unwrap_or(f64::NAN);
     let words = format!(
         "The truth lies in the central 68 % interval of the samples in {:.1} % of the seen pixels, and in the 95 % interval in {:.1} %.",
@@ -310,7 +368,8 @@ fn traces<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
         if curves.is_empty() {
             continue;
         }
-        let plot = Plot { title: name, x_name: "draw", y_name: name, shades: Vec::new(), curves, size: (560, 300) };
+        let plot =
+            Plot { title: name, x_name: "draw", y_name: name, shades: Vec::new(), curves, size: (560, 300) };
         figures.push(Figure { svg: plot.linear()?, caption: String::new() });
     }
     let words = "Chains that have converged look like the same noise. Independent samples (Wiener filter, MGVI, Laplace) have no memory by construction.".into();
@@ -320,7 +379,10 @@ fn traces<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
 /// The few numbers at the top of the page.
 pub(crate) fn headlines<T: Number>(problem: &Problem<T>, summary: &Summary) -> Vec<[String; 2]> {
     let mut list = vec![
-        ["pixels".to_string(), problem.grid.shape().iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")],
+        [
+            "pixels".to_string(),
+            problem.grid.shape().iter().map(usize::to_string).collect::<Vec<_>>().join(" x "),
+        ],
         ["data".into(), format!("{}", summary.get("data").unwrap_or(0.0))],
     ];
     let mut add = |label: &str, name: &str, digits: usize, unit: &str| {

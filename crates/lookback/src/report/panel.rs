@@ -57,10 +57,8 @@ pub(crate) fn draw(grid: &Grid, panel: &Panel<'_>) -> Result<String> {
     let arcmin = |axis: usize| grid.lengths()[axis].to_degrees() * 60.0;
     let (span_x, span_y) = (arcmin(1), arcmin(0));
     let mut svg = String::new();
-    frame(&mut svg, panel, (height, span_x, span_y), (columns, rows)).map_err(|error| Error::Drawing {
-        what: panel.title.into(),
-        message: error,
-    })?;
+    frame(&mut svg, panel, (height, span_x, span_y), (columns, rows))
+        .map_err(|error| Error::Drawing { what: panel.title.into(), message: error })?;
     let picture = image(LEFT, TOP, MAP, height, &pixels(grid, panel)?);
     let bar: Vec<[u8; 3]> = (0..128).map(|i| panel.scale.at(1.0 - f64::from(i) / 127.0)).collect();
     let bar = image(LEFT + MAP + 10, TOP, BAR, height, &png(1, 128, &bar)?);
@@ -80,7 +78,8 @@ fn frame(
     let size = (LEFT + MAP + RIGHT, TOP + height + BOTTOM);
     let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE).map_err(words)?;
-    root.draw_text(panel.title, &("sans-serif", 15).into_text_style(&root), (LEFT as i32, 10)).map_err(words)?;
+    root.draw_text(panel.title, &("sans-serif", 15).into_text_style(&root), (LEFT as i32, 10))
+        .map_err(words)?;
     let area = root.clone().shrink((0, TOP), (LEFT + MAP, height + BOTTOM));
     let mut chart = ChartBuilder::on(&area)
         .x_label_area_size(BOTTOM)
@@ -100,7 +99,8 @@ fn frame(
     let (per_column, per_row) = (span_x / columns as f64, span_y / rows as f64);
     let place = |column: f64, row: f64| ((column + 0.5) * per_column, (row + 0.5) * per_row);
     let inside = |(x, y): &(f64, f64)| (0.0..span_x).contains(x) && (0.0..span_y).contains(y);
-    let circles = panel.circles.iter().map(|&(c, r, radius)| (place(c, r), radius)).filter(|(at, _)| inside(at));
+    let circles =
+        panel.circles.iter().map(|&(c, r, radius)| (place(c, r), radius)).filter(|(at, _)| inside(at));
     let white = RGBColor(255, 255, 255);
     chart
         .draw_series(circles.map(|(at, radius)| {
@@ -110,14 +110,20 @@ fn frame(
         .map_err(words)?;
     let crosses = panel.crosses.iter().map(|&(c, r)| place(c, r)).filter(inside);
     let cyan = RGBColor(60, 230, 255);
-    chart.draw_series(crosses.map(|at| Cross::new(at, 4, ShapeStyle::from(&cyan).stroke_width(2)))).map_err(words)?;
+    chart
+        .draw_series(crosses.map(|at| Cross::new(at, 4, ShapeStyle::from(&cyan).stroke_width(2))))
+        .map_err(words)?;
     let (low, high) = panel.range;
     for i in 0..=4 {
         let t = f64::from(i) / 4.0;
         let y = TOP as i32 + ((1.0 - t) * f64::from(height)) as i32 - 6;
         let text = tick(low + t * (high - low), high - low);
-        root.draw_text(&text, &("sans-serif", 11).into_text_style(&root), ((LEFT + MAP + 10 + BAR + 5) as i32, y))
-            .map_err(words)?;
+        root.draw_text(
+            &text,
+            &("sans-serif", 11).into_text_style(&root),
+            ((LEFT + MAP + 10 + BAR + 5) as i32, y),
+        )
+        .map_err(words)?;
     }
     root.present().map_err(words)
 }
@@ -139,13 +145,17 @@ fn pixels(grid: &Grid, panel: &Panel<'_>) -> Result<Vec<u8>> {
             _ => colour,
         }
     };
-    let colours: Vec<[u8; 3]> =
-        (0..rows).rev().flat_map(|row| (0..columns).map(move |column| row * columns + column)).map(colour).collect();
+    let colours: Vec<[u8; 3]> = (0..rows)
+        .rev()
+        .flat_map(|row| (0..columns).map(move |column| row * columns + column))
+        .map(colour)
+        .collect();
     png(columns, rows, &colours)
 }
 
 fn png(width: usize, height: usize, colours: &[[u8; 3]]) -> Result<Vec<u8>> {
-    let wrong = |error: png::EncodingError| Error::Drawing { what: "pixels".into(), message: error.to_string() };
+    let wrong =
+        |error: png::EncodingError| Error::Drawing { what: "pixels".into(), message: error.to_string() };
     let mut out = Vec::new();
     let mut encoder = png::Encoder::new(&mut out, width as u32, height as u32);
     encoder.set_color(png::ColorType::Rgb);

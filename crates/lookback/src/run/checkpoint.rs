@@ -45,7 +45,8 @@ impl<T: Number> Checkpoint<T> {
     /// # Errors
     /// If the disk refuses; the older one is still there then.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let body = postcard::to_stdvec(self).map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
+        let body = postcard::to_stdvec(self)
+            .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
         let digest = files::sha256(&body);
         files::write_whole(path, |out| {
             out.write_all(MAGIC)?;
@@ -62,13 +63,17 @@ impl<T: Number> Checkpoint<T> {
         let bytes = files::read(path)?;
         let damaged = || Error::file(path, "is damaged; start the run again with `--overwrite`");
         let body = bytes.get(MAGIC.len() + DIGEST..).ok_or_else(damaged)?;
-        if !bytes.starts_with(MAGIC) || bytes[MAGIC.len()..MAGIC.len() + DIGEST] != *files::sha256(body).as_bytes() {
+        if !bytes.starts_with(MAGIC)
+            || bytes[MAGIC.len()..MAGIC.len() + DIGEST] != *files::sha256(body).as_bytes()
+        {
             return Err(damaged());
         }
         // The version comes first, so that it can be read even where the rest has another form.
         let version: String = postcard::take_from_bytes(body).map_err(|_| damaged())?.0;
         if version != VERSION {
-            let message = format!("was written by version {version}, this is {VERSION}; start again with `--overwrite`");
+            let message = format!(
+                "was written by version {version}, this is {VERSION}; start again with `--overwrite`"
+            );
             return Err(Error::file(path, message));
         }
         let checkpoint: Checkpoint<T> = postcard::from_bytes(body).map_err(|_| damaged())?;

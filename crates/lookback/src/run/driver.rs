@@ -104,7 +104,8 @@ fn saved_run(directory: &Path) -> Result<RunFile> {
 fn fingerprint<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<String> {
     let mut decisive = run.clone();
     decisive.output = crate::runfile::OutputSection { samples: run.output.samples, ..Default::default() };
-    decisive.report = Default::default();
+    decisive.report =
+        crate::runfile::ReportSection { peak_fwhm_arcmin: run.report.peak_fwhm_arcmin, ..Default::default() };
     let inputs: String = problem.inputs.iter().map(|input| input.sha256.as_str()).collect();
     Ok(files::sha256(format!("{}{inputs}", decisive.to_toml()?).as_bytes()))
 }
@@ -113,7 +114,8 @@ fn beginning<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<Checkpoin
     Ok(Checkpoint {
         version: VERSION.into(),
         fingerprint: fingerprint(run, problem)?,
-        method: State::new(&run.method, run.seed).map_err(|error| Error::config("method", error.to_string()))?,
+        method: State::new(&run.method, run.seed)
+            .map_err(|error| Error::config("method", error.to_string()))?,
         recorder: Recorder::new(problem)?,
         stored: 0,
         seconds: 0.0,
@@ -127,7 +129,10 @@ fn beginning<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<Checkpoin
 fn start_in<T: Number>(run: &RunFile, options: &Options<'_>, reporter: &mut dyn Reporter) -> Result<Outcome> {
     let checkpoint_seconds = run.output.checkpoint_seconds;
     if !(checkpoint_seconds >= 0.0) {
-        return Err(Error::config("output", format!("`checkpoint_seconds` must not be negative: {checkpoint_seconds}")));
+        return Err(Error::config(
+            "output",
+            format!("`checkpoint_seconds` must not be negative: {checkpoint_seconds}"),
+        ));
     }
     let problem = Problem::<T>::build(run)?;
     let checkpoint = beginning(run, &problem)?;
@@ -183,7 +188,10 @@ fn redraw_in<T: Number>(run: &RunFile, folder: &Folder) -> Result<Outcome> {
     let problem = Problem::<T>::build(run)?;
     let place = folder.file("checkpoint.bin");
     if !place.exists() {
-        return Err(Error::file(folder.path(), "has no checkpoint yet; `lookback resume` goes on with the run"));
+        return Err(Error::file(
+            folder.path(),
+            "has no checkpoint yet; `lookback resume` goes on with the run",
+        ));
     }
     let checkpoint = Checkpoint::<T>::read(&place, &fingerprint(run, &problem)?)?;
     if !checkpoint.done {
@@ -239,7 +247,8 @@ fn carry_on<T: Number>(
 ) -> Result<Outcome> {
     let place = folder.file("checkpoint.bin");
     if !checkpoint.done {
-        let mut samples = SampleFile::open(&folder, run.output.samples, checkpoint.stored, problem.grid.len())?;
+        let mut samples =
+            SampleFile::open(&folder, run.output.samples, checkpoint.stored, problem.grid.len())?;
         work(run, problem, &mut checkpoint, &mut samples, &place, options, reporter).map_err(|error| {
             folder.log(&format!("ends early: {error}")).ok();
             match error {

@@ -9,8 +9,18 @@ use crate::{Error, Result};
 
 /// Names that a run may write; only these are ever removed.
 const OURS: [&str; 12] = [
-    "config.toml", "checkpoint.bin", "samples.raw", "samples.npy", "samples.zarr", "summary.json", "report.html",
-    "trace.csv", "spectrum.csv", "peaks.csv", "citations.bib", "log.txt",
+    "config.toml",
+    "checkpoint.bin",
+    "samples.raw",
+    "samples.npy",
+    "samples.zarr",
+    "summary.json",
+    "report.html",
+    "trace.csv",
+    "spectrum.csv",
+    "peaks.csv",
+    "citations.bib",
+    "log.txt",
 ];
 
 /// A results folder that this process holds.
@@ -66,9 +76,10 @@ impl Folder {
         let lock = File::create(&place).map_err(Error::io("create", &place))?;
         match lock.try_lock() {
             Ok(()) => Ok(Folder { path: path.to_path_buf(), lock }),
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::Busy(format!("another process is at work in {}; wait for it, or choose another folder", path.display())))
-            }
+            Err(TryLockError::WouldBlock) => Err(Error::Busy(format!(
+                "another process is at work in {}; wait for it, or choose another folder",
+                path.display()
+            ))),
             Err(TryLockError::Error(source)) => Err(Error::Io { doing: "lock", path: place, source }),
         }
     }
@@ -105,7 +116,8 @@ impl Folder {
     /// If the disk refuses.
     pub fn log(&self, line: &str) -> Result<()> {
         let place = self.file("log.txt");
-        let mut file = File::options().create(true).append(true).open(&place).map_err(Error::io("write", &place))?;
+        let mut file =
+            File::options().create(true).append(true).open(&place).map_err(Error::io("write", &place))?;
         writeln!(file, "{} {line}", timestamp(SystemTime::now())).map_err(Error::io("write", &place))
     }
 }
@@ -150,13 +162,17 @@ mod tests {
     fn foreign_files_and_running_runs_are_left_alone() {
         let place = tempfile::tempdir().expect("a folder");
         fs::write(place.path().join("thesis.tex"), "precious").expect("writes");
-        assert!(Folder::create(place.path(), true).err().expect("refused").to_string().contains("thesis.tex"));
+        assert!(
+            Folder::create(place.path(), true).err().expect("refused").to_string().contains("thesis.tex")
+        );
         let run = place.path().join("run");
         let held = Folder::create(&run, false).expect("new");
         fs::write(held.file("config.toml"), "").expect("writes");
         assert!(Folder::open(&run).err().expect("refused").to_string().contains("another process"));
         drop(held);
-        assert!(Folder::create(&run, false).err().expect("refused").to_string().contains("holds a run already"));
+        assert!(
+            Folder::create(&run, false).err().expect("refused").to_string().contains("holds a run already")
+        );
         fs::write(run.join("notes.txt"), "mine").expect("writes");
         Folder::create(&run, true).expect("overwrites");
         assert!(run.join("notes.txt").exists() && !run.join("config.toml").exists());

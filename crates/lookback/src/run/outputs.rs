@@ -62,7 +62,10 @@ fn write_maps<T: Number>(
     save("mean", &format!("{field}: posterior mean"), estimate)?;
     if let Some(std) = recorder.std() {
         save("std", &format!("{field}: posterior standard deviation"), &std)?;
-        save("snr", &format!("{field}: mean over standard deviation"), &analysis::ratio(estimate, &std))?;
+    }
+    if let Some(snr) = analysis::signal_to_noise(problem, recorder, exact) {
+        let width = run.report.peak_fwhm_arcmin;
+        save("snr", &format!("{field}: signal-to-noise, FWHM {width} arcmin"), &snr)?;
     }
     if let (Some(centre), MethodSection::Map(_)) = (&recorder.centre, &run.method) {
         save("map", &format!("{field}: maximum a posteriori"), centre)?;
@@ -93,7 +96,8 @@ fn write_tables<T: Number>(
     let recorder = &checkpoint.recorder;
     let mut text = format!("chain,{}\n", recorder.trace_names.join(","));
     for (row, chain) in recorder.traces.iter().zip(&recorder.chains) {
-        let numbers: Vec<String> = row.iter().map(|x| if x.is_nan() { String::new() } else { format!("{x:e}") }).collect();
+        let numbers: Vec<String> =
+            row.iter().map(|x| if x.is_nan() { String::new() } else { format!("{x:e}") }).collect();
         text += &format!("{chain},{}\n", numbers.join(","));
     }
     files::write_whole(&folder.file("trace.csv"), |out| out.write_all(text.as_bytes()))?;
@@ -101,15 +105,17 @@ fn write_tables<T: Number>(
     let band = analysis::spectrum_band(problem, recorder, matches!(run.method, MethodSection::Wiener(_)))?;
     let mut text = "ell,samples_median,samples_16,samples_84,estimate,truth,prior\n".to_string();
     for (i, ell) in band.k.iter().enumerate() {
-        let cell = |column: &Option<Vec<f64>>| column.as_ref().map_or(String::new(), |values| format!("{:e}", values[i]));
-        let cells = [&band.median, &band.low, &band.high, &band.estimate, &band.truth, &band.theory].map(cell);
+        let cell = |column: &Option<Vec<f64>>| {
+            column.as_ref().map_or(String::new(), |values| format!("{:e}", values[i]))
+        };
+        let cells =
+            [&band.median, &band.low, &band.high, &band.estimate, &band.truth, &band.theory].map(cell);
         text += &format!("{ell:e},{}\n", cells.join(","));
     }
     files::write_whole(&folder.file("spectrum.csv"), |out| out.write_all(text.as_bytes()))?;
 
-    if let Some(std) = recorder.std() {
-        let estimate = recorder.estimate(matches!(run.method, MethodSection::Wiener(_)));
-        let peaks = analysis::peaks(problem, estimate, &std, &run.report)?;
+    let exact = matches!(run.method, MethodSection::Wiener(_));
+    if let Some(peaks) = analysis::peaks(problem, recorder, exact, &run.report)? {
         let text = peaks.table();
         files::write_whole(&folder.file("peaks.csv"), |out| out.write_all(text.as_bytes()))?;
     }
@@ -154,7 +160,13 @@ fn write_samples<T: Number>(
     store.index("posterior/y", "y", rows)?;
     store.index("posterior/x", "x", columns)?;
     let name = format!("posterior/{field}");
-    store.array(&name, "<f4", &["chain", "draw", "y", "x"], &[chains, draws, rows, columns], &[1, 1, rows, columns])?;
+    store.array(
+        &name,
+        "<f4",
+        &["chain", "draw", "y", "x"],
+        &[chains, draws, rows, columns],
+        &[1, 1, rows, columns],
+    )?;
     let mut reader = BufReader::new(File::open(&raw).map_err(Error::io("read", &raw))?);
     let mut map = vec![0; 4 * rows * columns];
     let mut next = vec![0; chains];

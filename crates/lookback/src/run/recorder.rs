@@ -11,9 +11,37 @@ use crate::problem::Problem;
 /// Bins of the measured spectra.
 const BINS: usize = 24;
 /// Sample maps that the report shows.
-const SHOWN: usize = 4;
+const SHOWN: usize = 3;
 
-/// Running results of a run. Memory: 24 bytes a pixel, and a few numbers a draw.
+/// Running mean and sum of squares (Welford 1962).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Moments {
+    mean: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Moments {
+    fn new(n: usize) -> Moments {
+        Moments { mean: vec![0.0; n], squares: vec![0.0; n] }
+    }
+
+    /// Takes in the sample with this number, counted from one.
+    fn add(&mut self, number: usize, sample: &[f64]) {
+        let weight = 1.0 / number as f64;
+        for ((mean, squares), x) in self.mean.iter_mut().zip(&mut self.squares).zip(sample) {
+            let before = x - *mean;
+            *mean += before * weight;
+            *squares += before * (x - *mean);
+        }
+    }
+
+    fn std(&self, samples: usize) -> Option<Vec<f64>> {
+        let degrees = samples.checked_sub(1).filter(|n| *n > 0)? as f64;
+        Some(self.squares.iter().map(|s| (s / degrees).sqrt()).collect())
+    }
+}
+
+/// Running results of a run. Memory: 36 bytes a pixel, and a few numbers a draw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorder {
     /// Number of samples.
@@ -24,8 +52,8 @@ pub struct Recorder {
     pub centre_parameters: Vec<f64>,
     /// `chi^2` of the data at the centre.
     pub centre_chi2: Option<f64>,
-    mean: Vec<f64>,
-    sum_of_squares: Vec<f64>,
+    field: Moments,
+    smoothed: Moments,
     /// For each pixel, how many samples lie below the truth.
     pub below_truth: Option<Vec<u32>>,
     /// Wave numbers of the spectra.
@@ -55,8 +83,8 @@ impl Recorder {
             centre: None,
             centre_parameters: Vec::new(),
             centre_chi2: None,
-            mean: vec![0.0; n],
-            sum_of_squares: vec![0.0; n],
+            field: Moments::new(n),
+            smoothed: Moments::new(n),
             below_truth: problem.truth.as_ref().map(|_| vec![0; n]),
             wave_numbers: empty.k,
             spectra: Vec::new(),
@@ -68,7 +96,11 @@ impl Recorder {
     }
 
     /// Takes in a draw. The field of a sample is returned, to be stored.
-    pub(crate) fn take<T: Number>(&mut self, problem: &Problem<T>, draw: Draw<T>) -> Result<Option<Vec<f32>>> {
+    pub(crate) fn take<T: Number>(
+        &mut self,
+        problem: &Problem<T>,
+        draw: Draw<T>,
+    ) -> Result<Option<Vec<f32>>> {
         let (z, sample) = match draw {
             Draw::Centre { z } => (z, None),
             Draw::Sample { z, chain, energy } => (z, Some((chain, energy))),
@@ -86,7 +118,17 @@ impl Recorder {
             self.centre_chi2 = Some(chi2);
             return Ok(None);
         };
-        self.add_moments(field, problem.truth.as_deref());
+        let wide: Vec<f64> = field.iter().map(|x| x.f64()).collect();
+        self.samples += 1;
+        self.field.add(self.samples, &wide);
+        self.smoothed.add(self.samples, &problem.smoothed(&wide));
+        if let (Some(below), Some(truth)) = (&mut self.below_truth, &problem.truth) {
+            below
+                .iter_mut()
+                .zip(&wide)
+                .zip(truth)
+                .for_each(|((below, x), truth)| *below += u32::from(x < truth));
+        }
         let spectrum = power_spectrum(&problem.grid, field, &bin_edges(&problem.grid, BINS))?;
         self.spectra.push(spectrum.power.iter().map(|&p| p as f32).collect());
         self.traces.push([vec![chi2, energy.unwrap_or(f64::NAN)], parameters].concat());
@@ -98,33 +140,22 @@ impl Recorder {
         Ok(Some(stored))
     }
 
-    /// Welford's update of mean and variance, and of the rank of the truth.
-    fn add_moments<T: Number>(&mut self, field: &[T], truth: Option<&[f64]>) {
-        self.samples += 1;
-        let weight = 1.0 / self.samples as f64;
-        for ((mean, squares), x) in self.mean.iter_mut().zip(&mut self.sum_of_squares).zip(field) {
-            let x = x.f64();
-            let before = x - *mean;
-            *mean += before * weight;
-            *squares += before * (x - *mean);
-        }
-        if let (Some(below), Some(truth)) = (&mut self.below_truth, truth) {
-            below.iter_mut().zip(field).zip(truth).for_each(|((below, x), truth)| *below += u32::from(x.f64() < *truth));
-        }
-    }
-
     /// The estimate of the field: the exact mean of a Wiener filter, else the mean of the samples, else the maximum.
     pub fn estimate(&self, exact_mean: bool) -> &[f64] {
         match &self.centre {
             Some(centre) if exact_mean || self.samples == 0 => centre,
-            _ => &self.mean,
+            _ => &self.field.mean,
         }
     }
 
     /// Standard deviation of the samples; `None` if there are fewer than two.
     pub fn std(&self) -> Option<Vec<f64>> {
-        let degrees = self.samples.checked_sub(1).filter(|n| *n > 0)? as f64;
-        Some(self.sum_of_squares.iter().map(|s| (s / degrees).sqrt()).collect())
+        self.field.std(self.samples)
+    }
+
+    /// Standard deviation of the smoothed samples; `None` if there are fewer than two.
+    pub fn smoothed_std(&self) -> Option<Vec<f64>> {
+        self.smoothed.std(self.samples)
     }
 
     /// Number of chains.

@@ -29,7 +29,11 @@ impl Summary {
     ///
     /// # Errors
     /// If an analysis of the maps fails.
-    pub(crate) fn new<T: Number>(run: &RunFile, problem: &Problem<T>, checkpoint: &Checkpoint<T>) -> Result<Summary> {
+    pub(crate) fn new<T: Number>(
+        run: &RunFile,
+        problem: &Problem<T>,
+        checkpoint: &Checkpoint<T>,
+    ) -> Result<Summary> {
         let recorder = &checkpoint.recorder;
         let exact = matches!(run.method, MethodSection::Wiener(_));
         let data = problem.posterior.likelihood().data_count() as f64;
@@ -75,7 +79,6 @@ impl Summary {
             put("r_hat_max", figure(worst.r_hat));
         }
         let estimate = recorder.estimate(exact);
-        let std = recorder.std();
         if let Some(truth) = &problem.truth {
             let score = analysis::score(estimate, truth, &problem.observation.seen);
             put("rmse", figure(score.rmse));
@@ -93,8 +96,7 @@ impl Summary {
             put("e_mode_peak_sigma", figure(modes.e_peak));
             put("b_mode_peak_sigma", figure(modes.b_peak));
         }
-        if let Some(std) = std {
-            let peaks = analysis::peaks(problem, estimate, &std, &run.report)?;
+        if let Some(peaks) = analysis::peaks(problem, recorder, exact, &run.report)? {
             put("peaks_above_3_sigma", json!(peaks.list.len()));
             if let Some(matched) = &peaks.matched {
                 put("peaks_with_known_group", json!(matched.count));
@@ -138,10 +140,13 @@ struct Worst {
 /// The worst diagnostics over all traces and over the power in every bin.
 fn worst_diagnostics(recorder: &super::Recorder) -> Worst {
     let traces = (0..recorder.trace_names.len()).map(|j| recorder.by_chain(|i| recorder.traces[i][j]));
-    let bins = (0..recorder.wave_numbers.len()).map(|b| recorder.by_chain(|i| f64::from(recorder.spectra[i][b]).ln()));
+    let bins = (0..recorder.wave_numbers.len())
+        .map(|b| recorder.by_chain(|i| f64::from(recorder.spectra[i][b]).ln()));
     let mut worst = Worst { ess_bulk: f64::INFINITY, ess_tail: f64::INFINITY, r_hat: 0.0 };
     for chains in traces.chain(bins) {
-        let worse = |so_far: f64, new: f64, keep: fn(f64, f64) -> f64| if new.is_nan() { f64::NAN } else { keep(so_far, new) };
+        let worse = |so_far: f64, new: f64, keep: fn(f64, f64) -> f64| {
+            if new.is_nan() { f64::NAN } else { keep(so_far, new) }
+        };
         worst.ess_bulk = worse(worst.ess_bulk, diagnostics::ess_bulk(&chains), f64::min);
         worst.ess_tail = worse(worst.ess_tail, diagnostics::ess_tail(&chains), f64::min);
         worst.r_hat = worse(worst.r_hat, diagnostics::r_hat(&chains), f64::max);

@@ -5,7 +5,7 @@ mod sections;
 
 pub use parse::{ParseError, RunFile};
 pub use sections::{
-    At, Columns, DataSection, FieldPrior, ForwardStep, LikelihoodSection, LogNormalMoments, MethodSection, Moments,
-    NoiseStd, OutputSection, PowerLaw, Precision, PriorSection, ProjectionKind, ReportSection, SkyCentre, SkySection,
-    SpectrumSection, Survey,
+    At, Columns, DataSection, FieldPrior, ForwardStep, LikelihoodSection, LogNormalMoments, MethodSection,
+    Moments, NoiseStd, OutputSection, PowerLaw, Precision, PriorSection, ProjectionKind, ReportSection,
+    SkyCentre, SkySection, SpectrumSection, Survey,
 };

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataSection, ForwardStep, LikelihoodSection, MethodSection, NoiseStd, OutputSection, Precision, PriorSection,
-    ReportSection, SkySection,
+    DataSection, ForwardStep, LikelihoodSection, MethodSection, NoiseStd, OutputSection, Precision,
+    PriorSection, ReportSection, SkySection,
 };
 use crate::{Error, Result, files};
 
@@ -106,7 +106,8 @@ impl RunFile {
     /// # Errors
     /// If a value cannot be written as TOML.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::config("run", format!("cannot be written as TOML: {error}")))
+        toml::to_string(self)
+            .map_err(|error| Error::config("run", format!("cannot be written as TOML: {error}")))
     }
 
     fn resolve(&mut self, folder: &Path) -> Result<()> {
@@ -120,7 +121,9 @@ impl RunFile {
     pub(crate) fn places(&mut self) -> Vec<&mut String> {
         let mut places: Vec<&mut String> = Vec::new();
         for prior in self.prior.values_mut() {
-            if let PriorSection::GaussianField { spectrum } | PriorSection::LognormalField { spectrum, .. } = prior {
+            if let PriorSection::GaussianField { spectrum } | PriorSection::LognormalField { spectrum, .. } =
+                prior
+            {
                 places.extend(&mut spectrum.table);
             }
         }
@@ -156,7 +159,11 @@ impl RunFile {
 fn resolve(place: &str, folder: &Path) -> Result<String> {
     let Some(rest) = place.strip_prefix('$') else {
         let path = PathBuf::from(place);
-        return Ok(if path.is_absolute() { place.into() } else { folder.join(path).to_string_lossy().into_owned() });
+        return Ok(if path.is_absolute() {
+            place.into()
+        } else {
+            folder.join(path).to_string_lossy().into_owned()
+        });
     };
     let (name, tail) = match rest.strip_prefix('{') {
         Some(braced) => braced.split_once('}').unwrap_or((braced, "")),
@@ -169,7 +176,9 @@ fn resolve(place: &str, folder: &Path) -> Result<String> {
         }
         _ => Err(Error::file(
             place,
-            format!("the environment variable {name} is not set; it names the folder of the data (see `lookback data`)"),
+            format!(
+                "the environment variable {name} is not set; it names the folder of the data (see `lookback data`)"
+            ),
         )),
     }
 }
@@ -180,16 +189,18 @@ fn explain(text: &str, error: &toml::de::Error) -> ParseError {
     let mut line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let quoted: Vec<String> = message.split('`').skip(1).step_by(2).map(str::to_string).collect();
     if let (true, [wrong, known @ ..]) = (message.starts_with("unknown"), quoted.as_slice()) {
-        let best = known.iter().max_by(|a, b| {
-            strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b))
-        });
+        let best = known
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b)));
         if let Some(best) = best.filter(|best| strsim::jaro_winkler(wrong, best) > 0.6) {
             message = format!("{message}; did you mean `{best}`?");
         }
         // Inside of tagged sections the library loses the place; the key itself tells it.
         let names = |text: &&str| {
             let key = text.split('=').next().unwrap_or("").trim();
-            key == wrong || key.trim_matches(['[', ']']).ends_with(wrong.as_str()) || text.contains(&format!("\"{wrong}\""))
+            key == wrong
+                || key.trim_matches(['[', ']']).ends_with(wrong.as_str())
+                || text.contains(&format!("\"{wrong}\""))
         };
         line = text.lines().position(|text| names(&text)).map(|i| i + 1).or(line);
     }
@@ -262,6 +273,9 @@ samples = 5
         let error = resolve("$LOOKBACK_NO_SUCH_VARIABLE/x", Path::new(".")).expect_err("not set").to_string();
         assert!(error.contains("LOOKBACK_NO_SUCH_VARIABLE is not set"), "{error}");
         let home = std::env::var("HOME").expect("tests have a home");
-        assert_eq!(resolve("${HOME}/x", Path::new(".")).expect("set"), format!("{}/x", home.trim_end_matches('/')));
+        assert_eq!(
+            resolve("${HOME}/x", Path::new(".")).expect("set"),
+            format!("{}/x", home.trim_end_matches('/'))
+        );
     }
 }

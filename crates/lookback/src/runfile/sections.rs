@@ -383,12 +383,20 @@ pub struct ReportSection {
     pub groups_name: String,
     /// Standard deviation of the Gaussian that smooths the Kaiser-Squires maps \[pixels\].
     pub smoothing_pixels: f64,
+    /// Signal-to-noise and its peaks are those of the field smoothed to this full width at half maximum \[arcmin\].
+    pub peak_fwhm_arcmin: f64,
     /// A peak and an object within this distance belong together \[arcmin\].
     pub match_arcmin: f64,
 }
 
 impl Default for ReportSection {
     fn default() -> Self {
-        ReportSection { groups: None, groups_name: "known groups".into(), smoothing_pixels: 4.0, match_arcmin: 1.5 }
+        ReportSection {
+            groups: None,
+            groups_name: "known groups".into(),
+            smoothing_pixels: 4.0,
+            peak_fwhm_arcmin: 2.0,
+            match_arcmin: 1.5,
+        }
     }
 }
