@@ -117,11 +117,9 @@ impl<T: Number> Hmc<T> {
         if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
             return Err(Error::Option(format!("`{name}` must be at least 1")));
         }
-        let inside = options.target_acceptance > 0.0 && options.target_acceptance < 1.0;
-        if !inside
-            || !(options.path_length > 0.0 && options.path_length.is_finite())
-            || !(options.start_scale >= 0.0)
-        {
+        let probability = options.target_acceptance > 0.0 && options.target_acceptance < 1.0;
+        let length = options.path_length > 0.0 && options.path_length.is_finite();
+        if !(probability && length && options.start_scale >= 0.0) {
             return Err(Error::Option(
                 "`target_acceptance` must lie between 0 and 1, `path_length` must be positive, `start_scale` not negative"
                     .into(),

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 /// `gamma(k) = D(k) kappa(k)` with `D = (k_x^2 - k_y^2 + 2 i k_x k_y) / k^2`: convergence to `gamma1, gamma2`.
 ///
 /// `D` is a pure phase off `k = 0`, so the adjoint is the inverse but for the mean, which shear does not hold. The
-/// `gamma2` part of modes on the Nyquist lines of an even grid is set to zero: their sign is not determined.
+/// `gamma2` part of modes on one Nyquist line of an even grid is set to zero: their sign is not determined.
 /// Cost: three real transforms. Memory: 1 number a pixel for the two phases, 1.5 as scratch.
 pub struct KaiserSquires<T: Real> {
     domain: Space,
@@ -35,7 +35,8 @@ impl<T: Real> KaiserSquires<T> {
         let phase = (0..grid.half_len()).map(|i| {
             let [_, ky, kx] = grid.wave_vector(i / half, i % half);
             let k2 = kx * kx + ky * ky;
-            let nyquist = 2 * (i / half) == rows || 2 * (i % half) == columns;
+            // On one Nyquist line the sign of kx ky is not determined; in the corner kx = ky.
+            let nyquist = (2 * (i / half) == rows) != (2 * (i % half) == columns);
             let norm = if k2 == 0.0 { 0.0 } else { 1.0 / (k2 * grid.len() as f64) };
             let second = if nyquist { 0.0 } else { 2.0 * kx * ky * norm };
             [T::of((kx * kx - ky * ky) * norm), T::of(second)]

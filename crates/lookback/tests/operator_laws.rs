@@ -1,0 +1,116 @@
+//! Every operator of the house obeys the laws: Taylor, dot product, linearity, repeatability; in f64 to 1e-10 and in f32
+//! to 1e-4. A new operator is one line in `registry`.
+
+use std::sync::Arc;
+
+use lookback_imaging::{Mask, smooth};
+use lookback_lensing::{KaiserSquires, ReducedShear, ShearCalibration};
+use lookback_mesh::{Grid, Readout};
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::{Block, Chain, DynOperator, Identity, LinearOperator, Operator, Pointwise, Real, Space, Stack, laws};
+use lookback_prior::{
+    CorrelatedField, CorrelatedFieldParameters, Distribution, GaussianField, Spectrum, lognormal_field,
+};
+
+fn grid() -> Grid {
+    Grid::sky(12, 15, 1e-3).expect("a grid")
+}
+
+fn spectrum() -> Spectrum {
+    Spectrum::power_law(2e-9, 1000.0, -1.0, -0.2).expect("a law")
+}
+
+fn correlated<T: Real>(flexible: bool, rough: bool) -> DynOperator<T> {
+    let scale = |mean, std| Distribution::LogNormal { mean, std };
+    let parameters = CorrelatedFieldParameters {
+        offset_mean: 0.1,
+        offset_std: scale(0.2, 0.1),
+        fluctuations: scale(0.5, 0.2),
+        slope: Distribution::Normal { mean: -1.0, std: 0.5 },
+        flexibility: flexible.then(|| scale(0.6, 0.3)),
+        asperity: rough.then(|| scale(0.3, 0.1)),
+    };
+    Arc::new(CorrelatedField::new(&grid(), parameters, "sky", "").expect("a prior"))
+}
+
+/// All operators, each with the size of the points at which it is tested.
+fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
+    let grid = grid();
+    let map = Space::single("kappa", grid.shape(), "");
+    let shear = Space::new(vec![Block::new("gamma1", grid.shape(), ""), Block::new("gamma2", grid.shape(), "")]);
+    let cube = Grid::new(&[4, 5, 6], &[1.0, 2.0, 3.0]).expect("a grid");
+    let observed: Vec<bool> = (0..grid.len()).map(|i| i % 3 != 0).collect();
+    let points: Vec<(f64, f64)> = (0..40).map(|i| (1.4e-2 * f64::from(i) / 40.0, 1.1e-2 * f64::from(i * 7 % 40) / 40.0)).collect();
+    let parameter = |d: Distribution| -> DynOperator<T> { Arc::new(d.operator("p", &[3], "")) };
+    let gaussian = || GaussianField::<T>::new(&grid, &spectrum(), "kappa", "").shared();
+    let lognormal = || lognormal_field::<T>(&grid, &spectrum(), 0.1, "kappa", "").expect("a prior").operator;
+    let reduced = || -> DynOperator<T> { Arc::new(ReducedShear::new(&grid).expect("flat")) };
+    vec![
+        (Identity::new(map.clone()).shared(), 1.0),
+        (Arc::new(Pointwise::exp(map.clone())), 1.0),
+        (Mask::new(shear.clone(), &observed).expect("a mask").shared(), 1.0),
+        (smooth(&grid, map.clone(), 2e-3).expect("a width").shared(), 1.0),
+        (Readout::new(&grid, shear.clone(), &points).expect("inside").shared(), 1.0),
+        (KaiserSquires::new(&grid).expect("flat").shared(), 1.0),
+        (KaiserSquires::new(&Grid::sky(16, 10, 1e-3).expect("even")).expect("flat").shared(), 1.0),
+        (reduced(), 0.1),
+        (Arc::new(ShearCalibration::new(&shear, "m")), 1.0),
+        (gaussian(), 1.0),
+        (GaussianField::new(&cube, &Spectrum::power_law(1.0, 1.0, -2.0, 0.0).expect("a law"), "delta", "").shared(), 1.0),
+        (lognormal(), 1.0),
+        (correlated(false, false), 1.0),
+        (correlated(true, false), 1.0),
+        (correlated(true, true), 1.0),
+        (parameter(Distribution::Normal { mean: 1.0, std: 2.0 }), 1.0),
+        (parameter(Distribution::LogNormal { mean: 2.0, std: 1.0 }), 1.0),
+        (parameter(Distribution::Uniform { low: -1.0, high: 3.0 }), 1.0),
+        (parameter(Distribution::LogUniform { low: 0.1, high: 10.0 }), 1.0),
+        (parameter(Distribution::HalfNormal { std: 2.0 }), 1.0),
+        (parameter(Distribution::Laplace { mean: -1.0, scale: 0.5 }), 1.0),
+        (Arc::new(Chain::new(vec![lognormal(), reduced()]).expect("fits")), 1.0),
+        (Arc::new(Stack::new(vec![gaussian(), parameter(Distribution::HalfNormal { std: 1.0 })]).expect("two")), 1.0),
+    ]
+}
+
+fn all_obey<T: Real>(tolerance: f64) {
+    for (operator, size) in registry::<T>() {
+        let mut x = vec![T::zero(); operator.domain().len()];
+        Stream::new(11, Purpose::Test, 0).fill_normal(&mut x);
+        // Points stay clear of the kink of a Laplace distribution at zero.
+        x.iter_mut().for_each(|x| *x = (*x + T::of(0.05) * x.signum()) * T::of(size));
+        laws::check(operator.as_ref(), &x, tolerance).unwrap_or_else(|error| panic!("{} in {}: {error}", operator.name(), T::NAME));
+    }
+}
+
+#[test]
+fn all_operators_obey_the_laws_in_f64() {
+    all_obey::<f64>(1e-10);
+}
+
+#[test]
+fn all_operators_obey_the_laws_in_f32() {
+    all_obey::<f32>(1e-4);
+}
+
+#[test]
+fn wrong_lengths_are_errors_not_panics() {
+    for (operator, _) in registry::<f64>() {
+        let name = operator.name();
+        let (n, m) = (operator.domain().len(), operator.codomain().len());
+        let mut linearization = operator.linearization();
+        let (mut y, mut x) = (vec![0.1; m], vec![0.1; n]);
+        assert!(linearization.move_to(&vec![0.1; n + 1], &mut y).is_err(), "{name}");
+        assert!(linearization.move_to(&x, &mut vec![0.1; m + 1]).is_err(), "{name}");
+        linearization.move_to(&x, &mut y).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(linearization.push(&vec![0.1; n + 1], &mut y).is_err(), "{name}");
+        assert!(linearization.pull(&vec![0.1; m + 1], &mut x).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn operators_that_do_not_fit_are_refused_in_words() {
+    let shear = KaiserSquires::<f64>::new(&grid()).expect("flat").shared();
+    let other = KaiserSquires::<f64>::new(&grid()).expect("flat").shared();
+    let error = Chain::new(vec![shear, other]).err().expect("refused").to_string();
+    assert!(error.contains("gamma1[12 x 15], gamma2[12 x 15]") && error.contains("kappa[12 x 15]"), "{error}");
+}
