@@ -1,0 +1,64 @@
+"""Lookback: Bayesian inference of what caused an astronomical observation.
+
+Every model is one equation, ``d = F(g(z)) + n`` with ``z ~ N(0, 1)``: a prior ``g`` turns white noise into a signal, a
+forward model ``F`` turns the signal into data. Build both from operators, join them with a likelihood, and hand the
+posterior to a method::
+
+    import numpy as np
+    import lookback as lb
+
+    grid = lb.Grid((64, 64), pixel_arcmin=1.0)
+    prior = lb.gaussian_field(grid, lb.power_law(1e-9, pivot=1000, index=-1.2))
+    model = prior.then(lb.shear(grid))
+    truth = lb.draw(prior, seed=1)
+    sigma = np.full((2, 64, 64), 0.05)
+    data = lb.gaussian(np.zeros((2, 64, 64)), sigma).simulate(lb.shear(grid)(truth), seed=2)
+    posterior = lb.Posterior(model, lb.gaussian(data, sigma))
+    result = lb.wiener(posterior, samples=20)
+    kappa = prior(result.centre)
+"""
+
+from ._lookback import (
+    Grid,
+    Likelihood,
+    Linearization,
+    LookbackError,
+    Operator,
+    Posterior,
+    Result,
+    Spectrum,
+    __version__,
+    chain,
+    check,
+    complex_gaussian,
+    correlated_field,
+    diagnostics,
+    distribution,
+    draw,
+    energy,
+    function,
+    gaussian,
+    gaussian_field,
+    hmc,
+    laplace,
+    lognormal_field,
+    mask,
+    mass_map,
+    mgvi,
+    poisson,
+    power_law,
+    power_spectrum,
+    python_likelihood,
+    readout,
+    reduced_shear,
+    resume,
+    run,
+    shear,
+    smooth,
+    spectrum_table,
+    stack,
+    student_t,
+    wiener,
+)
+
+__all__ = [name for name in dir() if not name.startswith("_")] + ["__version__"]

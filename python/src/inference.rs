@@ -1,0 +1,261 @@
+//! Methods of inference on a posterior.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use lookback_inference::{
+    Draw, Hmc, HmcOptions, Map, MapOptions, Method, Mgvi, MgviOptions, Optimizer, Posterior, Target, Wiener,
+    WienerOptions, Workers, diagnostics as diagnose,
+};
+use lookback_operator::Space;
+use numpy::{IntoPyArray, PyArray1, PyArray2};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::arrays::{Input, Output, shaped, slice};
+use crate::errors::{interruptible, raise};
+use crate::likelihoods::PyLikelihood;
+use crate::operators::PyOperator;
+
+/// A model joined to the likelihood of its output.
+#[pyclass(name = "Posterior", frozen, module = "lookback")]
+pub(crate) struct PyPosterior {
+    target: Arc<dyn Target<f64> + Send + Sync>,
+    space: Option<Space>,
+}
+
+impl PyPosterior {
+    pub(crate) fn from_target(target: Arc<dyn Target<f64> + Send + Sync>) -> PyPosterior {
+        PyPosterior { target, space: None }
+    }
+}
+
+/// The prediction of a model may be several blocks, data are one array: only lengths need to agree.
+struct Relabelled {
+    inner: lookback_operator::DynOperator<f64>,
+    codomain: Space,
+}
+
+impl lookback_operator::Operator<f64> for Relabelled {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn domain(&self) -> &Space {
+        self.inner.domain()
+    }
+
+    fn codomain(&self) -> &Space {
+        &self.codomain
+    }
+
+    fn is_linear(&self) -> bool {
+        self.inner.is_linear()
+    }
+
+    fn linearization(&self) -> Box<dyn lookback_operator::Linearization<f64> + '_> {
+        self.inner.linearization()
+    }
+}
+
+#[pymethods]
+impl PyPosterior {
+    #[new]
+    fn new(model: &PyOperator, likelihood: &PyLikelihood) -> PyResult<PyPosterior> {
+        let (found, expected) = (model.0.codomain(), likelihood.0.space());
+        if found.len() != expected.len() {
+            let message = format!("the model predicts {found}: {} numbers, but there are {} data", found.len(), expected.len());
+            return Err(raise(message));
+        }
+        let space = model.0.domain().clone();
+        let model = Arc::new(Relabelled { inner: model.0.clone(), codomain: expected.clone() });
+        let posterior = Posterior::new(model, likelihood.0.clone()).map_err(raise)?;
+        Ok(PyPosterior { target: Arc::new(posterior), space: Some(space) })
+    }
+
+    /// Number of latents.
+    #[getter]
+    fn dim(&self) -> usize {
+        self.target.dim()
+    }
+
+    /// `H(z)` and its gradient.
+    fn energy<'py>(&self, py: Python<'py>, z: Input<'py>) -> PyResult<(f64, Output<'py>)> {
+        let z = slice(&z, "latent", self.dim())?;
+        let mut gradient = vec![0.0; z.len()];
+        let target = &self.target;
+        let energy = py.detach(|| target.evaluator().energy(z, &mut gradient)).map_err(raise)?;
+        Ok((energy, shaped(py, gradient, &self.latent_space())?))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Posterior({} latents)", self.dim())
+    }
+}
+
+impl PyPosterior {
+    fn latent_space(&self) -> Space {
+        self.space.clone().unwrap_or_else(|| Space::single("latent", &[self.target.dim()], ""))
+    }
+}
+
+/// What a method found.
+#[pyclass(name = "Result", frozen, module = "lookback")]
+pub(crate) struct PyResult_ {
+    space: Space,
+    centre: Option<Vec<f64>>,
+    samples: Vec<Vec<f64>>,
+    chains: Vec<usize>,
+    figures: Vec<(String, f64)>,
+}
+
+#[pymethods]
+impl PyResult_ {
+    /// The exact mean or the maximum, in latents; `None` for Markov chains.
+    #[getter]
+    fn centre<'py>(&self, py: Python<'py>) -> PyResult<Option<Output<'py>>> {
+        self.centre.as_ref().map(|z| shaped(py, z.clone(), &self.space)).transpose()
+    }
+
+    /// Samples in latents, a row each.
+    #[getter]
+    fn samples<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        PyArray2::from_vec2(py, &self.samples).map_err(raise)
+    }
+
+    /// Chain of each sample.
+    #[getter]
+    fn chains<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<usize>> {
+        self.chains.clone().into_pyarray(py)
+    }
+
+    /// Named figures: iterations, acceptance, step sizes.
+    #[getter]
+    fn figures<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let figures = PyDict::new(py);
+        for (name, value) in &self.figures {
+            figures.set_item(name, value)?;
+        }
+        Ok(figures)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Result({} samples)", self.samples.len())
+    }
+}
+
+fn work<M: Method<f64>>(py: Python<'_>, posterior: &PyPosterior, method: M) -> PyResult<PyResult_> {
+    let target = posterior.target.clone();
+    let (draws, figures) = interruptible(py, move |stop: &AtomicBool| {
+        let mut method = method;
+        let workers = Workers::new(target.as_ref(), stop);
+        let mut draws = Vec::new();
+        while !method.advance(&workers, &mut |draw| draws.push(draw))?.done {}
+        Ok::<_, lookback_inference::Error>((draws, method.figures()))
+    })?;
+    let mut result = PyResult_ {
+        space: posterior.latent_space(),
+        centre: None,
+        samples: Vec::new(),
+        chains: Vec::new(),
+        figures,
+    };
+    for draw in draws {
+        match draw {
+            Draw::Centre { z } => result.centre = Some(z),
+            Draw::Sample { z, chain, .. } => {
+                result.samples.push(z);
+                result.chains.push(chain);
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// The exact mean and exact samples, for a linear model with Gaussian noise.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, samples = 0, tolerance = 1e-3, max_iterations = 2000, seed = 42))]
+pub(crate) fn wiener(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    samples: usize,
+    tolerance: f64,
+    max_iterations: usize,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let options = WienerOptions { samples, tolerance, max_iterations };
+    work(py, posterior, Wiener::new(options, seed).map_err(raise)?)
+}
+
+/// The maximum, and samples of the Laplace approximation. Optimiser: `newton_cg` or `lbfgs`.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, samples = 0, optimizer = "newton_cg", tolerance = 1e-3, max_iterations = 500, start_scale = 0.1, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn laplace(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    samples: usize,
+    optimizer: &str,
+    tolerance: f64,
+    max_iterations: usize,
+    start_scale: f64,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let optimizer = match optimizer {
+        "newton_cg" => Optimizer::NewtonCg,
+        "lbfgs" => Optimizer::Lbfgs,
+        other => return Err(raise(format!("there is no optimizer `{other}`; use `newton_cg` or `lbfgs`"))),
+    };
+    let options = MapOptions { optimizer, tolerance, max_iterations, samples, start_scale };
+    work(py, posterior, Map::new(options, seed).map_err(raise)?)
+}
+
+/// Metric Gaussian variational inference.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, iterations = 10, pairs = 4, final_pairs = 50, newton_steps = 8, tolerance = 1e-2, start_scale = 0.1, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn mgvi(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    iterations: usize,
+    pairs: usize,
+    final_pairs: usize,
+    newton_steps: usize,
+    tolerance: f64,
+    start_scale: f64,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let options = MgviOptions { iterations, pairs, final_pairs, newton_steps, tolerance, start_scale };
+    work(py, posterior, Mgvi::new(options, seed).map_err(raise)?)
+}
+
+/// Hamiltonian Monte Carlo; samples of the chains take turns.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn hmc(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    chains: usize,
+    warmup: usize,
+    draws: usize,
+    thin: usize,
+    path_length: f64,
+    target_acceptance: f64,
+    start_scale: f64,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
+    work(py, posterior, Hmc::new(options, seed).map_err(raise)?)
+}
+
+/// R-hat, bulk and tail effective sample size, and Monte-Carlo error of the mean, of chains (a row each).
+#[pyfunction]
+pub(crate) fn diagnostics<'py>(py: Python<'py>, chains: Vec<Vec<f64>>) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("r_hat", diagnose::r_hat(&chains))?;
+    out.set_item("ess_bulk", diagnose::ess_bulk(&chains))?;
+    out.set_item("ess_tail", diagnose::ess_tail(&chains))?;
+    out.set_item("mcse_mean", diagnose::mcse_mean(&chains))?;
+    Ok(out)
+}

@@ -1,0 +1,40 @@
+//! The Python face: names as in Rust, arrays in, arrays out, no logic of its own.
+
+mod arrays;
+mod errors;
+mod functions;
+mod inference;
+mod likelihoods;
+mod operators;
+mod runs;
+
+use pyo3::prelude::*;
+
+/// Compiled part of the `lookback` package.
+#[pymodule]
+#[pyo3(name = "_lookback")]
+mod lookback_module {
+    #[pymodule_export]
+    use crate::errors::LookbackError;
+    #[pymodule_export]
+    use crate::functions::{energy, function, python_likelihood};
+    #[pymodule_export]
+    use crate::inference::{PyPosterior, PyResult_, diagnostics, hmc, laplace, mgvi, wiener};
+    #[pymodule_export]
+    use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};
+    #[pymodule_export]
+    use crate::operators::{
+        PyGrid, PyLinearization, PyOperator, PySpectrum, chain, correlated_field, distribution, draw, gaussian_field,
+        lognormal_field, mask, mass_map, power_law, power_spectrum, readout, reduced_shear, shear, smooth,
+        spectrum_table, stack,
+    };
+    #[pymodule_export]
+    use crate::runs::{check, resume, run};
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", lookback::VERSION)
+    }
+}

@@ -1,0 +1,202 @@
+"""The Python face: same numbers as numpy, clear exceptions, Python functions as models, files that the field's tools open."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lookback as lb
+
+ROOT = Path(__file__).parents[2]
+SURVEY = ROOT / "examples" / "mock_survey.toml"
+
+
+@pytest.fixture
+def grid():
+    return lb.Grid((16, 20), pixel_arcmin=1.0)
+
+
+def law():
+    return lb.power_law(2e-9, pivot=1000, index=-1.0)
+
+
+def test_shear_is_the_fourier_product(grid):
+    rng = np.random.default_rng(1)
+    kappa = rng.standard_normal((16, 20))
+    k1, k2 = np.meshgrid(np.fft.fftfreq(20), np.fft.fftfreq(16))
+    norm = np.where(k1**2 + k2**2 == 0, 1, k1**2 + k2**2)
+    phase = ((k1**2 - k2**2) / norm, 2 * k1 * k2 / norm)
+    gamma = lb.shear(grid).split(lb.shear(grid)(kappa))
+    for name, factor in zip(("gamma1", "gamma2"), phase):
+        expected = np.fft.ifft2(factor * np.fft.fft2(kappa)).real
+        np.testing.assert_allclose(gamma[name], expected, atol=1e-13)
+
+
+def test_linearization_obeys_the_dot_product(grid):
+    model = lb.lognormal_field(grid, law(), shift=0.1).then(lb.reduced_shear(grid))
+    rng = np.random.default_rng(2)
+    x, u = rng.standard_normal((2, 320))
+    v = rng.standard_normal(640)
+    y, linearization = model.linearize(x)
+    np.testing.assert_array_equal(y, model(x))
+    assert np.vdot(linearization.push(u), v) == pytest.approx(np.vdot(u, linearization.pull(v)), rel=1e-12)
+
+
+def test_the_wiener_filter_agrees_with_dense_algebra():
+    grid = lb.Grid((6, 5), pixel_arcmin=2.0)
+    model = lb.gaussian_field(grid, law()).then(lb.shear(grid))
+    jacobian = np.array([model(row) for row in np.eye(30)]).T
+    rng = np.random.default_rng(3)
+    data, sigma = 0.1 * rng.standard_normal(60), rng.uniform(0.05, 0.2, 60)
+    sigma[7] = np.inf
+    result = lb.wiener(lb.Posterior(model, lb.gaussian(data, sigma)), tolerance=1e-11, samples=2)
+    weight = 1 / sigma**2
+    precision = np.eye(30) + jacobian.T @ (weight[:, None] * jacobian)
+    expected = np.linalg.solve(precision, jacobian.T @ (weight * data))
+    np.testing.assert_allclose(result.centre.ravel(), expected, atol=1e-9)
+    assert result.samples.shape == (2, 30)
+
+
+def test_a_python_function_can_be_the_forward_model():
+    matrix = np.random.default_rng(4).standard_normal((7, 3))
+
+    def forward(x):
+        return matrix @ np.exp(x), lambda dy: np.exp(x) * (matrix.T @ dy), lambda dx: matrix @ (np.exp(x) * dx)
+
+    model = lb.function(forward, input_shape=[3], output_shape=[7])
+    truth = np.array([0.3, -0.5, 0.8])
+    data = matrix @ np.exp(truth)
+    posterior = lb.Posterior(model, lb.gaussian(data, np.full(7, 1e-3)))
+    for optimizer in ("newton_cg", "lbfgs"):
+        result = lb.laplace(posterior, optimizer=optimizer, tolerance=1e-4)
+        np.testing.assert_allclose(result.centre, truth, atol=1e-2)
+
+
+def test_a_python_function_can_be_the_likelihood():
+    data = np.array([1.0, -2.0])
+    likelihood = lb.python_likelihood(lambda p: (0.5 * np.sum((p - data) ** 2), p - data), shape=[2])
+    model = lb.distribution("x", "normal", 0.0, 1.0, shape=[2])
+    result = lb.laplace(lb.Posterior(model, likelihood), optimizer="lbfgs", tolerance=1e-8)
+    np.testing.assert_allclose(result.centre, data / 2, atol=1e-6)
+
+
+def test_a_python_function_can_be_the_whole_energy():
+    scale = np.array([1.0, 0.5])
+    target = lb.energy(lambda z: (0.5 * np.sum((z / scale) ** 2), z / scale**2), dim=2)
+    result = lb.hmc(target, draws=1000, seed=5)
+    chains = [result.samples[result.chains == c, 0] for c in range(4)]
+    quality = lb.diagnostics(chains)
+    assert quality["r_hat"] < 1.02 and quality["ess_bulk"] > 400
+    np.testing.assert_allclose(result.samples.std(axis=0), scale, rtol=0.1)
+
+
+def test_errors_are_exceptions_in_clear_words(grid):
+    with pytest.raises(lb.LookbackError, match="noise 0 is 0"):
+        lb.gaussian(np.zeros(3), np.zeros(3))
+    with pytest.raises(lb.LookbackError, match="cannot join `shear` to `shear`"):
+        lb.shear(grid).then(lb.shear(grid))
+    with pytest.raises(lb.LookbackError, match="320 are needed"):
+        lb.shear(grid)(np.zeros(7))
+    with pytest.raises(lb.LookbackError, match="contiguous"):
+        lb.shear(grid)(np.zeros((20, 16)).T)
+    with pytest.raises(lb.LookbackError, match="did you mean|no distribution"):
+        lb.distribution("m", "nromal", 0.0, 1.0)
+
+    def broken(x):
+        raise RuntimeError("the telescope fell over")
+
+    model = lb.function(broken, input_shape=[2], output_shape=[2], name="telescope")
+    with pytest.raises(lb.LookbackError, match="telescope.*fell over"):
+        model(np.zeros(2))
+    with pytest.raises(lb.LookbackError, match="energy and a gradient only"):
+        lb.laplace(lb.energy(lambda z: (0.5 * z @ z, z), dim=2), optimizer="newton_cg")
+
+
+def test_a_run_writes_files_that_the_tools_of_the_field_open(tmp_path):
+    fits = pytest.importorskip("astropy.io.fits")
+    arviz = pytest.importorskip("arviz")
+    summary = lb.run(SURVEY, output=tmp_path / "run")
+    header, mean = fits.getheader(tmp_path / "run" / "mean.fits"), fits.getdata(tmp_path / "run" / "mean.fits")
+    samples = np.load(tmp_path / "run" / "samples.npy")
+    assert mean.shape == (192, 192) and samples.shape == (60, 192, 192)
+    assert header["SEED"] == 42 and header["CREATOR"].startswith("lookback")
+    np.testing.assert_allclose(samples.mean(axis=0), mean, atol=1e-6)
+    np.testing.assert_allclose(
+        samples.std(axis=0, ddof=1), fits.getdata(tmp_path / "run" / "std.fits"), rtol=1e-3, atol=1e-6
+    )
+    data = arviz.from_zarr(str(tmp_path / "run" / "samples.zarr"))
+    assert data.posterior["kappa"].dims == ("chain", "draw", "y", "x")
+    np.testing.assert_array_equal(data.posterior["kappa"].values[0], samples)
+    assert data.sample_stats["chi2"].shape == (1, 60)
+    assert summary["pearson_r"] > 0.5 and summary["directory"].endswith("run")
+
+
+def test_coordinates_of_maps_are_those_of_astropy(tmp_path):
+    wcs = pytest.importorskip("astropy.wcs")
+    fits = pytest.importorskip("astropy.io.fits")
+    for projection in ("gnomonic", "plate_carree"):
+        text = SURVEY.read_text().replace("pixels = [192, 192]", f'pixels = [40, 48]\ncentre = [150.0, 2.2]\nprojection = "{projection}"')
+        text = text.replace("stars = 20", "stars = 0").replace("margin_arcmin = 8.0", "margin_arcmin = 0.0")
+        (tmp_path / "small.toml").write_text(text.replace('kind = "mgvi"', 'kind = "map"').split("iterations")[0])
+        lb.run(tmp_path / "small.toml", output=tmp_path / projection)
+        sky = wcs.WCS(fits.getheader(tmp_path / projection / "mean.fits"))
+        ra, dec = sky.all_pix2world(23.5, 19.5, 0)
+        np.testing.assert_allclose([ra, dec], [150.0, 2.2], atol=1e-9)
+        ra, dec = sky.all_pix2world(43.5, 19.5, 0)
+        factor = np.cos(np.radians(2.2)) if projection == "gnomonic" else 1.0
+        np.testing.assert_allclose((ra - 150.0) * factor, 20 * 0.5 / 60, rtol=1e-4)
+
+
+def test_a_bad_run_file_writes_nothing(tmp_path):
+    (tmp_path / "bad.toml").write_text(SURVEY.read_text().replace("pixel_arcmin", "pixel_arcmni"))
+    with pytest.raises(lb.LookbackError, match="did you mean `pixel_arcmin`"):
+        lb.run(tmp_path / "bad.toml", output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert "mgvi" in lb.check(SURVEY)
+
+
+def test_ctrl_c_stops_a_run_and_leaves_a_checkpoint(tmp_path):
+    text = SURVEY.read_text().replace("final_pairs = 30", "final_pairs = 3000")
+    (tmp_path / "long.toml").write_text(text)
+    timer = threading.Timer(2.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        lb.run(tmp_path / "long.toml", output=tmp_path / "run")
+    assert time.monotonic() - began < 6
+    assert (tmp_path / "run" / "checkpoint.bin").stat().st_size > 0
+
+
+def test_the_interpreter_goes_on_while_the_run_works(tmp_path):
+    ticks = []
+    stop = threading.Event()
+
+    def tick():
+        while not stop.wait(0.02):
+            ticks.append(1)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    lb.run(SURVEY, output=tmp_path / "run")
+    stop.set()
+    thread.join()
+    assert len(ticks) > 10
+
+
+def test_stubs_name_everything():
+    stub = (ROOT / "python" / "lookback" / "_lookback.pyi").read_text()
+    for name in lb.__all__:
+        if not name.startswith("__"):
+            assert f"def {name}(" in stub or f"class {name}" in stub, name
+
+
+def test_the_readme_example_runs(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    code = readme.split("```python")[1].split("```")[0]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

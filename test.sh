@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# All tests, Rust and Python. Installs what they need into target/venv.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+if [ -z "${LOOKBACK_DATA:-}" ] && [ -d ../shared/data ]; then
+  LOOKBACK_DATA="$(cd ../shared/data && pwd)"
+fi
+if [ -n "${LOOKBACK_DATA:-}" ]; then
+  export LOOKBACK_DATA
+else
+  echo "LOOKBACK_DATA is not set: tests on real data are skipped"
+fi
+
+echo "== formatting and lints"
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+echo "== Rust tests"
+cargo test --workspace --quiet
+
+echo "== Python tests"
+python="${PYTHON:-python3}"
+venv=target/venv
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --upgrade "pip>=24"
+"$venv/bin/python" -m pip install --quiet "./python[test]"
+"$venv/bin/python" -m pytest --quiet python/tests
