@@ -13,9 +13,9 @@ pub(crate) type Output<'py> = Bound<'py, PyArrayDyn<f64>>;
 
 /// The numbers of a contiguous array with the expected length.
 pub(crate) fn slice<'a>(array: &'a Input<'_>, what: &str, expected: usize) -> PyResult<&'a [f64]> {
-    let values = array
-        .as_slice()
-        .map_err(|_| raise(format!("{what} is not contiguous in C order; pass numpy.ascontiguousarray(...)")))?;
+    let values = array.as_slice().map_err(|_| {
+        raise(format!("{what} is not contiguous in C order; pass numpy.ascontiguousarray(...)"))
+    })?;
     if values.len() != expected {
         return Err(raise(format!("{what} has {} entries, {expected} are needed", values.len())));
     }

@@ -7,7 +7,12 @@ use std::time::Duration;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 
-pyo3::create_exception!(lookback, LookbackError, PyValueError, "Something is wrong with a model, its data or a run.");
+pyo3::create_exception!(
+    lookback,
+    LookbackError,
+    PyValueError,
+    "Something is wrong with a model, its data or a run."
+);
 
 /// How often Ctrl-C is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -23,7 +23,8 @@ fn copy_out(name: &str, what: &str, value: &Bound<'_, PyAny>, out: &mut [f64]) -
     let array: PyReadonlyArrayDyn<'_, f64> = value
         .extract()
         .map_err(|_| failed(name, format!("its {what} is {}, not a float64 array", value.get_type())))?;
-    let values = array.as_slice().map_err(|_| failed(name, format!("its {what} is not contiguous in C order")))?;
+    let values =
+        array.as_slice().map_err(|_| failed(name, format!("its {what} is not contiguous in C order")))?;
     if values.len() != out.len() {
         let message = format!("its {what} has {} entries, {} are needed", values.len(), out.len());
         return Err(failed(name, message));
@@ -65,10 +66,17 @@ struct FunctionLinearization<'a> {
 }
 
 impl FunctionLinearization<'_> {
-    fn product(&self, which: Option<&Py<PyAny>>, what: &str, input: &[f64], output: &mut [f64]) -> Result<()> {
+    fn product(
+        &self,
+        which: Option<&Py<PyAny>>,
+        what: &str,
+        input: &[f64],
+        output: &mut [f64],
+    ) -> Result<()> {
         let name = &self.function.name;
         let Some(product) = which else {
-            let message = format!("offers no `{what}`; return it from the function to use a method that needs it");
+            let message =
+                format!("offers no `{what}`; return it from the function to use a method that needs it");
             return Err(failed(name, message));
         };
         Python::attach(|py| {
@@ -82,9 +90,10 @@ impl FunctionLinearization<'_> {
 impl Linearization<f64> for FunctionLinearization<'_> {
     fn move_to(&mut self, x: &[f64], y: &mut [f64]) -> Result<()> {
         let name = &self.function.name;
-        for (role, expected, found) in
-            [("input", self.function.domain.len(), x.len()), ("output", self.function.codomain.len(), y.len())]
-        {
+        for (role, expected, found) in [
+            ("input", self.function.domain.len(), x.len()),
+            ("output", self.function.codomain.len(), y.len()),
+        ] {
             if expected != found {
                 return Err(Error::Length { operator: name.clone(), role, expected, found });
             }
@@ -95,8 +104,11 @@ impl Linearization<f64> for FunctionLinearization<'_> {
                 [block] => flat.reshape(block.shape.clone()).map_err(|error| failed(name, error))?,
                 _ => flat.to_dyn().clone(),
             };
-            let value = self.function.callable.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
-            let parts = value.cast::<PyTuple>().map_err(|_| failed(name, "must return (value, pull) or (value, pull, push)"))?;
+            let value =
+                self.function.callable.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
+            let parts = value
+                .cast::<PyTuple>()
+                .map_err(|_| failed(name, "must return (value, pull) or (value, pull, push)"))?;
             let part = |i: usize| parts.get_item(i).map_err(|error| failed(name, error));
             copy_out(name, "value", &part(0)?, y)?;
             self.pull = Some(part(1)?.unbind());
@@ -198,7 +210,8 @@ impl Likelihood<f64> for FunctionLikelihood {
 fn call_energy(callable: &Py<PyAny>, x: &[f64], gradient: &mut [f64]) -> Result<f64> {
     let name = "Python function";
     Python::attach(|py| {
-        let value = callable.bind(py).call1((PyArray1::from_slice(py, x),)).map_err(|error| failed(name, error))?;
+        let value =
+            callable.bind(py).call1((PyArray1::from_slice(py, x),)).map_err(|error| failed(name, error))?;
         let (energy, slope): (f64, Bound<'_, PyAny>) =
             value.extract().map_err(|_| failed(name, "must return (value, gradient)"))?;
         copy_out(name, "gradient", &slope, gradient)?;

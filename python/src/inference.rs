@@ -64,7 +64,11 @@ impl PyPosterior {
     fn new(model: &PyOperator, likelihood: &PyLikelihood) -> PyResult<PyPosterior> {
         let (found, expected) = (model.0.codomain(), likelihood.0.space());
         if found.len() != expected.len() {
-            let message = format!("the model predicts {found}: {} numbers, but there are {} data", found.len(), expected.len());
+            let message = format!(
+                "the model predicts {found}: {} numbers, but there are {} data",
+                found.len(),
+                expected.len()
+            );
             return Err(raise(message));
         }
         let space = model.0.domain().clone();

@@ -24,9 +24,9 @@ mod lookback_module {
     use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};
     #[pymodule_export]
     use crate::operators::{
-        PyGrid, PyLinearization, PyOperator, PySpectrum, chain, correlated_field, distribution, draw, gaussian_field,
-        lognormal_field, mask, mass_map, power_law, power_spectrum, readout, reduced_shear, shear, smooth,
-        spectrum_table, stack,
+        PyGrid, PyLinearization, PyOperator, PySpectrum, chain, correlated_field, distribution, draw,
+        gaussian_field, lognormal_field, mask, mass_map, power_law, power_spectrum, readout, reduced_shear,
+        shear, smooth, spectrum_table, stack,
     };
     #[pymodule_export]
     use crate::runs::{check, resume, run};

@@ -53,30 +53,38 @@ impl PyLikelihood {
 /// Independent Gaussian noise; an infinite `sigma` masks a datum.
 #[pyfunction]
 pub(crate) fn gaussian(data: Input<'_>, sigma: Input<'_>) -> PyResult<PyLikelihood> {
-    let law = Gaussian::new(space(&data), any(&data, "data")?.to_vec(), any(&sigma, "sigma")?).map_err(raise)?;
+    let law =
+        Gaussian::new(space(&data), any(&data, "data")?.to_vec(), any(&sigma, "sigma")?).map_err(raise)?;
     Ok(PyLikelihood(Arc::new(law)))
 }
 
 /// Circular Gaussian noise on complex data given as pairs (real, imaginary); one `sigma` for each pair.
 #[pyfunction]
 pub(crate) fn complex_gaussian(data: Input<'_>, sigma: Input<'_>) -> PyResult<PyLikelihood> {
-    let law = ComplexGaussian::new(space(&data), any(&data, "data")?.to_vec(), any(&sigma, "sigma")?).map_err(raise)?;
+    let law = ComplexGaussian::new(space(&data), any(&data, "data")?.to_vec(), any(&sigma, "sigma")?)
+        .map_err(raise)?;
     Ok(PyLikelihood(Arc::new(law)))
 }
 
 /// Student-t noise with `dof` degrees of freedom.
 #[pyfunction]
 pub(crate) fn student_t(data: Input<'_>, sigma: Input<'_>, dof: f64) -> PyResult<PyLikelihood> {
-    let law = StudentT::new(space(&data), any(&data, "data")?.to_vec(), any(&sigma, "sigma")?, dof).map_err(raise)?;
+    let law = StudentT::new(space(&data), any(&data, "data")?.to_vec(), any(&sigma, "sigma")?, dof)
+        .map_err(raise)?;
     Ok(PyLikelihood(Arc::new(law)))
 }
 
 /// Counts with the predicted mean.
 #[pyfunction]
 #[pyo3(signature = (counts, observed = None))]
-pub(crate) fn poisson(counts: Input<'_>, observed: Option<PyReadonlyArrayDyn<'_, bool>>) -> PyResult<PyLikelihood> {
+pub(crate) fn poisson(
+    counts: Input<'_>,
+    observed: Option<PyReadonlyArrayDyn<'_, bool>>,
+) -> PyResult<PyLikelihood> {
     let seen = match &observed {
-        Some(observed) => observed.as_slice().map_err(|_| raise("the mask is not contiguous in C order"))?.to_vec(),
+        Some(observed) => {
+            observed.as_slice().map_err(|_| raise("the mask is not contiguous in C order"))?.to_vec()
+        }
         None => vec![true; counts.len()],
     };
     let law = Poisson::new(space(&counts), any(&counts, "counts")?.to_vec(), seen).map_err(raise)?;

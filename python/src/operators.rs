@@ -161,14 +161,22 @@ impl PyLinearization {
     fn push<'py>(&self, py: Python<'py>, dx: Input<'py>) -> PyResult<Output<'py>> {
         let dx = slice(&dx, "tangent", self.operator.domain().len())?;
         let n = self.operator.codomain().len();
-        shaped(py, self.product(py, n, |linearization, dy| linearization.push(dx, dy))?, self.operator.codomain())
+        shaped(
+            py,
+            self.product(py, n, |linearization, dy| linearization.push(dx, dy))?,
+            self.operator.codomain(),
+        )
     }
 
     /// Vector-Jacobian product.
     fn pull<'py>(&self, py: Python<'py>, dy: Input<'py>) -> PyResult<Output<'py>> {
         let dy = slice(&dy, "cotangent", self.operator.codomain().len())?;
         let n = self.operator.domain().len();
-        shaped(py, self.product(py, n, |linearization, dx| linearization.pull(dy, dx))?, self.operator.domain())
+        shaped(
+            py,
+            self.product(py, n, |linearization, dx| linearization.pull(dy, dx))?,
+            self.operator.domain(),
+        )
     }
 }
 
@@ -196,7 +204,12 @@ pub(crate) fn gaussian_field(grid: &PyGrid, spectrum: &PySpectrum, name: &str) -
 /// Prior: lognormal field of mean zero with a known spectrum, never below `-shift`.
 #[pyfunction]
 #[pyo3(signature = (grid, spectrum, *, shift, name = "kappa"))]
-pub(crate) fn lognormal_field(grid: &PyGrid, spectrum: &PySpectrum, shift: f64, name: &str) -> PyResult<PyOperator> {
+pub(crate) fn lognormal_field(
+    grid: &PyGrid,
+    spectrum: &PySpectrum,
+    shift: f64,
+    name: &str,
+) -> PyResult<PyOperator> {
     let field = lookback_prior::lognormal_field(&grid.0, &spectrum.0, shift, name, "").map_err(raise)?;
     Ok(PyOperator(field.operator))
 }
@@ -340,6 +353,7 @@ pub(crate) fn power_spectrum(
     bins: usize,
 ) -> PyResult<(Vec<f64>, Vec<f64>, Vec<usize>)> {
     let field = slice(&field, "field", grid.0.len())?;
-    let spectrum = lookback_mesh::power_spectrum(&grid.0, field, &bin_edges(&grid.0, bins.max(1))).map_err(raise)?;
+    let spectrum =
+        lookback_mesh::power_spectrum(&grid.0, field, &bin_edges(&grid.0, bins.max(1))).map_err(raise)?;
     Ok((spectrum.k, spectrum.power, spectrum.modes))
 }

@@ -21,7 +21,8 @@ fn maps_agree_with_lenspack() {
     for case in table["cases"].as_array().expect("cases") {
         let shape: Vec<usize> = numbers(case, "shape").iter().map(|&n| n as usize).collect();
         let grid = Grid::sky(shape[0], shape[1], 1e-3).expect("a grid");
-        let (e_mode, b_mode) = mass_map(&grid, &numbers(case, "gamma1"), &numbers(case, "gamma2")).expect("fits");
+        let (e_mode, b_mode) =
+            mass_map(&grid, &numbers(case, "gamma1"), &numbers(case, "gamma2")).expect("fits");
         agree("E mode", &e_mode, &numbers(case, "e_mode"));
         agree("B mode", &b_mode, &numbers(case, "b_mode"));
         let operator = KaiserSquires::<f64>::new(&grid).expect("flat");

@@ -31,6 +31,7 @@ pub fn explain(run: &RunFile) -> Result<String> {
 
 fn explain_in<T: Number>(run: &RunFile) -> Result<String> {
     let problem = Problem::<T>::build(run)?;
+    crate::run::prepare(run, &problem)?;
     let mut text = String::new();
     let mut line = |words: String| {
         text += &words;
@@ -65,12 +66,6 @@ fn explain_in<T: Number>(run: &RunFile) -> Result<String> {
     }
     for note in &problem.notes {
         line(format!("note        {note}"));
-    }
-    if matches!(run.method, MethodSection::Wiener(_)) && !quadratic {
-        return Err(crate::Error::config(
-            "method",
-            "`wiener` needs a linear model with Gaussian noise; choose `mgvi`, `hmc` or `map`",
-        ));
     }
     Ok(text)
 }

@@ -37,7 +37,10 @@ fn manifests() -> BTreeMap<String, Vec<String>> {
 }
 
 fn floor(name: &str) -> usize {
-    FLOORS.iter().position(|floor| floor.contains(&name)).unwrap_or_else(|| panic!("`{name}` stands on no floor"))
+    FLOORS
+        .iter()
+        .position(|floor| floor.contains(&name))
+        .unwrap_or_else(|| panic!("`{name}` stands on no floor"))
 }
 
 #[test]

@@ -7,7 +7,9 @@ use lookback_imaging::{Mask, smooth};
 use lookback_lensing::{KaiserSquires, ReducedShear, ShearCalibration};
 use lookback_mesh::{Grid, Readout};
 use lookback_operator::random::{Purpose, Stream};
-use lookback_operator::{Block, Chain, DynOperator, Identity, LinearOperator, Operator, Pointwise, Real, Space, Stack, laws};
+use lookback_operator::{
+    Block, Chain, DynOperator, Identity, LinearOperator, Operator, Pointwise, Real, Space, Stack, laws,
+};
 use lookback_prior::{
     CorrelatedField, CorrelatedFieldParameters, Distribution, GaussianField, Spectrum, lognormal_field,
 };
@@ -37,10 +39,12 @@ fn correlated<T: Real>(flexible: bool, rough: bool) -> DynOperator<T> {
 fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
     let grid = grid();
     let map = Space::single("kappa", grid.shape(), "");
-    let shear = Space::new(vec![Block::new("gamma1", grid.shape(), ""), Block::new("gamma2", grid.shape(), "")]);
+    let shear =
+        Space::new(vec![Block::new("gamma1", grid.shape(), ""), Block::new("gamma2", grid.shape(), "")]);
     let cube = Grid::new(&[4, 5, 6], &[1.0, 2.0, 3.0]).expect("a grid");
     let observed: Vec<bool> = (0..grid.len()).map(|i| i % 3 != 0).collect();
-    let points: Vec<(f64, f64)> = (0..40).map(|i| (1.4e-2 * f64::from(i) / 40.0, 1.1e-2 * f64::from(i * 7 % 40) / 40.0)).collect();
+    let points: Vec<(f64, f64)> =
+        (0..40).map(|i| (1.4e-2 * f64::from(i) / 40.0, 1.1e-2 * f64::from(i * 7 % 40) / 40.0)).collect();
     let parameter = |d: Distribution| -> DynOperator<T> { Arc::new(d.operator("p", &[3], "")) };
     let gaussian = || GaussianField::<T>::new(&grid, &spectrum(), "kappa", "").shared();
     let lognormal = || lognormal_field::<T>(&grid, &spectrum(), 0.1, "kappa", "").expect("a prior").operator;
@@ -56,7 +60,11 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (reduced(), 0.1),
         (Arc::new(ShearCalibration::new(&shear, "m")), 1.0),
         (gaussian(), 1.0),
-        (GaussianField::new(&cube, &Spectrum::power_law(1.0, 1.0, -2.0, 0.0).expect("a law"), "delta", "").shared(), 1.0),
+        (
+            GaussianField::new(&cube, &Spectrum::power_law(1.0, 1.0, -2.0, 0.0).expect("a law"), "delta", "")
+                .shared(),
+            1.0,
+        ),
         (lognormal(), 1.0),
         (correlated(false, false), 1.0),
         (correlated(true, false), 1.0),
@@ -68,7 +76,12 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (parameter(Distribution::HalfNormal { std: 2.0 }), 1.0),
         (parameter(Distribution::Laplace { mean: -1.0, scale: 0.5 }), 1.0),
         (Arc::new(Chain::new(vec![lognormal(), reduced()]).expect("fits")), 1.0),
-        (Arc::new(Stack::new(vec![gaussian(), parameter(Distribution::HalfNormal { std: 1.0 })]).expect("two")), 1.0),
+        (
+            Arc::new(
+                Stack::new(vec![gaussian(), parameter(Distribution::HalfNormal { std: 1.0 })]).expect("two"),
+            ),
+            1.0,
+        ),
     ]
 }
 
@@ -78,7 +91,8 @@ fn all_obey<T: Real>(tolerance: f64) {
         Stream::new(11, Purpose::Test, 0).fill_normal(&mut x);
         // Points stay clear of the kink of a Laplace distribution at zero.
         x.iter_mut().for_each(|x| *x = (*x + T::of(0.05) * x.signum()) * T::of(size));
-        laws::check(operator.as_ref(), &x, tolerance).unwrap_or_else(|error| panic!("{} in {}: {error}", operator.name(), T::NAME));
+        laws::check(operator.as_ref(), &x, tolerance)
+            .unwrap_or_else(|error| panic!("{} in {}: {error}", operator.name(), T::NAME));
     }
 }
 
@@ -112,5 +126,8 @@ fn operators_that_do_not_fit_are_refused_in_words() {
     let shear = KaiserSquires::<f64>::new(&grid()).expect("flat").shared();
     let other = KaiserSquires::<f64>::new(&grid()).expect("flat").shared();
     let error = Chain::new(vec![shear, other]).err().expect("refused").to_string();
-    assert!(error.contains("gamma1[12 x 15], gamma2[12 x 15]") && error.contains("kappa[12 x 15]"), "{error}");
+    assert!(
+        error.contains("gamma1[12 x 15], gamma2[12 x 15]") && error.contains("kappa[12 x 15]"),
+        "{error}"
+    );
 }

@@ -11,7 +11,8 @@ fn numbers(value: &Value) -> Vec<f64> {
 
 #[test]
 fn the_same_latents_give_the_field_of_nifty() {
-    let table: Value = serde_json::from_str(include_str!("data/nifty_correlated_field.json")).expect("a table");
+    let table: Value =
+        serde_json::from_str(include_str!("data/nifty_correlated_field.json")).expect("a table");
     let grid = Grid::new(&[6, 9], &[6.0 * 0.5, 9.0 * 0.4]).expect("a grid");
     let lognormal = |mean, std| Distribution::LogNormal { mean, std };
     for case in table["cases"].as_array().expect("cases") {

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use lookback_inference::{Method, Number, Progress, Workers};
+use lookback_inference::{Method, Number, Progress, Target, Workers};
 
 use super::checkpoint::Checkpoint;
 use super::outputs;
 use super::state::State;
 use super::{Folder, Recorder, Summary};
 use crate::problem::Problem;
-use crate::runfile::{Precision, RunFile};
+use crate::runfile::{MethodSection, OutputSection, Precision, ReportSection, RunFile};
 use crate::{Error, Result, VERSION, files, report};
 
 /// Who hears how far a run has come.
@@ -103,14 +103,28 @@ fn saved_run(directory: &Path) -> Result<RunFile> {
 /// SHA-256 of everything that decides the result.
 fn fingerprint<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<String> {
     let mut decisive = run.clone();
-    decisive.output = crate::runfile::OutputSection { samples: run.output.samples, ..Default::default() };
-    decisive.report =
-        crate::runfile::ReportSection { peak_fwhm_arcmin: run.report.peak_fwhm_arcmin, ..Default::default() };
+    decisive.output = OutputSection { samples: run.output.samples, ..Default::default() };
+    decisive.report = ReportSection { peak_fwhm_arcmin: run.report.peak_fwhm_arcmin, ..Default::default() };
     let inputs: String = problem.inputs.iter().map(|input| input.sha256.as_str()).collect();
     Ok(files::sha256(format!("{}{inputs}", decisive.to_toml()?).as_bytes()))
 }
 
-fn beginning<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<Checkpoint<T>> {
+/// The state of a run that has not begun, if nothing speaks against it.
+///
+/// # Errors
+/// If an option is out of range, or the method does not suit the model.
+pub(crate) fn prepare<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<Checkpoint<T>> {
+    let interval = run.output.checkpoint_seconds;
+    if !(interval >= 0.0 && interval.is_finite()) {
+        return Err(Error::config(
+            "output",
+            format!("`checkpoint_seconds` must be zero or more, not {interval}"),
+        ));
+    }
+    if matches!(run.method, MethodSection::Wiener(_)) && !problem.posterior.is_quadratic() {
+        let message = "`wiener` is exact for a linear model with Gaussian noise, and this one is not; choose `mgvi`, `hmc` or `map`";
+        return Err(Error::config("method", message));
+    }
     Ok(Checkpoint {
         version: VERSION.into(),
         fingerprint: fingerprint(run, problem)?,
@@ -127,21 +141,8 @@ fn beginning<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<Checkpoin
 }
 
 fn start_in<T: Number>(run: &RunFile, options: &Options<'_>, reporter: &mut dyn Reporter) -> Result<Outcome> {
-    let checkpoint_seconds = run.output.checkpoint_seconds;
-    if !(checkpoint_seconds >= 0.0) {
-        return Err(Error::config(
-            "output",
-            format!("`checkpoint_seconds` must not be negative: {checkpoint_seconds}"),
-        ));
-    }
     let problem = Problem::<T>::build(run)?;
-    let checkpoint = beginning(run, &problem)?;
-    if let (crate::runfile::MethodSection::Wiener(_), false) =
-        (&run.method, lookback_inference::Target::is_quadratic(&problem.posterior))
-    {
-        let message = "`wiener` is exact for a linear model with Gaussian noise, and this one is not; choose `mgvi`, `hmc` or `map`";
-        return Err(Error::config("method", message));
-    }
+    let checkpoint = prepare(run, &problem)?;
     let directory = PathBuf::from(run.output.directory.as_deref().unwrap_or("runs/run"));
     let folder = Folder::create(&directory, options.overwrite)?;
     let text = absolute(run)?.to_toml()?;
@@ -178,7 +179,7 @@ fn resume_in<T: Number>(
         Checkpoint::read(&place, &fingerprint(run, &problem)?)?
     } else {
         reporter.note("no checkpoint yet: from the beginning");
-        beginning(run, &problem)?
+        prepare(run, &problem)?
     };
     folder.log(&format!("goes on after {:.1} seconds of work", checkpoint.seconds))?;
     carry_on(run, &problem, checkpoint, folder, options, reporter)

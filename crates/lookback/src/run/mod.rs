@@ -9,6 +9,7 @@ mod state;
 mod summary;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use driver::prepare;
 pub use driver::{Options, Outcome, Reporter, Silent, redraw, resume, start};
 pub use folder::Folder;
 pub use recorder::Recorder;

@@ -1,0 +1,439 @@
+//! The program under bad input, a full disk, rivals and SIGKILL: clear words, an exit code, nothing written or lost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A small run that needs no data.
+const SMALL: &str = r#"
+title = "a small run"
+seed = 7
+
+[sky]
+pixels = [32, 40]
+pixel_arcmin = 1.0
+centre = [150.0, 2.0]
+
+[prior.kappa]
+kind = "gaussian_field"
+spectrum.power_law = { amplitude = 1e-9, pivot = 1000.0, index = -1.2 }
+
+[[forward]]
+kind = "shear"
+
+[data]
+kind = "mock"
+noise_std = [0.05, 0.05]
+
+[method]
+kind = "wiener"
+samples = 6
+"#;
+
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new(text: &str) -> Bench {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("run.toml"), text).expect("writes");
+        Bench { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lookback"));
+        command.current_dir(self.folder.path()).args(arguments).env_remove("LOOKBACK_DATA");
+        command
+    }
+
+    fn lookback(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("starts")
+    }
+
+    /// The complaint of a run that must fail without writing anything.
+    fn refused(&self) -> String {
+        let output = self.lookback(&["run", "run.toml", "-o", "out"]);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(!self.path("out").exists(), "a refused run must not write: {words}");
+        assert!(!words.contains("panicked"), "{words}");
+        let check = self.lookback(&["check", "run.toml"]);
+        assert_eq!(check.status.code(), Some(1), "`check` must find it too: {words}");
+        words
+    }
+
+    fn summary(&self, run: &str) -> serde_json::Value {
+        let text = fs::read_to_string(self.path(run).join("summary.json")).expect("a summary");
+        serde_json::from_str(&text).expect("JSON")
+    }
+}
+
+fn with(from: &str, to: &str) -> Bench {
+    assert!(SMALL.contains(from), "{from}");
+    Bench::new(&SMALL.replace(from, to))
+}
+
+/// A run on maps in files, each written by a mock run first; `change` may damage them.
+fn on_files(change: impl Fn(&Path)) -> Bench {
+    let bench = Bench::new(SMALL);
+    assert!(bench.lookback(&["-q", "run", "run.toml", "-o", "mock"]).status.success());
+    change(&bench.path("mock"));
+    let data = r#"kind = "maps"
+maps = ["mock/data_gamma1.fits", "mock/data_gamma2.fits"]
+noise_std = ["mock/noise_gamma1.fits", "mock/noise_gamma2.fits"]
+truth = "mock/truth.fits""#;
+    let text = SMALL.replace("kind = \"mock\"\nnoise_std = [0.05, 0.05]", data);
+    fs::write(bench.path("run.toml"), text).expect("writes");
+    bench
+}
+
+/// Overwrites a number in the data of a FITS file.
+fn patch(path: &Path, index: usize, value: f64) {
+    let mut bytes = fs::read(path).expect("reads");
+    let start = 2880 + 8 * index;
+    bytes[start..start + 8].copy_from_slice(&value.to_be_bytes());
+    fs::write(path, bytes).expect("writes");
+}
+
+fn says(words: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(words.contains(part), "`{part}` is missing in: {words}");
+    }
+}
+
+#[test]
+fn a_good_run_writes_everything() {
+    let bench = Bench::new(SMALL);
+    let output = bench.lookback(&["run", "run.toml", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in [
+        "mean.fits",
+        "std.fits",
+        "snr.fits",
+        "truth.fits",
+        "data_gamma1.fits",
+        "e_mode.fits",
+        "samples.npy",
+        "samples.zarr/.zmetadata",
+        "summary.json",
+        "report.html",
+        "config.toml",
+        "log.txt",
+        "trace.csv",
+        "spectrum.csv",
+        "peaks.csv",
+        "citations.bib",
+    ] {
+        assert!(bench.path("out").join(name).exists(), "{name} is missing");
+    }
+    assert!(!bench.path("out/samples.raw").exists() && !bench.path("out/.lock").exists());
+    let summary = bench.summary("out");
+    assert!(summary["pearson_r"].as_f64().expect("a figure") > 0.3);
+    assert!(summary["reduced_chi2_samples"].as_f64().is_some_and(|chi2| (chi2 - 1.0).abs() < 0.1));
+    // The resolved run file makes the same run again.
+    assert!(bench.lookback(&["-q", "run", "out/config.toml", "-o", "again"]).status.success());
+    assert_eq!(
+        fs::read(bench.path("out/mean.fits")).expect("reads"),
+        fs::read(bench.path("again/mean.fits")).expect("reads")
+    );
+    assert!(bench.lookback(&["-q", "report", "out"]).status.success());
+}
+
+#[test]
+fn maps_in_files_give_the_same_result_as_the_mock_they_came_from() {
+    let bench = on_files(|_| ());
+    assert!(bench.lookback(&["-q", "run", "run.toml", "-o", "out"]).status.success());
+    let pick = |run: &str, name: &str| bench.summary(run)[name].as_f64().expect("a figure");
+    for name in ["rmse", "pearson_r", "reduced_chi2_samples"] {
+        assert!((pick("out", name) - pick("mock", name)).abs() < 1e-9, "{name}");
+    }
+}
+
+#[test]
+fn missing_files_and_variables() {
+    says(
+        &with(
+            "amplitude = 1e-9, pivot = 1000.0, index = -1.2 }",
+            "amplitude = 1e-9, pivot = 1000.0, index = -1.2 }\n[report]\ngroups = \"$LOOKBACK_DATA/x.txt\"",
+        )
+        .refused(),
+        &["LOOKBACK_DATA is not set", "lookback data"],
+    );
+    let bench = on_files(|mock| fs::remove_file(mock.join("data_gamma2.fits")).expect("removes"));
+    says(&bench.refused(), &["data_gamma2.fits", "No such file"]);
+    let bench = Bench::new(SMALL);
+    let output = bench.lookback(&["run", "nothing.toml"]);
+    says(&String::from_utf8_lossy(&output.stderr), &["cannot read nothing.toml"]);
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_known_one_and_the_line() {
+    says(&with("pixel_arcmin", "pixel_arcmn").refused(), &["line 7", "did you mean `pixel_arcmin`?"]);
+    says(&with("samples = 6", "sample = 6").refused(), &["line 23", "did you mean `samples`?"]);
+    says(&with("\"shear\"", "\"sheer\"").refused(), &["did you mean `shear`?"]);
+}
+
+#[test]
+fn bad_numbers() {
+    says(&with("[0.05, 0.05]", "[0.05, 0.0]").refused(), &["noise", "is 0", "must be positive"]);
+    says(&with("[0.05, 0.05]", "[0.05, -1.0]").refused(), &["is -1", "must be positive"]);
+    says(
+        &with("[0.05, 0.05]", "[0.05]").refused(),
+        &["`noise_std` has 1 entries", "predicts 2", "gamma1[32 x 40]"],
+    );
+    says(
+        &with("amplitude = 1e-9", "amplitude = -1e-9").refused(),
+        &["prior.kappa.spectrum", "must be positive"],
+    );
+    says(&with("pixels = [32, 40]", "pixels = [32, 1]").refused(), &["at least 2 cells"]);
+    says(&with("pixel_arcmin = 1.0", "pixel_arcmin = nan").refused(), &["positive and finite"]);
+    says(&with("samples = 6", "tolerance = 0.0").refused(), &["`tolerance` must be positive"]);
+    let bench = on_files(|mock| patch(&mock.join("data_gamma1.fits"), 45, f64::NAN));
+    says(&bench.refused(), &["data_gamma1.fits", "NaN at row 1, column 5"]);
+    let bench = on_files(|mock| patch(&mock.join("noise_gamma2.fits"), 41, -0.1));
+    says(&bench.refused(), &["noise_gamma2.fits", "row 1, column 1", "-0.1"]);
+}
+
+#[test]
+fn shapes_that_do_not_match() {
+    let bench = on_files(|_| ());
+    let text = fs::read_to_string(bench.path("run.toml")).expect("reads");
+    fs::write(bench.path("run.toml"), text.replace("pixels = [32, 40]", "pixels = [40, 32]"))
+        .expect("writes");
+    says(&bench.refused(), &["has the shape [32, 40]", "[40, 32]"]);
+    let bench = on_files(|mock| {
+        let path = mock.join("data_gamma1.fits");
+        let bytes = fs::read(&path).expect("reads");
+        fs::write(path, &bytes[..5000]).expect("writes");
+    });
+    says(&bench.refused(), &["data_gamma1.fits", "cut short"]);
+    says(
+        &with("kind = \"shear\"", "kind = \"shear\"\n[[forward]]\nkind = \"shear\"").refused(),
+        &["forward, step 2", "one map"],
+    );
+}
+
+/// A binary table with float64 columns.
+fn write_table(path: &Path, columns: &[(&str, &[f64])]) {
+    let card = |text: String| format!("{text:<80}");
+    let value = |key: &str, value: &str| card(format!("{key:<8}= {value:>20}"));
+    let text = |key: String, value: &str| card(format!("{key:<8}= '{value:<8}'"));
+    let block = |header: String| format!("{header:<2880}").into_bytes();
+    let rows = columns[0].1.len();
+    let primary = value("SIMPLE", "T")
+        + &value("BITPIX", "8")
+        + &value("NAXIS", "0")
+        + &value("EXTEND", "T")
+        + &card("END".into());
+    let mut table = text("XTENSION".into(), "BINTABLE") + &value("BITPIX", "8") + &value("NAXIS", "2");
+    table += &(value("NAXIS1", &(8 * columns.len()).to_string()) + &value("NAXIS2", &rows.to_string()));
+    table += &(value("PCOUNT", "0") + &value("GCOUNT", "1") + &value("TFIELDS", &columns.len().to_string()));
+    for (i, (name, _)) in columns.iter().enumerate() {
+        table += &(text(format!("TTYPE{}", i + 1), name) + &text(format!("TFORM{}", i + 1), "D"));
+    }
+    let mut bytes = block(primary);
+    bytes.extend(block(table + &card("END".into())));
+    for row in 0..rows {
+        columns.iter().for_each(|(_, column)| bytes.extend(column[row].to_be_bytes()));
+    }
+    bytes.resize(bytes.len().next_multiple_of(2880), 0);
+    fs::write(path, bytes).expect("writes");
+}
+
+/// A run on a catalogue of 400 galaxies in a table; `weight` and `e1` of row 17 as given, column `column` for e1.
+fn on_catalogue(e1_17: f64, weight_17: f64, column: &str, at: &str) -> Bench {
+    let n = 400;
+    let wave = |i: usize, a: f64| 0.3 * (a * i as f64).sin();
+    let ra: Vec<f64> = (0..n).map(|i| 150.0 + wave(i, 1.3)).collect();
+    let dec: Vec<f64> = (0..n).map(|i| 2.0 + wave(i, 2.1) * 0.8).collect();
+    let mut e1: Vec<f64> = (0..n).map(|i| wave(i, 3.7)).collect();
+    let e2: Vec<f64> = (0..n).map(|i| wave(i, 5.3)).collect();
+    let mut weight = vec![1.0; n];
+    (e1[17], weight[17]) = (e1_17, weight_17);
+    let data = format!(
+        "kind = \"catalogue\"\nat = \"{at}\"\n[data.columns]\nra = \"cat.fits#RA\"\ndec = \"cat.fits#DEC\"\ne1 = \"cat.fits#{column}\"\ne2 = \"cat.fits#E2\"\nweight = \"cat.fits#W\""
+    );
+    let bench = Bench::new(&SMALL.replace("kind = \"mock\"\nnoise_std = [0.05, 0.05]", &data));
+    let columns: [(&str, &[f64]); 5] = [("RA", &ra), ("DEC", &dec), ("E1", &e1), ("E2", &e2), ("W", &weight)];
+    write_table(&bench.path("cat.fits"), &columns);
+    bench
+}
+
+#[test]
+fn catalogues() {
+    for at in ["pixels", "galaxies"] {
+        let output = on_catalogue(0.1, 1.0, "E1", at).lookback(&["run", "run.toml", "-o", "out"]);
+        assert!(output.status.success(), "{at}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    says(
+        &on_catalogue(0.1, 1.0, "E11", "pixels").refused(),
+        &["no column `E11`", "RA, DEC, E1, E2, W", "did you mean `E1`?"],
+    );
+    says(&on_catalogue(f64::NAN, 1.0, "E1", "pixels").refused(), &["`e1` holds NaN in row 17"]);
+    says(&on_catalogue(0.1, -2.0, "E1", "pixels").refused(), &["`weight` holds -2 in row 17"]);
+    says(&on_catalogue(0.1, 0.0, "E1", "galaxies").refused(), &["`weight` holds 0 in row 17"]);
+}
+
+#[test]
+fn a_method_that_does_not_suit_is_refused_before_anything_is_written() {
+    says(&with("\"shear\"", "\"reduced_shear\"").refused(), &["[method]", "mgvi"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk() {
+    let bench = Bench::new(SMALL);
+    says(
+        &String::from_utf8_lossy(&bench.lookback(&["run", "run.toml", "-o", "/dev/full"]).stderr),
+        &["/dev/full", "not a folder"],
+    );
+    // The file grows beside its place: let that place be a full disk.
+    assert!(bench.lookback(&["-q", "run", "run.toml", "-o", "out"]).status.success());
+    let before = fs::read(bench.path("out/summary.json")).expect("reads");
+    std::os::unix::fs::symlink("/dev/full", bench.path("out/summary.json.partial")).expect("links");
+    let output = bench.lookback(&["report", "out"]);
+    assert_eq!(output.status.code(), Some(1));
+    says(&String::from_utf8_lossy(&output.stderr), &["cannot write out/summary.json", "No space left"]);
+    assert_eq!(fs::read(bench.path("out/summary.json")).expect("reads"), before, "the old file is untouched");
+}
+
+#[test]
+fn two_runs_in_one_folder() {
+    let bench = with("samples = 6", "samples = 200000");
+    let mut first = bench.command(&["-q", "run", "run.toml", "-o", "out"]).spawn().expect("starts");
+    wait_for(&bench.path("out/samples.raw"), 1);
+    let second = bench.lookback(&["run", "run.toml", "-o", "out"]);
+    let third = bench.lookback(&["run", "run.toml", "-o", "out", "--overwrite"]);
+    let fourth = bench.lookback(&["resume", "out"]);
+    first.kill().expect("can be killed");
+    first.wait().expect("ends");
+    says(&String::from_utf8_lossy(&second.stderr), &["holds a run already", "lookback resume out"]);
+    for rival in [third, fourth] {
+        says(&String::from_utf8_lossy(&rival.stderr), &["another process is at work in out"]);
+    }
+}
+
+fn wait_for(path: &Path, bytes: u64) {
+    let began = Instant::now();
+    while fs::metadata(path).map_or(0, |file| file.len()) < bytes {
+        assert!(began.elapsed() < Duration::from_secs(60), "{} does not appear", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Files of a run that must not depend on how often it was killed, nor on the number of threads.
+const RESULTS: [&str; 6] = ["mean.fits", "std.fits", "snr.fits", "samples.npy", "trace.csv", "spectrum.csv"];
+
+fn methods() -> [(&'static str, &'static str); 4] {
+    [
+        ("wiener", "kind = \"wiener\"\nsamples = 300"),
+        ("map", "kind = \"map\"\noptimizer = \"lbfgs\"\ntolerance = 1e-6\nsamples = 200"),
+        ("mgvi", "kind = \"mgvi\"\niterations = 12\nfinal_pairs = 80"),
+        ("hmc", "kind = \"hmc\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
+    ]
+}
+
+#[test]
+fn runs_that_are_killed_again_and_again_end_as_if_nothing_had_happened() {
+    for (name, method) in methods() {
+        let text = SMALL.replace("kind = \"wiener\"\nsamples = 6", method)
+            + "\n[output]\ncheckpoint_seconds = 0.0\n";
+        let bench = Bench::new(&text);
+        assert!(bench.lookback(&["-q", "--threads", "1", "run", "run.toml", "-o", "whole"]).status.success());
+        let mut kills = 0;
+        let mut arguments = vec!["-q", "run", "run.toml", "-o", "killed"];
+        for attempt in 0u64.. {
+            let mut child = bench.command(&arguments).stderr(Stdio::null()).spawn().expect("starts");
+            // Longer each time, so that it ends at last; at odd moments, so that every phase is hit.
+            let deadline = Instant::now() + Duration::from_millis(15 + 23 * attempt);
+            let finished = loop {
+                if let Some(status) = child.try_wait().expect("can be asked") {
+                    break Some(status);
+                }
+                if Instant::now() > deadline {
+                    break None;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            };
+            match finished {
+                Some(status) if status.success() => break,
+                Some(_) => {
+                    assert!(
+                        !bench.path("killed/config.toml").exists(),
+                        "{name}: only a run that had not begun may fail"
+                    );
+                }
+                None => {
+                    child.kill().expect("SIGKILL");
+                    child.wait().expect("ends");
+                    kills += 1;
+                }
+            }
+            if bench.path("killed/config.toml").exists() {
+                arguments = vec!["-q", "resume", "killed"];
+            }
+            assert!(attempt < 200, "{name} never ends");
+        }
+        assert!(kills > 0, "{name} was too quick to be killed");
+        for file in RESULTS {
+            let read = |run: &str| {
+                fs::read(bench.path(run).join(file)).unwrap_or_else(|_| panic!("{name}: {run}/{file}"))
+            };
+            assert!(read("whole") == read("killed"), "{name}: {file} differs after {kills} kills");
+        }
+    }
+}
+
+#[test]
+fn changed_inputs_and_damaged_checkpoints_are_noticed() {
+    let bench = on_files(|_| ());
+    assert!(bench.lookback(&["-q", "run", "run.toml", "-o", "out"]).status.success());
+    patch(&bench.path("mock/data_gamma1.fits"), 3, 0.25);
+    let output = bench.lookback(&["resume", "out"]);
+    says(&String::from_utf8_lossy(&output.stderr), &["checkpoint.bin", "has changed", "--overwrite"]);
+    let place = bench.path("out/checkpoint.bin");
+    let mut bytes = fs::read(&place).expect("reads");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&place, &bytes).expect("writes");
+    says(&String::from_utf8_lossy(&bench.lookback(&["report", "out"]).stderr), &["damaged"]);
+    fs::write(&place, b"lookback").expect("writes");
+    says(&String::from_utf8_lossy(&bench.lookback(&["resume", "out"]).stderr), &["damaged"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_at_once_with_a_checkpoint() {
+    let bench = with("samples = 6", "samples = 200000");
+    let child =
+        bench.command(&["run", "run.toml", "-o", "out"]).stderr(Stdio::piped()).spawn().expect("starts");
+    wait_for(&bench.path("out/samples.raw"), 1);
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    let began = Instant::now();
+    let output = child.wait_with_output().expect("ends");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(output.status.code(), Some(130));
+    says(&String::from_utf8_lossy(&output.stderr), &["lookback resume out"]);
+    assert!(bench.path("out/checkpoint.bin").exists());
+}
+
+#[test]
+fn help_teaches() {
+    let bench = Bench::new(SMALL);
+    let help = String::from_utf8_lossy(&bench.lookback(&["--help"]).stdout).into_owned();
+    says(&help, &["demo", "run", "check", "resume", "report", "data", "cite"]);
+    let data = String::from_utf8_lossy(&bench.lookback(&["data"]).stdout).into_owned();
+    says(&data, &["cosmos", "ktng", "LOOKBACK_DATA is not set"]);
+    says(
+        &String::from_utf8_lossy(&bench.lookback(&["cite", "run.toml"]).stdout),
+        &["@article{kaiser_squires1993"],
+    );
+}
