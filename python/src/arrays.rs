@@ -1,7 +1,7 @@
 //! numpy arrays at the border: read without copies, handed out without copies.
 
 use lookback_operator::Space;
-use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
+use numpy::{Element, IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::errors::raise;
@@ -10,6 +10,12 @@ use crate::errors::raise;
 pub(crate) type Input<'py> = PyReadonlyArrayDyn<'py, f64>;
 /// A float64 array that is handed out.
 pub(crate) type Output<'py> = Bound<'py, PyArrayDyn<f64>>;
+
+/// The entries of an array in C order, if that is how they lie in memory. (A transposed array is contiguous too, but in
+/// another order.)
+pub(crate) fn contiguous<'a, E: Element>(array: &'a PyReadonlyArrayDyn<'_, E>) -> Option<&'a [E]> {
+    array.is_c_contiguous().then(|| array.as_slice().ok()).flatten()
+}
 
 /// The numbers of a contiguous array with the expected length.
 pub(crate) fn slice<'a>(array: &'a Input<'_>, what: &str, expected: usize) -> PyResult<&'a [f64]> {

@@ -10,6 +10,7 @@ use numpy::{PyArray1, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::arrays::contiguous;
 use crate::inference::PyPosterior;
 use crate::likelihoods::PyLikelihood;
 use crate::operators::PyOperator;
@@ -24,7 +25,7 @@ fn copy_out(name: &str, what: &str, value: &Bound<'_, PyAny>, out: &mut [f64]) -
         .extract()
         .map_err(|_| failed(name, format!("its {what} is {}, not a float64 array", value.get_type())))?;
     let values =
-        array.as_slice().map_err(|_| failed(name, format!("its {what} is not contiguous in C order")))?;
+        contiguous(&array).ok_or_else(|| failed(name, format!("its {what} is not contiguous in C order")))?;
     if values.len() != out.len() {
         let message = format!("its {what} has {} entries, {} are needed", values.len(), out.len());
         return Err(failed(name, message));

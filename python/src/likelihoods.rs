@@ -8,7 +8,7 @@ use lookback_operator::random::{Purpose, Stream};
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-use crate::arrays::{Input, Output, any, shaped, slice};
+use crate::arrays::{Input, Output, any, contiguous, shaped, slice};
 use crate::errors::raise;
 
 /// What noise makes of a prediction.
@@ -83,7 +83,7 @@ pub(crate) fn poisson(
 ) -> PyResult<PyLikelihood> {
     let seen = match &observed {
         Some(observed) => {
-            observed.as_slice().map_err(|_| raise("the mask is not contiguous in C order"))?.to_vec()
+            contiguous(observed).ok_or_else(|| raise("the mask is not contiguous in C order"))?.to_vec()
         }
         None => vec![true; counts.len()],
     };

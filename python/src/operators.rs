@@ -11,7 +11,7 @@ use lookback_prior::{CorrelatedField, CorrelatedFieldParameters, Distribution, G
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrays::{Input, Output, any, shaped, slice};
+use crate::arrays::{Input, Output, any, contiguous, shaped, slice};
 use crate::errors::raise;
 
 /// The pixels of a flat sky: `Grid((rows, columns), pixel_arcmin=...)`.
@@ -301,7 +301,7 @@ pub(crate) fn mask(
     observed: numpy::PyReadonlyArrayDyn<'_, bool>,
     names: Vec<String>,
 ) -> PyResult<PyOperator> {
-    let observed = observed.as_slice().map_err(|_| raise("the mask is not contiguous in C order"))?;
+    let observed = contiguous(&observed).ok_or_else(|| raise("the mask is not contiguous in C order"))?;
     Ok(PyOperator(Mask::new(maps(&grid.0, &names), observed).map_err(raise)?.shared()))
 }
 

@@ -203,6 +203,26 @@ fn bad_numbers() {
 }
 
 #[test]
+fn a_masked_nan_does_no_harm() {
+    let bench = on_files(|mock| {
+        let mut mask = fs::read(mock.join("truth.fits")).expect("reads");
+        mask[2880..2880 + 8 * 32 * 40].chunks_mut(8).for_each(|x| x.copy_from_slice(&1f64.to_be_bytes()));
+        fs::write(mock.join("mask.fits"), mask).expect("writes");
+        patch(&mock.join("mask.fits"), 45, 0.0);
+        patch(&mock.join("data_gamma1.fits"), 45, f64::NAN);
+        patch(&mock.join("noise_gamma1.fits"), 45, f64::NAN);
+    });
+    let text = fs::read_to_string(bench.path("run.toml")).expect("reads");
+    let text = text.replace("truth = ", "mask = \"mock/mask.fits\"\ntruth = ");
+    fs::write(bench.path("run.toml"), text).expect("writes");
+    let output = bench.lookback(&["-q", "run", "run.toml", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let figure = |name: &str| bench.summary("out")[name].as_f64().expect("a finite figure");
+    assert_eq!(figure("pixels_seen"), f64::from(32 * 40 - 1));
+    assert!(figure("pearson_r") > 0.3);
+}
+
+#[test]
 fn shapes_that_do_not_match() {
     let bench = on_files(|_| ());
     let text = fs::read_to_string(bench.path("run.toml")).expect("reads");

@@ -4,7 +4,7 @@ use lookback_lensing::{Catalogue, Projection};
 use lookback_mesh::Grid;
 use lookback_operator::Space;
 
-use super::Inputs;
+use super::{Inputs, check_finite};
 use crate::runfile::{At, Columns, NoiseStd};
 use crate::{Error, Result};
 
@@ -100,7 +100,7 @@ pub(crate) fn noise_and_mask(
     for std in noise_std {
         sigma.push(match std {
             NoiseStd::Number(std) => vec![*std; grid.len()],
-            NoiseStd::File(place) => inputs.map(place, grid)?,
+            NoiseStd::File(place) => inputs.raw_map(place, grid)?,
         });
     }
     let from_files = noise_std.iter().all(|std| matches!(std, NoiseStd::File(_)));
@@ -113,7 +113,7 @@ pub(crate) fn noise_and_mask(
         for (i, (value, &seen)) in map.iter_mut().zip(&seen).enumerate() {
             if !seen {
                 *value = 0.0;
-            } else if !(*value > 0.0) {
+            } else if !(*value > 0.0 && value.is_finite()) {
                 let (row, column) = (i / grid.columns(), i % grid.columns());
                 let place = match std {
                     NoiseStd::Number(_) => "data".to_string(),
@@ -146,7 +146,8 @@ pub(crate) fn observe_maps(
     let mut maps = Vec::new();
     for (i, place) in files.maps.iter().enumerate() {
         let sign = if files.negate.get(i).copied().unwrap_or(false) { -1.0 } else { 1.0 };
-        let map = inputs.map(place, grid)?;
+        let map = inputs.raw_map(place, grid)?;
+        check_finite(place, grid, &map, |i| seen[i])?;
         maps.push(map.into_iter().zip(&seen).map(|(x, &seen)| if seen { sign * x } else { 0.0 }).collect());
     }
     Ok(Observation { names: names(space), maps, sigma, seen, places: Places::Pixels, notes: Vec::new() })

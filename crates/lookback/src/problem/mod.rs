@@ -48,21 +48,42 @@ impl Inputs {
         Ok(array)
     }
 
-    /// A map with the shape of the sky, all finite.
-    pub(crate) fn map(&mut self, place: &str, grid: &Grid) -> Result<Vec<f64>> {
+    /// A map with the shape of the sky, whatever its values.
+    pub(crate) fn raw_map(&mut self, place: &str, grid: &Grid) -> Result<Vec<f64>> {
         let array = self.array(place)?;
         if array.shape != grid.shape() {
             let message =
                 format!("has the shape {:?}, but [sky] says {:?} pixels", array.shape, grid.shape());
             return Err(Error::file(place, message));
         }
-        if let Some(index) = array.values.iter().position(|x| !x.is_finite()) {
-            let (row, column) = (index / grid.columns(), index % grid.columns());
-            let message =
-                format!("holds {} at row {row}, column {column}; mask such pixels", array.values[index]);
-            return Err(Error::file(place, message));
-        }
         Ok(array.values)
+    }
+
+    /// The same, with all values finite.
+    pub(crate) fn map(&mut self, place: &str, grid: &Grid) -> Result<Vec<f64>> {
+        let map = self.raw_map(place, grid)?;
+        check_finite(place, grid, &map, |_| true)?;
+        Ok(map)
+    }
+}
+
+/// Refuses a NaN or an infinity in a pixel that was seen; with its place.
+pub(crate) fn check_finite(
+    place: &str,
+    grid: &Grid,
+    map: &[f64],
+    seen: impl Fn(usize) -> bool,
+) -> Result<()> {
+    match (0..map.len()).find(|&i| seen(i) && !map[i].is_finite()) {
+        None => Ok(()),
+        Some(index) => {
+            let (row, column) = (index / grid.columns(), index % grid.columns());
+            let message = format!(
+                "holds {} at row {row}, column {column}; a mask must leave out such pixels",
+                map[index]
+            );
+            Err(Error::file(place, message))
+        }
     }
 }
 

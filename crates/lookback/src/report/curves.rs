@@ -62,7 +62,8 @@ impl Plot<'_> {
         if !(x0 <= x1 && y0 <= y1) {
             return Ok(String::new());
         }
-        self.draw(x0..x1.max(x0 + 1e-300), (y0 - margin)..(y1 + margin))
+        let legend = SeriesLabelPosition::UpperRight;
+        self.draw(x0..x1.max(x0 + 1e-300), (y0 - margin)..(y1 + margin), legend)
     }
 
     /// Draws with both axes logarithmic.
@@ -71,10 +72,11 @@ impl Plot<'_> {
         if !(x0 > 0.0 && x1 > x0 && y0 > 0.0 && y1 > 0.0) {
             return Ok(String::new());
         }
-        self.draw((x0..x1).log_scale(), (0.7 * y0..1.4 * y1).log_scale())
+        let legend = SeriesLabelPosition::LowerLeft;
+        self.draw((x0..x1).log_scale(), (0.7 * y0..1.4 * y1).log_scale(), legend)
     }
 
-    fn draw<X, Y>(&self, x: X, y: Y) -> Result<String>
+    fn draw<X, Y>(&self, x: X, y: Y, legend: SeriesLabelPosition) -> Result<String>
     where
         X: AsRangedCoord<Value = f64>,
         X::CoordDescType: ValueFormatter<f64>,
@@ -82,12 +84,12 @@ impl Plot<'_> {
         Y::CoordDescType: ValueFormatter<f64>,
     {
         let mut svg = String::new();
-        self.draw_into(&mut svg, x, y)
+        self.draw_into(&mut svg, x, y, legend)
             .map_err(|message| Error::Drawing { what: self.title.into(), message })?;
         Ok(svg)
     }
 
-    fn draw_into<X, Y>(&self, svg: &mut String, x: X, y: Y) -> Result<(), String>
+    fn draw_into<X, Y>(&self, svg: &mut String, x: X, y: Y, legend: SeriesLabelPosition) -> Result<(), String>
     where
         X: AsRangedCoord<Value = f64>,
         X::CoordDescType: ValueFormatter<f64>,
@@ -141,7 +143,7 @@ impl Plot<'_> {
         if named {
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::LowerLeft)
+                .position(legend)
                 .background_style(WHITE.mix(0.85))
                 .border_style(RGBColor(200, 200, 200))
                 .label_font(("sans-serif", 12))
@@ -155,9 +157,9 @@ impl Plot<'_> {
 /// A number for an axis.
 fn short(x: f64) -> String {
     let size = x.abs();
-    if size != 0.0 && !(1e-3..1e5).contains(&size) {
+    if size != 0.0 && !(1e-3..1e7).contains(&size) {
         format!("{x:.0e}")
-    } else if x.fract() == 0.0 {
+    } else if x.fract() == 0.0 || size >= 1000.0 {
         format!("{x:.0}")
     } else {
         format!("{x:.4}").trim_end_matches('0').to_string()
@@ -166,18 +168,45 @@ fn short(x: f64) -> String {
 
 /// The outline of a histogram with `bins` equal bins, as a density.
 pub(crate) fn histogram(values: &[f64], low: f64, high: f64, bins: usize) -> Vec<(f64, f64)> {
-    let mut count = vec![0usize; bins];
+    let mut count = vec![0.0; bins];
     for &value in values {
         let place = (value - low) / (high - low) * bins as f64;
         if (0.0..bins as f64).contains(&place) {
-            count[place as usize] += 1;
+            count[place as usize] += 1.0;
         }
     }
-    let width = (high - low) / bins as f64;
-    let height = |n: usize| n as f64 / (values.len().max(1) as f64 * width);
-    let step = |(i, n): (usize, &usize)| {
-        let left = low + i as f64 * width;
-        [(left, height(*n)), (left + width, height(*n))]
+    outline(&count, values.len() as f64, low, high)
+}
+
+/// The same of ranks `0 ..= samples` on 0 .. 1: a rank is spread over the interval that it stands for, so that bins that do
+/// not divide the ranks evenly draw no steps of their own.
+pub(crate) fn rank_histogram(
+    ranks: impl Iterator<Item = u32>,
+    samples: usize,
+    bins: usize,
+) -> Vec<(f64, f64)> {
+    let mut of_rank = vec![0.0; samples + 1];
+    ranks.for_each(|rank| of_rank[rank as usize] += 1.0);
+    let width = bins as f64 / (samples as f64 + 1.0);
+    let mut count = vec![0.0; bins];
+    for (rank, n) in of_rank.iter().enumerate() {
+        let (left, right) = (rank as f64 * width, (rank as f64 + 1.0) * width);
+        for (bin, count) in count.iter_mut().enumerate().skip(left as usize) {
+            let overlap = right.min(bin as f64 + 1.0) - left.max(bin as f64);
+            if overlap <= 0.0 {
+                break;
+            }
+            *count += n * overlap / width;
+        }
+    }
+    outline(&count, of_rank.iter().sum(), 0.0, 1.0)
+}
+
+fn outline(count: &[f64], total: f64, low: f64, high: f64) -> Vec<(f64, f64)> {
+    let width = (high - low) / count.len() as f64;
+    let step = |(i, n): (usize, &f64)| {
+        let (left, height) = (low + i as f64 * width, n / (total.max(1.0) * width));
+        [(left, height), (left + width, height)]
     };
     count.iter().enumerate().flat_map(step).collect()
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::analysis::{self, Peaks};
 use super::colour::Scale;
-use super::curves::{COLOURS, Curve, Plot, Shade, histogram};
+use super::curves::{COLOURS, Curve, Plot, Shade, histogram, rank_histogram};
 use super::panel::{Panel, draw, robust_range, symmetric_range};
 use super::{Figure, Section};
 use crate::Result;
@@ -306,24 +306,15 @@ fn calibration<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Opt
     let recorder = scene.recorder;
     let (Some(below), true) = (&recorder.below_truth, recorder.samples >= 10) else { return Ok(None) };
     let seen = &scene.problem.observation.seen;
-    let ranks: Vec<f64> = below
-        .iter()
-        .zip(seen)
-        .filter(|(_, seen)| **seen)
-        .map(|(&rank, _)| (f64::from(rank) + 0.5) / (recorder.samples as f64 + 1.0))
-        .collect();
+    let ranks = below.iter().zip(seen).filter(|(_, seen)| **seen).map(|(&rank, _)| rank);
+    let points = rank_histogram(ranks, recorder.samples, 20);
     let plot = Plot {
         title: "rank of the truth among the samples",
         x_name: "rank / number of samples",
         y_name: "density",
         shades: Vec::new(),
         curves: vec![
-            Curve {
-                name: "pixels".into(),
-                points: histogram(&ranks, 0.0, 1.0, 20),
-                colour: COLOURS[0],
-                width: 2,
-            },
+            Curve { name: "pixels".into(), points, colour: COLOURS[0], width: 2 },
             Curve {
                 name: "uniform".into(),
                 points: vec![(0.0, 1.0), (1.0, 1.0)],
@@ -339,7 +330,7 @@ fn calibration<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Opt
     };
     let percent = |name: &str| 100.0 * summary.get(name).unwrap_or(f64::NAN);
     let words = format!(
-        "The truth lies in the central 68 % interval of the samples in {:.1} % of the seen pixels, and in the 95 % interval in {:.1} %.",
+        "The truth lies in the central 68 % interval of the samples in {:.1} % of the seen pixels, and in the 95 % interval in {:.1} % (map and truth without their means there, which shear does not hold).",
         percent("coverage_68"),
         percent("coverage_95")
     );

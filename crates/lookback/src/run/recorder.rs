@@ -54,7 +54,7 @@ pub struct Recorder {
     pub centre_chi2: Option<f64>,
     field: Moments,
     smoothed: Moments,
-    /// For each pixel, how many samples lie below the truth.
+    /// For each pixel, how many samples lie below the truth, after both lost their means over the seen pixels.
     pub below_truth: Option<Vec<u32>>,
     /// Wave numbers of the spectra.
     pub wave_numbers: Vec<f64>,
@@ -68,6 +68,16 @@ pub struct Recorder {
     pub chains: Vec<u32>,
     /// The first few sample maps.
     pub shown: Vec<Vec<f32>>,
+}
+
+/// Mean over the pixels that were seen.
+fn mean_seen(map: &[f64], seen: &[bool]) -> f64 {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (x, _) in map.iter().zip(seen).filter(|(_, seen)| **seen) {
+        sum += x;
+        count += 1.0;
+    }
+    sum / count
 }
 
 impl Recorder {
@@ -123,11 +133,11 @@ impl Recorder {
         self.field.add(self.samples, &wide);
         self.smoothed.add(self.samples, &problem.smoothed(&wide));
         if let (Some(below), Some(truth)) = (&mut self.below_truth, &problem.truth) {
-            below
-                .iter_mut()
-                .zip(&wide)
-                .zip(truth)
-                .for_each(|((below, x), truth)| *below += u32::from(x < truth));
+            let seen = &problem.observation.seen;
+            let shift = mean_seen(&wide, seen) - mean_seen(truth, seen);
+            for ((below, x), truth) in below.iter_mut().zip(&wide).zip(truth) {
+                *below += u32::from(x - shift < *truth);
+            }
         }
         let spectrum = power_spectrum(&problem.grid, field, &bin_edges(&problem.grid, BINS))?;
         self.spectra.push(spectrum.power.iter().map(|&p| p as f32).collect());
