@@ -178,7 +178,7 @@ fn work<M: Method<f64>>(py: Python<'_>, posterior: &PyPosterior, method: M) -> P
 
 /// The exact mean and exact samples, for a linear model with Gaussian noise.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, samples = 0, tolerance = 1e-3, max_iterations = 2000, seed = 42))]
+#[pyo3(signature = (posterior, *, samples = 0, tolerance = 1e-4, max_iterations = 2000, seed = 42))]
 pub(crate) fn wiener(
     py: Python<'_>,
     posterior: &PyPosterior,

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use lookback_imaging::Mask;
-use lookback_lensing::{KaiserSquires, ReducedShear};
+use lookback_lensing::{ReducedShear, kaiser_squires};
 use lookback_mesh::{Grid, Readout, bin_edges};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Block, Chain, DynOperator, LinearOperator, Linearization, Operator, Space, Stack};
-use lookback_prior::{CorrelatedField, CorrelatedFieldParameters, Distribution, GaussianField, Spectrum};
+use lookback_prior::{CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -96,7 +96,7 @@ impl PyOperator {
 
     /// This operator, followed by another.
     fn then(&self, next: &PyOperator) -> PyResult<PyOperator> {
-        let chain = Chain::new(vec![self.0.clone(), next.0.clone()]).map_err(raise)?;
+        let chain = Chain::fused(vec![self.0.clone(), next.0.clone()]).map_err(raise)?;
         Ok(PyOperator(Arc::new(chain)))
     }
 
@@ -184,7 +184,7 @@ impl PyLinearization {
 #[pyfunction]
 pub(crate) fn chain(operators: Vec<PyRef<'_, PyOperator>>) -> PyResult<PyOperator> {
     let links = operators.iter().map(|operator| operator.0.clone()).collect();
-    Ok(PyOperator(Arc::new(Chain::new(links).map_err(raise)?)))
+    Ok(PyOperator(Arc::new(Chain::fused(links).map_err(raise)?)))
 }
 
 /// Operators side by side, each on blocks of its own.
@@ -198,7 +198,7 @@ pub(crate) fn stack(operators: Vec<PyRef<'_, PyOperator>>) -> PyResult<PyOperato
 #[pyfunction]
 #[pyo3(signature = (grid, spectrum, name = "kappa"))]
 pub(crate) fn gaussian_field(grid: &PyGrid, spectrum: &PySpectrum, name: &str) -> PyOperator {
-    PyOperator(GaussianField::new(&grid.0, &spectrum.0, name, "").shared())
+    PyOperator(lookback_prior::gaussian_field(&grid.0, &spectrum.0, name, "").shared())
 }
 
 /// Prior: lognormal field of mean zero with a known spectrum, never below `-shift`.
@@ -271,7 +271,7 @@ pub(crate) fn distribution(
 /// Convergence to shear (Kaiser & Squires 1993).
 #[pyfunction]
 pub(crate) fn shear(grid: &PyGrid) -> PyResult<PyOperator> {
-    Ok(PyOperator(KaiserSquires::new(&grid.0).map_err(raise)?.shared()))
+    Ok(PyOperator(kaiser_squires(&grid.0).map_err(raise)?.shared()))
 }
 
 /// Convergence to reduced shear.

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 VENV = ROOT / "target" / "compare-venv"
 THREADS = "2"
 ROUNDS = 5
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 
 
 def prepare():

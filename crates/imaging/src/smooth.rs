@@ -15,8 +15,11 @@ pub fn smooth<T: Real>(grid: &Grid, space: Space, sigma: f64) -> Result<Multipli
     if space.blocks().len() != 1 || space.len() != grid.len() {
         return Err(Error::parameter("smoothing", format!("takes one map on the grid, not {space}")));
     }
-    let gauss = move |k: [f64; 3]| (-0.5 * sigma * sigma * k.iter().map(|k| k * k).sum::<f64>()).exp();
-    Ok(Multiplier::new("Gaussian smoothing", grid, space, gauss))
+    let gauss = |row, column| {
+        let k2: f64 = grid.wave_vector(row, column).iter().map(|k| k * k).sum();
+        vec![(-0.5 * sigma * sigma * k2).exp()]
+    };
+    Ok(Multiplier::new("Gaussian smoothing", grid, space.clone(), space, gauss))
 }
 
 #[cfg(test)]

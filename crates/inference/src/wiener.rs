@@ -18,7 +18,7 @@ pub struct WienerOptions {
 
 impl Default for WienerOptions {
     fn default() -> Self {
-        WienerOptions { samples: 100, tolerance: 1e-3, max_iterations: 2000 }
+        WienerOptions { samples: 100, tolerance: 1e-4, max_iterations: 2000 }
     }
 }
 

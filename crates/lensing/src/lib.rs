@@ -8,6 +8,6 @@ mod reduced_shear;
 
 pub use calibration::ShearCalibration;
 pub use catalogue::{Binned, Catalogue};
-pub use kaiser_squires::{KaiserSquires, mass_map};
+pub use kaiser_squires::{kaiser_squires, mass_map};
 pub use projection::Projection;
 pub use reduced_shear::ReducedShear;

@@ -1,16 +1,16 @@
 //! Reduced shear: what galaxy shapes measure where the convergence is not small.
 
-use lookback_mesh::Grid;
+use lookback_mesh::{Grid, Multiplier};
 use lookback_operator::{Block, Error, LinearOperator, Linearization, Operator, Real, Result, Space};
 
-use crate::KaiserSquires;
+use crate::kaiser_squires;
 
-/// `g = gamma / (1 - kappa)` with `gamma` from `kappa` by [`KaiserSquires`].
+/// `g = gamma / (1 - kappa)` with `gamma` from `kappa` by [`kaiser_squires`].
 ///
 /// Derivative `dg = (dgamma + g dkappa) / (1 - kappa)`. Where `kappa` comes near 1 (strong lensing) the values grow
 /// without bound and stop being a model of weak lensing.
 pub struct ReducedShear<T: Real> {
-    shear: KaiserSquires<T>,
+    shear: Multiplier<T>,
     codomain: Space,
 }
 
@@ -22,7 +22,7 @@ impl<T: Real> ReducedShear<T> {
     pub fn new(grid: &Grid) -> Result<ReducedShear<T>> {
         let codomain =
             Space::new(vec![Block::new("g1", grid.shape(), ""), Block::new("g2", grid.shape(), "")]);
-        Ok(ReducedShear { shear: KaiserSquires::new(grid)?, codomain })
+        Ok(ReducedShear { shear: kaiser_squires(grid)?, codomain })
     }
 }
 
@@ -53,7 +53,7 @@ impl<T: Real> Operator<T> for ReducedShear<T> {
 
 struct ReducedShearLinearization<'a, T: Real> {
     operator: &'a ReducedShear<T>,
-    scratch: <KaiserSquires<T> as LinearOperator<T>>::Scratch,
+    scratch: <Multiplier<T> as LinearOperator<T>>::Scratch,
     /// `1 / (1 - kappa)`.
     boost: Vec<T>,
     g: Vec<T>,

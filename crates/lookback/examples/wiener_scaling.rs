@@ -10,9 +10,9 @@ use lookback::inference::{Method, Posterior, Wiener, WienerOptions, Workers};
 use lookback::likelihood::Gaussian;
 use lookback::mesh::{Grid, white_modes};
 use lookback::operator::random::{Purpose, Stream};
-use lookback::operator::{LinearOperator, Operator, Real, Then};
-use lookback::prior::{GaussianField, Spectrum};
-use lookback::{imaging::Mask, lensing::KaiserSquires};
+use lookback::operator::{LinearOperator, Operator, Then};
+use lookback::prior::{Spectrum, gaussian_field};
+use lookback::{imaging::Mask, lensing::kaiser_squires};
 
 /// Side of a pixel \[arcmin\], noise per pixel and mask like those of COSMOS.
 const PIXEL: f64 = 0.29;
@@ -29,8 +29,8 @@ fn solve<T: lookback::inference::Number>(n: usize) -> Result<(), Box<dyn std::er
     let base = peak_memory().unwrap_or(0);
     let grid = Grid::sky(n, n, (PIXEL / 60.0).to_radians())?;
     let spectrum = Spectrum::power_law(5.2e-10, 1000.0, -1.15, -0.22)?;
-    let prior = GaussianField::<T>::new(&grid, &spectrum, "kappa", "").shared();
-    let shear = KaiserSquires::new(&grid)?.shared();
+    let prior = gaussian_field::<T>(&grid, &spectrum, "kappa", "").shared();
+    let shear = kaiser_squires(&grid)?.shared();
     let margin = n * 13 / 100;
     let inside = |i: usize| (margin..n - margin).contains(&i);
     let seen: Vec<bool> = (0..n * n).map(|i| inside(i / n) && inside(i % n)).collect();
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return if precision == "f32" { solve::<f32>(n.parse()?) } else { solve::<f64>(n.parse()?) };
     }
     println!(
-        "Wiener filter, tolerance 1e-3 posterior standard deviations, {} threads\n",
+        "Wiener filter, tolerance 1e-4 posterior standard deviations, {} threads\n",
         std::thread::available_parallelism()?
     );
     println!(

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use lookback::formats::fits;
 use lookback_inference::{Posterior, Target};
-use lookback_lensing::{KaiserSquires, Projection, ReducedShear, mass_map};
+use lookback_lensing::{Projection, ReducedShear, kaiser_squires, mass_map};
 use lookback_likelihood::{ComplexGaussian, Gaussian, Likelihood};
 use lookback_mesh::{Grid, Hartley, Readout, RealFft, bin_edges, power_spectrum, white_modes};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Identity, LinearOperator, Operator, Space};
-use lookback_prior::{GaussianField, Spectrum};
+use lookback_prior::{Spectrum, gaussian_field};
 
 /// Three rows of four columns with pixels of one unit.
 fn small() -> Grid {
@@ -18,7 +18,7 @@ fn small() -> Grid {
 }
 
 fn shear(grid: &Grid, kappa: &[f64]) -> Vec<f64> {
-    KaiserSquires::new(grid).expect("flat").shared().apply(kappa).expect("fits")
+    kaiser_squires(grid).expect("flat").shared().apply(kappa).expect("fits")
 }
 
 /// A round mass in the middle of a map of 64 x 64 pixels.
@@ -129,7 +129,7 @@ fn convention_08_the_hartley_transform_is_cas() {
 fn convention_09_unit_modes_become_modes_of_the_spectrum() {
     let grid = Grid::new(&[16, 16], &[1.0, 1.0]).expect("a grid");
     let spectrum = Spectrum::power_law(3.0, 10.0, -1.0, 0.0).expect("a law");
-    let field = GaussianField::<f64>::new(&grid, &spectrum, "s", "").shared();
+    let field = gaussian_field::<f64>(&grid, &spectrum, "s", "").shared();
     let signal = field.apply(&[1.0; 256]).expect("fits");
     // With all modes equal to one every mode has exactly its expected power.
     let measured = power_spectrum(&grid, &signal, &bin_edges(&grid, 200)).expect("a spectrum");

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use lookback_imaging::{Mask, smooth};
-use lookback_lensing::{KaiserSquires, ReducedShear, ShearCalibration};
+use lookback_lensing::{ReducedShear, ShearCalibration, kaiser_squires};
 use lookback_mesh::{Grid, Readout};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{
     Block, Chain, DynOperator, Identity, LinearOperator, Operator, Pointwise, Real, Space, Stack, laws,
 };
 use lookback_prior::{
-    CorrelatedField, CorrelatedFieldParameters, Distribution, GaussianField, Spectrum, lognormal_field,
+    CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum, gaussian_field, lognormal_field,
 };
 
 fn grid() -> Grid {
@@ -46,7 +46,7 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
     let points: Vec<(f64, f64)> =
         (0..40).map(|i| (1.4e-2 * f64::from(i) / 40.0, 1.1e-2 * f64::from(i * 7 % 40) / 40.0)).collect();
     let parameter = |d: Distribution| -> DynOperator<T> { Arc::new(d.operator("p", &[3], "")) };
-    let gaussian = || GaussianField::<T>::new(&grid, &spectrum(), "kappa", "").shared();
+    let gaussian = || gaussian_field::<T>(&grid, &spectrum(), "kappa", "").shared();
     let lognormal = || lognormal_field::<T>(&grid, &spectrum(), 0.1, "kappa", "").expect("a prior").operator;
     let reduced = || -> DynOperator<T> { Arc::new(ReducedShear::new(&grid).expect("flat")) };
     vec![
@@ -55,13 +55,13 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (Mask::new(shear.clone(), &observed).expect("a mask").shared(), 1.0),
         (smooth(&grid, map.clone(), 2e-3).expect("a width").shared(), 1.0),
         (Readout::new(&grid, shear.clone(), &points).expect("inside").shared(), 1.0),
-        (KaiserSquires::new(&grid).expect("flat").shared(), 1.0),
-        (KaiserSquires::new(&Grid::sky(16, 10, 1e-3).expect("even")).expect("flat").shared(), 1.0),
+        (kaiser_squires(&grid).expect("flat").shared(), 1.0),
+        (kaiser_squires(&Grid::sky(16, 10, 1e-3).expect("even")).expect("flat").shared(), 1.0),
         (reduced(), 0.1),
         (Arc::new(ShearCalibration::new(&shear, "m")), 1.0),
         (gaussian(), 1.0),
         (
-            GaussianField::new(&cube, &Spectrum::power_law(1.0, 1.0, -2.0, 0.0).expect("a law"), "delta", "")
+            gaussian_field(&cube, &Spectrum::power_law(1.0, 1.0, -2.0, 0.0).expect("a law"), "delta", "")
                 .shared(),
             1.0,
         ),
@@ -76,6 +76,12 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (parameter(Distribution::HalfNormal { std: 2.0 }), 1.0),
         (parameter(Distribution::Laplace { mean: -1.0, scale: 0.5 }), 1.0),
         (Arc::new(Chain::new(vec![lognormal(), reduced()]).expect("fits")), 1.0),
+        (
+            Arc::new(
+                Chain::fused(vec![gaussian(), kaiser_squires(&grid).expect("flat").shared()]).expect("fits"),
+            ),
+            1.0,
+        ),
         (
             Arc::new(
                 Stack::new(vec![gaussian(), parameter(Distribution::HalfNormal { std: 1.0 })]).expect("two"),
@@ -123,11 +129,29 @@ fn wrong_lengths_are_errors_not_panics() {
 
 #[test]
 fn operators_that_do_not_fit_are_refused_in_words() {
-    let shear = KaiserSquires::<f64>::new(&grid()).expect("flat").shared();
-    let other = KaiserSquires::<f64>::new(&grid()).expect("flat").shared();
+    let shear = kaiser_squires::<f64>(&grid()).expect("flat").shared();
+    let other = kaiser_squires::<f64>(&grid()).expect("flat").shared();
     let error = Chain::new(vec![shear, other]).err().expect("refused").to_string();
     assert!(
         error.contains("gamma1[12 x 15], gamma2[12 x 15]") && error.contains("kappa[12 x 15]"),
         "{error}"
     );
+}
+
+#[test]
+fn a_shortcut_gives_what_the_long_way_gives() {
+    for grid in [grid(), Grid::sky(16, 10, 1e-3).expect("even")] {
+        let map = Space::single("kappa", grid.shape(), "");
+        let links = || {
+            let prior = gaussian_field::<f64>(&grid, &spectrum(), "kappa", "").shared();
+            let blur = smooth(&grid, map.clone(), 2e-3).expect("a width").shared();
+            vec![prior, blur, kaiser_squires(&grid).expect("flat").shared()]
+        };
+        let (long, short) = (Chain::new(links()).expect("fits"), Chain::fused(links()).expect("fits"));
+        assert_eq!((long.links().len(), short.links().len()), (3, 1));
+        let mut x = vec![0.0; grid.len()];
+        Stream::new(12, Purpose::Test, 0).fill_normal(&mut x);
+        let (a, b) = (long.apply(&x).expect("fits"), short.apply(&x).expect("fits"));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-14), "{:?}", grid.shape());
+    }
 }

@@ -9,6 +9,7 @@ mod hartley;
 mod multiplier;
 mod power;
 mod readout;
+mod synthesis;
 
 pub use fft::RealFft;
 pub use grid::Grid;
@@ -16,3 +17,4 @@ pub use hartley::{Hartley, white_modes};
 pub use multiplier::Multiplier;
 pub use power::{PowerSpectrum, bin_edges, power_spectrum, skewness};
 pub use readout::Readout;
+pub use synthesis::Synthesis;

@@ -29,6 +29,23 @@ impl<T: Real> Chain<T> {
         Ok(Chain { links })
     }
 
+    /// The same chain, with neighbours replaced by one operator wherever they know how (see [`Operator::fuse`]).
+    ///
+    /// # Errors
+    /// As [`Chain::new`].
+    pub fn fused(links: Vec<DynOperator<T>>) -> Result<Chain<T>> {
+        let mut chain = Chain::new(links)?;
+        let mut fused: Vec<DynOperator<T>> = Vec::new();
+        for link in chain.links.drain(..) {
+            let both = fused.last().and_then(|last| last.fuse(link.as_ref()));
+            if both.is_some() {
+                fused.pop();
+            }
+            fused.push(both.unwrap_or(link));
+        }
+        Ok(Chain { links: fused })
+    }
+
     /// The operators in the order in which they are applied.
     pub fn links(&self) -> &[DynOperator<T>] {
         &self.links

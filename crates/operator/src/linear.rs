@@ -1,5 +1,6 @@
 //! Linear operators: the special case whose linearization is the operator itself.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::{DynOperator, Error, Linearization, Operator, Real, Result, Space};
@@ -26,6 +27,12 @@ pub trait LinearOperator<T: Real>: Send + Sync {
 
     /// `x = A^T y`.
     fn adjoint(&self, y: &[T], x: &mut [T], scratch: &mut Self::Scratch);
+
+    /// As [`Operator::fuse`].
+    fn fuse(&self, next: &dyn Operator<T>) -> Option<DynOperator<T>> {
+        let _ = next;
+        None
+    }
 
     /// This map as a shared [`Operator`].
     fn shared(self) -> DynOperator<T>
@@ -73,7 +80,7 @@ impl<T: Real, A: LinearOperator<T>> Linearization<T> for LinearLinearization<'_,
     }
 }
 
-impl<T: Real, A: LinearOperator<T>> Operator<T> for Linear<A> {
+impl<T: Real, A: LinearOperator<T> + 'static> Operator<T> for Linear<A> {
     fn name(&self) -> String {
         self.0.name()
     }
@@ -88,6 +95,14 @@ impl<T: Real, A: LinearOperator<T>> Operator<T> for Linear<A> {
 
     fn is_linear(&self) -> bool {
         true
+    }
+
+    fn fuse(&self, next: &dyn Operator<T>) -> Option<DynOperator<T>> {
+        self.0.fuse(next)
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {

@@ -1,5 +1,6 @@
 //! The seam of the house: a differentiable map, and its linearization at a point.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::{Chain, Real, Result, Space};
@@ -26,6 +27,19 @@ pub trait Operator<T: Real>: Send + Sync {
     /// True if `F(a x + b y) = a F(x) + b F(y)`.
     fn is_linear(&self) -> bool {
         false
+    }
+
+    /// An operator that does what this one followed by `next` does, but at less cost; `None` if there is no such
+    /// shortcut. [`Chain::fused`] asks neighbours.
+    fn fuse(&self, next: &dyn Operator<T>) -> Option<DynOperator<T>> {
+        let _ = next;
+        None
+    }
+
+    /// This operator as a value of any type, for [`fuse`](Operator::fuse) to recognise its neighbour; `None` if it does
+    /// not want to be recognised.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
     }
 
     /// Writes `F(x)` into `y`. Operators override it where the value alone is cheaper.
@@ -85,7 +99,7 @@ pub type DynOperator<T> = Arc<dyn Operator<T>>;
 
 /// Composition, read in the order in which things happen: `prior.then(forward_model)`.
 pub trait Then<T: Real> {
-    /// `x -> next(self(x))`.
+    /// `x -> next(self(x))`, as one operator where the two know a shortcut.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -94,7 +108,7 @@ pub trait Then<T: Real> {
 
 impl<T: Real> Then<T> for DynOperator<T> {
     fn then(self, next: DynOperator<T>) -> Result<DynOperator<T>> {
-        Ok(Arc::new(Chain::new(vec![self, next])?))
+        Ok(Arc::new(Chain::fused(vec![self, next])?))
     }
 }
 
@@ -117,6 +131,14 @@ impl<T: Real, O: Operator<T> + ?Sized> Operator<T> for Arc<O> {
 
     fn is_linear(&self) -> bool {
         (**self).is_linear()
+    }
+
+    fn fuse(&self, next: &dyn Operator<T>) -> Option<DynOperator<T>> {
+        (**self).fuse(next)
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        (**self).as_any()
     }
 
     fn apply_into(&self, x: &[T], y: &mut [T]) -> Result<()> {

@@ -1,74 +1,34 @@
 //! A Gaussian random field with a given power spectrum.
 
-use lookback_mesh::{Grid, Hartley};
-use lookback_operator::{LinearOperator, Real, Space};
-use num_complex::Complex;
+use lookback_mesh::{Grid, Synthesis};
+use lookback_operator::{Real, Space};
 
 use crate::Spectrum;
 
-/// `s(x) = Hartley[ sqrt(P(k) / dV) z(k) ]`: white noise on the modes of a grid to a field of spectrum `P`.
+/// `s(x) = Hartley[ sqrt(P(k) / dV) z(k) ]`: white noise on the modes of a grid to a field of spectrum `P`, with mean zero.
 ///
 /// The latent `z(k)` holds one standard normal number a mode. `dV` is the volume of a cell, so that the measured
-/// spectrum `|F(k)|^2 V / N^2` averages to `P(k)`. Cost: one real transform. Memory: 1.5 numbers a cell, and 1 as
-/// scratch.
-pub struct GaussianField<T: Real> {
-    domain: Space,
-    codomain: Space,
-    hartley: Hartley<T>,
-    amplitude: Vec<T>,
+/// spectrum `|F(k)|^2 V / N^2` averages to `P(k)`. Cost: one real transform; none of its own if a convolution follows
+/// (see [`Synthesis`]).
+pub fn gaussian_field<T: Real>(grid: &Grid, spectrum: &Spectrum, name: &str, unit: &str) -> Synthesis<T> {
+    let power = grid.half_wave_numbers().into_iter().map(|k| spectrum.power(k)).collect();
+    from_power(grid, power, name, unit)
 }
 
-impl<T: Real> GaussianField<T> {
-    /// The field `name` on `grid` with `spectrum`; its mean is fixed at zero.
-    pub fn new(grid: &Grid, spectrum: &Spectrum, name: &str, unit: &str) -> GaussianField<T> {
-        let power = grid.half_wave_numbers().into_iter().map(|k| spectrum.power(k)).collect();
-        GaussianField::from_power(grid, power, name, unit)
-    }
-
-    /// The same from the power of every mode of the half spectrum.
-    pub(crate) fn from_power(grid: &Grid, power: Vec<f64>, name: &str, unit: &str) -> GaussianField<T> {
-        let volume = grid.cell_volume();
-        GaussianField {
-            domain: Space::single(format!("{name}.modes"), grid.shape(), ""),
-            codomain: Space::single(name, grid.shape(), unit),
-            hartley: Hartley::new(grid),
-            amplitude: power.into_iter().map(|p| T::of((p / volume).sqrt())).collect(),
-        }
-    }
-}
-
-impl<T: Real> LinearOperator<T> for GaussianField<T> {
-    type Scratch = Vec<Complex<T>>;
-
-    fn name(&self) -> String {
-        "Gaussian field".into()
-    }
-
-    fn domain(&self) -> &Space {
-        &self.domain
-    }
-
-    fn codomain(&self) -> &Space {
-        &self.codomain
-    }
-
-    fn scratch(&self) -> Self::Scratch {
-        self.hartley.make_spectrum()
-    }
-
-    fn forward(&self, latent: &[T], signal: &mut [T], spectrum: &mut Self::Scratch) {
-        self.hartley.synthesize(&self.amplitude, latent, signal, spectrum);
-    }
-
-    fn adjoint(&self, signal: &[T], latent: &mut [T], spectrum: &mut Self::Scratch) {
-        self.hartley.analyze(&self.amplitude, signal, latent, spectrum);
-    }
+/// The same from the power of every mode of the half spectrum.
+pub(crate) fn from_power<T: Real>(grid: &Grid, power: Vec<f64>, name: &str, unit: &str) -> Synthesis<T> {
+    let volume = grid.cell_volume();
+    let amplitude = power.into_iter().map(|p| T::of((p / volume).sqrt())).collect();
+    let latent = Space::single(format!("{name}.modes"), grid.shape(), "");
+    let signal = Space::single(name, grid.shape(), unit);
+    Synthesis::new("Gaussian field", grid, latent, signal, vec![amplitude])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use lookback_mesh::{bin_edges, power_spectrum, white_modes};
+    use lookback_operator::LinearOperator;
     use lookback_operator::random::{Purpose, Stream};
 
     /// The mean spectrum of many draws is the one asked for; each bin within 4 of its standard errors.
@@ -76,7 +36,7 @@ mod tests {
     fn draws_have_the_spectrum() {
         let grid = Grid::new(&[48, 64], &[0.03, 0.04]).expect("a grid");
         let spectrum = Spectrum::power_law(1e-9, 1000.0, -1.2, -0.3).expect("a law");
-        let field = GaussianField::<f64>::new(&grid, &spectrum, "kappa", "");
+        let field = gaussian_field::<f64>(&grid, &spectrum, "kappa", "");
         let edges = bin_edges(&grid, 8);
         let draws = 200;
         let (mut sum, mut count) = (Vec::new(), Vec::new());
@@ -86,7 +46,7 @@ mod tests {
             let mut kappa = vec![0.0; grid.len()];
             field.forward(&modes, &mut kappa, &mut field.scratch());
             // Weight every mode by its own expectation, so that the average is 1 whatever the slope within a bin.
-            let expected = GaussianField::<f64>::new(
+            let expected = gaussian_field::<f64>(
                 &grid,
                 &Spectrum::power_law(1.0, 1.0, 0.0, 0.0).expect("white"),
                 "w",

@@ -1,7 +1,7 @@
 //! Priors: from standard normal latents to signals.
 //!
 //! A prior is an [`Operator`](lookback_operator::Operator) whose domain is white noise and whose codomain is a signal:
-//! a [`GaussianField`] or [`lognormal_field`] with a given [`Spectrum`], a [`CorrelatedField`] whose spectrum is
+//! a [`gaussian_field`] or [`lognormal_field`] with a given [`Spectrum`], a [`CorrelatedField`] whose spectrum is
 //! inferred together with the field, or a parameter with a named [`Distribution`].
 
 mod correlated_field;
@@ -12,6 +12,6 @@ mod spectrum;
 
 pub use correlated_field::{CorrelatedField, CorrelatedFieldParameters};
 pub use distribution::Distribution;
-pub use gaussian_field::GaussianField;
+pub use gaussian_field::gaussian_field;
 pub use lognormal_field::{LognormalField, lognormal_field, shifted_exponential};
 pub use spectrum::Spectrum;

@@ -3,7 +3,8 @@
 use lookback_mesh::{Grid, RealFft};
 use lookback_operator::{Chain, DynOperator, Error, LinearOperator, Pointwise, Real, Result, Space};
 
-use crate::{GaussianField, Spectrum};
+use crate::Spectrum;
+use crate::gaussian_field::from_power;
 
 /// A lognormal field as an operator, with the moments of the Gaussian field beneath it.
 pub struct LognormalField<T: Real> {
@@ -59,7 +60,7 @@ pub fn lognormal_field<T: Real>(
     let weight = |i: usize| grid.multiplicity(i % half) as f64;
     let variance = power.iter().enumerate().map(|(i, p)| p * weight(i)).sum::<f64>() / grid.volume();
 
-    let gaussian = GaussianField::<T>::from_power(grid, power, &format!("{name}.log"), "").shared();
+    let gaussian = from_power::<T>(grid, power, &format!("{name}.log"), "").shared();
     let exponential = shifted_exponential(gaussian.codomain(), shift, variance, name, unit);
     let operator = std::sync::Arc::new(Chain::new(vec![gaussian, std::sync::Arc::new(exponential)])?);
     Ok(LognormalField { operator, gaussian_variance: variance, clipped: negative / positive })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lookback_imaging::{Mask, smooth};
 use lookback_inference::Number;
-use lookback_lensing::{KaiserSquires, ReducedShear, ShearCalibration};
+use lookback_lensing::{ReducedShear, ShearCalibration, kaiser_squires};
 use lookback_mesh::{Grid, Readout};
 use lookback_operator::{Chain, DynOperator, Identity, LinearOperator, Operator, Space, Stack};
 
@@ -91,7 +91,7 @@ impl<T: Number> Forward<T> {
             return Err(lookback_operator::Error::parameter("shear", message).into());
         }
         let operator: DynOperator<T> = match step {
-            ForwardStep::Shear {} => KaiserSquires::new(grid)?.shared(),
+            ForwardStep::Shear {} => kaiser_squires(grid)?.shared(),
             ForwardStep::ReducedShear {} => Arc::new(ReducedShear::new(grid)?),
             ForwardStep::Smooth { fwhm_arcmin } => {
                 smooth(grid, self.maps.clone(), sigma(*fwhm_arcmin))?.shared()

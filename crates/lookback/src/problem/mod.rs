@@ -164,7 +164,7 @@ impl<T: Number> Problem<T> {
         let forward: DynOperator<T> = Arc::new(Chain::new(model.links.clone())?);
         let likelihood = likelihood(run, forward.codomain().clone(), &observation)?;
         let chain = [vec![prior.operator.clone()], model.links.clone()].concat();
-        let posterior = Posterior::new(Arc::new(Chain::new(chain)?), likelihood)?;
+        let posterior = Posterior::new(Arc::new(Chain::fused(chain)?), likelihood)?;
         let truth = match (&run.data, mock) {
             (_, Some(signal)) => Some(signal[..grid.len()].iter().map(|x| x.f64()).collect()),
             (

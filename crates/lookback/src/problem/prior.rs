@@ -6,7 +6,7 @@ use lookback_inference::Number;
 use lookback_mesh::Grid;
 use lookback_operator::{Chain, DynOperator, LinearOperator, Stack};
 use lookback_prior::{
-    CorrelatedField, CorrelatedFieldParameters, Distribution, GaussianField, Spectrum, lognormal_field,
+    CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum, gaussian_field, lognormal_field,
     shifted_exponential,
 };
 
@@ -86,7 +86,7 @@ fn build_field<T: Number>(
     match section {
         PriorSection::GaussianField { spectrum } => {
             let (spectrum, notes) = read_spectrum(name, spectrum, grid, inputs)?;
-            Ok((GaussianField::new(grid, &spectrum, name, "").shared(), Some(spectrum), notes))
+            Ok((gaussian_field(grid, &spectrum, name, "").shared(), Some(spectrum), notes))
         }
         PriorSection::LognormalField { spectrum, shift } => {
             let (spectrum, mut notes) = read_spectrum(name, spectrum, grid, inputs)?;
