@@ -101,11 +101,11 @@ fn frame(
     let inside = |(x, y): &(f64, f64)| (0.0..span_x).contains(x) && (0.0..span_y).contains(y);
     let circles =
         panel.circles.iter().map(|&(c, r, radius)| (place(c, r), radius)).filter(|(at, _)| inside(at));
-    let white = RGBColor(255, 255, 255);
+    let ring = if panel.scale == Scale::Diverging { RGBColor(20, 20, 20) } else { WHITE };
     chart
         .draw_series(circles.map(|(at, radius)| {
             let pixels = (radius * f64::from(MAP) / columns as f64).round() as i32;
-            Circle::new(at, pixels.max(3), ShapeStyle::from(&white).stroke_width(1))
+            Circle::new(at, pixels.max(3), ShapeStyle::from(&ring).stroke_width(1))
         }))
         .map_err(words)?;
     let crosses = panel.crosses.iter().map(|&(c, r)| place(c, r)).filter(inside);
