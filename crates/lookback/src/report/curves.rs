@@ -156,6 +156,8 @@ impl Plot<'_> {
 
 /// A number for an axis.
 fn short(x: f64) -> String {
+    // Ticks of a range that crosses zero may miss it by rounding.
+    let x = if x.abs() < 1e-14 { 0.0 } else { x };
     let size = x.abs();
     if size != 0.0 && !(1e-3..1e7).contains(&size) {
         format!("{x:.0e}")
