@@ -80,7 +80,8 @@ fn demo(place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
     let here = datasets::folder().filter(|folder| {
         cosmos.is_some_and(|(cosmos, ktng)| cosmos.is_complete(folder) && ktng.is_complete(folder))
     });
-    let (name, text) = if here.is_some() { ("cosmos", COSMOS) } else { ("mock_survey", MOCK_SURVEY) };
+    let (name, text) =
+        if here.is_some() { ("demo_cosmos", COSMOS) } else { ("demo_mock_survey", MOCK_SURVEY) };
     if !quiet {
         match &here {
             Some(folder) => println!("The COSMOS survey, from {}.", folder.display()),
@@ -91,7 +92,8 @@ fn demo(place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
         }
     }
     let run = RunFile::from_text(text, Path::new("."), name)?;
-    let again = Place { output: place.output.clone(), overwrite: true };
+    // The demo's own folder is made anew each time; one that the user names is the user's.
+    let again = Place { output: place.output.clone(), overwrite: place.overwrite || place.output.is_none() };
     start(run, &again, stop, quiet)
 }
 

@@ -203,6 +203,53 @@ fn bad_numbers() {
 }
 
 #[test]
+fn options_that_would_be_ignored_or_cannot_be() {
+    says(
+        &with("[method]", "[likelihood]\nkind = \"gaussian\"\ndof = 4.0\n[method]").refused(),
+        &["unknown field `dof`"],
+    );
+    says(
+        &with("samples = 6", "samples = 6\n[output]\ncheckpoint_seconds = 1e300").refused(),
+        &["checkpoint_seconds"],
+    );
+    says(
+        &with("samples = 6", "samples = 6\n[report]\nsmoothing_pixels = -1.0").refused(),
+        &["smoothing_pixels"],
+    );
+    says(
+        &with("samples = 6", "samples = 6\n[report]\ngroups = \"none.txt\"").refused(),
+        &["none.txt", "No such file"],
+    );
+    says(&with("prior.kappa", "prior.y").refused(), &["[prior.y]", "a name is a letter"]);
+    let hmc = "kind = \"hmc\"\ndraws = 3\nthin = 10";
+    says(&with("kind = \"wiener\"\nsamples = 6", hmc).refused(), &["`thin` (10) keeps none of 3 draws"]);
+    let survey = "survey = { galaxies_per_arcmin2 = 60.0, shape_noise = 0.3, stars = 1000000000000 }";
+    says(&with("noise_std = [0.05, 0.05]", survey).refused(), &["1000000000000 stars"]);
+}
+
+#[test]
+fn a_run_on_relative_paths_can_be_resumed_and_a_lost_sample_file_is_noticed() {
+    let bench = on_files(|_| ());
+    let text =
+        fs::read_to_string(bench.path("run.toml")).expect("reads").replace("samples = 6", "samples = 200000");
+    fs::write(bench.path("run.toml"), text + "[output]\ncheckpoint_seconds = 0.0\n").expect("writes");
+    let mut child = bench.command(&["-q", "run", "run.toml", "-o", "out"]).spawn().expect("starts");
+    wait_for(&bench.path("out/samples.raw"), 100_000);
+    child.kill().expect("SIGKILL");
+    child.wait().expect("ends");
+    let mut child = bench.command(&["-q", "resume", "out"]).spawn().expect("starts");
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(child.try_wait().expect("can be asked").is_none(), "the resumed run must be at work");
+    child.kill().expect("SIGKILL");
+    child.wait().expect("ends");
+    fs::remove_file(bench.path("out/samples.raw")).expect("removes");
+    says(
+        &String::from_utf8_lossy(&bench.lookback(&["resume", "out"]).stderr),
+        &["samples.raw", "fewer samples"],
+    );
+}
+
+#[test]
 fn a_masked_nan_does_no_harm() {
     let bench = on_files(|mock| {
         let mut mask = fs::read(mock.join("truth.fits")).expect("reads");

@@ -72,7 +72,8 @@ pub fn r_hat(chains: &Chains) -> f64 {
     let folded: Vec<Vec<f64>> =
         chains.iter().map(|chain| chain.iter().map(|x| (x - median).abs()).collect()).collect();
     let bulk = plain_r_hat(&rank_normalise(&split(chains)));
-    bulk.max(plain_r_hat(&rank_normalise(&split(&folded))))
+    let tail = plain_r_hat(&rank_normalise(&split(&folded)));
+    if bulk.is_nan() || tail.is_nan() { f64::NAN } else { bulk.max(tail) }
 }
 
 /// Effective sample size of the mean of the given chains, by Geyer's initial monotone sequence (eq. 10-13).
@@ -128,7 +129,8 @@ pub fn ess_tail(chains: &Chains) -> f64 {
             .collect();
         plain_ess(&split(&below))
     };
-    at(0.05).min(at(0.95))
+    let (low, high) = (at(0.05), at(0.95));
+    if low.is_nan() || high.is_nan() { f64::NAN } else { low.min(high) }
 }
 
 /// Monte-Carlo standard error of the mean.

@@ -125,6 +125,10 @@ impl<T: Number> Hmc<T> {
                     .into(),
             ));
         }
+        if options.thin > options.draws {
+            let message = format!("`thin` ({}) keeps none of {} draws", options.thin, options.draws);
+            return Err(Error::Option(message));
+        }
         if options.chains > 500 || options.warmup + options.draws >= DRAWS_PER_CHAIN as usize {
             return Err(Error::Option(
                 "at most 500 chains of 4 million trajectories can be told apart".into(),
@@ -222,7 +226,12 @@ impl<T: Number> Method<T> for Hmc<T> {
         self.trajectories += 1;
         if self.counted() > 0 && self.counted().is_multiple_of(self.options.thin) {
             for (i, chain) in self.chains.iter().enumerate() {
-                sink(Draw::Sample { z: chain.z.clone(), chain: i, energy: Some(chain.energy) });
+                sink(Draw::Sample {
+                    z: chain.z.clone(),
+                    chain: i,
+                    energy: Some(chain.energy),
+                    mirror: false,
+                });
             }
         }
         let total = self.options.warmup + self.options.draws;

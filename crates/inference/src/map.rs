@@ -185,7 +185,7 @@ impl<T: Number> Map<T> {
         })?;
         for solution in solutions {
             let z = vector::step(&solution.x, 1.0, &at.z);
-            sink(Draw::Sample { z, chain: 0, energy: None });
+            sink(Draw::Sample { z, chain: 0, energy: None, mirror: false });
         }
         self.drawn = last;
         Ok(())

@@ -29,6 +29,8 @@ pub enum Draw<T> {
         chain: usize,
         /// `H(z)`, where the method knows it.
         energy: Option<f64>,
+        /// True for the mirror image of the sample before it, which adds nothing to ranks.
+        mirror: bool,
     },
 }
 

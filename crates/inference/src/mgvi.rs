@@ -70,6 +70,7 @@ impl<T: Number> Mgvi<T> {
     /// If an option is out of range.
     pub fn new(options: MgviOptions, seed: u64) -> Result<Mgvi<T>> {
         for (name, value) in [
+            ("final_pairs", options.final_pairs),
             ("iterations", options.iterations),
             ("pairs", options.pairs),
             ("newton_steps", options.newton_steps),
@@ -152,8 +153,8 @@ impl<T: Number> Mgvi<T> {
             sink(Draw::Centre { z: mean.clone() });
         }
         for residual in residuals {
-            for sign in [1.0, -1.0] {
-                sink(Draw::Sample { z: vector::step(mean, sign, &residual), chain: 0, energy: None });
+            for (sign, mirror) in [(1.0, false), (-1.0, true)] {
+                sink(Draw::Sample { z: vector::step(mean, sign, &residual), chain: 0, energy: None, mirror });
             }
         }
         self.drawn = last;

@@ -30,7 +30,7 @@ pub fn explain(run: &RunFile) -> Result<String> {
 }
 
 fn explain_in<T: Number>(run: &RunFile) -> Result<String> {
-    let problem = Problem::<T>::build(run)?;
+    let problem = Problem::<T>::build(&run.absolute()?)?;
     crate::run::prepare(run, &problem)?;
     let mut text = String::new();
     let mut line = |words: String| {

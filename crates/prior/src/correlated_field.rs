@@ -79,6 +79,11 @@ impl<T: Real> CorrelatedField<T> {
                 ));
             }
         }
+        if parameters.asperity.is_some() && parameters.flexibility.is_none() {
+            let message =
+                "`asperity` is the roughness of departures that only `flexibility` allows; give both";
+            return Err(Error::parameter("correlated field", message));
+        }
         parameters.slope.validated()?;
         let numbers = grid.half_wave_numbers();
         let (wave_numbers, bin) = distinct(&numbers);

@@ -197,6 +197,10 @@ pub(crate) fn observe_catalogue(
         );
         return Err(Error::config("data", message));
     }
+    if options.at == At::Galaxies && !options.noise_std.is_empty() {
+        let message = "`noise_std` is the noise of pixels; with `at = \"galaxies\"` give `shape_noise`";
+        return Err(Error::config("data", message));
+    }
     let shape_noise = options.shape_noise.unwrap_or_else(|| catalogue.dispersion());
     if !(shape_noise.is_finite() && shape_noise > 0.0) {
         return Err(Error::config("data", format!("`shape_noise` must be positive, not {shape_noise}")));

@@ -5,9 +5,11 @@ use lookback_mesh::{Grid, white_modes};
 use lookback_operator::Space;
 use lookback_operator::random::{Purpose, Stream};
 
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
 use super::data::noise_and_mask;
 use super::{Inputs, Observation, Places, Prior};
-use crate::runfile::{NoiseStd, RunFile, Survey};
+use crate::runfile::{LikelihoodSection, NoiseStd, RunFile, Survey};
 use crate::{Error, Result};
 
 /// The true signal: the field from a file, or drawn from the prior on the modes of the grid (so that a finer grid
@@ -41,7 +43,20 @@ pub(crate) struct MockOptions<'a> {
     pub(crate) survey: Option<&'a Survey>,
 }
 
-/// Adds Gaussian noise to the predicted maps.
+/// Unit noise of the law that the likelihood assumes, by index.
+fn noise_law(run: &RunFile) -> Result<Box<dyn Fn(u64) -> f64>> {
+    let stream = Stream::new(run.seed, Purpose::Noise, 0);
+    match run.likelihood {
+        LikelihoodSection::Gaussian {} => Ok(Box::new(move |i| stream.normal(i))),
+        LikelihoodSection::StudentT { dof } => {
+            let law = StudentsT::new(0.0, 1.0, dof)
+                .map_err(|error| Error::config("likelihood", format!("`dof` = {dof}: {error}")))?;
+            Ok(Box::new(move |i| law.inverse_cdf(stream.uniform(i))))
+        }
+    }
+}
+
+/// Adds noise, of the law that the likelihood assumes, to the predicted maps.
 pub(crate) fn observe<T: Number>(
     run: &RunFile,
     options: &MockOptions<'_>,
@@ -65,13 +80,13 @@ pub(crate) fn observe<T: Number>(
             ));
         }
     };
-    let stream = Stream::new(run.seed, Purpose::Noise, 0);
     let n = grid.len();
+    let draw = noise_law(run)?;
     let noisy = |(component, sigma): (usize, &Vec<f64>)| -> Vec<f64> {
         (0..n)
             .map(|i| {
                 let index = component * n + i;
-                if seen[i] { predicted[index].f64() + sigma[i] * stream.normal(index as u64) } else { 0.0 }
+                if seen[i] { predicted[index].f64() + sigma[i] * draw(index as u64) } else { 0.0 }
             })
             .collect()
     };
@@ -79,6 +94,10 @@ pub(crate) fn observe<T: Number>(
     let names = space.blocks().iter().map(|block| block.name.clone()).collect();
     Ok(Observation { names, maps, sigma, seen, places: Places::Pixels, notes })
 }
+
+/// Most stars and galaxies of a made-up survey.
+const MOST_STARS: usize = 100_000;
+const MOST_GALAXIES: f64 = 1e9;
 
 /// Noise of the mean shape in each pixel of a made-up survey, the pixels seen, and the number of galaxies.
 fn survey_noise(seed: u64, survey: &Survey, grid: &Grid) -> Result<(Vec<f64>, Vec<bool>, usize)> {
@@ -100,6 +119,14 @@ fn survey_noise(seed: u64, survey: &Survey, grid: &Grid) -> Result<(Vec<f64>, Ve
             format!("`margin_arcmin` ({margin}) leaves nothing of the map"),
         ));
     }
+    let expected = survey.galaxies_per_arcmin2 * width * height;
+    if survey.stars > MOST_STARS || expected > MOST_GALAXIES {
+        let message = format!(
+            "{} stars and {expected:.0} galaxies are more than {MOST_STARS} and {MOST_GALAXIES:.0}",
+            survey.stars
+        );
+        return Err(Error::config("data.survey", message));
+    }
     let places = Stream::new(seed, Purpose::Survey, 0);
     let stars: Vec<(f64, f64)> = (0..survey.stars as u64)
         .map(|i| (width * places.uniform(2 * i), height * places.uniform(2 * i + 1)))
@@ -109,12 +136,11 @@ fn survey_noise(seed: u64, survey: &Survey, grid: &Grid) -> Result<(Vec<f64>, Ve
         let radius2 = survey.star_radius_arcmin.powi(2);
         inside && stars.iter().all(|(sx, sy)| (x - sx).powi(2) + (y - sy).powi(2) > radius2)
     };
-    let expected = (survey.galaxies_per_arcmin2 * width * height).round() as u64;
     let galaxies = Stream::new(seed, Purpose::Survey, 1);
     let (rows, columns) = (grid.shape()[0], grid.shape()[1]);
     let mut count = vec![0u32; grid.len()];
     let mut total = 0;
-    for i in 0..expected {
+    for i in 0..expected.round() as u64 {
         let (u, v) = (galaxies.uniform(2 * i), galaxies.uniform(2 * i + 1));
         if open(u * width, v * height) {
             let (row, column) = ((v * rows as f64) as usize, (u * columns as f64) as usize);

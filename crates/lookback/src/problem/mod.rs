@@ -2,6 +2,7 @@
 
 mod data;
 mod forward;
+mod groups;
 mod mock;
 mod prior;
 mod sky;
@@ -105,6 +106,8 @@ pub struct Problem<T: Number> {
     pub observation: Observation,
     /// The true field, if it is known.
     pub truth: Option<Vec<f64>>,
+    /// Known objects to mark: identifier, column and row.
+    pub groups: Vec<(String, f64, f64)>,
     /// Smooths the field for its signal-to-noise.
     pub smoother: Multiplier<f64>,
     /// Files that were read.
@@ -175,6 +178,13 @@ impl<T: Number> Problem<T> {
             _ => None,
         };
         let smoother = smoother(&grid, run.report.peak_fwhm_arcmin)?;
+        let groups = groups::read_groups(&run.report, wcs, &grid)?;
+        let (width, distance) = (run.report.smoothing_pixels, run.report.match_arcmin);
+        if !(width >= 0.0 && width.is_finite() && distance >= 0.0) {
+            let message =
+                format!("`smoothing_pixels` ({width}) and `match_arcmin` ({distance}) must be zero or more");
+            return Err(Error::config("report", message));
+        }
         let Inputs(inputs) = inputs;
         let links = model.links;
         Ok(Problem {
@@ -186,6 +196,7 @@ impl<T: Number> Problem<T> {
             posterior,
             observation,
             truth,
+            groups,
             smoother,
             inputs,
             notes,
@@ -229,7 +240,7 @@ fn likelihood<T: Number>(
     let (data, sigma) = observation.vectors();
     let of = |values: Vec<f64>| -> Vec<T> { values.into_iter().map(T::of).collect() };
     Ok(match run.likelihood {
-        LikelihoodSection::Gaussian => Arc::new(Gaussian::new(space, of(data), &of(sigma))?),
+        LikelihoodSection::Gaussian {} => Arc::new(Gaussian::new(space, of(data), &of(sigma))?),
         LikelihoodSection::StudentT { dof } => Arc::new(StudentT::new(space, of(data), &of(sigma), dof)?),
     })
 }

@@ -31,6 +31,9 @@ impl<T: Number> Prior<T> {
         parameters: &[String],
         inputs: &mut Inputs,
     ) -> Result<Prior<T>> {
+        for name in run.prior.keys() {
+            check_name(name)?;
+        }
         let is_field = |prior: &PriorSection| distribution(prior).is_none();
         let fields: Vec<(&String, &PriorSection)> =
             run.prior.iter().filter(|(_, prior)| is_field(prior)).collect();
@@ -60,6 +63,20 @@ impl<T: Number> Prior<T> {
         let operator = if parts.len() == 1 { parts.remove(0) } else { Arc::new(Stack::new(parts)?) };
         Ok(Prior { operator, spectrum, notes })
     }
+}
+
+/// Names that the sample store uses itself.
+const RESERVED: [&str; 6] = ["x", "y", "chain", "draw", "chi2", "energy"];
+
+/// Names of priors become names of files and columns.
+fn check_name(name: &str) -> Result<()> {
+    let word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    if word && begins && !RESERVED.contains(&name) {
+        return Ok(());
+    }
+    let rule = "a name is a letter, then letters, digits and underscores, and none of x, y, chain, draw, chi2, energy";
+    Err(Error::config(format!("prior.{name}"), rule))
 }
 
 /// The distribution of a parameter; `None` for a field.

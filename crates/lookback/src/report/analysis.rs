@@ -9,7 +9,7 @@ use lookback_operator::{LinearOperator, Space};
 use crate::problem::Problem;
 use crate::run::Recorder;
 use crate::runfile::ReportSection;
-use crate::{Error, Result, files};
+use crate::{Error, Result};
 
 /// Mean and standard deviation of some numbers.
 pub(crate) fn mean_std(values: &[f64]) -> (f64, f64) {
@@ -143,7 +143,7 @@ pub(crate) fn peaks<T: Number>(
     let (rows, columns) = (grid.shape()[0], grid.shape()[1]);
     let seen = &problem.observation.seen;
     let pixel_arcmin = grid.spacing()[0].to_degrees() * 60.0;
-    let groups = known_groups(problem, report)?;
+    let groups = problem.groups.clone();
     let nearest = |row: f64, column: f64| {
         let distance = |x: &f64, y: &f64| pixel_arcmin * ((x - column).powi(2) + (y - row).powi(2)).sqrt();
         groups.iter().map(|(name, x, y)| (name.clone(), distance(x, y))).min_by(|a, b| a.1.total_cmp(&b.1))
@@ -208,35 +208,6 @@ impl Peaks {
         }
         text
     }
-}
-
-/// Known groups on the map: identifier, column and row.
-fn known_groups<T: Number>(problem: &Problem<T>, report: &ReportSection) -> Result<Vec<(String, f64, f64)>> {
-    let Some(place) = &report.groups else { return Ok(Vec::new()) };
-    let Some(wcs) = problem.wcs else {
-        return Err(Error::config("report", "`groups` have positions on the sky, so [sky] needs a `centre`"));
-    };
-    let text = String::from_utf8_lossy(&files::read(std::path::Path::new(place))?).into_owned();
-    let mut groups = Vec::new();
-    for (i, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let number = |j: usize| words.get(j).and_then(|word| word.parse::<f64>().ok());
-        let (Some(ra), Some(dec)) = (number(1), number(2)) else {
-            let message =
-                format!("line {}: expected an identifier, ra and dec in degrees, found `{line}`", i + 1);
-            return Err(Error::file(place, message));
-        };
-        let (x, y) = wcs.projection.project(ra, dec)?;
-        let spacing = problem.grid.spacing();
-        let column = (x.to_radians() + 0.5 * problem.grid.lengths()[1]) / spacing[1] - 0.5;
-        let row = (y.to_radians() + 0.5 * problem.grid.lengths()[0]) / spacing[0] - 0.5;
-        groups.push((words[0].to_string(), column, row));
-    }
-    Ok(groups)
 }
 
 /// Power spectra of the samples, the estimate, the truth and the prior, in the same bins.

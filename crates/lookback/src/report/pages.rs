@@ -304,10 +304,10 @@ const RGB_BLACK: plotters::style::RGBColor = plotters::style::RGBColor(0, 0, 0);
 /// Ranks of the truth among the samples.
 fn calibration<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Option<Section>> {
     let recorder = scene.recorder;
-    let (Some(below), true) = (&recorder.below_truth, recorder.samples >= 10) else { return Ok(None) };
+    let (Some(below), true) = (&recorder.below_truth, recorder.ranked() >= 10) else { return Ok(None) };
     let seen = &scene.problem.observation.seen;
     let ranks = below.iter().zip(seen).filter(|(_, seen)| **seen).map(|(&rank, _)| rank);
-    let points = rank_histogram(ranks, recorder.samples, 20);
+    let points = rank_histogram(ranks, recorder.ranked(), 20);
     let plot = Plot {
         title: "rank of the truth among the samples",
         x_name: "rank / number of samples",
@@ -363,7 +363,7 @@ fn traces<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
             Plot { title: name, x_name: "draw", y_name: name, shades: Vec::new(), curves, size: (560, 300) };
         figures.push(Figure { svg: plot.linear()?, caption: String::new() });
     }
-    let words = "Chains that have converged look like the same noise. Independent samples (Wiener filter, MGVI, Laplace) have no memory by construction.".into();
+    let words = "Chains that have converged look like the same noise. Samples of the Wiener filter and of Laplace are independent by construction; those of MGVI come in mirrored pairs.".into();
     Ok(Some(Section { heading: "Traces".into(), words, figures }))
 }
 

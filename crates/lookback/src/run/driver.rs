@@ -1,6 +1,6 @@
 //! The loop of a run: advance, record, save, and end in a report.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -109,6 +109,12 @@ fn fingerprint<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<String>
     Ok(files::sha256(format!("{}{inputs}", decisive.to_toml()?).as_bytes()))
 }
 
+fn checkpoint_interval(run: &RunFile) -> Result<Duration> {
+    let seconds = run.output.checkpoint_seconds;
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| Error::config("output", format!("`checkpoint_seconds` = {seconds}: {error}")))
+}
+
 /// The state of a run that has not begun, if nothing speaks against it.
 ///
 /// # Errors
@@ -141,11 +147,13 @@ pub(crate) fn prepare<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<
 }
 
 fn start_in<T: Number>(run: &RunFile, options: &Options<'_>, reporter: &mut dyn Reporter) -> Result<Outcome> {
+    // Paths that hold from anywhere: the saved run file must be this very run.
+    let run = &run.absolute()?;
     let problem = Problem::<T>::build(run)?;
     let checkpoint = prepare(run, &problem)?;
     let directory = PathBuf::from(run.output.directory.as_deref().unwrap_or("runs/run"));
     let folder = Folder::create(&directory, options.overwrite)?;
-    let text = absolute(run)?.to_toml()?;
+    let text = run.to_toml()?;
     files::write_whole(&folder.file("config.toml"), |out| out.write_all(text.as_bytes()))?;
     folder.log(&format!("lookback {VERSION}: {} begins, seed {}", run.method.name(), run.seed))?;
     for note in &problem.notes {
@@ -153,18 +161,6 @@ fn start_in<T: Number>(run: &RunFile, options: &Options<'_>, reporter: &mut dyn 
         reporter.note(note);
     }
     carry_on(run, &problem, checkpoint, folder, options, reporter)
-}
-
-/// The same run with paths that hold from anywhere.
-fn absolute(run: &RunFile) -> Result<RunFile> {
-    let mut run = run.clone();
-    for place in run.places() {
-        let (path, column) = place.rsplit_once('#').unwrap_or((place, ""));
-        let full = fs::canonicalize(path).map_err(Error::io("read", path))?;
-        let hash = if column.is_empty() { "" } else { "#" };
-        *place = format!("{}{hash}{column}", full.display());
-    }
-    Ok(run)
 }
 
 fn resume_in<T: Number>(
@@ -216,7 +212,13 @@ impl SampleFile {
         let place = folder.file("samples.raw");
         let open = || -> std::io::Result<File> {
             let file = File::options().create(true).append(true).open(&place)?;
-            file.set_len(stored * 4 * pixels as u64)?;
+            let wanted = stored * 4 * pixels as u64;
+            if file.metadata()?.len() < wanted {
+                let message =
+                    "it holds fewer samples than the checkpoint counts; start again with `--overwrite`";
+                return Err(std::io::Error::other(message));
+            }
+            file.set_len(wanted)?;
             Ok(file)
         };
         let file = open().map_err(Error::io("write", &place))?;
@@ -276,7 +278,7 @@ fn work<T: Number>(
     options: &Options<'_>,
     reporter: &mut dyn Reporter,
 ) -> Result<()> {
-    let interval = Duration::from_secs_f64(run.output.checkpoint_seconds);
+    let interval = checkpoint_interval(run)?;
     let workers = Workers::new(&problem.posterior, options.stop);
     let (gradients, metrics, seconds) = (checkpoint.gradients, checkpoint.metrics, checkpoint.seconds);
     let began = Instant::now();

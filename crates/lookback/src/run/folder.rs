@@ -5,10 +5,18 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::runfile::RunFile;
 use crate::{Error, Result};
 
 /// Names that a run may write; only these are ever removed.
-const OURS: [&str; 12] = [
+const OURS: [&str; 19] = [
+    "mean.fits",
+    "std.fits",
+    "snr.fits",
+    "map.fits",
+    "truth.fits",
+    "e_mode.fits",
+    "b_mode.fits",
     "config.toml",
     "checkpoint.bin",
     "samples.raw",
@@ -22,6 +30,14 @@ const OURS: [&str; 12] = [
     "citations.bib",
     "log.txt",
 ];
+
+/// What a run that was killed at its very beginning leaves behind.
+const BEGINNING: [&str; 2] = [".lock", "config.toml.partial"];
+
+/// True if the folder has a resolved run file; another program's `config.toml` is none.
+fn holds_run(path: &Path) -> bool {
+    fs::read_to_string(path.join("config.toml")).is_ok_and(|text| RunFile::parse(&text).is_ok())
+}
 
 /// A results folder that this process holds.
 pub struct Folder {
@@ -39,14 +55,17 @@ impl Folder {
             return Err(Error::file(path, "is not a folder; choose another place with `--output`"));
         }
         let shown = path.display();
-        if path.join("config.toml").exists() && !overwrite {
+        let holds_run = holds_run(path);
+        if holds_run && !overwrite {
             return Err(Error::Busy(format!(
                 "{shown} holds a run already; `lookback resume {shown}` goes on with it, `--overwrite` starts again, `--output` goes elsewhere"
             )));
         }
-        if path.is_dir() && !path.join("config.toml").exists() {
+        if path.is_dir() && !holds_run {
             let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
-            let foreign = entries.filter_map(|entry| entry.ok()).find(|entry| entry.file_name() != ".lock");
+            let foreign = entries
+                .filter_map(|entry| entry.ok())
+                .find(|entry| !BEGINNING.iter().any(|name| entry.file_name() == *name));
             if let Some(entry) = foreign {
                 return Err(Error::Busy(format!(
                     "{shown} is not empty (it holds `{}`) and not the folder of a run; choose another with `--output`",
@@ -65,8 +84,11 @@ impl Folder {
     /// # Errors
     /// If there is none, or another process is at work in it.
     pub fn open(path: &Path) -> Result<Folder> {
-        if !path.join("config.toml").is_file() {
-            return Err(Error::file(path, "is not the folder of a run: it has no `config.toml`"));
+        if !holds_run(path) {
+            return Err(Error::file(
+                path,
+                "is not the folder of a run: it has no `config.toml` that is a run file",
+            ));
         }
         Folder::hold(path)
     }
@@ -89,7 +111,9 @@ impl Folder {
         let entries = fs::read_dir(&self.path).map_err(Error::io("read", &self.path))?;
         for entry in entries.filter_map(|entry| entry.ok()) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = OURS.contains(&name.trim_end_matches(".partial")) || name.ends_with(".fits");
+            let name = name.trim_end_matches(".partial");
+            let map = name.ends_with(".fits") && (name.starts_with("data_") || name.starts_with("noise_"));
+            let ours = map || OURS.contains(&name);
             let place = entry.path();
             if ours && place.is_dir() {
                 fs::remove_dir_all(&place).map_err(Error::io("remove", &place))?;
@@ -167,14 +191,20 @@ mod tests {
         );
         let run = place.path().join("run");
         let held = Folder::create(&run, false).expect("new");
-        fs::write(held.file("config.toml"), "").expect("writes");
+        let config = include_str!("../../../../examples/mock_survey.toml");
+        fs::write(held.file("config.toml"), config).expect("writes");
         assert!(Folder::open(&run).err().expect("refused").to_string().contains("another process"));
         drop(held);
         assert!(
             Folder::create(&run, false).err().expect("refused").to_string().contains("holds a run already")
         );
         fs::write(run.join("notes.txt"), "mine").expect("writes");
+        fs::write(run.join("mine.fits"), "mine").expect("writes");
         Folder::create(&run, true).expect("overwrites");
-        assert!(run.join("notes.txt").exists() && !run.join("config.toml").exists());
+        assert!(
+            run.join("notes.txt").exists()
+                && run.join("mine.fits").exists()
+                && !run.join("config.toml").exists()
+        );
     }
 }

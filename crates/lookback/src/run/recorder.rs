@@ -35,8 +35,8 @@ impl Moments {
         }
     }
 
-    fn std(&self, samples: usize) -> Option<Vec<f64>> {
-        let degrees = samples.checked_sub(1).filter(|n| *n > 0)? as f64;
+    fn std(&self, degrees: usize) -> Option<Vec<f64>> {
+        let degrees = (degrees > 0).then_some(degrees as f64)?;
         Some(self.squares.iter().map(|s| (s / degrees).sqrt()).collect())
     }
 }
@@ -46,6 +46,8 @@ impl Moments {
 pub struct Recorder {
     /// Number of samples.
     pub samples: usize,
+    /// How many of them are mirror images of others.
+    pub mirrored: usize,
     /// The field at the centre: exact mean, or maximum.
     pub centre: Option<Vec<f64>>,
     /// Parameters at the centre.
@@ -90,6 +92,7 @@ impl Recorder {
         let empty = power_spectrum(&problem.grid, &vec![0.0f64; n], &edges)?;
         Ok(Recorder {
             samples: 0,
+            mirrored: 0,
             centre: None,
             centre_parameters: Vec::new(),
             centre_chi2: None,
@@ -113,7 +116,7 @@ impl Recorder {
     ) -> Result<Option<Vec<f32>>> {
         let (z, sample) = match draw {
             Draw::Centre { z } => (z, None),
-            Draw::Sample { z, chain, energy } => (z, Some((chain, energy))),
+            Draw::Sample { z, chain, energy, mirror } => (z, Some((chain, energy, mirror))),
         };
         let signal = problem.prior.operator.apply(&z)?;
         let prediction = problem.forward.apply(&signal)?;
@@ -122,7 +125,7 @@ impl Recorder {
         let chi2 = lookback_operator::vector::norm2(&residual);
         let (field, parameters) = signal.split_at(problem.grid.len());
         let parameters: Vec<f64> = parameters.iter().map(|p| p.f64()).collect();
-        let Some((chain, energy)) = sample else {
+        let Some((chain, energy, mirror)) = sample else {
             self.centre = Some(field.iter().map(|x| x.f64()).collect());
             self.centre_parameters = parameters;
             self.centre_chi2 = Some(chi2);
@@ -130,9 +133,10 @@ impl Recorder {
         };
         let wide: Vec<f64> = field.iter().map(|x| x.f64()).collect();
         self.samples += 1;
+        self.mirrored += usize::from(mirror);
         self.field.add(self.samples, &wide);
         self.smoothed.add(self.samples, &problem.smoothed(&wide));
-        if let (Some(below), Some(truth)) = (&mut self.below_truth, &problem.truth) {
+        if let (Some(below), Some(truth), false) = (&mut self.below_truth, &problem.truth, mirror) {
             let seen = &problem.observation.seen;
             let shift = mean_seen(&wide, seen) - mean_seen(truth, seen);
             for ((below, x), truth) in below.iter_mut().zip(&wide).zip(truth) {
@@ -158,14 +162,24 @@ impl Recorder {
         }
     }
 
+    /// Degrees of freedom of the variance: the mean of mirrored pairs is known, that of others costs one.
+    fn degrees(&self) -> usize {
+        if self.mirrored > 0 { self.samples } else { self.samples.saturating_sub(1) }
+    }
+
+    /// Number of samples that the truth is ranked among.
+    pub fn ranked(&self) -> usize {
+        self.samples - self.mirrored
+    }
+
     /// Standard deviation of the samples; `None` if there are fewer than two.
     pub fn std(&self) -> Option<Vec<f64>> {
-        self.field.std(self.samples)
+        self.field.std(self.degrees())
     }
 
     /// Standard deviation of the smoothed samples; `None` if there are fewer than two.
     pub fn smoothed_std(&self) -> Option<Vec<f64>> {
-        self.smoothed.std(self.samples)
+        self.smoothed.std(self.degrees())
     }
 
     /// Number of chains.

@@ -83,10 +83,10 @@ impl Summary {
             let score = analysis::score(estimate, truth, &problem.observation.seen);
             put("rmse", figure(score.rmse));
             put("pearson_r", figure(score.pearson_r));
-            if let Some(below) = recorder.below_truth.as_ref().filter(|_| recorder.samples >= 10) {
+            if let Some(below) = recorder.below_truth.as_ref().filter(|_| recorder.ranked() >= 10) {
                 let seen = &problem.observation.seen;
-                put("coverage_68", figure(analysis::coverage(below, recorder.samples, seen, 0.68)));
-                put("coverage_95", figure(analysis::coverage(below, recorder.samples, seen, 0.95)));
+                put("coverage_68", figure(analysis::coverage(below, recorder.ranked(), seen, 0.68)));
+                put("coverage_95", figure(analysis::coverage(below, recorder.ranked(), seen, 0.95)));
             }
         }
         if problem.is_shear() {
@@ -144,8 +144,9 @@ fn worst_diagnostics(recorder: &super::Recorder) -> Worst {
         .map(|b| recorder.by_chain(|i| f64::from(recorder.spectra[i][b]).ln()));
     let mut worst = Worst { ess_bulk: f64::INFINITY, ess_tail: f64::INFINITY, r_hat: 0.0 };
     for chains in traces.chain(bins) {
+        // One quantity that cannot be judged makes the worst unknown.
         let worse = |so_far: f64, new: f64, keep: fn(f64, f64) -> f64| {
-            if new.is_nan() { f64::NAN } else { keep(so_far, new) }
+            if so_far.is_nan() || new.is_nan() { f64::NAN } else { keep(so_far, new) }
         };
         worst.ess_bulk = worse(worst.ess_bulk, diagnostics::ess_bulk(&chains), f64::min);
         worst.ess_tail = worse(worst.ess_tail, diagnostics::ess_tail(&chains), f64::min);

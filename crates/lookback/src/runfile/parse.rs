@@ -110,6 +110,21 @@ impl RunFile {
             .map_err(|error| Error::config("run", format!("cannot be written as TOML: {error}")))
     }
 
+    /// The same run with paths that hold from anywhere.
+    ///
+    /// # Errors
+    /// If a file does not exist.
+    pub fn absolute(&self) -> Result<RunFile> {
+        let mut run = self.clone();
+        for place in run.places() {
+            let (path, column) = place.rsplit_once('#').unwrap_or((place, ""));
+            let full = std::fs::canonicalize(path).map_err(Error::io("read", path))?;
+            let hash = if column.is_empty() { "" } else { "#" };
+            *place = format!("{}{hash}{column}", full.display());
+        }
+        Ok(run)
+    }
+
     fn resolve(&mut self, folder: &Path) -> Result<()> {
         for place in self.places() {
             *place = resolve(place, folder)?;

@@ -314,17 +314,22 @@ pub struct Survey {
 }
 
 /// `[likelihood]`: the law of the noise.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LikelihoodSection {
     /// Gaussian.
-    #[default]
-    Gaussian,
+    Gaussian {},
     /// Student's t, for outliers.
     StudentT {
         /// Degrees of freedom.
         dof: f64,
     },
+}
+
+impl Default for LikelihoodSection {
+    fn default() -> Self {
+        LikelihoodSection::Gaussian {}
+    }
 }
 
 /// `[method]`: how the posterior is found.
