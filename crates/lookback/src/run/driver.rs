@@ -120,13 +120,7 @@ fn checkpoint_interval(run: &RunFile) -> Result<Duration> {
 /// # Errors
 /// If an option is out of range, or the method does not suit the model.
 pub(crate) fn prepare<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<Checkpoint<T>> {
-    let interval = run.output.checkpoint_seconds;
-    if !(interval >= 0.0 && interval.is_finite()) {
-        return Err(Error::config(
-            "output",
-            format!("`checkpoint_seconds` must be zero or more, not {interval}"),
-        ));
-    }
+    checkpoint_interval(run)?;
     if matches!(run.method, MethodSection::Wiener(_)) && !problem.posterior.is_quadratic() {
         let message = "`wiener` is exact for a linear model with Gaussian noise, and this one is not; choose `mgvi`, `hmc` or `map`";
         return Err(Error::config("method", message));

@@ -189,6 +189,10 @@ mod tests {
         assert!(
             Folder::create(place.path(), true).err().expect("refused").to_string().contains("thesis.tex")
         );
+        let nipped = place.path().join("nipped");
+        fs::create_dir(&nipped).expect("makes");
+        BEGINNING.iter().for_each(|name| fs::write(nipped.join(name), "").expect("writes"));
+        drop(Folder::create(&nipped, false).expect("a run killed in the bud leaves room for another"));
         let run = place.path().join("run");
         let held = Folder::create(&run, false).expect("new");
         let config = include_str!("../../../../examples/mock_survey.toml");
