@@ -19,7 +19,7 @@ pub(crate) fn contiguous<'a, E: Element>(array: &'a PyReadonlyArrayDyn<'_, E>) -
 
 /// The numbers of a contiguous array with the expected length.
 pub(crate) fn slice<'a>(array: &'a Input<'_>, what: &str, expected: usize) -> PyResult<&'a [f64]> {
-    let values = array.as_slice().map_err(|_| {
+    let values = contiguous(array).ok_or_else(|| {
         raise(format!("{what} is not contiguous in C order; pass numpy.ascontiguousarray(...)"))
     })?;
     if values.len() != expected {
