@@ -130,7 +130,9 @@ def test_a_run_writes_files_that_the_tools_of_the_field_open(tmp_path):
     # Mirrored pairs know their mean, so their variance loses no degree of freedom to it.
     std = fits.getdata(tmp_path / "run" / "std.fits")
     np.testing.assert_allclose(samples.std(axis=0, ddof=0), std, rtol=1e-3, atol=1e-6)
-    data = arviz.from_zarr(str(tmp_path / "run" / "samples.zarr"))
+    xarray = pytest.importorskip("xarray")
+    tree = xarray.open_datatree(tmp_path / "run" / "samples.zarr", engine="zarr")
+    data = arviz.InferenceData.from_datatree(tree)
     assert data.posterior["kappa"].dims == ("chain", "draw", "y", "x")
     np.testing.assert_array_equal(data.posterior["kappa"].values[0], samples)
     assert data.sample_stats["chi2"].shape == (1, 60)
