@@ -7,7 +7,7 @@ use lookback_mesh::{Grid, bin_edges, power_spectrum, skewness};
 use lookback_operator::{LinearOperator, Space};
 
 use crate::problem::Problem;
-use crate::run::Recorder;
+use crate::run::{BINS, Recorder};
 use crate::runfile::ReportSection;
 use crate::{Error, Result};
 
@@ -233,7 +233,7 @@ pub(crate) fn spectrum_band<T: Number>(
         (recorder.samples > 0)
             .then(|| (0..k.len()).map(|bin| quantile(&column(bin), p)).collect::<Vec<f64>>())
     };
-    let edges = bin_edges(&problem.grid, 24);
+    let edges = bin_edges(&problem.grid, BINS);
     let measure = |map: &[f64]| power_spectrum(&problem.grid, map, &edges).map(|spectrum| spectrum.power);
     Ok(Band {
         median: at(0.5),

@@ -12,7 +12,7 @@ use super::{Figure, Section};
 use crate::Result;
 use crate::problem::Problem;
 use crate::run::{Recorder, Summary};
-use crate::runfile::{MethodSection, RunFile};
+use crate::runfile::RunFile;
 
 /// Share of pixels beyond each end of the colour scale.
 const TAIL: f64 = 0.002;
@@ -43,7 +43,7 @@ pub(crate) fn sections<T: Number>(
     recorder: &Recorder,
     summary: &Summary,
 ) -> Result<Vec<Section>> {
-    let exact = matches!(run.method, MethodSection::Wiener(_));
+    let exact = run.method.finds_exact_mean();
     let scene =
         Scene { run, problem, recorder, estimate: recorder.estimate(exact), std: recorder.std(), exact };
     let mut sections = vec![overview(&scene)?];

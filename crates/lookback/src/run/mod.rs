@@ -12,5 +12,6 @@ pub use checkpoint::Checkpoint;
 pub(crate) use driver::prepare;
 pub use driver::{Options, Outcome, Reporter, Silent, redraw, resume, start};
 pub use folder::Folder;
+pub(crate) use recorder::BINS;
 pub use recorder::Recorder;
 pub use summary::Summary;

@@ -57,7 +57,7 @@ fn write_maps<T: Number>(
         fits::write_map(&folder.file(&format!("{name}.fits")), &problem.grid, map, problem.wcs, &cards)
     };
     let field = problem.field_name();
-    let exact = matches!(run.method, MethodSection::Wiener(_));
+    let exact = run.method.finds_exact_mean();
     let estimate = recorder.estimate(exact);
     save("mean", &format!("{field}: posterior mean"), estimate)?;
     if let Some(std) = recorder.std() {
@@ -102,7 +102,7 @@ fn write_tables<T: Number>(
     }
     files::write_whole(&folder.file("trace.csv"), |out| out.write_all(text.as_bytes()))?;
 
-    let band = analysis::spectrum_band(problem, recorder, matches!(run.method, MethodSection::Wiener(_)))?;
+    let band = analysis::spectrum_band(problem, recorder, run.method.finds_exact_mean())?;
     let mut text = "ell,samples_median,samples_16,samples_84,estimate,truth,prior\n".to_string();
     for (i, ell) in band.k.iter().enumerate() {
         let cell = |column: &Option<Vec<f64>>| {
@@ -114,7 +114,7 @@ fn write_tables<T: Number>(
     }
     files::write_whole(&folder.file("spectrum.csv"), |out| out.write_all(text.as_bytes()))?;
 
-    let exact = matches!(run.method, MethodSection::Wiener(_));
+    let exact = run.method.finds_exact_mean();
     if let Some(peaks) = analysis::peaks(problem, recorder, exact, &run.report)? {
         let text = peaks.table();
         files::write_whole(&folder.file("peaks.csv"), |out| out.write_all(text.as_bytes()))?;

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::problem::Problem;
 
 /// Bins of the measured spectra.
-const BINS: usize = 24;
+pub(crate) const BINS: usize = 24;
 /// Sample maps that the report shows.
 const SHOWN: usize = 3;
 

@@ -35,7 +35,7 @@ impl Summary {
         checkpoint: &Checkpoint<T>,
     ) -> Result<Summary> {
         let recorder = &checkpoint.recorder;
-        let exact = matches!(run.method, MethodSection::Wiener(_));
+        let exact = run.method.finds_exact_mean();
         let data = problem.posterior.likelihood().data_count() as f64;
         let mut out = Map::new();
         let mut put = |key: &str, value: Value| out.insert(key.into(), value);

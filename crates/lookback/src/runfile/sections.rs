@@ -347,6 +347,11 @@ pub enum MethodSection {
 }
 
 impl MethodSection {
+    /// True if the centre that the method finds is the exact mean of the posterior.
+    pub fn finds_exact_mean(&self) -> bool {
+        matches!(self, MethodSection::Wiener(_))
+    }
+
     /// Name as in the run file.
     pub fn name(&self) -> &'static str {
         match self {
