@@ -284,7 +284,7 @@ pub(crate) fn reduced_shear(grid: &PyGrid) -> PyResult<PyOperator> {
 #[pyfunction]
 #[pyo3(signature = (grid, *, fwhm_arcmin, name = "kappa"))]
 pub(crate) fn smooth(grid: &PyGrid, fwhm_arcmin: f64, name: &str) -> PyResult<PyOperator> {
-    let sigma = (fwhm_arcmin / 60.0).to_radians() / (8.0 * std::f64::consts::LN_2).sqrt();
+    let sigma = lookback_imaging::sigma_of_fwhm((fwhm_arcmin / 60.0).to_radians());
     let space = Space::single(name, grid.0.shape(), "");
     Ok(PyOperator(lookback_imaging::smooth(&grid.0, space, sigma).map_err(raise)?.shared()))
 }

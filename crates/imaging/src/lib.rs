@@ -4,4 +4,4 @@ mod mask;
 mod smooth;
 
 pub use mask::Mask;
-pub use smooth::smooth;
+pub use smooth::{sigma_of_fwhm, smooth};

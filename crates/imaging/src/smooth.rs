@@ -3,8 +3,13 @@
 use lookback_mesh::{Grid, Multiplier};
 use lookback_operator::{Error, Real, Result, Space};
 
+/// Standard deviation of a Gaussian with this full width at half maximum, in the same unit.
+pub fn sigma_of_fwhm(fwhm: f64) -> f64 {
+    fwhm / (8.0 * std::f64::consts::LN_2).sqrt()
+}
+
 /// Smooths a map with a Gaussian of standard deviation `sigma`, in the units of the grid: `exp(-k^2 sigma^2 / 2)`
-/// in Fourier space, on the periodic grid. `sigma = fwhm / sqrt(8 ln 2)`.
+/// in Fourier space, on the periodic grid. See [`sigma_of_fwhm`].
 ///
 /// # Errors
 /// If `sigma` is negative or not finite, or the space is not one map on the grid.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lookback_imaging::{Mask, smooth};
+use lookback_imaging::{Mask, sigma_of_fwhm, smooth};
 use lookback_inference::Number;
 use lookback_lensing::{ReducedShear, ShearCalibration, kaiser_squires};
 use lookback_mesh::{Grid, Readout};
@@ -43,7 +43,7 @@ pub(crate) fn order_of_parameters(run: &RunFile) -> Result<Vec<String>> {
 
 /// Standard deviation \[rad\] of a Gaussian with this full width at half maximum \[arcmin\].
 pub(crate) fn sigma(fwhm_arcmin: f64) -> f64 {
-    (fwhm_arcmin / 60.0).to_radians() / (8.0 * std::f64::consts::LN_2).sqrt()
+    sigma_of_fwhm((fwhm_arcmin / 60.0).to_radians())
 }
 
 /// A forward model that grows step by step.

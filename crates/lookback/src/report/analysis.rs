@@ -8,8 +8,41 @@ use lookback_operator::{LinearOperator, Space};
 
 use crate::problem::Problem;
 use crate::run::{BINS, Recorder};
-use crate::runfile::ReportSection;
+use crate::runfile::{ReportSection, RunFile};
 use crate::{Error, Result};
+
+/// What summary, files and report all want to know of a finished run, found once.
+pub(crate) struct Analysis {
+    /// E and B modes, if the data are shear.
+    pub(crate) modes: Option<Modes>,
+    /// Signal-to-noise and its peaks, if there are samples.
+    pub(crate) significance: Option<Significance>,
+    /// Power spectra.
+    pub(crate) band: Band,
+}
+
+/// Mean over standard deviation of the smoothed field, and its peaks.
+pub(crate) struct Significance {
+    pub(crate) snr: Vec<f64>,
+    pub(crate) peaks: Peaks,
+}
+
+impl Analysis {
+    pub(crate) fn new<T: Number>(
+        run: &RunFile,
+        problem: &Problem<T>,
+        recorder: &Recorder,
+    ) -> Result<Analysis> {
+        let estimate = recorder.estimate(run.method.finds_exact_mean());
+        let modes = problem.is_shear().then(|| e_and_b(problem, run.report.smoothing_pixels)).transpose()?;
+        let significance = recorder.smoothed_std().map(|std| {
+            let smooth = problem.smoothed(estimate);
+            let snr = ratio(&smooth, &std);
+            Significance { peaks: peaks(problem, &smooth, &snr, &run.report), snr }
+        });
+        Ok(Analysis { modes, significance, band: spectrum_band(problem, recorder, estimate)? })
+    }
+}
 
 /// Mean and standard deviation of some numbers.
 pub(crate) fn mean_std(values: &[f64]) -> (f64, f64) {
@@ -19,7 +52,7 @@ pub(crate) fn mean_std(values: &[f64]) -> (f64, f64) {
 }
 
 /// `a / b`; zero where `b` is zero.
-pub(crate) fn ratio(a: &[f64], b: &[f64]) -> Vec<f64> {
+fn ratio(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| if *b > 0.0 { a / b } else { 0.0 }).collect()
 }
 
@@ -71,7 +104,7 @@ pub(crate) struct Modes {
     pub(crate) b_peak: f64,
 }
 
-pub(crate) fn e_and_b<T: Number>(problem: &Problem<T>, smoothing_pixels: f64) -> Result<Modes> {
+fn e_and_b<T: Number>(problem: &Problem<T>, smoothing_pixels: f64) -> Result<Modes> {
     let maps = &problem.observation.maps;
     let (e_map, b_map) = mass_map(&problem.grid, &maps[0], &maps[1])?;
     let e_map = smoothed(&problem.grid, &e_map, smoothing_pixels)?;
@@ -131,14 +164,8 @@ pub(crate) struct Matched {
 /// Signal-to-noise from which a local maximum counts.
 const THRESHOLD: f64 = 3.0;
 
-pub(crate) fn peaks<T: Number>(
-    problem: &Problem<T>,
-    recorder: &Recorder,
-    exact: bool,
-    report: &ReportSection,
-) -> Result<Option<Peaks>> {
-    let Some(snr) = signal_to_noise(problem, recorder, exact) else { return Ok(None) };
-    let smooth = problem.smoothed(recorder.estimate(exact));
+/// Local maxima of `snr`, with the values of the `smooth` field there.
+fn peaks<T: Number>(problem: &Problem<T>, smooth: &[f64], snr: &[f64], report: &ReportSection) -> Peaks {
     let grid = &problem.grid;
     let (rows, columns) = (grid.shape()[0], grid.shape()[1]);
     let seen = &problem.observation.seen;
@@ -182,17 +209,7 @@ pub(crate) fn peaks<T: Number>(
             groups: groups.iter().filter(|(_, x, y)| inside(*x, *y)).count(),
         }
     });
-    Ok(Some(Peaks { list, matched, groups, pixel_arcmin }))
-}
-
-/// Mean over standard deviation of the smoothed field; `None` without samples.
-pub(crate) fn signal_to_noise<T: Number>(
-    problem: &Problem<T>,
-    recorder: &Recorder,
-    exact: bool,
-) -> Option<Vec<f64>> {
-    let std = recorder.smoothed_std()?;
-    Some(ratio(&problem.smoothed(recorder.estimate(exact)), &std))
+    Peaks { list, matched, groups, pixel_arcmin }
 }
 
 impl Peaks {
@@ -221,11 +238,7 @@ pub(crate) struct Band {
     pub(crate) theory: Option<Vec<f64>>,
 }
 
-pub(crate) fn spectrum_band<T: Number>(
-    problem: &Problem<T>,
-    recorder: &Recorder,
-    exact: bool,
-) -> Result<Band> {
+fn spectrum_band<T: Number>(problem: &Problem<T>, recorder: &Recorder, estimate: &[f64]) -> Result<Band> {
     let k = recorder.wave_numbers.clone();
     let at = |p: f64| {
         let column =
@@ -239,7 +252,7 @@ pub(crate) fn spectrum_band<T: Number>(
         median: at(0.5),
         low: at(0.16),
         high: at(0.84),
-        estimate: Some(measure(recorder.estimate(exact))?),
+        estimate: Some(measure(estimate)?),
         truth: problem.truth.as_deref().map(measure).transpose()?,
         theory: problem.theory().map(|theory| k.iter().map(|&k| theory.power(k)).collect()),
         k,

@@ -13,6 +13,7 @@ use lookback_inference::Number;
 use minijinja::{Environment, value::Serde};
 use serde::Serialize;
 
+use self::analysis::Analysis;
 use crate::problem::Problem;
 use crate::run::{Recorder, Summary};
 use crate::runfile::RunFile;
@@ -45,12 +46,13 @@ pub(crate) fn write<T: Number>(
     run: &RunFile,
     problem: &Problem<T>,
     recorder: &Recorder,
+    analysis: &Analysis,
     summary: &Summary,
     path: &Path,
 ) -> Result<()> {
     let wrong =
         |error: minijinja::Error| Error::Drawing { what: "report".into(), message: error.to_string() };
-    let sections = pages::sections(run, problem, recorder, summary)?;
+    let sections = pages::sections(run, problem, recorder, analysis, summary)?;
     let mut environment = Environment::new();
     environment.add_template("report.html", TEMPLATE).map_err(wrong)?;
     let citations: Vec<[String; 2]> =

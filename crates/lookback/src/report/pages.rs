@@ -4,7 +4,7 @@ use lookback_inference::Number;
 use lookback_operator::Operator;
 use serde_json::Value;
 
-use super::analysis::{self, Peaks};
+use super::analysis::{Analysis, Modes, Significance};
 use super::colour::Scale;
 use super::curves::{COLOURS, Curve, Plot, Shade, histogram, rank_histogram};
 use super::panel::{Panel, draw, robust_range, symmetric_range};
@@ -24,16 +24,12 @@ struct Scene<'a, T: Number> {
     recorder: &'a Recorder,
     estimate: &'a [f64],
     std: Option<Vec<f64>>,
-    exact: bool,
+    analysis: &'a Analysis,
 }
 
 impl<T: Number> Scene<'_, T> {
     fn figure(&self, panel: &Panel<'_>, caption: &str) -> Result<Figure> {
         Ok(Figure { svg: draw(&self.problem.grid, panel)?, caption: caption.into() })
-    }
-
-    fn peaks(&self) -> Result<Option<Peaks>> {
-        analysis::peaks(self.problem, self.recorder, self.exact, &self.run.report)
     }
 }
 
@@ -41,15 +37,15 @@ pub(crate) fn sections<T: Number>(
     run: &RunFile,
     problem: &Problem<T>,
     recorder: &Recorder,
+    analysis: &Analysis,
     summary: &Summary,
 ) -> Result<Vec<Section>> {
-    let exact = run.method.finds_exact_mean();
-    let scene =
-        Scene { run, problem, recorder, estimate: recorder.estimate(exact), std: recorder.std(), exact };
+    let estimate = recorder.estimate(run.method.finds_exact_mean());
+    let scene = Scene { run, problem, recorder, estimate, std: recorder.std(), analysis };
     let mut sections = vec![overview(&scene)?];
     sections.extend(significance(&scene)?);
-    if problem.is_shear() {
-        sections.push(modes(&scene, summary)?);
+    if let Some(found) = &analysis.modes {
+        sections.push(modes(&scene, found)?);
     }
     sections.extend(samples(&scene)?);
     sections.push(residuals(&scene)?);
@@ -75,8 +71,7 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
         );
     }
     let seen = Some(problem.observation.seen.as_slice());
-    if problem.is_shear() {
-        let modes = analysis::e_and_b(problem, scene.run.report.smoothing_pixels)?;
+    if let Some(modes) = &scene.analysis.modes {
         let mut panel = Panel::new(
             "data: smoothed Kaiser-Squires E mode",
             &modes.e_map,
@@ -116,15 +111,14 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
 }
 
 fn significance<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
-    let snr = analysis::signal_to_noise(scene.problem, scene.recorder, scene.exact);
-    let (Some(snr), Some(peaks)) = (snr, scene.peaks()?) else { return Ok(None) };
+    let Some(Significance { snr, peaks }) = &scene.analysis.significance else { return Ok(None) };
     let mut panel =
-        Panel::new("mean / standard deviation", &snr, Scale::Diverging, symmetric_range(&snr, 0.0005));
+        Panel::new("mean / standard deviation", snr, Scale::Diverging, symmetric_range(snr, 0.0005));
     let radius = scene.run.report.match_arcmin / (scene.problem.grid.spacing()[0].to_degrees() * 60.0);
     panel.circles = peaks.groups.iter().map(|(_, x, y)| (*x, *y, radius)).collect();
     let plain = scene.figure(&panel, "Signal-to-noise. Circles, if any: known groups.")?;
     let mut marked =
-        Panel::new("peaks above 3", &snr, Scale::Signal, (0.0, snr.iter().fold(3.0, |a: f64, b| a.max(*b))));
+        Panel::new("peaks above 3", snr, Scale::Signal, (0.0, snr.iter().fold(3.0, |a: f64, b| a.max(*b))));
     marked.circles = panel.circles.clone();
     marked.crosses = peaks.list.iter().map(|peak| (peak.column as f64, peak.row as f64)).collect();
     let second = scene.figure(&marked, "Crosses: local maxima above 3 standard deviations. Circles: known groups, with the radius of a match.")?;
@@ -146,8 +140,7 @@ fn significance<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
     Ok(Some(Section { heading: "Significance".into(), words, figures: vec![plain, second] }))
 }
 
-fn modes<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Section> {
-    let modes = analysis::e_and_b(scene.problem, scene.run.report.smoothing_pixels)?;
+fn modes<T: Number>(scene: &Scene<'_, T>, modes: &Modes) -> Result<Section> {
     let range = symmetric_range(&modes.e_map, TAIL);
     let seen = Some(scene.problem.observation.seen.as_slice());
     let mut figures = Vec::new();
@@ -165,9 +158,7 @@ fn modes<T: Number>(scene: &Scene<'_, T>, summary: &Summary) -> Result<Section> 
     }
     let words = format!(
         "Kaiser-Squires inversion of the data, smoothed with a Gaussian of {} pixels. Skewness in the seen region: E {:.3}, B {:.3}. If both look alike, the sign of one shear component is wrong.",
-        scene.run.report.smoothing_pixels,
-        summary.get("e_mode_skewness").unwrap_or(f64::NAN),
-        summary.get("b_mode_skewness").unwrap_or(f64::NAN)
+        scene.run.report.smoothing_pixels, modes.e_skewness, modes.b_skewness
     );
     Ok(Section { heading: "E and B modes".into(), words, figures })
 }
@@ -257,7 +248,7 @@ fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
 }
 
 fn spectrum<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
-    let band = analysis::spectrum_band(scene.problem, scene.recorder, scene.exact)?;
+    let band = &scene.analysis.band;
     let mut plot = Plot {
         title: "power spectrum",
         x_name: "multipole ell",

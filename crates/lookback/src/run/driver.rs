@@ -13,6 +13,7 @@ use super::outputs;
 use super::state::State;
 use super::{Folder, Recorder, Summary};
 use crate::problem::Problem;
+use crate::report::analysis::Analysis;
 use crate::runfile::{MethodSection, OutputSection, Precision, ReportSection, RunFile};
 use crate::{Error, Result, VERSION, files, report};
 
@@ -188,9 +189,10 @@ fn redraw_in<T: Number>(run: &RunFile, folder: &Folder) -> Result<Outcome> {
     if !checkpoint.done {
         return Err(Error::file(folder.path(), "is not finished; `lookback resume` goes on with it"));
     }
-    let summary = Summary::new(run, &problem, &checkpoint)?;
+    let analysis = Analysis::new(run, &problem, &checkpoint.recorder)?;
+    let summary = Summary::new(run, &problem, &checkpoint, &analysis);
     summary.write(&folder.file("summary.json"))?;
-    report::write(run, &problem, &checkpoint.recorder, &summary, &folder.file("report.html"))?;
+    report::write(run, &problem, &checkpoint.recorder, &analysis, &summary, &folder.file("report.html"))?;
     Ok(Outcome { directory: folder.path().to_path_buf(), summary })
 }
 
@@ -256,9 +258,10 @@ fn carry_on<T: Number>(
             }
         })?;
     }
-    let summary = Summary::new(run, problem, &checkpoint)?;
-    outputs::write(run, problem, &checkpoint, &summary, &folder)?;
-    report::write(run, problem, &checkpoint.recorder, &summary, &folder.file("report.html"))?;
+    let analysis = Analysis::new(run, problem, &checkpoint.recorder)?;
+    let summary = Summary::new(run, problem, &checkpoint, &analysis);
+    outputs::write(run, problem, &checkpoint, &analysis, &summary, &folder)?;
+    report::write(run, problem, &checkpoint.recorder, &analysis, &summary, &folder.file("report.html"))?;
     folder.log(&format!("finished: {:.2} seconds of inference", checkpoint.seconds))?;
     Ok(Outcome { directory: folder.path().to_path_buf(), summary })
 }

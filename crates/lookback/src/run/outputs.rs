@@ -7,11 +7,12 @@ use lookback_inference::Number;
 use serde_json::json;
 
 use super::checkpoint::Checkpoint;
-use super::{Folder, Summary};
+use super::{Folder, Recorder, Summary};
 use crate::formats::fits::{self, Card};
 use crate::formats::{npy, zarr::Store};
 use crate::problem::Problem;
-use crate::report::{analysis, citations};
+use crate::report::analysis::{Analysis, Significance};
+use crate::report::citations;
 use crate::runfile::{MethodSection, RunFile};
 use crate::{Error, Result, VERSION, files};
 
@@ -20,11 +21,12 @@ pub(crate) fn write<T: Number>(
     run: &RunFile,
     problem: &Problem<T>,
     checkpoint: &Checkpoint<T>,
+    analysis: &Analysis,
     summary: &Summary,
     folder: &Folder,
 ) -> Result<()> {
-    write_maps(run, problem, checkpoint, folder)?;
-    write_tables(run, problem, checkpoint, folder)?;
+    write_maps(run, problem, checkpoint, analysis, folder)?;
+    write_tables(&checkpoint.recorder, analysis, folder)?;
     if run.output.samples && checkpoint.stored > 0 {
         write_samples(run, problem, checkpoint, folder)?;
     }
@@ -49,6 +51,7 @@ fn write_maps<T: Number>(
     run: &RunFile,
     problem: &Problem<T>,
     checkpoint: &Checkpoint<T>,
+    analysis: &Analysis,
     folder: &Folder,
 ) -> Result<()> {
     let recorder = &checkpoint.recorder;
@@ -57,15 +60,14 @@ fn write_maps<T: Number>(
         fits::write_map(&folder.file(&format!("{name}.fits")), &problem.grid, map, problem.wcs, &cards)
     };
     let field = problem.field_name();
-    let exact = run.method.finds_exact_mean();
-    let estimate = recorder.estimate(exact);
+    let estimate = recorder.estimate(run.method.finds_exact_mean());
     save("mean", &format!("{field}: posterior mean"), estimate)?;
     if let Some(std) = recorder.std() {
         save("std", &format!("{field}: posterior standard deviation"), &std)?;
     }
-    if let Some(snr) = analysis::signal_to_noise(problem, recorder, exact) {
+    if let Some(Significance { snr, .. }) = &analysis.significance {
         let width = run.report.peak_fwhm_arcmin;
-        save("snr", &format!("{field}: signal-to-noise, FWHM {width} arcmin"), &snr)?;
+        save("snr", &format!("{field}: signal-to-noise, FWHM {width} arcmin"), snr)?;
     }
     if let (Some(centre), MethodSection::Map(_)) = (&recorder.centre, &run.method) {
         save("map", &format!("{field}: maximum a posteriori"), centre)?;
@@ -79,21 +81,14 @@ fn write_maps<T: Number>(
         save(&format!("data_{name}"), &format!("{name}: data"), map)?;
         save(&format!("noise_{name}"), &format!("{name}: noise standard deviation"), sigma)?;
     }
-    if problem.is_shear() {
-        let modes = analysis::e_and_b(problem, run.report.smoothing_pixels)?;
+    if let Some(modes) = &analysis.modes {
         save("e_mode", "Kaiser-Squires E mode, smoothed", &modes.e_map)?;
         save("b_mode", "Kaiser-Squires B mode, smoothed", &modes.b_map)?;
     }
     Ok(())
 }
 
-fn write_tables<T: Number>(
-    run: &RunFile,
-    problem: &Problem<T>,
-    checkpoint: &Checkpoint<T>,
-    folder: &Folder,
-) -> Result<()> {
-    let recorder = &checkpoint.recorder;
+fn write_tables(recorder: &Recorder, analysis: &Analysis, folder: &Folder) -> Result<()> {
     let mut text = format!("chain,{}\n", recorder.trace_names.join(","));
     for (row, chain) in recorder.traces.iter().zip(&recorder.chains) {
         let numbers: Vec<String> =
@@ -102,7 +97,7 @@ fn write_tables<T: Number>(
     }
     files::write_whole(&folder.file("trace.csv"), |out| out.write_all(text.as_bytes()))?;
 
-    let band = analysis::spectrum_band(problem, recorder, run.method.finds_exact_mean())?;
+    let band = &analysis.band;
     let mut text = "ell,samples_median,samples_16,samples_84,estimate,truth,prior\n".to_string();
     for (i, ell) in band.k.iter().enumerate() {
         let cell = |column: &Option<Vec<f64>>| {
@@ -114,8 +109,7 @@ fn write_tables<T: Number>(
     }
     files::write_whole(&folder.file("spectrum.csv"), |out| out.write_all(text.as_bytes()))?;
 
-    let exact = run.method.finds_exact_mean();
-    if let Some(peaks) = analysis::peaks(problem, recorder, exact, &run.report)? {
+    if let Some(Significance { peaks, .. }) = &analysis.significance {
         let text = peaks.table();
         files::write_whole(&folder.file("peaks.csv"), |out| out.write_all(text.as_bytes()))?;
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::checkpoint::Checkpoint;
 use crate::problem::Problem;
-use crate::report::analysis;
+use crate::report::analysis::{self, Analysis, Significance};
 use crate::runfile::{MethodSection, RunFile};
 use crate::{Result, VERSION, files};
 
@@ -26,14 +26,12 @@ fn figure(x: f64) -> Value {
 
 impl Summary {
     /// Gathers the figures.
-    ///
-    /// # Errors
-    /// If an analysis of the maps fails.
     pub(crate) fn new<T: Number>(
         run: &RunFile,
         problem: &Problem<T>,
         checkpoint: &Checkpoint<T>,
-    ) -> Result<Summary> {
+        analysis: &Analysis,
+    ) -> Summary {
         let recorder = &checkpoint.recorder;
         let exact = run.method.finds_exact_mean();
         let data = problem.posterior.likelihood().data_count() as f64;
@@ -89,14 +87,13 @@ impl Summary {
                 put("coverage_95", figure(analysis::coverage(below, recorder.ranked(), seen, 0.95)));
             }
         }
-        if problem.is_shear() {
-            let modes = analysis::e_and_b(problem, run.report.smoothing_pixels)?;
+        if let Some(modes) = &analysis.modes {
             put("e_mode_skewness", figure(modes.e_skewness));
             put("b_mode_skewness", figure(modes.b_skewness));
             put("e_mode_peak_sigma", figure(modes.e_peak));
             put("b_mode_peak_sigma", figure(modes.b_peak));
         }
-        if let Some(peaks) = analysis::peaks(problem, recorder, exact, &run.report)? {
+        if let Some(Significance { peaks, .. }) = &analysis.significance {
             put("peaks_above_3_sigma", json!(peaks.list.len()));
             if let Some(matched) = &peaks.matched {
                 put("peaks_with_known_group", json!(matched.count));
@@ -106,7 +103,7 @@ impl Summary {
         }
         put("inputs", json!(problem.inputs));
         put("notes", json!(problem.notes));
-        Ok(Summary(out))
+        Summary(out)
     }
 
     /// A figure by name.
