@@ -17,9 +17,9 @@ pub mod runfile;
 pub use error::{Error, Result};
 pub use explain::explain;
 pub use {
-    lookback_imaging as imaging, lookback_inference as inference, lookback_lensing as lensing,
-    lookback_likelihood as likelihood, lookback_mesh as mesh, lookback_operator as operator,
-    lookback_prior as prior,
+    lookback_cosmology as cosmology, lookback_imaging as imaging, lookback_inference as inference,
+    lookback_lensing as lensing, lookback_likelihood as likelihood, lookback_mesh as mesh,
+    lookback_operator as operator, lookback_prior as prior,
 };
 
 /// The code in the README is compiled and run.

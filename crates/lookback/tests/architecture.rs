@@ -6,7 +6,7 @@ use std::path::Path;
 /// Floors, lowest first; crates of one floor do not know each other.
 const FLOORS: [&[&str]; 8] = [
     &["lookback-operator"],
-    &["lookback-mesh"],
+    &["lookback-mesh", "lookback-cosmology"],
     &["lookback-imaging", "lookback-lensing"],
     &["lookback-prior"],
     &["lookback-likelihood"],

@@ -1,0 +1,111 @@
+//! A cosmology: parameters, the history that they give, and the linear power spectrum.
+
+use std::sync::Arc;
+
+use crate::{
+    Background, Gradient, History, Instant, LinearPower, Normalization, Parameters, PowerTable, Result,
+    Scalar, Settings,
+};
+
+/// Everything that follows from a set of parameters.
+///
+/// Cost: 2 ms to make with `f64`, 20 ms with derivatives (one thread).
+#[derive(Debug, Clone)]
+pub struct Cosmology<S> {
+    parameters: Parameters<S>,
+    settings: Settings,
+    history: History<S>,
+    linear: LinearPower<S>,
+    table: Option<Arc<PowerTable>>,
+}
+
+impl Cosmology<f64> {
+    /// From parameters, which are checked.
+    ///
+    /// # Errors
+    /// If a parameter is out of range.
+    pub fn new(parameters: Parameters<f64>, settings: Settings) -> Result<Cosmology<f64>> {
+        Cosmology::with_table(parameters, settings, None)
+    }
+
+    /// The same with the shape of the linear spectrum from a table at redshift 0. With
+    /// [`Normalization::PrimordialAmplitude`] the table keeps its own amplitude.
+    ///
+    /// # Errors
+    /// As [`Cosmology::new`].
+    pub fn with_table(
+        parameters: Parameters<f64>,
+        settings: Settings,
+        table: Option<Arc<PowerTable>>,
+    ) -> Result<Cosmology<f64>> {
+        parameters.check()?;
+        Cosmology::make(parameters, settings, table)
+    }
+
+    /// The same cosmology with the derivatives of every quantity with respect to all parameters.
+    ///
+    /// # Errors
+    /// None that [`Cosmology::new`] would not have met.
+    pub fn with_gradient(&self) -> Result<Cosmology<Gradient>> {
+        Cosmology::make(self.parameters.with_gradient(), self.settings, self.table.clone())
+    }
+
+    /// The same model with other parameters.
+    ///
+    /// # Errors
+    /// If a parameter is out of range.
+    pub fn moved_to(&self, parameters: Parameters<f64>) -> Result<Cosmology<f64>> {
+        Cosmology::with_table(parameters, self.settings, self.table.clone())
+    }
+}
+
+impl<S: Scalar> Cosmology<S> {
+    fn make(p: Parameters<S>, settings: Settings, table: Option<Arc<PowerTable>>) -> Result<Cosmology<S>> {
+        let history = History::new(Background::new(&p, &settings))?;
+        let linear = LinearPower::new(&p, &settings, history.instant(1.0).d1.d, table.clone());
+        Ok(Cosmology { parameters: p, settings, history, linear, table })
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> &Parameters<S> {
+        &self.parameters
+    }
+
+    /// The choices of the model.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Name of the amplitude parameter in files: `sigma8` or `a_s` (in units of 1e-9).
+    pub fn amplitude_name(&self) -> &'static str {
+        match self.settings.normalization {
+            Normalization::Sigma8 => "sigma8",
+            Normalization::PrimordialAmplitude => "a_s",
+        }
+    }
+
+    /// Distances and growth.
+    pub fn history(&self) -> &History<S> {
+        &self.history
+    }
+
+    /// Expansion.
+    pub fn background(&self) -> &Background<S> {
+        self.history.background()
+    }
+
+    /// Growth and expansion at scale factor `a`.
+    pub fn instant(&self, a: f64) -> Instant<S> {
+        self.history.instant(a)
+    }
+
+    /// The linear spectrum per unit of `D1^2`.
+    pub fn linear(&self) -> &LinearPower<S> {
+        &self.linear
+    }
+
+    /// Linear power \[(Mpc/h)^3\] at `k` \[h/Mpc\] and scale factor `a`.
+    pub fn linear_power(&self, k: f64, a: f64) -> S {
+        self.linear.power(k) * self.instant(a).d1.d.powi(2)
+    }
+}

@@ -1,0 +1,192 @@
+//! The history of the universe as a table in `ln a`: distances and growth at any time.
+
+use crate::growth::{self, Growth, ORDERS, State};
+use crate::{Background, Error, HUBBLE_DISTANCE, Result, Scalar};
+
+/// `ln a` between nodes. The error of the tables falls as its fourth power, and is below 1e-9.
+const STEP: f64 = 0.0125;
+
+/// First node: `a = 1e-5`, where the growing mode is that of matter and radiation alone.
+const START: f64 = -11.512_925_464_970_229;
+
+/// Distances and growth functions between `a = 1e-5` and today.
+#[derive(Debug, Clone)]
+pub struct History<S> {
+    background: Background<S>,
+    /// Comoving distance from today \[Mpc/h\] at every node.
+    distance: Vec<S>,
+    /// `dchi / dln a` at every node.
+    distance_slope: Vec<S>,
+    growth: Vec<State<S>>,
+    growth_curvature: Vec<[S; ORDERS]>,
+    step: f64,
+}
+
+/// The universe at one time.
+#[derive(Debug, Clone, Copy)]
+pub struct Instant<S> {
+    /// Scale factor.
+    pub a: f64,
+    /// `H / H0`.
+    pub e: S,
+    /// First-order growth; `D1 -> a` in a universe of matter alone, not normalised to today.
+    pub d1: Growth<S>,
+    /// Second order: `D2 -> -3/7 a^2`.
+    pub d2: Growth<S>,
+    /// Third order, the determinant of the first-order tidal tensor: `-1/3 a^3`.
+    pub d3a: Growth<S>,
+    /// Third order, first and second order together: `10/21 a^3`.
+    pub d3b: Growth<S>,
+    /// Third order, transverse: `-1/7 a^3`.
+    pub d3c: Growth<S>,
+}
+
+impl<S: Scalar> Instant<S> {
+    /// `G(a) = a^2 E dD1/dln a`: momentum `a^2 dx/dt` \[H0\] of a unit first-order displacement.
+    pub fn momentum_factor(&self) -> S {
+        self.e * self.d1.slope * (self.a * self.a)
+    }
+
+    /// Logarithmic growth rate `f = dln D1 / dln a`.
+    pub fn growth_rate(&self) -> S {
+        self.d1.slope / self.d1.d
+    }
+}
+
+impl<S: Scalar> History<S> {
+    /// Integrates distances and growth (Runge-Kutta of fourth order, Simpson for the distance).
+    ///
+    /// # Errors
+    /// If the expansion rate is not positive at some time: the universe bounces or recollapses.
+    pub fn new(background: Background<S>) -> Result<History<S>> {
+        let nodes = (-START / STEP).ceil() as usize + 1;
+        let step = -START / (nodes - 1) as f64;
+        let a_at = |half_steps: usize| (START + 0.5 * step * half_steps as f64).exp().min(1.0);
+        for i in 0..nodes {
+            let e2 = background.e2_and_slope(a_at(2 * i)).0.value();
+            if !(e2 > 0.0) {
+                let expected =
+                    format!("the expansion rate vanishes at a = {:.4} in such a universe", a_at(2 * i));
+                return Err(Error::Parameter {
+                    name: "omega_k",
+                    value: background.omega_k.value(),
+                    expected,
+                });
+            }
+        }
+        let slope = |half_steps: usize| {
+            let a = a_at(half_steps);
+            S::of(-HUBBLE_DISTANCE / a) / background.e(a)
+        };
+        let distance_slope: Vec<S> = (0..nodes).map(|i| slope(2 * i)).collect();
+        let mut distance = vec![S::of(0.0); nodes];
+        for i in (0..nodes - 1).rev() {
+            let simpson = distance_slope[i] + slope(2 * i + 1) * 4.0 + distance_slope[i + 1];
+            distance[i] = distance[i + 1] - simpson * (step / 6.0);
+        }
+        let mut growth = vec![growth::early(&background, a_at(0))];
+        let mut growth_curvature = Vec::with_capacity(nodes);
+        let mut before = growth::coefficients(&background, a_at(0));
+        for i in 0..nodes {
+            growth_curvature.push(growth::acceleration(before.0, before.1, &growth[i]));
+            if i + 1 < nodes {
+                let middle = growth::coefficients(&background, a_at(2 * i + 1));
+                let after = growth::coefficients(&background, a_at(2 * i + 2));
+                growth.push(growth::runge_kutta(&growth[i], step, [before, middle, after]));
+                before = after;
+            }
+        }
+        Ok(History { background, distance, distance_slope, growth, growth_curvature, step })
+    }
+
+    /// The expansion behind this history.
+    pub fn background(&self) -> &Background<S> {
+        &self.background
+    }
+
+    /// The interval that holds `ln a`, and the place in it from 0 to 1.
+    fn place(&self, a: f64) -> (usize, f64) {
+        let x = ((a.ln() - START) / self.step).clamp(0.0, (self.distance.len() - 1) as f64);
+        let i = (x as usize).min(self.distance.len() - 2);
+        (i, x - i as f64)
+    }
+
+    fn hermite(&self, place: (usize, f64), y: impl Fn(usize) -> (S, S)) -> S {
+        let (i, t) = place;
+        let ((y0, s0), (y1, s1)) = (y(i), y(i + 1));
+        let (t2, t3) = (t * t, t * t * t);
+        y0 * (2.0 * t3 - 3.0 * t2 + 1.0)
+            + s0 * (self.step * (t3 - 2.0 * t2 + t))
+            + y1 * (3.0 * t2 - 2.0 * t3)
+            + s1 * (self.step * (t3 - t2))
+    }
+
+    /// Comoving distance \[Mpc/h\] from today to scale factor `a`, which is clamped to `1e-5 ..= 1`.
+    pub fn distance(&self, a: f64) -> S {
+        self.hermite(self.place(a), |i| (self.distance[i], self.distance_slope[i]))
+    }
+
+    /// Transverse comoving distance \[Mpc/h\]: `sinh(sqrt(omega_k) x) / sqrt(omega_k)` with `x = chi H0 / c`.
+    pub fn transverse(&self, distance: S) -> S {
+        transverse_distance(self.background.omega_k, distance)
+    }
+
+    /// Scale factor at comoving distance `chi` \[Mpc/h\]: the inverse of [`distance`](History::distance), with the
+    /// derivatives of the inverse function.
+    ///
+    /// # Errors
+    /// If the distance is negative, or beyond `a = 1e-5`.
+    pub fn scale_factor_at(&self, chi: f64) -> Result<S> {
+        let farthest = self.distance[0].value();
+        if !(chi >= 0.0 && chi <= farthest) {
+            let expected = format!("the table reaches from 0 to {farthest:.1} Mpc/h");
+            return Err(Error::Range { what: "comoving distance", value: chi, expected });
+        }
+        let mut low = 0;
+        let mut high = self.distance.len() - 1;
+        while high - low > 1 {
+            let middle = (low + high) / 2;
+            if self.distance[middle].value() > chi { low = middle } else { high = middle }
+        }
+        let (near, far) = (self.distance[high].value(), self.distance[low].value());
+        let mut ln_a = START + self.step * (low as f64 + (far - chi) / (far - near));
+        for _ in 0..3 {
+            let a = ln_a.exp();
+            let slope = -HUBBLE_DISTANCE / (a * self.background.e(a).value());
+            ln_a += (chi - self.distance(a).value()) / slope;
+        }
+        // a(chi; p): dln a/dp = -(dchi/dp) / (dchi/dln a) at fixed chi.
+        let a = ln_a.exp();
+        let slope = -HUBBLE_DISTANCE / (a * self.background.e(a).value());
+        Ok((S::of(ln_a) - (self.distance(a) - chi) / slope).exp())
+    }
+
+    /// Growth functions and expansion rate at scale factor `a`, which is clamped to `1e-5 ..= 1`.
+    pub fn instant(&self, a: f64) -> Instant<S> {
+        let place = self.place(a);
+        let (friction, b) = growth::coefficients(&self.background, a);
+        let state: State<S> = std::array::from_fn(|order| {
+            (
+                self.hermite(place, |i| self.growth[i][order]),
+                self.hermite(place, |i| (self.growth[i][order].1, self.growth_curvature[i][order])),
+            )
+        });
+        let second = growth::acceleration(friction, b, &state);
+        let [d1, d2, d3a, d3b, d3c] =
+            std::array::from_fn(|i| Growth { d: state[i].0, slope: state[i].1, curvature: second[i] });
+        Instant { a, e: self.background.e(a), d1, d2, d3a, d3b, d3c }
+    }
+}
+
+/// `sinh(sqrt(k) x) / sqrt(k)` in Hubble distances, as a series that holds for either sign of the curvature.
+fn transverse_distance<S: Scalar>(omega_k: S, distance: S) -> S {
+    let argument = omega_k * (distance / HUBBLE_DISTANCE).powi(2);
+    let mut term = S::of(1.0);
+    let mut sum = term;
+    for n in 1..30 {
+        let n = f64::from(n);
+        term = term * argument / (2.0 * n * (2.0 * n + 1.0));
+        sum += term;
+    }
+    distance * sum
+}

@@ -1,0 +1,34 @@
+//! Background, growth of structure, and power spectra of matter and lensing, with exact derivatives.
+//!
+//! Everything is generic over a [`Scalar`]: `f64` for numbers, [`Dual`] for numbers with their derivatives with respect
+//! to all [`Parameters`]. Lengths are in Mpc/h, wave numbers in h/Mpc, times in `1/H0`.
+
+mod background;
+mod cosmology;
+mod dual;
+mod error;
+mod growth;
+mod halofit;
+mod history;
+mod lensing;
+mod linear_power;
+mod parameters;
+mod quadrature;
+mod scalar;
+mod table;
+mod transfer;
+
+pub use background::{Background, HUBBLE_DISTANCE};
+pub use cosmology::Cosmology;
+pub use dual::Dual;
+pub use error::{Error, Result};
+pub use growth::Growth;
+pub use halofit::Halofit;
+pub use history::{History, Instant};
+pub use lensing::{Sources, convergence_spectrum, lensing_efficiency};
+pub use linear_power::{LinearPower, PowerLaw};
+pub use parameters::{Gradient, Normalization, PARAMETERS, Parameters, Settings, Transfer};
+pub use quadrature::gauss_legendre;
+pub use scalar::Scalar;
+pub use table::PowerTable;
+pub use transfer::EisensteinHu;

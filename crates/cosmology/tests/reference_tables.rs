@@ -1,0 +1,184 @@
+//! Distances, growth and power spectra against tables of CCL 3.3.6 and CAMB 2.0.5.
+//!
+//! The tables are thinned copies of the independent codes' output; see `tests/reference/README.md`.
+
+use std::path::Path;
+
+use lookback_cosmology::{
+    Cosmology, Halofit, Normalization, PARAMETERS, Parameters, Scalar, Settings, Sources,
+    convergence_spectrum,
+};
+
+/// One line a quantity: its name, then its values.
+struct Table(std::collections::BTreeMap<String, Vec<f64>>);
+
+impl Table {
+    fn load(name: &str) -> Table {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name);
+        let text = std::fs::read_to_string(&path).expect("a table");
+        let columns = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
+            let mut words = line.split_whitespace();
+            let name = words.next().expect("a name").to_string();
+            (name, words.map(|word| word.parse().expect("a number")).collect())
+        });
+        Table(columns.collect())
+    }
+
+    fn column(&self, name: &str) -> &[f64] {
+        &self.0[name]
+    }
+
+    fn cosmology(&self) -> Cosmology<f64> {
+        let [omega_m, omega_b, h, n_s, amplitude, w0, wa] = self.column("params")[..] else {
+            panic!("seven")
+        };
+        let base = Parameters::planck18();
+        let parameters = Parameters { omega_m, omega_b, h, n_s, amplitude, w0, wa, ..base };
+        Cosmology::new(parameters, Settings::default()).expect("a cosmology")
+    }
+}
+
+const TABLES: [&str; 3] = ["planck15.txt", "planck18.txt", "wcdm.txt"];
+
+fn worst(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+    pairs
+        .map(|(ours, theirs)| if theirs == 0.0 { ours.abs() } else { (ours / theirs - 1.0).abs() })
+        .fold(0.0, f64::max)
+}
+
+#[test]
+fn distances_and_growth_agree_with_ccl() {
+    for name in TABLES {
+        let (table, a) = (Table::load(name), Table::load(name).column("a").to_vec());
+        let cosmology = table.cosmology();
+        let today = cosmology.instant(1.0).d1.d;
+        let check = |what: &str, allowed: f64, ours: &dyn Fn(f64) -> f64| {
+            let error = worst(a.iter().map(|&a| ours(a)).zip(table.column(what).iter().copied()));
+            assert!(error < allowed, "{name} {what}: {error:.2e}");
+        };
+        check("E", 1e-5, &|a| cosmology.background().e(a));
+        check("chi_Mpc_h", 1e-4, &|a| cosmology.history().distance(a));
+        check("growth", 1e-4, &|a| cosmology.instant(a).d1.d / today);
+        check("growth_rate", 1e-4, &|a| cosmology.instant(a).growth_rate());
+    }
+}
+
+#[test]
+fn linear_and_halofit_spectra_agree_with_ccl() {
+    for name in TABLES {
+        let table = Table::load(name);
+        let cosmology = table.cosmology();
+        let k = table.column("k_h_Mpc");
+        let linear = worst(
+            k.iter()
+                .map(|&k| cosmology.linear_power(k, 1.0))
+                .zip(table.column("P_lin_EH_z0").iter().copied()),
+        );
+        assert!(linear < 1e-3, "{name}: linear {linear:.2e}");
+        for z in [0.0f64, 0.5, 1.0, 2.0] {
+            let a = 1.0 / (1.0 + z);
+            let halofit = Halofit::new(&cosmology, a).expect("halofit");
+            let ours = k.iter().map(|&k| halofit.power(k, cosmology.linear_power(k, a)));
+            let error = worst(ours.zip(table.column(&format!("P_halofit_EH_z{z:.1}")).iter().copied()));
+            assert!(error < 0.01, "{name}: halofit at z = {z}: {error:.2e}");
+        }
+    }
+}
+
+#[test]
+fn convergence_spectra_agree_with_ccl() {
+    for name in TABLES {
+        let table = Table::load(name);
+        let cosmology = table.cosmology();
+        for z in ["0.5", "1.0", "2.0"] {
+            let sources = Sources::Plane(z.parse().expect("a redshift"));
+            let ours = convergence_spectrum(&cosmology, (&sources, &sources), table.column("ell"), true)
+                .expect("C_l");
+            let error = worst(ours.into_iter().zip(table.column(&format!("Cl_kappa_zs{z}")).iter().copied()));
+            assert!(error < 0.01, "{name}: C_l at z_s = {z}: {error:.2e}");
+        }
+    }
+}
+
+/// A narrow n(z) is a plane.
+#[test]
+fn a_narrow_distribution_is_a_plane() {
+    let cosmology = Cosmology::new(Parameters::planck18(), Settings::default()).expect("a cosmology");
+    let narrow = Sources::Distribution { redshift: vec![0.995, 1.0, 1.005], density: vec![0.0, 1.0, 0.0] };
+    let multipoles = [30.0, 300.0, 3000.0];
+    let spectrum = |sources: &Sources| {
+        convergence_spectrum(&cosmology, (sources, sources), &multipoles, true).expect("C_l")
+    };
+    let error = worst(spectrum(&narrow).into_iter().zip(spectrum(&Sources::Plane(1.0))));
+    assert!(error < 1e-3, "{error:.2e}");
+}
+
+/// One number of every kind that this crate offers.
+fn quantities<S: Scalar>(cosmology: &Cosmology<S>) -> Vec<S> {
+    let a = 0.4;
+    let at = cosmology.instant(a);
+    let chi = cosmology.history().distance(a);
+    let halofit = Halofit::new(cosmology, a).expect("halofit");
+    let sources = Sources::Plane(1.5);
+    let mut all = vec![cosmology.background().e(a), chi, cosmology.history().transverse(chi)];
+    all.extend([
+        at.d1.d,
+        at.d1.slope,
+        at.d2.d,
+        at.d2.slope,
+        at.d3a.d,
+        at.d3b.d,
+        at.d3c.d,
+        at.momentum_factor(),
+    ]);
+    all.push(cosmology.history().scale_factor_at(1500.0).expect("in range"));
+    all.extend([0.02, 0.1, 1.0].map(|k| cosmology.linear_power(k, a)));
+    all.extend([0.1, 1.0, 10.0].map(|k| halofit.power(S::of(k), cosmology.linear_power(k, a))));
+    all.extend(convergence_spectrum(cosmology, (&sources, &sources), &[100.0, 2000.0], true).expect("C_l"));
+    all
+}
+
+/// Every derivative of every quantity against central differences of fourth order, for either amplitude.
+#[test]
+fn derivatives_agree_with_differences() {
+    let sigma8 = Parameters { omega_k: 0.02, m_nu: 0.1, wa: 0.1, w0: -0.95, ..Parameters::planck18() };
+    let primordial = Parameters { amplitude: 2.1, ..sigma8 };
+    for (base, normalization) in
+        [(sigma8, Normalization::Sigma8), (primordial, Normalization::PrimordialAmplitude)]
+    {
+        let settings = Settings { normalization, ..Settings::default() };
+        let cosmology = Cosmology::new(base, settings).expect("a cosmology");
+        let exact = quantities(&cosmology.with_gradient().expect("the same cosmology"));
+        let values = base.to_array();
+        for (index, name) in PARAMETERS.iter().enumerate() {
+            let h = 1e-3 * values[index].abs().max(0.1);
+            let moved = |steps: f64| {
+                let mut p = values;
+                p[index] += steps * h;
+                quantities(&cosmology.moved_to(Parameters::from_array(p)).expect("a cosmology"))
+            };
+            let (p1, m1, p2, m2) = (moved(1.0), moved(-1.0), moved(2.0), moved(-2.0));
+            for (i, quantity) in exact.iter().enumerate() {
+                let difference = (8.0 * (p1[i] - m1[i]) - (p2[i] - m2[i])) / (12.0 * h);
+                let scale = difference.abs().max(1e-3 * quantity.value.abs());
+                let error = (quantity.gradient[index] - difference).abs() / scale;
+                assert!(error < 1e-5, "d quantity {i} / d {name}: {} {difference}", quantity.gradient[index]);
+            }
+        }
+    }
+}
+
+#[test]
+fn parameters_out_of_range_are_refused_by_name() {
+    let p = Parameters::planck18();
+    for (bad, name) in [
+        (Parameters { omega_m: -0.1, ..p }, "omega_m"),
+        (Parameters { omega_b: 0.4, ..p }, "omega_b"),
+        (Parameters { h: f64::NAN, ..p }, "h = NaN"),
+        (Parameters { w0: -0.5, wa: 0.8, ..p }, "wa"),
+        (Parameters { omega_m: 0.02, omega_b: 0.01, omega_k: -0.9, w0: -2.9, ..p }, "omega_k"),
+    ] {
+        let error = Cosmology::new(bad, Settings::default()).expect_err("refused").to_string();
+        assert!(error.contains(name), "{name}: {error}");
+    }
+}
