@@ -4,10 +4,10 @@ use crate::quadrature::{gauss_legendre, on_interval};
 use crate::{Parameters, Scalar, Settings};
 
 /// `c / H0` \[Mpc/h\].
-pub const HUBBLE_DISTANCE: f64 = 2997.924_58;
+pub const HUBBLE_DISTANCE: f64 = 2_997.924_58;
 
 /// Photon density today over the critical one, times `h^2`, at 1 K: `4 sigma c^-3 8 pi G / (3 (100 km/s/Mpc)^2)`.
-const PHOTONS_AT_ONE_KELVIN: f64 = 4.481_620e-7;
+const PHOTONS_AT_ONE_KELVIN: f64 = 4.481_62e-7;
 
 /// Neutrino over photon temperature for massive species, which gives `m / omega_nu h^2 = 93.14 eV` (Mangano et al. 2005).
 const NEUTRINO_TEMPERATURE: f64 = 0.716_11;

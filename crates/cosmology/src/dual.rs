@@ -1,5 +1,8 @@
 //! Dual numbers: a value with its derivatives with respect to `N` parameters.
 
+// The product and quotient rules need sums inside of `mul` and `div`.
+#![allow(clippy::suspicious_arithmetic_impl)]
+
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 

@@ -29,6 +29,11 @@ impl<T: Real> Hartley<T> {
         &self.grid
     }
 
+    /// The transform that this one rides on.
+    pub fn fft(&self) -> &RealFft<T> {
+        &self.fft
+    }
+
     /// A zero half spectrum, the buffer of [`synthesize`](Hartley::synthesize) and [`analyze`](Hartley::analyze).
     pub fn make_spectrum(&self) -> Vec<Complex<T>> {
         self.fft.make_spectrum()
@@ -37,6 +42,13 @@ impl<T: Real> Hartley<T> {
     /// `field = Hartley(amplitude * modes)`, with the amplitude given on the half spectrum. Its adjoint is
     /// [`analyze`](Hartley::analyze).
     pub fn synthesize(&self, amplitude: &[T], modes: &[T], field: &mut [T], spectrum: &mut [Complex<T>]) {
+        self.to_spectrum(amplitude, modes, spectrum);
+        self.fft.inverse(spectrum, field);
+    }
+
+    /// The Fourier half of [`synthesize`](Hartley::synthesize): `amplitude * modes` as a spectrum whose inverse
+    /// transform is the field.
+    pub fn to_spectrum(&self, amplitude: &[T], modes: &[T], spectrum: &mut [Complex<T>]) {
         let (columns, half) = (self.grid.columns(), self.grid.half_columns());
         let scale = T::of(0.5 / (self.grid.len() as f64).sqrt());
         let lines = spectrum.par_chunks_mut(half).zip(amplitude.par_chunks(half)).enumerate();
@@ -48,15 +60,18 @@ impl<T: Real> Hartley<T> {
                 *out = Complex::new(plus + minus, minus - plus) * (amplitude * scale);
             }
         });
-        self.fft.inverse(spectrum, field);
     }
 
     /// `modes = amplitude * Hartley(field)`: the adjoint of [`synthesize`](Hartley::synthesize).
     pub fn analyze(&self, amplitude: &[T], field: &[T], modes: &mut [T], spectrum: &mut [Complex<T>]) {
+        self.fft.forward(field, spectrum);
+        self.from_spectrum(amplitude, spectrum, modes);
+    }
+
+    /// The Fourier half of [`analyze`](Hartley::analyze), from the transform of the field.
+    pub fn from_spectrum(&self, amplitude: &[T], spectrum: &[Complex<T>], modes: &mut [T]) {
         let (columns, half) = (self.grid.columns(), self.grid.half_columns());
         let scale = T::of(1.0 / (self.grid.len() as f64).sqrt());
-        self.fft.forward(field, spectrum);
-        let spectrum = &*spectrum;
         modes.par_chunks_mut(columns).enumerate().for_each(|(row, modes)| {
             let (line, mirrored) = (row * half, self.mirror[row] * half);
             for (column, mode) in modes.iter_mut().enumerate() {

@@ -3,6 +3,7 @@
 //! Arrays are in C order (last axis fastest). In two dimensions the last axis is `x` (columns, FITS axis 1) and the
 //! first is `y` (rows, FITS axis 2). Transforms are not normalised; see [`RealFft`] and [`Hartley`].
 
+mod cloud;
 mod fft;
 mod grid;
 mod hartley;
@@ -11,6 +12,7 @@ mod power;
 mod readout;
 mod synthesis;
 
+pub use cloud::Cloud;
 pub use fft::RealFft;
 pub use grid::Grid;
 pub use hartley::{Hartley, white_modes};
