@@ -19,7 +19,7 @@ pub use explain::explain;
 pub use {
     lookback_cosmology as cosmology, lookback_imaging as imaging, lookback_inference as inference,
     lookback_lensing as lensing, lookback_likelihood as likelihood, lookback_mesh as mesh,
-    lookback_operator as operator, lookback_prior as prior,
+    lookback_nbody as nbody, lookback_operator as operator, lookback_prior as prior,
 };
 
 /// The code in the README is compiled and run.

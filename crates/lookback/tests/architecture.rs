@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Floors, lowest first; crates of one floor do not know each other.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 9] = [
     &["lookback-operator"],
     &["lookback-mesh", "lookback-cosmology"],
+    &["lookback-nbody"],
     &["lookback-imaging", "lookback-lensing"],
     &["lookback-prior"],
     &["lookback-likelihood"],

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use lookback_cosmology::{Cosmology, Parameters, Settings};
 use lookback_imaging::{Mask, smooth};
 use lookback_lensing::{ReducedShear, ShearCalibration, kaiser_squires};
 use lookback_mesh::{Grid, Readout};
+use lookback_nbody::{Kernels, Lpt, Scheme, Settings as SimulationSettings, Simulation};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{
     Block, Chain, DynOperator, Identity, LinearOperator, Operator, Pointwise, Real, Space, Stack, laws,
@@ -35,6 +37,22 @@ fn correlated<T: Real>(flexible: bool, rough: bool) -> DynOperator<T> {
     Arc::new(CorrelatedField::new(&grid(), parameters, "sky", "").expect("a prior"))
 }
 
+/// A small universe; derivatives with respect to its parameters are tested beside it.
+fn universe<T: Real>() -> DynOperator<T> {
+    let settings = SimulationSettings {
+        particles: 8,
+        length: 80.0,
+        cells: 12,
+        kernels: Kernels::default(),
+        start_kernels: Kernels::default(),
+        lpt: Lpt::Second,
+        scheme: Scheme::BullFrog,
+        times: vec![0.1, 0.5, 1.0],
+    };
+    let cosmology = Cosmology::new(Parameters::planck18(), Settings::default()).expect("a cosmology");
+    Arc::new(Simulation::new(settings, cosmology, &[]).expect("a simulation"))
+}
+
 /// All operators, each with the size of the points at which it is tested.
 fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
     let grid = grid();
@@ -51,6 +69,7 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
     let reduced = || -> DynOperator<T> { Arc::new(ReducedShear::new(&grid).expect("flat")) };
     vec![
         (Identity::new(map.clone()).shared(), 1.0),
+        (universe(), 1.0),
         (Arc::new(Pointwise::exp(map.clone())), 1.0),
         (Mask::new(shear.clone(), &observed).expect("a mask").shared(), 1.0),
         (smooth(&grid, map.clone(), 2e-3).expect("a width").shared(), 1.0),

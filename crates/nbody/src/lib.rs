@@ -1,0 +1,21 @@
+//! Structure formation: from white noise to particles, forwards and backwards in time.
+//!
+//! The reading order is the order of a simulation: [`Modes`] gives the linear density, [`Displacements`] moves the
+//! particles to their start, a [`Schedule`] of kicks and drifts carries them on under [`Gravity`], and
+//! [`Simulation`] is the whole as one operator. Lengths are in Mpc/h, momenta `a^2 dx/dt` in `H0` Mpc/h.
+
+mod displacements;
+mod error;
+mod gravity;
+mod kernel;
+mod modes;
+mod schedule;
+mod simulation;
+
+pub use displacements::{Displacements, Lpt};
+pub use error::{Error, Result};
+pub use gravity::Gravity;
+pub use kernel::{GradientKernel, Kernels, LaplaceKernel};
+pub use modes::Modes;
+pub use schedule::{Middle, Move, Schedule, Scheme, Start};
+pub use simulation::{Run, Settings, Simulation, State};

@@ -1,0 +1,144 @@
+//! Initial conditions: white noise to the linear density, and back to the power spectrum.
+
+use lookback_cosmology::{Cosmology, Gradient, PARAMETERS};
+use lookback_mesh::{Grid, Hartley};
+use lookback_operator::Real;
+use num_complex::Complex;
+use rayon::prelude::*;
+
+/// `delta(k) = sqrt(P(k) / V) w(k)` with `P` the linear power per unit of `D1^2`: white noise on the Hartley modes of
+/// the lattice to the spectrum of the linear density at `D1 = 1`.
+pub struct Modes<T: Real> {
+    hartley: Hartley<T>,
+    fundamental: f64,
+    volume: f64,
+    /// `sqrt(P / dV)` on the half spectrum.
+    amplitude: Vec<T>,
+    one: Vec<T>,
+}
+
+impl<T: Real> Modes<T> {
+    /// Plans for a cubic lattice.
+    pub fn new(grid: &Grid) -> Modes<T> {
+        Modes {
+            hartley: Hartley::new(grid),
+            fundamental: grid.fundamental(),
+            volume: grid.cell_volume(),
+            amplitude: vec![T::zero(); grid.half_len()],
+            one: Vec::new(),
+        }
+    }
+
+    fn side(&self) -> usize {
+        self.hartley.grid().columns()
+    }
+
+    /// Squared integer wave number of every mode of a line, which names its bin of equal power.
+    fn square(&self, row: usize, column: usize) -> usize {
+        let side = self.side();
+        let square = |i: usize| Grid::signed(i, side).unsigned_abs().pow(2) as usize;
+        square(row / side) + square(row % side) + square(column)
+    }
+
+    fn bins(&self) -> usize {
+        3 * (self.side() / 2).pow(2) + 1
+    }
+
+    /// Takes the power spectrum of a cosmology: one evaluation for every length of wave vector.
+    pub fn set_cosmology(&mut self, cosmology: &Cosmology<f64>) {
+        let amplitude: Vec<T> = (0..self.bins())
+            .into_par_iter()
+            .map(|n2| {
+                let power = cosmology.linear().power(self.fundamental * (n2 as f64).sqrt());
+                T::of((power / self.volume).sqrt())
+            })
+            .collect();
+        let half = self.hartley.grid().half_columns();
+        let mut all = std::mem::take(&mut self.amplitude);
+        all.par_chunks_mut(half).enumerate().for_each(|(row, line)| {
+            for (column, out) in line.iter_mut().enumerate() {
+                *out = amplitude[self.square(row, column)];
+            }
+        });
+        self.amplitude = all;
+    }
+
+    /// The spectrum of the linear density, whose inverse transform is `delta`.
+    pub fn forward(&self, white: &[T], spectrum: &mut [Complex<T>]) {
+        self.hartley.to_spectrum(&self.amplitude, white, spectrum);
+    }
+
+    /// The transpose of [`forward`](Modes::forward) followed by the inverse transform, from the transform of the
+    /// cotangent of `delta`.
+    pub fn adjoint(&self, spectrum: &[Complex<T>], white: &mut [T]) {
+        self.hartley.from_spectrum(&self.amplitude, spectrum, white);
+    }
+
+    /// Derivatives with respect to the parameters, from the cotangent of the white noise: each mode tells how the sum
+    /// changes with the logarithm of its amplitude.
+    pub fn parameter_gradient(
+        &self,
+        white: &[T],
+        cotangent: &[T],
+        cosmology: &Cosmology<Gradient>,
+    ) -> [f64; PARAMETERS.len()] {
+        let side = self.side();
+        let mut by_bin = vec![0.0; self.bins()];
+        for (row, (w, c)) in white.chunks(side).zip(cotangent.chunks(side)).enumerate() {
+            for (column, (w, c)) in w.iter().zip(c).enumerate() {
+                by_bin[self.square(row, column)] += w.f64() * c.f64();
+            }
+        }
+        let terms: Vec<[f64; PARAMETERS.len()]> = (1..self.bins())
+            .into_par_iter()
+            .map(|n2| {
+                let power = cosmology.linear().power(self.fundamental * (n2 as f64).sqrt());
+                power.gradient.map(|slope| 0.5 * by_bin[n2] * slope / power.value)
+            })
+            .collect();
+        let mut sum = [0.0; PARAMETERS.len()];
+        for term in terms {
+            for (sum, term) in sum.iter_mut().zip(term) {
+                *sum += term;
+            }
+        }
+        sum
+    }
+
+    /// The change of the spectrum when every amplitude changes by its derivative in one direction: `white * dA/A`.
+    pub fn parameter_push(
+        &self,
+        white: &[T],
+        cosmology: &Cosmology<Gradient>,
+        direction: &[f64; PARAMETERS.len()],
+        changed: &mut [T],
+    ) {
+        let side = self.side();
+        let relative: Vec<f64> = (0..self.bins())
+            .into_par_iter()
+            .map(|n2| {
+                let power = cosmology.linear().power(self.fundamental * (n2 as f64).sqrt());
+                let slope: f64 = power.gradient.iter().zip(direction).map(|(g, d)| g * d).sum();
+                if power.value > 0.0 { 0.5 * slope / power.value } else { 0.0 }
+            })
+            .collect();
+        changed.par_chunks_mut(side).zip(white.par_chunks(side)).enumerate().for_each(|(row, (out, w))| {
+            for (column, (out, w)) in out.iter_mut().zip(w).enumerate() {
+                *out += *w * T::of(relative[self.square(row, column)]);
+            }
+        });
+    }
+
+    /// The transform behind the modes.
+    pub(crate) fn hartley(&self) -> &Hartley<T> {
+        &self.hartley
+    }
+
+    /// White noise on the modes of a real-space white field: an orthonormal transform, for comparisons.
+    pub fn from_field(&mut self, field: &[T]) -> Vec<T> {
+        self.one.resize(self.hartley.grid().half_len(), T::one());
+        let mut modes = vec![T::zero(); field.len()];
+        self.hartley.analyze(&self.one, field, &mut modes, &mut self.hartley.make_spectrum());
+        modes
+    }
+}

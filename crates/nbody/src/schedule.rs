@@ -1,0 +1,166 @@
+//! Kicks and drifts: the factors that carry particles from one scale factor to the next.
+
+use lookback_cosmology::{Cosmology, Instant, Scalar};
+
+use crate::{Error, Lpt, Result};
+
+/// How time is cut into kicks and drifts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheme {
+    /// FastPM (Feng et al. 2016): kick, drift, kick, with factors that are exact in linear theory.
+    FastPm(Middle),
+    /// BullFrog (List, Hahn & Rampf 2024): drift, kick, drift, exact in second-order perturbation theory.
+    #[default]
+    BullFrog,
+}
+
+/// The middle of a step of FastPM, at which its two kicks meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Middle {
+    /// `sqrt(a b)` (FastPM, MADLens).
+    #[default]
+    Geometric,
+    /// `(a + b) / 2` (pmwd).
+    Arithmetic,
+}
+
+impl Middle {
+    fn of(self, a: f64, b: f64) -> f64 {
+        match self {
+            Middle::Geometric => (a * b).sqrt(),
+            Middle::Arithmetic => 0.5 * (a + b),
+        }
+    }
+}
+
+/// One move of all particles.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Move<S> {
+    /// `p = keep p + pull g(x)`.
+    Kick {
+        /// Factor of the momentum.
+        keep: S,
+        /// Factor of the field of [`Gravity`](crate::Gravity).
+        pull: S,
+    },
+    /// `x = x + by p`.
+    Drift {
+        /// Factor of the momentum.
+        by: S,
+    },
+}
+
+/// Growth factors of the displacement and of the momentum at the start, for each order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start<S> {
+    /// `D_n`.
+    pub displacement: Vec<S>,
+    /// `D_n' G`, such that it is a momentum in the unit of the schedule.
+    pub momentum: Vec<S>,
+}
+
+/// All factors of a simulation: the only place where cosmology enters the motion of particles.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule<S> {
+    /// Growth at the start.
+    pub start: Start<S>,
+    /// What happens, in order.
+    pub moves: Vec<Move<S>>,
+    /// Turns the momentum of the schedule into `a^2 dx/dt` \[H0 Mpc/h\] at the end.
+    pub momentum_unit: S,
+}
+
+impl<S: Scalar> Schedule<S> {
+    /// The factors for a list of rising scale factors, the first of which is the start.
+    ///
+    /// # Errors
+    /// If the list does not rise between 1e-4 and 1, or has fewer than two entries.
+    pub fn new(cosmology: &Cosmology<S>, scheme: Scheme, lpt: Lpt, times: &[f64]) -> Result<Schedule<S>> {
+        check_times(times)?;
+        let first = cosmology.instant(times[0]);
+        let last = cosmology.instant(times[times.len() - 1]);
+        let (moves, start_unit, momentum_unit) = match scheme {
+            Scheme::FastPm(middle) => (fastpm(cosmology, middle, times), first.momentum_factor(), S::of(1.0)),
+            Scheme::BullFrog => (bullfrog(cosmology, times), S::of(1.0), last.momentum_factor()),
+        };
+        // FastPM's momentum is a^2 E dx/dln a = G dx/dD1; BullFrog's is dx/dD1.
+        let rate = |slope: S| slope / first.d1.slope * start_unit;
+        let (mut displacement, mut momentum) = (vec![first.d1.d], vec![rate(first.d1.slope)]);
+        if lpt == Lpt::Second {
+            displacement.push(first.d2.d);
+            momentum.push(rate(first.d2.slope));
+        }
+        Ok(Schedule { start: Start { displacement, momentum }, moves, momentum_unit })
+    }
+
+    /// Every factor in one list: start, moves, unit. Neighbouring lists of the same simulation differ in numbers only.
+    pub fn factors(&self) -> Vec<S> {
+        let mut all: Vec<S> = self.start.displacement.iter().chain(&self.start.momentum).copied().collect();
+        for step in &self.moves {
+            match *step {
+                Move::Kick { keep, pull } => all.extend([keep, pull]),
+                Move::Drift { by } => all.push(by),
+            }
+        }
+        all.push(self.momentum_unit);
+        all
+    }
+}
+
+fn check_times(times: &[f64]) -> Result<()> {
+    let rising = times.windows(2).all(|pair| pair[0] < pair[1]);
+    let inside = times.iter().all(|a| *a >= 1e-4 && *a <= 1.0);
+    if times.len() < 2 || !rising || !inside {
+        return Err(Error::Setting(format!(
+            "scale factors must rise from at least 0.0001 to at most 1, in two or more steps, not {times:?}"
+        )));
+    }
+    Ok(())
+}
+
+/// Kick, drift, kick about the middle of each step; the kicks on either side of a time are one.
+///
+/// Drift `(D(b) - D(a)) / G(c)`, kick of `g` by `(G(b) - G(a)) / D(c)`, with `G = a^2 E dD1/dln a` (Feng et al. 2016,
+/// eqs. 16 to 20): the kick's `G_K = 3/2 omega_m D1`, and `g` comes without the factor `3/2 omega_m`.
+fn fastpm<S: Scalar>(cosmology: &Cosmology<S>, middle: Middle, times: &[f64]) -> Vec<Move<S>> {
+    let one = S::of(1.0);
+    let at: Vec<Instant<S>> = times.iter().map(|&a| cosmology.instant(a)).collect();
+    let middle: Vec<Instant<S>> =
+        times.windows(2).map(|pair| cosmology.instant(middle.of(pair[0], pair[1]))).collect();
+    let mut moves = Vec::new();
+    for i in 0..times.len() {
+        let from = if i == 0 { &at[0] } else { &middle[i - 1] };
+        let to = if i + 1 == times.len() { &at[i] } else { &middle[i] };
+        moves.push(Move::Kick {
+            keep: one,
+            pull: (to.momentum_factor() - from.momentum_factor()) / at[i].d1.d,
+        });
+        if i + 1 < times.len() {
+            moves.push(Move::Drift { by: (at[i + 1].d1.d - at[i].d1.d) / middle[i].momentum_factor() });
+        }
+    }
+    moves
+}
+
+/// Drift, kick, drift in the time `D1`; the drifts on either side of a time are one.
+///
+/// `v = alpha v + (1 - alpha) g(x_half) / D_half`, with `alpha = (E'_1 - F) / (E'_0 - F)`, `E = D2`, `E' = dE/dD1`,
+/// `F = (E_0 + E'_0 dD/2) / D_half - D_half` (List, Hahn & Rampf 2024, eqs. 3.9 and 3.10).
+fn bullfrog<S: Scalar>(cosmology: &Cosmology<S>, times: &[f64]) -> Vec<Move<S>> {
+    let at: Vec<Instant<S>> = times.iter().map(|&a| cosmology.instant(a)).collect();
+    let rate = |t: &Instant<S>| t.d2.slope / t.d1.slope;
+    let mut moves = Vec::new();
+    let mut pending = S::of(0.0);
+    for pair in at.windows(2) {
+        let (before, after) = (&pair[0], &pair[1]);
+        let half_step = (after.d1.d - before.d1.d) * 0.5;
+        let half = before.d1.d + half_step;
+        let f = (before.d2.d + rate(before) * half_step) / half - half;
+        let keep = (rate(after) - f) / (rate(before) - f);
+        moves.push(Move::Drift { by: pending + half_step });
+        moves.push(Move::Kick { keep, pull: (S::of(1.0) - keep) / half });
+        pending = half_step;
+    }
+    moves.push(Move::Drift { by: pending });
+    moves
+}

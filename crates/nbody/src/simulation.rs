@@ -1,0 +1,507 @@
+//! A whole simulation as one operator: white noise and cosmology to the density of today, and back.
+
+use std::borrow::Cow;
+
+use lookback_cosmology::{Cosmology, Gradient, PARAMETERS, Parameters};
+use lookback_mesh::{Cloud, Grid};
+use lookback_operator::vector::{axpy, check_finite, dot};
+use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space};
+use num_complex::Complex;
+use rayon::prelude::*;
+
+use crate::displacements::{combine, project};
+use crate::{Displacements, Error, Gravity, Kernels, Lpt, Modes, Move, Result, Schedule, Scheme};
+
+/// What a simulation is made of, besides the cosmology.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Particles a side; they start on a lattice.
+    pub particles: usize,
+    /// Side of the periodic box \[Mpc/h\].
+    pub length: f64,
+    /// Cells a side of the mesh on which forces and the density are computed.
+    pub cells: usize,
+    /// Gradient and Laplacian of the force.
+    pub kernels: Kernels,
+    /// Gradient and Laplacian of the initial displacements.
+    pub start_kernels: Kernels,
+    /// Order of perturbation theory at the start.
+    pub lpt: Lpt,
+    /// How time is cut.
+    pub scheme: Scheme,
+    /// Scale factors from the start to the end.
+    pub times: Vec<f64>,
+}
+
+impl Settings {
+    /// Refuses sizes that cannot work.
+    ///
+    /// # Errors
+    /// With the setting and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::Setting(message));
+        if self.particles < 4 || !self.particles.is_multiple_of(2) || self.particles > 4096 {
+            return wrong(format!("particles a side must be even, from 4 to 4096, not {}", self.particles));
+        }
+        if self.cells < self.particles / 2 || self.cells > 8192 || !self.cells.is_multiple_of(2) {
+            return wrong(format!(
+                "the force mesh must be even, from half of the {} particles a side to 8192, not {}",
+                self.particles, self.cells
+            ));
+        }
+        if !(self.length.is_finite() && self.length > 0.0) {
+            return wrong(format!("the box must have a positive length [Mpc/h], not {}", self.length));
+        }
+        Ok(())
+    }
+
+    /// Bytes that a simulation holds: particles and meshes of the forward pass, and what a reverse pass adds.
+    ///
+    /// Forward: 9 numbers a particle, 3.5 a lattice cell (modes and amplitudes, shared with the start), 6 a mesh cell.
+    /// Reverse: 12 more a particle.
+    pub fn memory<T: Real>(&self, gradient: bool) -> usize {
+        let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
+        let start = if self.lpt == Lpt::Second { 14 } else { 7 };
+        let per_particle = 9 + start + if gradient { 15 } else { 0 };
+        size_of::<T>() * (per_particle * particles + 6 * mesh)
+    }
+}
+
+/// Displacements and momenta of all particles, component by component, in the order of the lattice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State<T> {
+    /// Displacement from the lattice \[Mpc/h\].
+    pub displacement: Vec<T>,
+    /// Momentum `a^2 dx/dt` \[H0 Mpc/h\].
+    pub momentum: Vec<T>,
+}
+
+/// White noise (one number a mode) and any of the cosmological parameters to the density contrast at the end.
+///
+/// The reverse pass runs the kicks and drifts backwards from the final state (Li et al. 2022, "Differentiable
+/// cosmological simulation with the adjoint method"), so its memory does not depend on the number of steps
+/// (see [`Settings::memory`]). Cost: a force a step forward; a force and its transposed Jacobian a step in reverse.
+pub struct Simulation<T: Real> {
+    settings: Settings,
+    cosmology: Cosmology<f64>,
+    free: Vec<usize>,
+    domain: Space,
+    codomain: Space,
+    marker: std::marker::PhantomData<T>,
+}
+
+impl<T: Real> Simulation<T> {
+    /// A simulation in a cosmology, with the named parameters free; a free amplitude is called `sigma8` or `a_s`.
+    ///
+    /// # Errors
+    /// If a setting is out of range or a parameter is not known.
+    pub fn new(settings: Settings, cosmology: Cosmology<f64>, free: &[&str]) -> Result<Simulation<T>> {
+        settings.check()?;
+        Schedule::new(&cosmology, settings.scheme, settings.lpt, &settings.times)?;
+        let side = settings.particles;
+        let mut blocks = vec![Block::new("modes", &[side; 3], "")];
+        let mut indices = Vec::new();
+        let names =
+            PARAMETERS.map(|name| if name == "amplitude" { cosmology.amplitude_name() } else { name });
+        for &name in free {
+            let Some(index) = names.iter().position(|known| *known == name) else {
+                let message = format!("no parameter `{name}`; there are {}", names.join(", "));
+                return Err(Error::Setting(message));
+            };
+            blocks.push(Block::new(name, &[], ""));
+            indices.push(index);
+        }
+        let cells = settings.cells;
+        Ok(Simulation {
+            settings,
+            cosmology,
+            free: indices,
+            domain: Space::new(blocks),
+            codomain: Space::single("delta", &[cells; 3], ""),
+            marker: std::marker::PhantomData,
+        })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The cosmology in which parameters that are not free stay.
+    pub fn cosmology(&self) -> &Cosmology<f64> {
+        &self.cosmology
+    }
+
+    /// The modes followed by the values of the free parameters in the cosmology of the simulation.
+    pub fn point(&self, modes: &[T]) -> Vec<T> {
+        let values = self.cosmology.parameters().to_array();
+        modes.iter().copied().chain(self.free.iter().map(|&i| T::of(values[i]))).collect()
+    }
+
+    /// The cosmology at a point of the domain.
+    fn cosmology_at(&self, x: &[T]) -> Result<Cow<'_, Cosmology<f64>>> {
+        if self.free.is_empty() {
+            return Ok(Cow::Borrowed(&self.cosmology));
+        }
+        let mut values = self.cosmology.parameters().to_array();
+        for (&index, value) in self.free.iter().zip(&x[self.settings.particles.pow(3)..]) {
+            values[index] = value.f64();
+        }
+        Ok(Cow::Owned(self.cosmology.moved_to(Parameters::from_array(values))?))
+    }
+
+    /// A machine that runs this simulation, with all its arrays.
+    ///
+    /// # Errors
+    /// If a mesh cannot be made.
+    pub fn run(&self) -> Result<Run<'_, T>> {
+        Run::new(self)
+    }
+}
+
+impl<T: Real> Operator<T> for Simulation<T> {
+    fn name(&self) -> String {
+        let s = &self.settings;
+        format!(
+            "N-body simulation, {}^3 particles, {}^3 cells, {} steps",
+            s.particles,
+            s.cells,
+            s.times.len() - 1
+        )
+    }
+
+    fn domain(&self) -> &Space {
+        &self.domain
+    }
+
+    fn codomain(&self) -> &Space {
+        &self.codomain
+    }
+
+    fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
+        match self.run() {
+            Ok(run) => Box::new(run),
+            Err(error) => Box::new(Broken(error)),
+        }
+    }
+}
+
+/// Stands in for a simulation whose arrays could not be made, and says so.
+struct Broken(Error);
+
+impl<T: Real> Linearization<T> for Broken {
+    fn move_to(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
+        Err(self.0.clone().into())
+    }
+
+    fn push(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
+        Err(self.0.clone().into())
+    }
+
+    fn pull(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
+        Err(self.0.clone().into())
+    }
+}
+
+/// A simulation at a point: its final state, and the arrays that carry it forwards and backwards.
+pub struct Run<'a, T: Real> {
+    simulation: &'a Simulation<T>,
+    modes: Modes<T>,
+    displacements: Displacements<T>,
+    gravity: Gravity<T>,
+    white: Vec<T>,
+    cosmology: Cow<'a, Cosmology<f64>>,
+    schedule: Schedule<f64>,
+    displacement: Vec<T>,
+    momentum: Vec<T>,
+    field: Vec<T>,
+    linear: Vec<Complex<T>>,
+}
+
+impl<'a, T: Real> Run<'a, T> {
+    fn new(simulation: &'a Simulation<T>) -> Result<Run<'a, T>> {
+        let s = &simulation.settings;
+        let grid = Grid::new(&[s.particles; 3], &[s.length; 3])?;
+        let modes = Modes::new(&grid);
+        let linear = modes.hartley().make_spectrum();
+        let vectors = || vec![T::zero(); 3 * grid.len()];
+        Ok(Run {
+            simulation,
+            modes,
+            displacements: Displacements::new(&grid, s.lpt, s.start_kernels),
+            gravity: Gravity::new(s.particles, s.cells, s.length, s.kernels)?,
+            white: Vec::new(),
+            cosmology: Cow::Borrowed(&simulation.cosmology),
+            schedule: Schedule::new(&simulation.cosmology, s.scheme, s.lpt, &s.times)?,
+            displacement: vectors(),
+            momentum: vectors(),
+            field: vectors(),
+            linear,
+        })
+    }
+
+    /// The modes of this simulation, to turn a field of white noise into its latent.
+    pub fn modes(&mut self) -> &mut Modes<T> {
+        &mut self.modes
+    }
+
+    /// Runs forward from a point of the domain.
+    ///
+    /// # Errors
+    /// If a parameter is out of range, or a number is not finite.
+    pub fn evolve(&mut self, x: &[T]) -> Result<()> {
+        let s = &self.simulation.settings;
+        check_finite("simulation", "input", x)?;
+        self.cosmology = self.simulation.cosmology_at(x)?;
+        let schedule = Schedule::new(&self.cosmology, s.scheme, s.lpt, &s.times)?;
+        self.evolve_with(&x[..s.particles.pow(3)], schedule);
+        Ok(())
+    }
+
+    /// Runs forward with the factors of a given schedule instead of those of the cosmology.
+    pub fn evolve_with(&mut self, white: &[T], schedule: Schedule<f64>) {
+        self.white = white.to_vec();
+        self.schedule = schedule;
+        self.modes.set_cosmology(&self.cosmology);
+        let orders = self.initial_orders();
+        combine(&orders, &self.schedule.start.displacement, &mut self.displacement);
+        combine(&orders, &self.schedule.start.momentum, &mut self.momentum);
+        drop(orders);
+        for step in &self.schedule.moves {
+            match *step {
+                Move::Kick { keep, pull } => {
+                    self.gravity.at(&self.displacement, &mut self.field);
+                    kick(&mut self.momentum, keep, pull, &self.field);
+                }
+                Move::Drift { by } => axpy(by, &self.momentum, &mut self.displacement),
+            }
+        }
+    }
+
+    /// The displacement fields of each order, at `D_n = 1`.
+    fn initial_orders(&mut self) -> Vec<Vec<T>> {
+        self.modes.forward(&self.white, &mut self.linear);
+        self.displacements.forward(&self.linear)
+    }
+
+    /// Particles at the end.
+    pub fn state(&self) -> State<T> {
+        let unit = T::of(self.schedule.momentum_unit);
+        let momentum = self.momentum.par_iter().map(|p| *p * unit).collect();
+        State { displacement: self.displacement.clone(), momentum }
+    }
+
+    /// The density contrast at the end.
+    pub fn density(&self, delta: &mut [T]) {
+        let cloud = self.gravity.cloud();
+        cloud.paint(&self.displacement, delta);
+        let scale = mean_inverse(cloud);
+        delta.par_iter_mut().for_each(|delta| *delta = *delta * scale - T::one());
+    }
+
+    /// Runs the final state back to the start, and compares: root mean square of the difference to the initial
+    /// displacement, over that of the whole displacement.
+    pub fn reversal_error(&mut self) -> f64 {
+        let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
+        for i in (0..self.schedule.moves.len()).rev() {
+            match self.schedule.moves[i] {
+                Move::Kick { keep, pull } => {
+                    self.gravity.at(&x, &mut self.field);
+                    unkick(&mut p, keep, pull, &self.field);
+                }
+                Move::Drift { by } => axpy(-by, &p, &mut x),
+            }
+        }
+        let orders = self.initial_orders();
+        let mut start = vec![T::zero(); x.len()];
+        combine(&orders, &self.schedule.start.displacement, &mut start);
+        axpy(-1.0, &start, &mut x);
+        (dot(&x, &x) / dot(&self.displacement, &self.displacement)).sqrt()
+    }
+
+    fn gradient_schedule(&self) -> Result<(Cosmology<Gradient>, Schedule<Gradient>)> {
+        let s = &self.simulation.settings;
+        let cosmology = self.cosmology.with_gradient()?;
+        let schedule = Schedule::new(&cosmology, s.scheme, s.lpt, &s.times)?;
+        Ok((cosmology, schedule))
+    }
+
+    /// Cotangents of the modes and of all parameters from that of the final displacement and momentum.
+    fn pull_state(
+        &mut self,
+        mut x_bar: Vec<T>,
+        mut p_bar: Vec<T>,
+    ) -> Result<(Vec<T>, [f64; PARAMETERS.len()])> {
+        let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
+        // Cotangents of the factors, last first.
+        let mut factors = vec![0.0];
+        for i in (0..self.schedule.moves.len()).rev() {
+            match self.schedule.moves[i] {
+                Move::Kick { keep, pull } => {
+                    self.gravity.at(&x, &mut self.field);
+                    factors.push(dot(&p_bar, &self.field));
+                    unkick(&mut p, keep, pull, &self.field);
+                    factors.push(dot(&p_bar, &p));
+                    self.gravity.pull(&x, &p_bar, pull, &mut x_bar);
+                    let keep = T::of(keep);
+                    p_bar.par_iter_mut().for_each(|p| *p *= keep);
+                }
+                Move::Drift { by } => {
+                    factors.push(dot(&x_bar, &p));
+                    axpy(by, &x_bar, &mut p_bar);
+                    axpy(-by, &p, &mut x);
+                }
+            }
+        }
+        drop((x, p));
+        let orders = self.initial_orders();
+        factors.extend(project(&orders, &p_bar).into_iter().rev());
+        factors.extend(project(&orders, &x_bar).into_iter().rev());
+        factors.reverse();
+        let start = &self.schedule.start;
+        let cotangents: Vec<Vec<T>> = start
+            .displacement
+            .iter()
+            .zip(&start.momentum)
+            .zip(orders)
+            .map(|((&d, &m), mut psi)| {
+                let (d, m) = (T::of(d), T::of(m));
+                psi.par_iter_mut().zip(&x_bar).zip(&p_bar).for_each(|((out, x), p)| *out = d * *x + m * *p);
+                psi
+            })
+            .collect();
+        let spectrum = self.displacements.pull(&self.linear, &cotangents);
+        let mut white = vec![T::zero(); self.white.len()];
+        self.modes.adjoint(&spectrum, &mut white);
+        let mut parameters = [0.0; PARAMETERS.len()];
+        if !self.simulation.free.is_empty() {
+            let (cosmology, schedule) = self.gradient_schedule()?;
+            parameters = self.modes.parameter_gradient(&self.white, &white, &cosmology);
+            for (factor, cotangent) in schedule.factors().iter().zip(&factors) {
+                for (sum, slope) in parameters.iter_mut().zip(factor.gradient) {
+                    *sum += cotangent * slope;
+                }
+            }
+        }
+        Ok((white, parameters))
+    }
+
+    /// Changes of the final displacement from those of the modes and of all parameters.
+    fn push_state(&mut self, white: &[T], parameters: &[f64; PARAMETERS.len()]) -> Result<Vec<T>> {
+        let mut change = white.to_vec();
+        let mut slopes = vec![0.0; self.schedule.factors().len()];
+        if !self.simulation.free.is_empty() {
+            let (cosmology, schedule) = self.gradient_schedule()?;
+            self.modes.parameter_push(&self.white, &cosmology, parameters, &mut change);
+            for (slope, factor) in slopes.iter_mut().zip(schedule.factors()) {
+                *slope = factor.gradient.iter().zip(parameters).map(|(g, d)| g * d).sum();
+            }
+        }
+        let orders = self.initial_orders();
+        let mut spectrum = self.modes.hartley().make_spectrum();
+        self.modes.forward(&change, &mut spectrum);
+        let moved = self.displacements.push(&self.linear, &spectrum);
+        let mut slopes = slopes.into_iter();
+        let mut start = |factors: &[f64]| {
+            let (mut value, mut tangent) =
+                (vec![T::zero(); 3 * white.len()], vec![T::zero(); 3 * white.len()]);
+            combine(&orders, factors, &mut value);
+            combine(&moved, factors, &mut tangent);
+            for psi in &orders {
+                axpy(slopes.next().unwrap_or(0.0), psi, &mut tangent);
+            }
+            (value, tangent)
+        };
+        let (mut x, mut dx) = start(&self.schedule.start.displacement);
+        let (mut p, mut dp) = start(&self.schedule.start.momentum);
+        let (mut tangent, mut scratch) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
+        let mut next = || slopes.next().unwrap_or(0.0);
+        for i in 0..self.schedule.moves.len() {
+            match self.schedule.moves[i] {
+                Move::Kick { keep, pull } => {
+                    let (keep_slope, pull_slope) = (next(), next());
+                    self.gravity.at(&x, &mut self.field);
+                    kick(&mut dp, keep, pull_slope, &self.field);
+                    axpy(keep_slope, &p, &mut dp);
+                    kick(&mut p, keep, pull, &self.field);
+                    self.gravity.push(&x, &dx, &mut tangent, &mut scratch);
+                    axpy(pull, &tangent, &mut dp);
+                }
+                Move::Drift { by } => {
+                    axpy(by, &dp, &mut dx);
+                    axpy(next(), &p, &mut dx);
+                    axpy(by, &p, &mut x);
+                }
+            }
+        }
+        Ok(dx)
+    }
+
+    fn split(&self, tangent: &[T]) -> [f64; PARAMETERS.len()] {
+        let mut parameters = [0.0; PARAMETERS.len()];
+        for (&index, value) in self.simulation.free.iter().zip(&tangent[self.white.len()..]) {
+            parameters[index] = value.f64();
+        }
+        parameters
+    }
+}
+
+/// `p = keep p + pull g`.
+fn kick<T: Real>(p: &mut [T], keep: f64, pull: f64, g: &[T]) {
+    let (keep, pull) = (T::of(keep), T::of(pull));
+    p.par_iter_mut().zip(g).with_min_len(4096).for_each(|(p, g)| *p = keep * *p + pull * *g);
+}
+
+/// The inverse of [`kick`].
+fn unkick<T: Real>(p: &mut [T], keep: f64, pull: f64, g: &[T]) {
+    let (keep, pull) = (T::of(1.0 / keep), T::of(pull));
+    p.par_iter_mut().zip(g).with_min_len(4096).for_each(|(p, g)| *p = (*p - pull * *g) * keep);
+}
+
+/// One over the mean number of particles a cell.
+fn mean_inverse<T: Real>(cloud: &Cloud) -> T {
+    T::of(cloud.mesh_len() as f64 / cloud.particles() as f64)
+}
+
+fn check_length(role: &'static str, found: usize, expected: usize) -> OperatorResult<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(lookback_operator::Error::Length { operator: "simulation".into(), role, expected, found })
+}
+
+impl<T: Real> Linearization<T> for Run<'_, T> {
+    fn move_to(&mut self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
+        check_length("input", x.len(), self.simulation.domain.len())?;
+        check_length("output", y.len(), self.simulation.codomain.len())?;
+        self.evolve(x)?;
+        self.density(y);
+        Ok(())
+    }
+
+    fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {
+        check_length("tangent", dx.len(), self.simulation.domain.len())?;
+        let parameters = self.split(dx);
+        let moved = self.push_state(&dx[..self.white.len()], &parameters)?;
+        let cloud = self.gravity.cloud();
+        cloud.paint_push(&self.displacement, &moved, dy);
+        let scale = mean_inverse::<T>(cloud);
+        dy.par_iter_mut().for_each(|dy| *dy *= scale);
+        Ok(())
+    }
+
+    fn pull(&mut self, dy: &[T], dx: &mut [T]) -> OperatorResult<()> {
+        check_length("cotangent", dy.len(), self.simulation.codomain.len())?;
+        let cloud = self.gravity.cloud();
+        let mut x_bar = vec![T::zero(); self.displacement.len()];
+        cloud.paint_pull(&self.displacement, dy, mean_inverse(cloud), &mut x_bar);
+        let p_bar = vec![T::zero(); x_bar.len()];
+        let (white, parameters) = self.pull_state(x_bar, p_bar)?;
+        let (modes, rest) = dx.split_at_mut(white.len());
+        modes.copy_from_slice(&white);
+        for (out, &index) in rest.iter_mut().zip(&self.simulation.free) {
+            *out = T::of(parameters[index]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! What must hold for every simulation: laws of operators, reversal in time, and the same numbers in either precision.
+
+use lookback_cosmology::{Cosmology, Normalization, Parameters, Settings as CosmologySettings};
+use lookback_nbody::{GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Simulation};
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::vector::{dot, step};
+use lookback_operator::{Operator, Real, laws};
+
+fn settings(particles: usize, steps: usize) -> Settings {
+    Settings {
+        particles,
+        length: 5.0 * particles as f64,
+        cells: particles,
+        kernels: Kernels::default(),
+        start_kernels: Kernels::default(),
+        lpt: Lpt::Second,
+        scheme: Scheme::BullFrog,
+        times: (0..=steps).map(|i| 0.1 + 0.9 * i as f64 / steps as f64).collect(),
+    }
+}
+
+fn cosmology() -> Cosmology<f64> {
+    Cosmology::new(Parameters::planck18(), CosmologySettings::default()).expect("a cosmology")
+}
+
+fn white<T: Real>(len: usize) -> Vec<T> {
+    let mut modes = vec![T::zero(); len];
+    Stream::new(4, Purpose::Signal, 0).fill_normal(&mut modes);
+    modes
+}
+
+const FREE: [&str; 7] = ["omega_m", "omega_b", "h", "n_s", "sigma8", "w0", "wa"];
+
+#[test]
+fn every_kind_of_simulation_obeys_the_laws() {
+    let four_point =
+        Kernels { gradient: GradientKernel::FourPoint, laplace: LaplaceKernel::FiniteDifference };
+    let base = settings(8, 3);
+    let kinds = [
+        base.clone(),
+        Settings { cells: 16, kernels: four_point, start_kernels: four_point, ..base.clone() },
+        Settings { cells: 12, scheme: Scheme::FastPm(Middle::Geometric), ..base.clone() },
+        Settings { lpt: Lpt::First, scheme: Scheme::FastPm(Middle::Arithmetic), ..base.clone() },
+    ];
+    for kind in kinds {
+        let simulation = Simulation::<f64>::new(kind, cosmology(), &FREE).expect("a simulation");
+        let x = simulation.point(&white(512));
+        let violation = laws::dot_product(&simulation, &x).expect("evaluated");
+        assert!(violation < 1e-10, "{}: {violation:.1e}", simulation.name());
+        gradient_agrees_with_differences(&simulation, &x);
+    }
+}
+
+/// The derivative along the modes and along each parameter, against central differences of a smooth function.
+fn gradient_agrees_with_differences(simulation: &Simulation<f64>, x: &[f64]) {
+    let weight: Vec<f64> = white(simulation.codomain().len());
+    let (_, mut linearization) = simulation.linearize(x).expect("a linearization");
+    let mut gradient = vec![0.0; x.len()];
+    linearization.pull(&weight, &mut gradient).expect("a gradient");
+    let value = |x: &[f64]| dot(&simulation.apply(x).expect("evaluated"), &weight);
+    let modes = x.len() - FREE.len();
+    for direction in 0..=FREE.len() {
+        let mut v = vec![0.0; x.len()];
+        if direction == 0 {
+            v[..modes].copy_from_slice(&white::<f64>(modes))
+        } else {
+            v[modes + direction - 1] = 1.0
+        }
+        // The weights have kinks where a particle crosses a cell, so the step is as small as rounding allows.
+        let h = 1e-6;
+        let difference = (value(&step(x, h, &v)) - value(&step(x, -h, &v))) / (2.0 * h);
+        let exact = dot(&gradient, &v);
+        let error = (exact - difference).abs() / exact.abs().max(1.0);
+        assert!(error < 1e-5, "{} direction {direction}: {exact} {difference}", simulation.name());
+    }
+}
+
+#[test]
+fn time_runs_backwards() {
+    for steps in [10, 40] {
+        let simulation = Simulation::<f64>::new(settings(32, steps), cosmology(), &[]).expect("a simulation");
+        let mut run = simulation.run().expect("a run");
+        run.evolve(&white(32usize.pow(3))).expect("evolved");
+        let error = run.reversal_error();
+        assert!(error < 1e-10, "{steps} steps: {error:.1e}");
+    }
+}
+
+#[test]
+fn single_precision_gives_the_gradient_to_a_thousandth() {
+    fn gradient<T: Real>() -> Vec<f64> {
+        let simulation =
+            Simulation::<T>::new(settings(32, 10), cosmology(), &["sigma8", "omega_m"]).expect("made");
+        let x = simulation.point(&white::<f64>(32usize.pow(3)).into_iter().map(T::of).collect::<Vec<T>>());
+        let (delta, mut linearization) = simulation.linearize(&x).expect("a linearization");
+        let mut gradient = vec![T::zero(); x.len()];
+        linearization.pull(&delta, &mut gradient).expect("a gradient");
+        gradient.into_iter().map(Real::f64).collect()
+    }
+    let (single, double) = (gradient::<f32>(), gradient::<f64>());
+    let modes = double.len() - 2;
+    let difference = step(&single, -1.0, &double);
+    let norm = |v: &[f64]| dot(v, v).sqrt();
+    let relative = norm(&difference[..modes]) / norm(&double[..modes]);
+    println!("gradient of modes, f32 against f64: {relative:.1e}");
+    assert!(relative < 1e-3, "{relative:.1e}");
+    for i in modes..double.len() {
+        let relative = (difference[i] / double[i]).abs();
+        assert!(relative < 1e-3, "parameter {}: {relative:.1e}", i - modes);
+    }
+}
+
+#[test]
+fn a_result_does_not_depend_on_the_number_of_threads() {
+    let simulation = Simulation::<f32>::new(settings(16, 3), cosmology(), &[]).expect("a simulation");
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| simulation.apply(&white(4096)).expect("evolved"))
+    };
+    assert_eq!(with(1), with(3));
+}
+
+/// Twice the steps, a quarter of the error: both schemes are of second order, and have one limit.
+#[test]
+fn schemes_converge_to_one_answer() {
+    let end = |scheme: Scheme, steps: usize| {
+        let settings = Settings { scheme, ..settings(32, steps) };
+        let simulation = Simulation::<f64>::new(settings, cosmology(), &[]).expect("a simulation");
+        let mut run = simulation.run().expect("a run");
+        run.evolve(&white(32usize.pow(3))).expect("evolved");
+        run.state().displacement
+    };
+    let truth = end(Scheme::FastPm(Middle::Geometric), 160);
+    let error = |x: &[f64]| {
+        let difference = step(x, -1.0, &truth);
+        (dot(&difference, &difference) / dot(&truth, &truth)).sqrt()
+    };
+    for scheme in [Scheme::BullFrog, Scheme::FastPm(Middle::Geometric), Scheme::FastPm(Middle::Arithmetic)] {
+        let (coarse, fine) = (error(&end(scheme, 10)), error(&end(scheme, 20)));
+        println!(
+            "{scheme:?}: relative error of displacements {coarse:.2e} after 10 steps, {fine:.2e} after 20"
+        );
+        assert!((3.0..5.0).contains(&(coarse / fine)), "{scheme:?}: {coarse:.2e} {fine:.2e}");
+    }
+}
+
+#[test]
+fn bad_settings_are_refused_in_words() {
+    let good = settings(8, 2);
+    let cases = [
+        (Settings { particles: 7, ..good.clone() }, "even"),
+        (Settings { cells: 2, ..good.clone() }, "force mesh"),
+        (Settings { length: f64::NAN, ..good.clone() }, "length"),
+        (Settings { times: vec![0.5, 0.2], ..good.clone() }, "rise"),
+        (Settings { times: vec![0.5], ..good.clone() }, "two or more"),
+    ];
+    for (bad, words) in cases {
+        let error = Simulation::<f64>::new(bad, cosmology(), &[]).err().expect("refused").to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let error =
+        Simulation::<f64>::new(good.clone(), cosmology(), &["sigma_8"]).err().expect("refused").to_string();
+    assert!(error.contains("sigma8"), "{error}");
+    let primordial = CosmologySettings {
+        normalization: Normalization::PrimordialAmplitude,
+        ..CosmologySettings::default()
+    };
+    let cosmology = Cosmology::new(Parameters { amplitude: 2.1, ..Parameters::planck18() }, primordial);
+    let simulation =
+        Simulation::<f64>::new(good, cosmology.expect("a cosmology"), &["omega_m"]).expect("made");
+    let mut x = simulation.point(&white(512));
+    x[512] = -0.3;
+    let error = simulation.apply(&x).expect_err("refused").to_string();
+    assert!(error.contains("omega_m = -0.3"), "{error}");
+    x[3] = f64::NAN;
+    assert!(simulation.apply(&x).is_err());
+}

@@ -1,0 +1,195 @@
+//! The same scheme with the same factors as pmwd and MADLens, on their numbers.
+//!
+//! `tests/reference/README.md` says how the tables were made.
+
+use lookback_cosmology::{Cosmology, Normalization, Parameters, Settings as CosmologySettings};
+use lookback_mesh::{Grid, RealFft};
+use lookback_nbody::{
+    Displacements, GradientKernel, Gravity, Kernels, Lpt, Middle, Move, Schedule, Scheme, Settings,
+    Simulation,
+};
+use lookback_operator::Linearization;
+use lookback_operator::vector::axpy;
+
+fn load(file: &str, name: &str) -> Vec<f64> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(file);
+    let mut archive = npyz::npz::NpzArchive::open(path).expect("an archive");
+    let array = archive.by_name(name).expect("readable").unwrap_or_else(|| panic!("no `{name}`"));
+    array.into_vec::<f64>().expect("numbers")
+}
+
+/// Largest difference of particles `0, stride, 2 stride, ...` (rows of three) over the largest entry of the table.
+fn difference(ours: &[f64], table: &[f64], stride: usize) -> f64 {
+    let particles = ours.len() / 3;
+    let scale = table.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+    let rows = table.chunks(3).enumerate();
+    rows.flat_map(|(row, x)| (0..3).map(move |d| (x[d] - ours[d * particles + row * stride]).abs()))
+        .fold(0.0, f64::max)
+        / scale
+}
+
+const STRIDE: usize = 61;
+
+fn pmwd_cosmology() -> Cosmology<f64> {
+    let parameters = Parameters {
+        omega_m: 0.3,
+        omega_b: 0.05,
+        h: 0.7,
+        n_s: 0.96,
+        amplitude: 2.0,
+        ..Parameters::planck18()
+    };
+    let settings = CosmologySettings {
+        normalization: Normalization::PrimordialAmplitude,
+        radiation: false,
+        ..CosmologySettings::default()
+    };
+    Cosmology::new(parameters, settings).expect("a cosmology")
+}
+
+fn pmwd(cells: usize, free: &[&str]) -> Simulation<f64> {
+    let settings = Settings {
+        particles: 64,
+        length: 256.0,
+        cells,
+        kernels: Kernels::default(),
+        start_kernels: Kernels::default(),
+        lpt: Lpt::Second,
+        scheme: Scheme::FastPm(Middle::Arithmetic),
+        times: load("pmwd_64.npz", "times"),
+    };
+    Simulation::new(settings, pmwd_cosmology(), free).expect("a simulation")
+}
+
+/// Their factors in our schedule: kicks carry `3/2 omega_m`, and those on either side of a time are one.
+fn with_factors(schedule: &mut Schedule<f64>, table: &[f64], omega_m: f64) {
+    let rows: Vec<&[f64]> = table.chunks(3).collect();
+    let mut moves = vec![Move::Kick { keep: 1.0, pull: 1.5 * omega_m * rows[0][0] }];
+    for (i, row) in rows.iter().enumerate() {
+        moves.push(Move::Drift { by: row[1] });
+        let next = rows.get(i + 1).map_or(0.0, |next| next[0]);
+        moves.push(Move::Kick { keep: 1.0, pull: 1.5 * omega_m * (row[2] + next) });
+    }
+    assert_eq!(moves.len(), schedule.moves.len());
+    schedule.moves = moves;
+}
+
+/// Our amplitude of every mode, `sqrt(P / dV)` at `D1 = 1`.
+fn amplitude(simulation: &Simulation<f64>) -> Vec<f64> {
+    let grid = Grid::new(&[64; 3], &[256.0; 3]).expect("a grid");
+    let power = |i: usize| {
+        let k2: f64 = grid.wave_vector(i / 64, i % 64).iter().map(|k| k * k).sum();
+        simulation.cosmology().linear().power(k2.sqrt())
+    };
+    (0..grid.len()).map(|i| (power(i) / grid.cell_volume()).sqrt()).collect()
+}
+
+/// White noise that gives their linear density whatever our power spectrum is, and the ratio of the amplitudes of modes
+/// (theirs comes from a table that is interpolated linearly, which moves it by up to 3e-4).
+fn their_white(simulation: &Simulation<f64>) -> (Vec<f64>, Vec<f64>) {
+    let mut run = simulation.run().expect("a run");
+    let d1 = simulation.cosmology().instant(1.0).d1.d;
+    let linear = run.modes().from_field(&load("pmwd_64.npz", "linear"));
+    let white = run.modes().from_field(&load("pmwd_64.npz", "white"));
+    let ours = amplitude(simulation);
+    let same: Vec<f64> =
+        linear.iter().zip(&ours).map(|(l, a)| if *a > 0.0 { l / (d1 * a) } else { 0.0 }).collect();
+    let ratio = same.iter().zip(&white).map(|(same, white)| same / white).collect();
+    (same, ratio)
+}
+
+#[test]
+fn positions_and_velocities_agree_with_pmwd() {
+    for (cells, end) in [(64, "mesh1"), (128, "mesh2")] {
+        let simulation = pmwd(cells, &[]);
+        let mut run = simulation.run().expect("a run");
+        let (white, ratio) = their_white(&simulation);
+        let spread = ratio[1..].iter().fold(0.0f64, |max, r| max.max((r - 1.0).abs()));
+        let settings = simulation.settings();
+        let exact = Schedule::new(simulation.cosmology(), settings.scheme, settings.lpt, &settings.times)
+            .expect("a schedule");
+        let start = Schedule { moves: Vec::new(), ..exact.clone() };
+        run.evolve_with(&white, start);
+        let lpt = difference(&run.state().displacement, &load("pmwd_64.npz", "start"), STRIDE);
+        let mut theirs = exact.clone();
+        with_factors(&mut theirs, &load("pmwd_64.npz", &format!("factors{}", cells / 64)), 0.3);
+        run.evolve_with(&white, theirs);
+        let same = difference(&run.state().displacement, &load("pmwd_64.npz", end), STRIDE);
+        run.evolve_with(&white, exact);
+        let ours = difference(&run.state().displacement, &load("pmwd_64.npz", end), STRIDE);
+        println!(
+            "mesh {cells}: amplitudes {spread:.2e} start {lpt:.2e}, their factors {same:.2e}, ours {ours:.2e}"
+        );
+        assert!(lpt < 2e-4, "{lpt:.2e}");
+    }
+}
+
+#[test]
+fn gradients_agree_with_pmwd() {
+    let simulation = pmwd(64, &[]);
+    let mut run = simulation.run().expect("a run");
+    let (white, ratio) = their_white(&simulation);
+    let settings = simulation.settings();
+    let mut schedule = Schedule::new(simulation.cosmology(), settings.scheme, settings.lpt, &settings.times)
+        .expect("a schedule");
+    with_factors(&mut schedule, &load("pmwd_64.npz", "factors1"), 0.3);
+    run.evolve_with(&white, schedule);
+    let mut delta = vec![0.0; white.len()];
+    run.density(&mut delta);
+    let j: f64 = delta.iter().map(|d| (1.0 + d).powi(2)).sum();
+    let cotangent: Vec<f64> = delta.iter().map(|d| 2.0 * (1.0 + d)).collect();
+    let mut gradient = vec![0.0; white.len()];
+    run.pull(&cotangent, &mut gradient).expect("a gradient");
+    let by_white: Vec<f64> =
+        gradient.iter().zip(&ratio).map(|(g, r)| if r.is_finite() { g * r } else { 0.0 }).collect();
+    // An orthonormal transform that is its own inverse: derivatives with respect to their field of white noise.
+    let field = run.modes().from_field(&by_white);
+    let theirs = load("pmwd_64.npz", "gradient");
+    let scale = theirs.iter().fold(0.0f64, |max, g| max.max(g.abs()));
+    let worst =
+        theirs.iter().enumerate().map(|(i, g)| (g - field[i * STRIDE]).abs()).fold(0.0, f64::max) / scale;
+    assert!((j / load("pmwd_64.npz", "j")[0] - 1.0).abs() < 1e-7, "{j}");
+    assert!(worst < 1e-7, "{worst:.2e}");
+}
+
+/// MADLens: four-point gradients, a force mesh twice as fine, 32^3 particles in 64 Mpc/h.
+#[test]
+fn positions_and_forces_agree_with_madlens() {
+    let table = |name: &str| load("madlens_32.npz", name);
+    let kernels = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
+    let grid = Grid::new(&[32; 3], &[64.0; 3]).expect("a grid");
+    let fft = RealFft::<f64>::new(&grid);
+    let mut delta = fft.make_spectrum();
+    fft.forward(&table("rho"), &mut delta);
+    delta.iter_mut().for_each(|d| *d /= grid.len() as f64);
+    let orders = Displacements::new(&grid, Lpt::Second, kernels).forward(&delta);
+    let second: Vec<f64> = orders[1].iter().map(|x| -3.0 / 7.0 * x).collect();
+    let errors = [difference(&orders[0], &table("dx1"), 7), difference(&second, &table("dx2"), 7)];
+    assert!(errors.iter().all(|e| *e < 1e-12), "perturbation theory: {errors:?}");
+
+    // Their growth at a = 0.1, where D1 = 1 today, and their factors.
+    let (a, e) = (0.1f64, 17.595307263639537);
+    let (d1, d2) = (0.12745500507330362, 0.016109364377356085);
+    let (f1, f2) = (0.9987817477790574, 1.9976102939023799);
+    let sum = |c1: f64, c2: f64| -> Vec<f64> {
+        orders[0].iter().zip(&second).map(|(first, second)| c1 * first + c2 * second).collect()
+    };
+    let (mut x, mut p) = (sum(d1, d2), sum(a * a * e * f1 * d1, a * a * e * f2 * d2));
+    let mut gravity = Gravity::new(32, 64, 64.0, kernels).expect("gravity");
+    let mut g = vec![0.0; x.len()];
+    let (kicks, drifts, omega_m) = (table("kick"), table("drift"), table("om")[0]);
+    for (kick, drift) in kicks.chunks(2).zip(drifts.chunks(3)) {
+        gravity.at(&x, &mut g);
+        axpy(1.5 * omega_m * kick[0], &g, &mut p);
+        axpy(drift[2], &p, &mut x);
+        gravity.at(&x, &mut g);
+        axpy(1.5 * omega_m * kick[1], &g, &mut p);
+    }
+    let errors = [
+        difference(&x, &table("end"), 7),
+        difference(&p, &table("end_momentum"), 7),
+        difference(&g, &table("end_force"), 7),
+    ];
+    println!("MADLens: displacement, momentum and force at the end: {errors:?}");
+    assert!(errors.iter().all(|e| *e < 1e-9), "{errors:?}");
+}
