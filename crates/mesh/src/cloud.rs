@@ -29,9 +29,23 @@ struct Corner<T> {
 }
 
 impl<T: Real> Corner<T> {
-    /// Weights along an axis.
-    fn weight(&self, axis: usize) -> [T; 2] {
-        [T::one() - self.fraction[axis], self.fraction[axis]]
+    /// Weights along each axis.
+    #[inline(always)]
+    fn weights(&self) -> [[T; 2]; 3] {
+        self.fraction.map(|fraction| [T::one() - fraction, fraction])
+    }
+}
+
+/// What a particle gives to the corners around it: `values * wx * wy * wz`.
+struct Share<T, const M: usize> {
+    weights: [[T; 2]; 3],
+    values: [T; M],
+}
+
+impl<T: Real, const M: usize> Share<T, M> {
+    #[inline(always)]
+    fn at(&self, i: usize, j: usize, k: usize, mesh: usize) -> T {
+        self.weights[0][i] * self.weights[1][j] * self.weights[2][k] * self.values[mesh]
     }
 }
 
@@ -94,14 +108,24 @@ impl Cloud {
     #[inline(always)]
     fn below<T: Real>(&self, lattice: usize, displacement: T) -> (i64, T) {
         let (point, rest) = self.lattice[lattice];
-        let u = displacement * T::of(self.inverse_spacing) + T::of(rest);
-        let floor = u.floor();
-        (point + floor.to_i64().unwrap_or(0), u - floor)
+        let (floor, fraction) = (displacement * T::of(self.inverse_spacing) + T::of(rest)).split_floor();
+        (point + i64::from(floor), fraction)
     }
 
     #[inline(always)]
     fn wrap(&self, point: i64) -> [usize; 2] {
-        let first = point.rem_euclid(self.cells as i64) as usize;
+        let cells = self.cells as i64;
+        // Few particles are outside of the box, and hardly any by more than its length: no division for the others.
+        let mut first = point;
+        if first < 0 {
+            first += cells;
+        } else if first >= cells {
+            first -= cells;
+        }
+        if first < 0 || first >= cells {
+            first = first.rem_euclid(cells);
+        }
+        let first = first as usize;
         [first, if first + 1 == self.cells { 0 } else { first + 1 }]
     }
 
@@ -137,20 +161,23 @@ impl Cloud {
         x.par_chunks(self.side)
             .enumerate()
             .map(|(row, x)| {
-                let low = x.iter().copied().fold(T::infinity(), T::min);
-                let high = x.iter().copied().fold(T::neg_infinity(), T::max);
+                // Comparisons, because `min` of numbers that may be NaN is a call.
+                let (mut low, mut high) = (x[0], x[0]);
+                for &x in x {
+                    low = if x < low { x } else { low };
+                    high = if x > high { x } else { high };
+                }
                 (self.below(row / self.side, low).0, self.below(row / self.side, high).0 + 1)
             })
             .collect()
     }
 
-    /// Adds to `M` meshes what every particle gives, `f(particle, corner) -> weights along each axis and values`: one
-    /// task owns a slab of the mesh and walks all particles that touch it, in their order.
-    fn scatter<T: Real, const M: usize>(
+    /// Writes to `M` meshes what every particle gives, the sum of `K` shares: one task owns a slab of the mesh and walks all particles that touch it, in their order.
+    fn scatter<T: Real, const M: usize, const K: usize>(
         &self,
         displacement: &[T],
         meshes: [&mut [T]; M],
-        f: impl Fn(usize, &Corner<T>, &mut dyn FnMut(&[[T; 2]; 3], [T; M])) + Sync,
+        f: impl Fn(usize, &Corner<T>) -> [Share<T, M>; K] + Sync,
     ) {
         let x = self.components(displacement);
         let planes = self.planes(x[0]);
@@ -164,11 +191,12 @@ impl Cloud {
                 slab.1.push(part);
             }
         }
-        slabs.into_par_iter().for_each(|(first, mut parts)| {
+        slabs.into_par_iter().for_each(|(first, parts)| {
+            let Ok(mut parts) = <[&mut [T]; M]>::try_from(parts) else { return };
             for part in &mut parts {
                 part.fill(T::zero());
             }
-            let count = parts[0].len() / (cells * cells);
+            let count = parts.first().map_or(0, |part| part.len()) / (cells * cells);
             let inside = |plane: usize| plane >= first && plane < first + count;
             for (row, &(low, high)) in planes.iter().enumerate() {
                 let offset = (low - first as i64).rem_euclid(cells as i64);
@@ -180,20 +208,18 @@ impl Cloud {
                     if !(owned[0] || owned[1]) {
                         return;
                     }
-                    f(particle, &corner, &mut |w, values| {
-                        for i in (0..2).filter(|&i| owned[i]) {
-                            for j in 0..2 {
-                                let start =
-                                    ((corner.points[0][i] - first) * cells + corner.points[1][j]) * cells;
-                                for k in 0..2 {
-                                    let weight = w[0][i] * w[1][j] * w[2][k];
-                                    for (part, &value) in parts.iter_mut().zip(&values) {
-                                        part[start + corner.points[2][k]] += weight * value;
-                                    }
+                    let shares = f(particle, &corner);
+                    for (i, _) in owned.iter().enumerate().filter(|(_, owned)| **owned) {
+                        for j in 0..2 {
+                            let start = ((corner.points[0][i] - first) * cells + corner.points[1][j]) * cells;
+                            for k in 0..2 {
+                                for (m, part) in parts.iter_mut().enumerate() {
+                                    let gift: T = shares.iter().map(|share| share.at(i, j, k, m)).sum();
+                                    part[start + corner.points[2][k]] += gift;
                                 }
                             }
                         }
-                    });
+                    }
                 });
             }
         });
@@ -201,8 +227,8 @@ impl Cloud {
 
     /// `mesh(m) = sum_p W(x_p - m)`: counts, whose mean is `(side / cells)^3`.
     pub fn paint<T: Real>(&self, displacement: &[T], mesh: &mut [T]) {
-        self.scatter(displacement, [mesh], |_, corner, add| {
-            add(&[corner.weight(0), corner.weight(1), corner.weight(2)], [T::one()]);
+        self.scatter(displacement, [mesh], |_, corner| {
+            [Share { weights: corner.weights(), values: [T::one()] }]
         });
     }
 
@@ -210,8 +236,8 @@ impl Cloud {
     /// [`readout`](Cloud::readout).
     pub fn paint_vectors<T: Real>(&self, displacement: &[T], vectors: &[T], meshes: [&mut [T]; 3]) {
         let v = self.components(vectors);
-        self.scatter(displacement, meshes, |p, corner, add| {
-            add(&[corner.weight(0), corner.weight(1), corner.weight(2)], [v[0][p], v[1][p], v[2][p]]);
+        self.scatter(displacement, meshes, |p, corner| {
+            [Share { weights: corner.weights(), values: [v[0][p], v[1][p], v[2][p]] }]
         });
     }
 
@@ -219,12 +245,12 @@ impl Cloud {
     pub fn paint_push<T: Real>(&self, displacement: &[T], tangent: &[T], mesh: &mut [T]) {
         let dx = self.components(tangent);
         let slope = self.slope::<T>();
-        self.scatter(displacement, [mesh], |p, corner, add| {
-            for axis in 0..3 {
-                let mut w = [corner.weight(0), corner.weight(1), corner.weight(2)];
-                w[axis] = slope;
-                add(&w, [dx[axis][p]]);
-            }
+        self.scatter(displacement, [mesh], |p, corner| {
+            std::array::from_fn::<_, 3, _>(|axis| {
+                let mut weights = corner.weights();
+                weights[axis] = slope;
+                Share { weights, values: [dx[axis][p]] }
+            })
         });
     }
 
@@ -250,7 +276,7 @@ impl Cloud {
         let x = self.components(displacement);
         self.rows(vectors, |row, out| {
             self.for_row(row, &x, |corner, p| {
-                let w = [corner.weight(0), corner.weight(1), corner.weight(2)];
+                let w = corner.weights();
                 let mut sum = [T::zero(); 3];
                 for_corners(self.cells, &corner.points, &w, |m, weight| {
                     for (sum, mesh) in sum.iter_mut().zip(&meshes) {
@@ -316,7 +342,7 @@ impl Cloud {
     /// Gradient with respect to the position of the interpolated `value`.
     #[inline(always)]
     fn gradient<T: Real>(&self, corner: &Corner<T>, value: impl Fn(usize) -> T) -> [T; 3] {
-        let w = [corner.weight(0), corner.weight(1), corner.weight(2)];
+        let w = corner.weights();
         let slope = self.slope::<T>();
         let mut sum = [T::zero(); 3];
         for i in 0..2 {

@@ -28,6 +28,9 @@ pub trait Real:
 
     /// The same number as `f64`.
     fn f64(self) -> f64;
+
+    /// The integer below, and what is left above it; numbers beyond the range of `i32` are clamped to it.
+    fn split_floor(self) -> (i32, Self);
 }
 
 impl Real for f32 {
@@ -40,6 +43,14 @@ impl Real for f32 {
     fn f64(self) -> f64 {
         f64::from(self)
     }
+
+    #[inline(always)]
+    fn split_floor(self) -> (i32, f32) {
+        // Truncation is one instruction; `floor` is a call on the oldest machines that we build for.
+        let truncated = self as i32;
+        let below = truncated - i32::from(truncated as f32 > self);
+        (below, self - below as f32)
+    }
 }
 
 impl Real for f64 {
@@ -51,5 +62,27 @@ impl Real for f64 {
 
     fn f64(self) -> f64 {
         self
+    }
+
+    #[inline(always)]
+    fn split_floor(self) -> (i32, f64) {
+        // Truncation is one instruction; `floor` is a call on the oldest machines that we build for.
+        let truncated = self as i32;
+        let below = truncated - i32::from(f64::from(truncated) > self);
+        (below, self - f64::from(below))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splitting_agrees_with_floor() {
+        for x in [-3.0, -2.7, -0.1, 0.0, 0.4, 1.0, 5.999, 1e6 + 0.5] {
+            assert_eq!(x.split_floor(), (x.floor() as i32, x - x.floor()));
+            let x = x as f32;
+            assert_eq!(x.split_floor(), (x.floor() as i32, x - x.floor()));
+        }
     }
 }
