@@ -95,7 +95,7 @@ impl<S: Scalar> Background<S> {
         Background { omega_m, omega_r, omega_k, omega_de, w0, wa, omega_cb, neutrinos }
     }
 
-    /// Dark energy density over its value today: `a^{-3 (1 + w0 + wa)} e^{-3 wa (1 - a)}` (Linder 2003, eq. 6).
+    /// Dark energy density over its value today: `a^{-3 (1 + w0 + wa)} e^{-3 wa (1 - a)}` (Linder 2003).
     fn dark_energy(&self, a: f64) -> S {
         ((self.w0 + self.wa + 1.0) * (-3.0 * a.ln()) - self.wa * (3.0 * (1.0 - a))).exp()
     }

@@ -81,7 +81,7 @@ impl Sources {
 
 /// Lensing efficiency at each distance `chi` \[Mpc/h\]: the convergence is `int W(chi) delta dchi` with
 /// `W = 3/2 omega_m (H0/c)^2 (1 + z) r(chi) int dz n(z) r(chi_s - chi) / r(chi_s)` \[h/Mpc\]
-/// (Bartelmann & Schneider 2001, eq. 6.19), where `r` is the transverse distance.
+/// (Bartelmann & Schneider 2001, section 6), where `r` is the transverse distance.
 ///
 /// # Errors
 /// If a source or a distance is out of range.

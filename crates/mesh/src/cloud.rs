@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 /// A cubic lattice of particles in a periodic box, and the cubic mesh that they are painted on.
 ///
-/// Cloud-in-cell (Hockney & Eastwood 1988, section 5.2): a particle at `x` gives to the eight mesh points around it the
+/// Cloud-in-cell (Hockney & Eastwood 1988): a particle at `x` gives to the eight mesh points around it the
 /// shares `prod_i (1 - |x_i - m_i| / h)`. Mesh points lie at multiples of the spacing `h`; particle `(0, 0, 0)` without
 /// displacement lies on mesh point `(0, 0, 0)`.
 ///

@@ -23,7 +23,7 @@ pub enum LaplaceKernel {
     /// `lambda = k^2`.
     #[default]
     Spectral,
-    /// Seven-point differences: `lambda = sum_i (2 sin(w_i / 2) / h)^2` (Hockney & Eastwood 1988, eq. 6-22).
+    /// Seven-point differences: `lambda = sum_i (2 sin(w_i / 2) / h)^2` (Hockney & Eastwood 1988).
     FiniteDifference,
 }
 

@@ -120,8 +120,8 @@ fn check_times(times: &[f64]) -> Result<()> {
 
 /// Kick, drift, kick about the middle of each step; the kicks on either side of a time are one.
 ///
-/// Drift `(D(b) - D(a)) / G(c)`, kick of `g` by `(G(b) - G(a)) / D(c)`, with `G = a^2 E dD1/dln a` (Feng et al. 2016,
-/// eqs. 16 to 20): the kick's `G_K = 3/2 omega_m D1`, and `g` comes without the factor `3/2 omega_m`.
+/// Drift `(D(b) - D(a)) / G(c)`, kick of `g` by `(G(b) - G(a)) / D(c)`, with `G = a^2 E dD1/dln a` (Feng et
+/// al. 2016): their kick divides by `3/2 omega_m D1`, and `g` comes without the factor `3/2 omega_m`.
 fn fastpm<S: Scalar>(cosmology: &Cosmology<S>, middle: Middle, times: &[f64]) -> Vec<Move<S>> {
     let one = S::of(1.0);
     let at: Vec<Instant<S>> = times.iter().map(|&a| cosmology.instant(a)).collect();
@@ -145,7 +145,8 @@ fn fastpm<S: Scalar>(cosmology: &Cosmology<S>, middle: Middle, times: &[f64]) ->
 /// Drift, kick, drift in the time `D1`; the drifts on either side of a time are one.
 ///
 /// `v = alpha v + (1 - alpha) g(x_half) / D_half`, with `alpha = (E'_1 - F) / (E'_0 - F)`, `E = D2`, `E' = dE/dD1`,
-/// `F = (E_0 + E'_0 dD/2) / D_half - D_half` (List, Hahn & Rampf 2024, eqs. 3.9 and 3.10).
+/// `F = (E_0 + E'_0 dD/2) / D_half - D_half` (List, Hahn & Rampf 2024): the
+/// momentum of second-order theory is carried on exactly.
 fn bullfrog<S: Scalar>(cosmology: &Cosmology<S>, times: &[f64]) -> Vec<Move<S>> {
     let at: Vec<Instant<S>> = times.iter().map(|&a| cosmology.instant(a)).collect();
     let rate = |t: &Instant<S>| t.d2.slope / t.d1.slope;
