@@ -12,7 +12,7 @@ const PIVOT: f64 = 0.05;
 
 /// A primordial power law: `P ~ k^n_s`.
 #[derive(Debug, Clone)]
-pub struct PowerLaw<S> {
+struct PowerLaw<S> {
     n_s: S,
     h: S,
 }

@@ -176,9 +176,4 @@ impl<S: Scalar> Parameters<S> {
         let [omega_m, omega_b, h, n_s, amplitude, w0, wa, omega_k, m_nu, n_eff, t_cmb] = p;
         Parameters { omega_m, omega_b, h, n_s, amplitude, w0, wa, omega_k, m_nu, n_eff, t_cmb }
     }
-
-    /// The numbers without derivatives.
-    pub fn values(&self) -> Parameters<f64> {
-        Parameters::from_array(self.to_array().map(Scalar::value))
-    }
 }

@@ -29,11 +29,6 @@ impl<T: Real> Hartley<T> {
         &self.grid
     }
 
-    /// The transform that this one rides on.
-    pub fn fft(&self) -> &RealFft<T> {
-        &self.fft
-    }
-
     /// A zero half spectrum, the buffer of [`synthesize`](Hartley::synthesize) and [`analyze`](Hartley::analyze).
     pub fn make_spectrum(&self) -> Vec<Complex<T>> {
         self.fft.make_spectrum()

@@ -120,17 +120,22 @@ impl<T: Real> Displacements<T> {
         }
     }
 
+    /// `grad P2` from the source in `self.source`.
+    fn second_order(&mut self) -> Vec<T> {
+        let mut source = self.fft.make_spectrum();
+        self.fft.forward(&self.source, &mut source);
+        let mut psi = vec![T::zero(); 3 * self.len];
+        self.gradient(&source, 1.0 / self.len as f64, &mut psi);
+        psi
+    }
+
     /// The fields `psi` of each order, one after the other, from the spectrum of the linear density at `D1 = 1`.
     pub fn forward(&mut self, delta: &[Complex<T>]) -> Vec<Vec<T>> {
         let mut orders = vec![vec![T::zero(); 3 * self.len]];
         self.gradient(delta, -1.0, &mut orders[0]);
         if self.order == Lpt::Second {
             self.second_source(delta);
-            let mut source = self.fft.make_spectrum();
-            self.fft.forward(&self.source, &mut source);
-            let mut psi = vec![T::zero(); 3 * self.len];
-            self.gradient(&source, 1.0 / self.len as f64, &mut psi);
-            orders.push(psi);
+            orders.push(self.second_order());
         }
         orders
     }
@@ -148,11 +153,8 @@ impl<T: Real> Displacements<T> {
                 self.second_source(part);
                 axpy(-1.0, &self.source, &mut total);
             }
-            let mut source = self.fft.make_spectrum();
-            self.fft.forward(&total, &mut source);
-            let mut psi = vec![T::zero(); 3 * self.len];
-            self.gradient(&source, 1.0 / self.len as f64, &mut psi);
-            orders.push(psi);
+            self.source = total;
+            orders.push(self.second_order());
         }
         orders
     }

@@ -14,7 +14,6 @@ pub struct Modes<T: Real> {
     volume: f64,
     /// `sqrt(P / dV)` on the half spectrum.
     amplitude: Vec<T>,
-    one: Vec<T>,
 }
 
 impl<T: Real> Modes<T> {
@@ -25,7 +24,6 @@ impl<T: Real> Modes<T> {
             fundamental: grid.fundamental(),
             volume: grid.cell_volume(),
             amplitude: vec![T::zero(); grid.half_len()],
-            one: Vec::new(),
         }
     }
 
@@ -135,10 +133,10 @@ impl<T: Real> Modes<T> {
     }
 
     /// White noise on the modes of a real-space white field: an orthonormal transform, for comparisons.
-    pub fn from_field(&mut self, field: &[T]) -> Vec<T> {
-        self.one.resize(self.hartley.grid().half_len(), T::one());
+    pub fn from_field(&self, field: &[T]) -> Vec<T> {
+        let one = vec![T::one(); self.hartley.grid().half_len()];
         let mut modes = vec![T::zero(); field.len()];
-        self.hartley.analyze(&self.one, field, &mut modes, &mut self.hartley.make_spectrum());
+        self.hartley.analyze(&one, field, &mut modes, &mut self.hartley.make_spectrum());
         modes
     }
 }

@@ -139,15 +139,12 @@ impl<T: Real> Simulation<T> {
     }
 
     /// The cosmology at a point of the domain.
-    fn cosmology_at(&self, x: &[T]) -> Result<Cow<'_, Cosmology<f64>>> {
-        if self.free.is_empty() {
-            return Ok(Cow::Borrowed(&self.cosmology));
-        }
+    fn cosmology_at(&self, x: &[T]) -> Result<Cosmology<f64>> {
         let mut values = self.cosmology.parameters().to_array();
         for (&index, value) in self.free.iter().zip(&x[self.settings.particles.pow(3)..]) {
             values[index] = value.f64();
         }
-        Ok(Cow::Owned(self.cosmology.moved_to(Parameters::from_array(values))?))
+        Ok(self.cosmology.moved_to(Parameters::from_array(values))?)
     }
 
     /// A machine that runs this simulation, with all its arrays.
@@ -222,7 +219,8 @@ impl<'a, T: Real> Run<'a, T> {
     fn new(simulation: &'a Simulation<T>) -> Result<Run<'a, T>> {
         let s = &simulation.settings;
         let grid = Grid::new(&[s.particles; 3], &[s.length; 3])?;
-        let modes = Modes::new(&grid);
+        let mut modes = Modes::new(&grid);
+        modes.set_cosmology(&simulation.cosmology);
         let linear = modes.hartley().make_spectrum();
         let vectors = || vec![T::zero(); 3 * grid.len()];
         Ok(Run {
@@ -241,8 +239,8 @@ impl<'a, T: Real> Run<'a, T> {
     }
 
     /// The modes of this simulation, to turn a field of white noise into its latent.
-    pub fn modes(&mut self) -> &mut Modes<T> {
-        &mut self.modes
+    pub fn modes(&self) -> &Modes<T> {
+        &self.modes
     }
 
     /// Runs forward from a point of the domain.
@@ -252,7 +250,10 @@ impl<'a, T: Real> Run<'a, T> {
     pub fn evolve(&mut self, x: &[T]) -> Result<()> {
         let s = &self.simulation.settings;
         check_finite("simulation", "input", x)?;
-        self.cosmology = self.simulation.cosmology_at(x)?;
+        if !self.simulation.free.is_empty() {
+            self.cosmology = Cow::Owned(self.simulation.cosmology_at(x)?);
+            self.modes.set_cosmology(&self.cosmology);
+        }
         let schedule = Schedule::new(&self.cosmology, s.scheme, s.lpt, &s.times)?;
         self.evolve_with(&x[..s.particles.pow(3)], schedule);
         Ok(())
@@ -262,7 +263,6 @@ impl<'a, T: Real> Run<'a, T> {
     pub fn evolve_with(&mut self, white: &[T], schedule: Schedule<f64>) {
         self.white = white.to_vec();
         self.schedule = schedule;
-        self.modes.set_cosmology(&self.cosmology);
         let orders = self.initial_orders();
         combine(&orders, &self.schedule.start.displacement, &mut self.displacement);
         combine(&orders, &self.schedule.start.momentum, &mut self.momentum);

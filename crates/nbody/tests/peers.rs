@@ -87,7 +87,7 @@ fn amplitude(simulation: &Simulation<f64>) -> Vec<f64> {
 /// White noise that gives their linear density whatever our power spectrum is, and the ratio of the amplitudes of modes
 /// (theirs comes from a table that is interpolated linearly, which moves it by up to 3e-4).
 fn their_white(simulation: &Simulation<f64>) -> (Vec<f64>, Vec<f64>) {
-    let mut run = simulation.run().expect("a run");
+    let run = simulation.run().expect("a run");
     let d1 = simulation.cosmology().instant(1.0).d1.d;
     let linear = run.modes().from_field(&load("pmwd_64.npz", "linear"));
     let white = run.modes().from_field(&load("pmwd_64.npz", "white"));
