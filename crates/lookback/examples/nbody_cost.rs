@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use lookback::cosmology::{Cosmology, Parameters, Settings as CosmologySettings};
-use lookback::mesh::{Grid, RealFft};
+use lookback::mesh::{Grid, RealFft, Window};
 use lookback::nbody::{GradientKernel, Kernels, Lpt, Middle, Scheme, Settings, Simulation};
 use lookback::operator::random::{Purpose, Stream};
 use lookback::operator::{Linearization, Operator};
@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             particles: side,
             length: 2.0 * side as f64,
             cells,
+            window: Window::Cic,
             kernels: Kernels { gradient, ..Kernels::default() },
             start_kernels: Kernels::default(),
             lpt: Lpt::Second,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lookback_cosmology::{Cosmology, Parameters, Settings};
 use lookback_imaging::{Mask, smooth};
 use lookback_lensing::{ReducedShear, ShearCalibration, kaiser_squires};
-use lookback_mesh::{Grid, Readout};
+use lookback_mesh::{Grid, Readout, Window};
 use lookback_nbody::{Kernels, Lpt, Scheme, Settings as SimulationSettings, Simulation};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{
@@ -43,6 +43,7 @@ fn universe<T: Real>() -> DynOperator<T> {
         particles: 8,
         length: 80.0,
         cells: 12,
+        window: Window::Cic,
         kernels: Kernels::default(),
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,

@@ -1,87 +1,136 @@
-//! Particles on a mesh: paint and readout with cloud-in-cell weights, and their derivatives.
+//! Particles on a mesh: where they fall, and with which weights.
 //!
 //! Particles start on a cubic lattice `q` and are known by their displacement, one array a component, in the order of
-//! the lattice. Neighbours on the lattice stay near each other, so memory is walked almost in order.
+//! the lattice. Neighbours on the lattice stay near each other, so memory is walked almost in order, and a displacement
+//! holds more digits than a position.
 
 use lookback_operator::{Error, Real, Result};
-use rayon::prelude::*;
+
+/// The shape of a particle on the mesh (Hockney & Eastwood 1988, section 5-3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Window {
+    /// Cloud in cell: two points an axis, weights `1 - |u|`. Continuous, with kinks where a particle crosses a point.
+    #[default]
+    Cic,
+    /// Triangular-shaped cloud: three points an axis, parabolas. Its derivative is continuous too.
+    Tsc,
+}
+
+impl Window {
+    /// Points along an axis that a particle touches; also the power of `sinc(k h / 2)` that its transform is.
+    pub fn points(self) -> usize {
+        match self {
+            Window::Cic => Cic::POINTS,
+            Window::Tsc => Tsc::POINTS,
+        }
+    }
+
+    /// Transform of the window along one axis for a mode of phase `w = k h`: `sinc(w / 2)^points`.
+    pub fn transform(self, w: f64) -> f64 {
+        let x = 0.5 * w;
+        let sinc = if x.abs() < 1e-8 { 1.0 } else { x.sin() / x };
+        sinc.powi(self.points() as i32)
+    }
+}
+
+/// Weights of a window along one axis, as functions of the place `0 <= f < 1` between mesh points (cloud in cell) or
+/// between the borders of a cell (triangular). Unused entries are zero.
+pub(crate) trait Shape: Sync {
+    /// Points along an axis.
+    const POINTS: usize;
+    /// What is added to a coordinate before its floor is taken.
+    const SHIFT: f64;
+    /// Weights of the points.
+    fn weights<T: Real>(f: T) -> [T; 3];
+    /// Their derivatives, for a spacing of one.
+    fn slopes<T: Real>(f: T) -> [T; 3];
+}
+
+pub(crate) struct Cic;
+
+impl Shape for Cic {
+    const POINTS: usize = 2;
+    const SHIFT: f64 = 0.0;
+
+    #[inline(always)]
+    fn weights<T: Real>(f: T) -> [T; 3] {
+        [T::one() - f, f, T::zero()]
+    }
+
+    #[inline(always)]
+    fn slopes<T: Real>(_: T) -> [T; 3] {
+        [-T::one(), T::one(), T::zero()]
+    }
+}
+
+pub(crate) struct Tsc;
+
+impl Shape for Tsc {
+    const POINTS: usize = 3;
+    const SHIFT: f64 = 0.5;
+
+    #[inline(always)]
+    fn weights<T: Real>(f: T) -> [T; 3] {
+        let half = T::of(0.5);
+        let (u, v) = (T::one() - f, f - half);
+        [half * u * u, T::of(0.75) - v * v, half * f * f]
+    }
+
+    #[inline(always)]
+    fn slopes<T: Real>(f: T) -> [T; 3] {
+        [f - T::one(), T::one() - f - f, f]
+    }
+}
 
 /// A cubic lattice of particles in a periodic box, and the cubic mesh that they are painted on.
 ///
-/// Cloud-in-cell (Hockney & Eastwood 1988): a particle at `x` gives to the eight mesh points around it the
-/// shares `prod_i (1 - |x_i - m_i| / h)`. Mesh points lie at multiples of the spacing `h`; particle `(0, 0, 0)` without
-/// displacement lies on mesh point `(0, 0, 0)`.
+/// A particle at `x` gives to the mesh points around it the shares `prod_i W((x_i - m_i) / h)`. Mesh points lie at
+/// multiples of the spacing `h`; particle `(0, 0, 0)` without displacement lies on mesh point `(0, 0, 0)`.
 ///
-/// Every sum runs in the order of the particles, so results do not depend on the number of threads.
+/// Every sum runs in an order that is set by sizes and displacements alone, so results do not depend on the number of
+/// threads.
 #[derive(Debug, Clone)]
 pub struct Cloud {
-    side: usize,
-    cells: usize,
-    inverse_spacing: f64,
+    pub(crate) side: usize,
+    pub(crate) cells: usize,
+    pub(crate) inverse_spacing: f64,
+    window: Window,
     /// Mesh point below each lattice point along an axis, and the rest.
-    lattice: Vec<(i64, f64)>,
+    pub(crate) lattice: Vec<(i32, f64)>,
 }
 
-/// Where one particle falls: mesh points on either side along each axis, and its place between them.
-struct Corner<T> {
-    points: [[usize; 2]; 3],
-    fraction: [T; 3],
-}
+/// A mesh of this many cells a side is still counted by 32 bits.
+const MOST_CELLS: usize = 1600;
 
-impl<T: Real> Corner<T> {
-    /// Weights along each axis.
-    #[inline(always)]
-    fn weights(&self) -> [[T; 2]; 3] {
-        self.fraction.map(|fraction| [T::one() - fraction, fraction])
-    }
-}
+/// Displacements beyond this many cells are not followed: they only occur where a simulation has gone astray.
+const FARTHEST: f64 = 1e8;
 
-/// What a particle gives to the corners around it: `values * wx * wy * wz`.
-struct Share<T, const M: usize> {
-    weights: [[T; 2]; 3],
-    values: [T; M],
-}
-
-impl<T: Real, const M: usize> Share<T, M> {
-    #[inline(always)]
-    fn at(&self, i: usize, j: usize, k: usize, mesh: usize) -> T {
-        self.weights[0][i] * self.weights[1][j] * self.weights[2][k] * self.values[mesh]
-    }
-}
-
-/// Calls `f(mesh index, wx * wy * wz)` for the eight corners, with the given weights along each axis.
-#[inline(always)]
-fn for_corners<T: Real>(
-    cells: usize,
-    points: &[[usize; 2]; 3],
-    w: &[[T; 2]; 3],
-    mut f: impl FnMut(usize, T),
-) {
-    for i in 0..2 {
-        for j in 0..2 {
-            let row = (points[0][i] * cells + points[1][j]) * cells;
-            let weight = w[0][i] * w[1][j];
-            f(row + points[2][0], weight * w[2][0]);
-            f(row + points[2][1], weight * w[2][1]);
-        }
-    }
+/// Where the particles of one row of the lattice fall: first point of the window along each axis (not wrapped), and the
+/// place within.
+pub(crate) struct Row<T> {
+    pub(crate) first: [Vec<i32>; 3],
+    pub(crate) fraction: [Vec<T>; 3],
 }
 
 impl Cloud {
     /// `side^3` particles in a box of `length` on a mesh of `cells^3` points.
     ///
     /// # Errors
-    /// If there are fewer than two particles or cells a side, or the length is not positive.
-    pub fn new(side: usize, cells: usize, length: f64) -> Result<Cloud> {
-        if side < 2 || cells < 2 || !(length.is_finite() && length > 0.0) {
+    /// If there are fewer than two particles or four cells a side, or the length is not positive.
+    pub fn new(side: usize, cells: usize, length: f64, window: Window) -> Result<Cloud> {
+        if side < 2 || cells < 4 || !(length.is_finite() && length > 0.0) {
             let message = format!(
-                "needs at least 2 particles and 2 cells a side and a positive length, not {side}, {cells} and {length}"
+                "needs at least 2 particles and 4 cells a side and a positive length, not {side}, {cells} and {length}"
             );
             return Err(Error::parameter("particles on a mesh", message));
         }
+        if cells > MOST_CELLS {
+            let message = format!("at most {MOST_CELLS} cells a side, not {cells}");
+            return Err(Error::parameter("particles on a mesh", message));
+        }
         let lattice =
-            (0..side).map(|i| ((i * cells / side) as i64, (i * cells % side) as f64 / side as f64)).collect();
-        Ok(Cloud { side, cells, inverse_spacing: cells as f64 / length, lattice })
+            (0..side).map(|i| ((i * cells / side) as i32, (i * cells % side) as f64 / side as f64)).collect();
+        Ok(Cloud { side, cells, inverse_spacing: cells as f64 / length, window, lattice })
     }
 
     /// Particles a side.
@@ -94,6 +143,11 @@ impl Cloud {
         self.cells
     }
 
+    /// Shape of a particle.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
     /// Number of particles.
     pub fn particles(&self) -> usize {
         self.side.pow(3)
@@ -104,360 +158,101 @@ impl Cloud {
         self.cells.pow(3)
     }
 
-    /// Unwrapped mesh point below, and the fraction above it.
-    #[inline(always)]
-    fn below<T: Real>(&self, lattice: usize, displacement: T) -> (i64, T) {
-        let (point, rest) = self.lattice[lattice];
-        let (floor, fraction) = (displacement * T::of(self.inverse_spacing) + T::of(rest)).split_floor();
-        (point + i64::from(floor), fraction)
-    }
-
-    #[inline(always)]
-    fn wrap(&self, point: i64) -> [usize; 2] {
-        let cells = self.cells as i64;
-        // Few particles are outside of the box, and hardly any by more than its length: no division for the others.
-        let mut first = point;
-        if first < 0 {
-            first += cells;
-        } else if first >= cells {
-            first -= cells;
-        }
-        if first < 0 || first >= cells {
-            first = first.rem_euclid(cells);
-        }
-        let first = first as usize;
-        [first, if first + 1 == self.cells { 0 } else { first + 1 }]
-    }
-
-    #[inline(always)]
-    fn corner<T: Real>(&self, q: [usize; 3], displacement: [T; 3]) -> Corner<T> {
-        let mut corner = Corner { points: [[0; 2]; 3], fraction: [T::zero(); 3] };
-        for axis in 0..3 {
-            let (point, fraction) = self.below(q[axis], displacement[axis]);
-            corner.points[axis] = self.wrap(point);
-            corner.fraction[axis] = fraction;
-        }
-        corner
-    }
-
-    fn components<'a, T>(&self, vectors: &'a [T]) -> [&'a [T]; 3] {
+    pub(crate) fn components<'a, T>(&self, vectors: &'a [T]) -> [&'a [T]; 3] {
         let n = self.particles();
         assert_eq!(vectors.len(), 3 * n, "three components for every particle");
         [&vectors[..n], &vectors[n..2 * n], &vectors[2 * n..]]
     }
 
-    /// Calls `f(q, displacement, particle)` along one row of the lattice.
-    #[inline(always)]
-    fn for_row<T: Real>(&self, row: usize, x: &[&[T]; 3], mut f: impl FnMut(Corner<T>, usize)) {
-        let (i, j) = (row / self.side, row % self.side);
-        for k in 0..self.side {
-            let particle = row * self.side + k;
-            f(self.corner([i, j, k], [x[0][particle], x[1][particle], x[2][particle]]), particle);
-        }
-    }
-
-    /// Lowest and highest unwrapped mesh plane that each row of particles touches.
-    fn planes<T: Real>(&self, x: &[T]) -> Vec<(i64, i64)> {
-        x.par_chunks(self.side)
-            .enumerate()
-            .map(|(row, x)| {
-                // Comparisons, because `min` of numbers that may be NaN is a call.
-                let (mut low, mut high) = (x[0], x[0]);
-                for &x in x {
-                    low = if x < low { x } else { low };
-                    high = if x > high { x } else { high };
-                }
-                (self.below(row / self.side, low).0, self.below(row / self.side, high).0 + 1)
-            })
-            .collect()
-    }
-
-    /// Writes to `M` meshes what every particle gives, the sum of `K` shares: one task owns a slab of the mesh and walks all particles that touch it, in their order.
-    fn scatter<T: Real, const M: usize, const K: usize>(
-        &self,
-        displacement: &[T],
-        meshes: [&mut [T]; M],
-        f: impl Fn(usize, &Corner<T>) -> [Share<T, M>; K] + Sync,
-    ) {
-        let x = self.components(displacement);
-        let planes = self.planes(x[0]);
-        let cells = self.cells;
-        let thickness = cells.div_ceil(4 * rayon::current_num_threads()).max(4);
-        let mut slabs: Vec<(usize, Vec<&mut [T]>)> =
-            (0..cells.div_ceil(thickness)).map(|slab| (slab * thickness, Vec::with_capacity(M))).collect();
-        for mesh in meshes {
-            assert_eq!(mesh.len(), self.mesh_len(), "length of the mesh");
-            for (slab, part) in slabs.iter_mut().zip(mesh.chunks_mut(thickness * cells * cells)) {
-                slab.1.push(part);
-            }
-        }
-        slabs.into_par_iter().for_each(|(first, parts)| {
-            let Ok(mut parts) = <[&mut [T]; M]>::try_from(parts) else { return };
-            for part in &mut parts {
-                part.fill(T::zero());
-            }
-            let count = parts.first().map_or(0, |part| part.len()) / (cells * cells);
-            let inside = |plane: usize| plane >= first && plane < first + count;
-            for (row, &(low, high)) in planes.iter().enumerate() {
-                let offset = (low - first as i64).rem_euclid(cells as i64);
-                if offset >= count as i64 && offset + (high - low) < cells as i64 {
-                    continue;
-                }
-                self.for_row(row, &x, |corner, particle| {
-                    let owned = [inside(corner.points[0][0]), inside(corner.points[0][1])];
-                    if !(owned[0] || owned[1]) {
-                        return;
-                    }
-                    let shares = f(particle, &corner);
-                    for (i, _) in owned.iter().enumerate().filter(|(_, owned)| **owned) {
-                        for j in 0..2 {
-                            let start = ((corner.points[0][i] - first) * cells + corner.points[1][j]) * cells;
-                            for k in 0..2 {
-                                for (m, part) in parts.iter_mut().enumerate() {
-                                    let gift: T = shares.iter().map(|share| share.at(i, j, k, m)).sum();
-                                    part[start + corner.points[2][k]] += gift;
-                                }
-                            }
-                        }
-                    }
-                });
-            }
-        });
-    }
-
-    /// `mesh(m) = sum_p W(x_p - m)`: counts, whose mean is `(side / cells)^3`.
-    pub fn paint<T: Real>(&self, displacement: &[T], mesh: &mut [T]) {
-        self.scatter(displacement, [mesh], |_, corner| {
-            [Share { weights: corner.weights(), values: [T::one()] }]
-        });
-    }
-
-    /// `mesh_d(m) = sum_p v_d(p) W(x_p - m)` for three components at once: the transpose of
-    /// [`readout`](Cloud::readout).
-    pub fn paint_vectors<T: Real>(&self, displacement: &[T], vectors: &[T], meshes: [&mut [T]; 3]) {
-        let v = self.components(vectors);
-        self.scatter(displacement, meshes, |p, corner| {
-            [Share { weights: corner.weights(), values: [v[0][p], v[1][p], v[2][p]] }]
-        });
-    }
-
-    /// The change of [`paint`](Cloud::paint) when particles move by `tangent`.
-    pub fn paint_push<T: Real>(&self, displacement: &[T], tangent: &[T], mesh: &mut [T]) {
-        let dx = self.components(tangent);
-        let slope = self.slope::<T>();
-        self.scatter(displacement, [mesh], |p, corner| {
-            std::array::from_fn::<_, 3, _>(|axis| {
-                let mut weights = corner.weights();
-                weights[axis] = slope;
-                Share { weights, values: [dx[axis][p]] }
-            })
-        });
-    }
-
-    /// Derivative of the two weights along an axis.
-    fn slope<T: Real>(&self) -> [T; 2] {
-        let slope = T::of(self.inverse_spacing);
-        [-slope, slope]
-    }
-
-    /// Walks the rows of the lattice in parallel, each with its own part of the three components of `out`.
-    fn rows<T: Real>(&self, out: &mut [T], f: impl Fn(usize, [&mut [T]; 3]) + Sync) {
+    pub(crate) fn components_mut<'a, T>(&self, vectors: &'a mut [T]) -> [&'a mut [T]; 3] {
         let n = self.particles();
-        assert_eq!(out.len(), 3 * n, "three components for every particle");
-        let (x, rest) = out.split_at_mut(n);
+        assert_eq!(vectors.len(), 3 * n, "three components for every particle");
+        let (x, rest) = vectors.split_at_mut(n);
         let (y, z) = rest.split_at_mut(n);
-        let side = self.side;
-        let rows = x.par_chunks_mut(side).zip(y.par_chunks_mut(side)).zip(z.par_chunks_mut(side));
-        rows.enumerate().with_min_len(8).for_each(|(row, ((x, y), z))| f(row, [x, y, z]));
+        [x, y, z]
     }
 
-    /// `v_d(p) = sum_m W(x_p - m) mesh_d(m)` for three meshes at once.
-    pub fn readout<T: Real>(&self, displacement: &[T], meshes: [&[T]; 3], vectors: &mut [T]) {
-        let x = self.components(displacement);
-        self.rows(vectors, |row, out| {
-            self.for_row(row, &x, |corner, p| {
-                let w = corner.weights();
-                let mut sum = [T::zero(); 3];
-                for_corners(self.cells, &corner.points, &w, |m, weight| {
-                    for (sum, mesh) in sum.iter_mut().zip(&meshes) {
-                        *sum += weight * mesh[m];
-                    }
-                });
-                for d in 0..3 {
-                    out[d][p % self.side] = sum[d];
-                }
-            });
-        });
+    pub(crate) fn make_row<T: Real>(&self) -> Row<T> {
+        let (first, fraction) = (|| vec![0; self.side], || vec![T::zero(); self.side]);
+        Row { first: [first(), first(), first()], fraction: [fraction(), fraction(), fraction()] }
     }
 
-    /// Adds `scale * sum_d a_d(p) dv_d(p)/dx_p` of [`readout`](Cloud::readout) to `gradient`.
-    pub fn readout_pull<T: Real>(
-        &self,
-        displacement: &[T],
-        meshes: [&[T]; 3],
-        cotangent: &[T],
-        scale: T,
-        gradient: &mut [T],
-    ) {
-        let (x, a) = (self.components(displacement), self.components(cotangent));
-        self.rows(gradient, |row, out| {
-            self.for_row(row, &x, |corner, p| {
-                let value =
-                    |m: usize| a[0][p] * meshes[0][m] + a[1][p] * meshes[1][m] + a[2][p] * meshes[2][m];
-                let sum = self.gradient(&corner, value);
-                for d in 0..3 {
-                    out[d][p % self.side] += scale * sum[d];
-                }
-            });
-        });
-    }
-
-    /// Adds `sum_j dx_j(p) dv_d(p)/dx_j` of [`readout`](Cloud::readout) to `tangent`.
-    pub fn readout_push<T: Real>(&self, displacement: &[T], meshes: [&[T]; 3], dx: &[T], tangent: &mut [T]) {
-        let (x, dx) = (self.components(displacement), self.components(dx));
-        self.rows(tangent, |row, out| {
-            self.for_row(row, &x, |corner, p| {
-                for d in 0..3 {
-                    let slopes = self.gradient(&corner, |m| meshes[d][m]);
-                    out[d][p % self.side] +=
-                        slopes[0] * dx[0][p] + slopes[1] * dx[1][p] + slopes[2] * dx[2][p];
-                }
-            });
-        });
-    }
-
-    /// Adds `scale * d/dx_p sum_m W(x_p - m) mesh(m)` to `gradient`: the transpose of [`paint_push`](Cloud::paint_push).
-    pub fn paint_pull<T: Real>(&self, displacement: &[T], mesh: &[T], scale: T, gradient: &mut [T]) {
-        let x = self.components(displacement);
-        self.rows(gradient, |row, out| {
-            self.for_row(row, &x, |corner, p| {
-                let sum = self.gradient(&corner, |m| mesh[m]);
-                for d in 0..3 {
-                    out[d][p % self.side] += scale * sum[d];
-                }
-            });
-        });
-    }
-
-    /// Gradient with respect to the position of the interpolated `value`.
+    /// Finds the places of row `row` of the lattice from the displacements of its particles.
     #[inline(always)]
-    fn gradient<T: Real>(&self, corner: &Corner<T>, value: impl Fn(usize) -> T) -> [T; 3] {
-        let w = corner.weights();
-        let slope = self.slope::<T>();
-        let mut sum = [T::zero(); 3];
-        for i in 0..2 {
-            for j in 0..2 {
-                for k in 0..2 {
-                    let m = (corner.points[0][i] * self.cells + corner.points[1][j]) * self.cells
-                        + corner.points[2][k];
-                    let v = value(m);
-                    sum[0] += slope[i] * w[1][j] * w[2][k] * v;
-                    sum[1] += w[0][i] * slope[j] * w[2][k] * v;
-                    sum[2] += w[0][i] * w[1][j] * slope[k] * v;
-                }
+    pub(crate) fn locate<S: Shape, T: Real>(&self, row: usize, x: [&[T]; 3], out: &mut Row<T>) {
+        let scale = T::of(self.inverse_spacing);
+        for (axis, lattice) in [(0, row / self.side), (1, row % self.side)] {
+            let (point, rest) = self.lattice[lattice];
+            let (point, rest) = (point + 2 - S::POINTS as i32, T::of(rest + S::SHIFT));
+            let (first, fraction) = (&mut out.first[axis], &mut out.fraction[axis]);
+            for ((first, fraction), &x) in first.iter_mut().zip(fraction).zip(x[axis]) {
+                let (floor, above) = bounded(x * scale + rest).split_floor();
+                (*first, *fraction) = (point + floor, above);
             }
         }
-        sum
+        let (first, fraction) = (&mut out.first[2], &mut out.fraction[2]);
+        for (((first, fraction), &x), &(point, rest)) in
+            first.iter_mut().zip(fraction).zip(x[2]).zip(&self.lattice)
+        {
+            let (floor, above) = bounded(x * scale + T::of(rest + S::SHIFT)).split_floor();
+            (*first, *fraction) = (point + 2 - S::POINTS as i32 + floor, above);
+        }
+    }
+
+    /// As [`locate`](Cloud::locate), with the first points in the box.
+    #[inline(always)]
+    pub(crate) fn place<S: Shape, T: Real>(&self, row: usize, x: [&[T]; 3], out: &mut Row<T>) {
+        self.locate::<S, T>(row, x, out);
+        for first in &mut out.first {
+            self.wrap(first);
+        }
+    }
+
+    /// Brings the first points of a row along an axis into the box.
+    #[inline(always)]
+    pub(crate) fn wrap(&self, first: &mut [i32]) {
+        let cells = self.cells as i32;
+        let mut outside = false;
+        for point in first.iter_mut() {
+            // Few particles are outside of the box, and hardly any by more than its length: no division for the others.
+            let moved = *point + if *point < 0 { cells } else { 0 };
+            *point = moved - if moved >= cells { cells } else { 0 };
+            outside |= *point < 0 || *point >= cells;
+        }
+        if outside {
+            first.iter_mut().for_each(|point| *point = point.rem_euclid(cells));
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lookback_operator::random::{Purpose, Stream};
-    use lookback_operator::vector::dot;
-
-    fn normal(len: usize, substream: u32, scale: f64) -> Vec<f64> {
-        let mut x = vec![0.0; len];
-        Stream::new(11, Purpose::Test, substream).fill_normal(&mut x);
-        x.iter().map(|x| x * scale).collect()
-    }
-
-    /// Painting by its definition, a particle at a time over the whole mesh.
-    fn paint_slowly(cloud: &Cloud, length: f64, x: &[f64]) -> Vec<f64> {
-        let (n, c) = (cloud.side, cloud.cells);
-        let h = length / c as f64;
-        let mut mesh = vec![0.0; c.pow(3)];
-        for p in 0..n.pow(3) {
-            let q = [p / (n * n), p / n % n, p % n];
-            let place: Vec<f64> =
-                (0..3).map(|d| q[d] as f64 * length / n as f64 + x[d * n.pow(3) + p]).collect();
-            for (m, out) in mesh.iter_mut().enumerate() {
-                let at = [m / (c * c), m / c % c, m % c];
-                *out += (0..3)
-                    .map(|d| {
-                        let gap = (place[d] - at[d] as f64 * h).rem_euclid(length);
-                        (1.0 - gap.min(length - gap) / h).max(0.0)
-                    })
-                    .product::<f64>();
-            }
-        }
-        mesh
-    }
-
-    #[test]
-    fn paint_agrees_with_the_definition_on_any_number_of_threads() {
-        for (side, cells) in [(4, 4), (4, 8), (4, 6), (6, 5)] {
-            let cloud = Cloud::new(side, cells, 20.0).expect("a cloud");
-            let x = normal(3 * cloud.particles(), 0, 9.0);
-            let expected = paint_slowly(&cloud, 20.0, &x);
-            let mut first: Option<Vec<f64>> = None;
-            for threads in [1, 2, 5] {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-                let mut mesh = vec![1.0; cloud.mesh_len()];
-                pool.install(|| cloud.paint(&x, &mut mesh));
-                for (a, b) in mesh.iter().zip(&expected) {
-                    assert!((a - b).abs() < 1e-12, "{side} {cells}: {a} {b}");
-                }
-                assert_eq!(first.get_or_insert_with(|| mesh.clone()), &mesh);
-            }
-        }
-    }
-
-    #[test]
-    fn derivatives_are_transposes_and_agree_with_differences() {
-        let cloud = Cloud::new(5, 8, 20.0).expect("a cloud");
-        let n3 = 3 * cloud.particles();
-        let (x, dx, a) = (normal(n3, 1, 3.0), normal(n3, 2, 1.0), normal(n3, 3, 1.0));
-        let meshes: Vec<Vec<f64>> = (4..8).map(|s| normal(cloud.mesh_len(), s, 1.0)).collect();
-        let three = [&meshes[0][..], &meshes[1], &meshes[2]];
-        let h = 1e-6;
-        let moved = |sign: f64| -> Vec<f64> { x.iter().zip(&dx).map(|(x, dx)| x + sign * h * dx).collect() };
-        let central = |f: &dyn Fn(&[f64]) -> f64| (f(&moved(1.0)) - f(&moved(-1.0))) / (2.0 * h);
-        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6 * b.abs().max(1.0), "{a} {b}");
-
-        let mut mesh = vec![0.0; cloud.mesh_len()];
-        cloud.paint_push(&x, &dx, &mut mesh);
-        let pushed = dot(&mesh, &meshes[3]);
-        let mut gradient = vec![0.0; n3];
-        cloud.paint_pull(&x, &meshes[3], 1.0, &mut gradient);
-        close(pushed, dot(&gradient, &dx));
-        close(
-            pushed,
-            central(&|x| {
-                let mut mesh = vec![0.0; cloud.mesh_len()];
-                cloud.paint(x, &mut mesh);
-                dot(&mesh, &meshes[3])
-            }),
-        );
-
-        let mut tangent = vec![0.0; n3];
-        cloud.readout_push(&x, three, &dx, &mut tangent);
-        let pushed = dot(&tangent, &a);
-        let mut gradient = vec![0.0; n3];
-        cloud.readout_pull(&x, three, &a, 1.0, &mut gradient);
-        close(pushed, dot(&gradient, &dx));
-        let read = |x: &[f64]| {
-            let mut v = vec![0.0; n3];
-            cloud.readout(x, three, &mut v);
-            dot(&v, &a)
-        };
-        close(pushed, central(&read));
-
-        let mut painted = vec![vec![0.0; cloud.mesh_len()]; 3];
-        let [p0, p1, p2] = &mut painted[..] else { unreachable!() };
-        cloud.paint_vectors(&x, &a, [p0, p1, p2]);
-        let transposed: f64 = painted.iter().zip(three).map(|(p, m)| dot(p, m)).sum();
-        close(read(&x), transposed);
-    }
+/// A coordinate within what integers hold; NaN stays.
+#[inline(always)]
+fn bounded<T: Real>(x: T) -> T {
+    let (low, high) = (T::of(-FARTHEST), T::of(FARTHEST));
+    let x = if x < low { low } else { x };
+    if x > high { high } else { x }
 }
+
+/// The point `step` after `first` on an axis of `cells` points, both below `cells`.
+#[inline(always)]
+pub(crate) fn after(first: i32, step: usize, cells: usize) -> usize {
+    let point = first as usize + step;
+    if point >= cells { point - cells } else { point }
+}
+
+/// Calls a method for the shape of a window.
+macro_rules! for_window {
+    ($cloud:expr, $shape:ident => $body:expr) => {
+        match $cloud.window() {
+            $crate::Window::Cic => {
+                type $shape = $crate::cloud::Cic;
+                $body
+            }
+            $crate::Window::Tsc => {
+                type $shape = $crate::cloud::Tsc;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use for_window;

@@ -1,7 +1,7 @@
 //! Real Fourier transforms in one to three dimensions, on all threads.
 //!
-//! Kernels are those of `rustfft` and `realfft`; this file moves the data: lines along the last axis first, then the
-//! other axes through a scratch of a few columns that fits the cache.
+//! Kernels are those of `rustfft` and `realfft`; this file moves the data: the last two axes plane by plane while a plane
+//! is in the cache, then the first axis through a scratch of a few columns.
 
 use std::sync::Arc;
 
@@ -13,15 +13,14 @@ use rustfft::{Fft, FftPlanner};
 
 use crate::Grid;
 
-/// Columns that travel together through the scratch of a strided pass: two cache lines of `f64` pairs.
-const COLUMNS: usize = 8;
+/// Columns that travel together through the scratch of a strided pass: two cache lines of `f32` pairs.
+const COLUMNS: usize = 16;
 
 /// Smallest number of lines that is worth a task of its own.
 const LINES_PER_TASK: usize = 16;
 
+/// A complex axis of the half spectrum.
 struct Axis<T: Real> {
-    /// Product of the axes before.
-    outer: usize,
     length: usize,
     /// Product of the axes after, in complex numbers.
     inner: usize,
@@ -39,9 +38,14 @@ pub struct RealFft<T: Real> {
     columns: usize,
     half: usize,
     rows: usize,
+    /// Lines along the last axis in one plane of the last two axes.
+    plane: usize,
     forward: Arc<dyn RealToComplex<T>>,
     inverse: Arc<dyn ComplexToReal<T>>,
-    axes: Vec<Axis<T>>,
+    /// The middle axis of three.
+    middle: Option<Axis<T>>,
+    /// The first of two or three.
+    first: Option<Axis<T>>,
 }
 
 impl<T: Real> RealFft<T> {
@@ -51,21 +55,26 @@ impl<T: Real> RealFft<T> {
         let mut complex = FftPlanner::<T>::new();
         let (columns, half) = (grid.columns(), grid.half_columns());
         let shape = grid.shape();
-        let axes = (0..shape.len() - 1).rev().map(|axis| Axis {
-            outer: shape[..axis].iter().product(),
-            length: shape[axis],
-            inner: shape[axis + 1..shape.len() - 1].iter().product::<usize>() * half,
-            forward: complex.plan_fft_forward(shape[axis]),
-            inverse: complex.plan_fft_inverse(shape[axis]),
-        });
-        let axes = axes.collect();
+        let mut axis = |length: usize, inner: usize| Axis {
+            length,
+            inner,
+            forward: complex.plan_fft_forward(length),
+            inverse: complex.plan_fft_inverse(length),
+        };
+        let (middle, first) = match *shape {
+            [first, middle, _] => (Some(axis(middle, half)), Some(axis(first, middle * half))),
+            [first, _] => (None, Some(axis(first, half))),
+            _ => (None, None),
+        };
         RealFft {
             columns,
             half,
             rows: grid.rows(),
+            plane: middle.as_ref().map_or(1, |axis| axis.length),
             forward: real.plan_fft_forward(columns),
             inverse: real.plan_fft_inverse(columns),
-            axes,
+            middle,
+            first,
         }
     }
 
@@ -75,17 +84,9 @@ impl<T: Real> RealFft<T> {
     /// If a length differs from that of the grid.
     pub fn forward(&self, field: &[T], spectrum: &mut [Complex<T>]) {
         self.check(field.len(), spectrum.len());
-        let lines = spectrum.par_chunks_mut(self.half).zip(field.par_chunks(self.columns));
-        lines.with_min_len(LINES_PER_TASK).for_each_init(
-            || (self.forward.make_input_vec(), self.forward.make_scratch_vec()),
-            |(line, scratch), (out, input)| {
-                line.copy_from_slice(input);
-                let done = self.forward.process_with_scratch(line, out, scratch);
-                debug_assert!(done.is_ok());
-            },
-        );
-        for axis in &self.axes {
-            axis.transform(spectrum, axis.forward.as_ref());
+        self.planes_forward(field, spectrum);
+        if let Some(axis) = &self.first {
+            axis.along_first(spectrum, |_, lines, scratch| axis.forward.process_with_scratch(lines, scratch));
         }
     }
 
@@ -95,21 +96,85 @@ impl<T: Real> RealFft<T> {
     /// If a length differs from that of the grid.
     pub fn inverse(&self, spectrum: &mut [Complex<T>], field: &mut [T]) {
         self.check(field.len(), spectrum.len());
-        for axis in self.axes.iter().rev() {
-            axis.transform(spectrum, axis.inverse.as_ref());
+        if let Some(axis) = &self.first {
+            axis.along_first(spectrum, |_, lines, scratch| axis.inverse.process_with_scratch(lines, scratch));
         }
-        let lines = field.par_chunks_mut(self.columns).zip(spectrum.par_chunks_mut(self.half));
-        lines.with_min_len(LINES_PER_TASK).for_each_init(
-            || self.inverse.make_scratch_vec(),
-            |scratch, (out, line)| {
-                line[0].im = T::zero();
-                if self.columns.is_multiple_of(2) {
-                    line[self.half - 1].im = T::zero();
+        self.planes_inverse(spectrum, field);
+    }
+
+    /// `field = N * inverse FFT(factor * FFT(field))` with a real factor for each mode: `factor(line, out)` writes the
+    /// factors of the modes `[0 .. n, line]` along the first axis, where `line` counts the modes of the other axes.
+    ///
+    /// Two transforms, but two passes over the spectrum fewer than one after the other. It is lost.
+    ///
+    /// # Panics
+    /// If a length differs from that of the grid, or the grid has one axis.
+    pub fn convolve(
+        &self,
+        field: &mut [T],
+        spectrum: &mut [Complex<T>],
+        factor: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        self.check(field.len(), spectrum.len());
+        let Some(axis) = &self.first else { panic!("a convolution needs two axes or more") };
+        self.planes_forward(field, spectrum);
+        axis.along_first(spectrum, |first, lines, scratch| {
+            axis.forward.process_with_scratch(lines, scratch);
+            let mut factors = vec![T::zero(); axis.length];
+            for (column, line) in lines.chunks_mut(axis.length).enumerate() {
+                factor(first + column, &mut factors);
+                line.iter_mut().zip(&factors).for_each(|(mode, factor)| *mode = *mode * *factor);
+            }
+            axis.inverse.process_with_scratch(lines, scratch);
+        });
+        self.planes_inverse(spectrum, field);
+    }
+
+    /// The last two axes forward, a plane at a time.
+    fn planes_forward(&self, field: &[T], spectrum: &mut [Complex<T>]) {
+        let planes = spectrum
+            .par_chunks_mut(self.half * self.plane)
+            .zip(field.par_chunks(self.columns * self.plane));
+        planes.with_min_len(LINES_PER_TASK.div_ceil(self.plane)).for_each_init(
+            || (self.forward.make_input_vec(), self.forward.make_scratch_vec(), self.middle_buffers()),
+            |(line, scratch, buffers), (out, input)| {
+                for (out, input) in out.chunks_mut(self.half).zip(input.chunks(self.columns)) {
+                    line.copy_from_slice(input);
+                    let done = self.forward.process_with_scratch(line, out, scratch);
+                    debug_assert!(done.is_ok());
                 }
-                let done = self.inverse.process_with_scratch(line, out, scratch);
-                debug_assert!(done.is_ok());
+                if let Some(axis) = &self.middle {
+                    axis.along_plane(out, axis.forward.as_ref(), buffers);
+                }
             },
         );
+    }
+
+    /// The last two axes backward, a plane at a time.
+    fn planes_inverse(&self, spectrum: &mut [Complex<T>], field: &mut [T]) {
+        let planes = field
+            .par_chunks_mut(self.columns * self.plane)
+            .zip(spectrum.par_chunks_mut(self.half * self.plane));
+        planes.with_min_len(LINES_PER_TASK.div_ceil(self.plane)).for_each_init(
+            || (self.inverse.make_scratch_vec(), self.middle_buffers()),
+            |(scratch, buffers), (out, input)| {
+                if let Some(axis) = &self.middle {
+                    axis.along_plane(input, axis.inverse.as_ref(), buffers);
+                }
+                for (out, line) in out.chunks_mut(self.columns).zip(input.chunks_mut(self.half)) {
+                    line[0].im = T::zero();
+                    if self.columns.is_multiple_of(2) {
+                        line[self.half - 1].im = T::zero();
+                    }
+                    let done = self.inverse.process_with_scratch(line, out, scratch);
+                    debug_assert!(done.is_ok());
+                }
+            },
+        );
+    }
+
+    fn middle_buffers(&self) -> Buffers<T> {
+        self.middle.as_ref().map_or((Vec::new(), Vec::new()), Axis::buffers)
     }
 
     /// A zero spectrum of the right length.
@@ -123,10 +188,13 @@ impl<T: Real> RealFft<T> {
     }
 }
 
+/// Columns that travel, and the scratch of the kernel.
+type Buffers<T> = (Vec<Complex<T>>, Vec<Complex<T>>);
+
 /// A pointer that tasks share while each touches columns of its own.
 struct Shared<T>(*mut Complex<T>);
 
-// SAFETY: every task of `Axis::transform` reads and writes a set of columns that no other task touches.
+// SAFETY: every task of `Axis::along_first` reads and writes a set of columns that no other task touches.
 unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<T> {}
@@ -138,36 +206,59 @@ impl<T> Shared<T> {
 }
 
 impl<T: Real> Axis<T> {
-    /// Transforms `data`, seen as `[outer, length, inner]`, along its middle axis.
-    fn transform(&self, data: &mut [Complex<T>], fft: &dyn Fft<T>) {
-        let Axis { outer, length, inner, .. } = *self;
-        assert_eq!(data.len(), outer * length * inner, "length of the spectrum");
-        let blocks = inner.div_ceil(COLUMNS);
+    fn buffers(&self) -> Buffers<T> {
+        let scratch =
+            self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
+        (vec![Complex::default(); self.length * COLUMNS], vec![Complex::default(); scratch])
+    }
+
+    /// Transforms `[length, inner]` along its first axis, on one thread.
+    fn along_plane(&self, data: &mut [Complex<T>], fft: &dyn Fft<T>, (lines, scratch): &mut Buffers<T>) {
+        let Axis { length, inner, .. } = *self;
+        for first in (0..inner).step_by(COLUMNS) {
+            let width = COLUMNS.min(inner - first);
+            let lines = &mut lines[..length * width];
+            for (i, row) in data.chunks(inner).enumerate() {
+                for (c, value) in row[first..first + width].iter().enumerate() {
+                    lines[c * length + i] = *value;
+                }
+            }
+            fft.process_with_scratch(lines, scratch);
+            for (i, row) in data.chunks_mut(inner).enumerate() {
+                for (c, value) in row[first..first + width].iter_mut().enumerate() {
+                    *value = lines[c * length + i];
+                }
+            }
+        }
+    }
+
+    /// Does `f(first column, lines, scratch)` to the lines of `[length, inner]` along its first axis, on all threads.
+    fn along_first(
+        &self,
+        data: &mut [Complex<T>],
+        f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>]) + Sync,
+    ) {
+        let Axis { length, inner, .. } = *self;
+        assert_eq!(data.len(), length * inner, "length of the spectrum");
         let shared = Shared(data.as_mut_ptr());
-        let tasks = (0..outer * blocks).into_par_iter().with_min_len(LINES_PER_TASK / COLUMNS);
+        let tasks = (0..inner.div_ceil(COLUMNS)).into_par_iter();
         tasks.for_each_init(
-            || {
-                (
-                    vec![Complex::default(); length * COLUMNS],
-                    vec![Complex::default(); fft.get_inplace_scratch_len()],
-                )
-            },
+            || self.buffers(),
             |(lines, scratch), task| {
-                let first = task % blocks * COLUMNS;
+                let first = task * COLUMNS;
                 let width = COLUMNS.min(inner - first);
-                let start = task / blocks * length * inner + first;
                 let lines = &mut lines[..length * width];
                 for i in 0..length {
                     for c in 0..width {
-                        // SAFETY: the index is below `outer * length * inner`, checked above; columns are disjoint.
-                        lines[c * length + i] = unsafe { *shared.at(start + i * inner + c) };
+                        // SAFETY: the index is below `length * inner`, checked above; columns are disjoint.
+                        lines[c * length + i] = unsafe { *shared.at(i * inner + first + c) };
                     }
                 }
-                fft.process_with_scratch(lines, scratch);
+                f(first, lines, scratch);
                 for i in 0..length {
                     for c in 0..width {
                         // SAFETY: as for the read.
-                        unsafe { *shared.at(start + i * inner + c) = lines[c * length + i] };
+                        unsafe { *shared.at(i * inner + first + c) = lines[c * length + i] };
                     }
                 }
             },
@@ -225,6 +316,30 @@ mod tests {
             for (a, b) in field.iter().zip(back) {
                 assert!((a * grid.len() as f64 - b).abs() < 1e-11 * grid.len() as f64, "{shape:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_convolution_is_two_transforms_with_a_product_between() {
+        for shape in [&[6, 10][..], &[4, 6, 10]] {
+            let lengths: Vec<f64> = shape.iter().map(|&n| n as f64).collect();
+            let grid = Grid::new(shape, &lengths).expect("a grid");
+            let fft = RealFft::<f64>::new(&grid);
+            let mut field = vec![0.0; grid.len()];
+            Stream::new(3, Purpose::Test, 1).fill_normal(&mut field);
+            let inner = grid.half_len() / shape[0];
+            let factor = |i: usize, line: usize| 1.0 / (1 + i * (shape[0] - i) + line) as f64;
+            let mut spectrum = fft.make_spectrum();
+            let mut expected = vec![0.0; grid.len()];
+            fft.forward(&field, &mut spectrum);
+            for (m, mode) in spectrum.iter_mut().enumerate() {
+                *mode *= factor(m / inner, m % inner);
+            }
+            fft.inverse(&mut spectrum, &mut expected);
+            fft.convolve(&mut field, &mut spectrum, |line, out| {
+                out.iter_mut().enumerate().for_each(|(i, out)| *out = factor(i, line));
+            });
+            assert!(field.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-11), "{shape:?}");
         }
     }
 }

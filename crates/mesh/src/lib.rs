@@ -1,19 +1,24 @@
-//! Periodic grids: real Fourier transforms, power spectra, random fields, and readout between cells.
+//! Periodic grids: real Fourier transforms, power spectra, random fields, readout between cells, and particles.
 //!
 //! Arrays are in C order (last axis fastest). In two dimensions the last axis is `x` (columns, FITS axis 1) and the
 //! first is `y` (rows, FITS axis 2). Transforms are not normalised; see [`RealFft`] and [`Hartley`].
 
 mod cloud;
 mod fft;
+mod forces;
 mod grid;
 mod hartley;
+mod lanes;
 mod multiplier;
+mod paint;
 mod power;
+mod read;
 mod readout;
 mod synthesis;
 
-pub use cloud::Cloud;
+pub use cloud::{Cloud, Window};
 pub use fft::RealFft;
+pub use forces::{Differences, Quad, RowOf};
 pub use grid::Grid;
 pub use hartley::{Hartley, white_modes};
 pub use multiplier::Multiplier;

@@ -1,25 +1,55 @@
-//! Gravity on a mesh: the displacement field that sources of density pull particles along.
+//! Gravity on a mesh: the field that sources of density pull particles along.
 
-use lookback_mesh::{Cloud, Grid, RealFft};
+use lookback_mesh::{Cloud, Grid, Quad, RealFft, RowOf, Window};
 use lookback_operator::Real;
 use num_complex::Complex;
+use rayon::prelude::*;
 
 use crate::Result;
 use crate::kernel::{Kernels, Tables, times_i};
 
 /// `g(x) = -grad lap^-1 delta` at the particles, with `delta` painted from the particles themselves.
 ///
-/// Paint, one forward transform, three inverse ones, readout. In the equation of motion
-/// `dp/dt = 3/2 omega_m g / a`. The product with the transposed Jacobian costs three forward transforms and one inverse.
-/// Memory: four meshes and a spectrum.
+/// In the equation of motion `dp/dt = 3/2 omega_m g / a`. With differences as the gradient: paint, two transforms of the
+/// mesh, differences, readout; with the spectral gradient four transforms. The product with the transposed Jacobian costs
+/// as many again. Memory: a mesh, its spectrum, four meshes for the field, and at most two and a half meshes to paint on
+/// all threads; the transposed Jacobian needs one mesh more.
 pub struct Gravity<T: Real> {
     cloud: Cloud,
     fft: RealFft<T>,
     tables: Tables<T>,
-    density: Vec<T>,
-    components: [Vec<T>; 3],
+    kernels: Kernels,
+    /// Factor of every mode beside the Laplacian, by line and place along the first axis: `1 / W^2` of the window.
+    compensation: Option<Vec<T>>,
+    mesh: Vec<T>,
+    second: Vec<T>,
     spectrum: Vec<Complex<T>>,
     filtered: Vec<Complex<T>>,
+    field: Vec<Quad<T>>,
+    slabs: Vec<T>,
+}
+
+/// A kick of the momenta and the drift that follows it: `p = keep p + pull g(x)`, `x = x + by p`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KickDrift {
+    /// Factor of the momentum.
+    pub keep: f64,
+    /// Factor of the field.
+    pub pull: f64,
+    /// Factor of the new momentum in the drift.
+    pub by: f64,
+}
+
+/// Particles and the cotangents that go backwards with them.
+pub struct Backwards<'a, T> {
+    /// Displacements.
+    pub x: &'a mut [T],
+    /// Momenta.
+    pub p: &'a mut [T],
+    /// Cotangents of the displacements.
+    pub x_bar: &'a mut [T],
+    /// Cotangents of the momenta.
+    pub p_bar: &'a mut [T],
 }
 
 impl<T: Real> Gravity<T> {
@@ -27,16 +57,33 @@ impl<T: Real> Gravity<T> {
     ///
     /// # Errors
     /// If a size is out of range.
-    pub fn new(side: usize, cells: usize, length: f64, kernels: Kernels) -> Result<Gravity<T>> {
-        let cloud = Cloud::new(side, cells, length)?;
+    pub fn new(
+        side: usize,
+        cells: usize,
+        length: f64,
+        kernels: Kernels,
+        window: Window,
+    ) -> Result<Gravity<T>> {
+        let cloud = Cloud::new(side, cells, length, window)?;
         let fft = RealFft::new(&Grid::new(&[cells; 3], &[length; 3])?);
-        let mesh = || vec![T::zero(); cells.pow(3)];
+        let filtered = if kernels.gradient.differences().is_some() { Vec::new() } else { fft.make_spectrum() };
+        let compensation = kernels.compensate.then(|| {
+            let transform = |i: usize| {
+                let w = std::f64::consts::TAU * f64::from(Grid::signed(i, cells)) / cells as f64;
+                T::of(window.transform(w).powi(-2))
+            };
+            (0..cells).map(transform).collect()
+        });
         Ok(Gravity {
             tables: Tables::new(kernels, cells, length),
-            density: mesh(),
-            components: [mesh(), mesh(), mesh()],
+            kernels,
+            compensation,
+            mesh: vec![T::zero(); cloud.mesh_len()],
+            second: Vec::new(),
             spectrum: fft.make_spectrum(),
-            filtered: fft.make_spectrum(),
+            filtered,
+            field: vec![[T::zero(); 4]; cloud.mesh_len()],
+            slabs: Vec::new(),
             cloud,
             fft,
         })
@@ -47,62 +94,221 @@ impl<T: Real> Gravity<T> {
         &self.cloud
     }
 
+    /// Writes how many particles are at each mesh point.
+    pub fn count(&mut self, displacement: &[T], mesh: &mut [T]) {
+        self.cloud.paint(displacement, mesh, &mut self.slabs);
+    }
+
+    /// The change of [`count`](Gravity::count).
+    pub fn count_push(&mut self, displacement: &[T], tangent: &[T], mesh: &mut [T]) {
+        self.cloud.paint_push(displacement, tangent, mesh, &mut self.slabs);
+    }
+
     /// Contrast per painted particle over the normalisation of a transform and its inverse.
     fn scale(&self) -> T {
         T::of(1.0 / self.cloud.particles() as f64)
     }
 
-    fn parts(meshes: &[Vec<T>; 3]) -> [&[T]; 3] {
-        [&meshes[0], &meshes[1], &meshes[2]]
-    }
-
-    /// From the painted density to the three components of the field on the mesh.
+    /// From the density in `self.mesh` to its potential, or to the whole field where the gradient is spectral.
     fn solve(&mut self) {
-        self.fft.forward(&self.density, &mut self.spectrum);
+        match self.kernels.gradient.differences() {
+            Some(kernel) => {
+                let factor = green(&self.tables, self.compensation.as_deref(), self.scale());
+                self.fft.convolve(&mut self.mesh, &mut self.spectrum, factor);
+                self.cloud.differences(&self.mesh, kernel, &mut self.field);
+            }
+            None => {
+                self.fft.forward(&self.mesh, &mut self.spectrum);
+                for axis in 0..3 {
+                    self.filter(axis, false);
+                    self.fft.inverse(&mut self.filtered, &mut self.mesh);
+                    let lines = self.field.par_chunks_mut(1 << 14).zip(self.mesh.par_chunks(1 << 14));
+                    lines.for_each(|(field, mesh)| {
+                        field.iter_mut().zip(mesh).for_each(|(field, mesh)| field[axis] = *mesh);
+                    });
+                }
+            }
+        }
+    }
+
+    /// The spectral gradient of the spectrum along an axis, in `self.filtered`; or its transpose, added to the spectrum.
+    fn filter(&mut self, axis: usize, transposed: bool) {
         let scale = self.scale();
-        for (axis, component) in self.components.iter_mut().enumerate() {
-            self.tables.map(&self.spectrum, &mut self.filtered, |out, delta, kappa, inverse| {
-                *out = times_i(delta) * (kappa[axis] * inverse * scale);
-            });
-            self.fft.inverse(&mut self.filtered, component);
-        }
-    }
-
-    /// Writes `g` at the particles; the field stays on the mesh for the products below.
-    pub fn at(&mut self, displacement: &[T], g: &mut [T]) {
-        self.cloud.paint(displacement, &mut self.density);
-        self.solve();
-        self.cloud.readout(displacement, Gravity::parts(&self.components), g);
-    }
-
-    /// `tangent = dg/dx dx` at the displacement of the last call of [`at`](Gravity::at), which must be given again. The
-    /// field is lost.
-    pub fn push(&mut self, displacement: &[T], dx: &[T], tangent: &mut [T], scratch: &mut [T]) {
-        scratch.fill(T::zero());
-        self.cloud.readout_push(displacement, Gravity::parts(&self.components), dx, scratch);
-        self.cloud.paint_push(displacement, dx, &mut self.density);
-        self.solve();
-        self.cloud.readout(displacement, Gravity::parts(&self.components), tangent);
-        lookback_operator::vector::axpy(1.0, scratch, tangent);
-    }
-
-    /// Adds `scale * (dg/dx)^T cotangent` to `gradient`, at the displacement of the last call of
-    /// [`at`](Gravity::at), which must be given again. The field is lost.
-    pub fn pull(&mut self, displacement: &[T], cotangent: &[T], scale: f64, gradient: &mut [T]) {
-        let scale = T::of(scale);
-        self.cloud.readout_pull(displacement, Gravity::parts(&self.components), cotangent, scale, gradient);
-        let [x, y, z] = &mut self.components;
-        self.cloud.paint_vectors(displacement, cotangent, [x, y, z]);
-        let per_particle = self.scale();
-        for axis in 0..3 {
-            self.fft.forward(&self.components[axis], &mut self.filtered);
+        let (from, to) = if transposed {
+            (&self.filtered, &mut self.spectrum)
+        } else {
+            (&self.spectrum, &mut self.filtered)
+        };
+        self.tables.map(from, to, |out, mode, kappa, inverse| {
+            let term = times_i(mode) * (kappa[axis] * inverse * scale);
             // The kernel is odd, so its transpose is its negative.
-            self.tables.map(&self.filtered, &mut self.spectrum, |out, g, kappa, inverse| {
-                let term = times_i(g) * (-kappa[axis] * inverse * per_particle);
-                *out = if axis == 0 { term } else { *out + term };
-            });
+            *out = if transposed { *out - term } else { term };
+        });
+        if let (Some(along), false) = (&self.compensation, transposed) {
+            compensate_lines(along, self.tables.half(), &mut self.filtered);
         }
-        self.fft.inverse(&mut self.spectrum, &mut self.density);
-        self.cloud.paint_pull(displacement, &self.density, scale, gradient);
     }
+
+    /// Leaves the field of the particles on the mesh.
+    fn place(&mut self, displacement: &[T]) {
+        self.cloud.paint(displacement, &mut self.mesh, &mut self.slabs);
+        self.solve();
+    }
+
+    /// Writes `g` at the particles.
+    pub fn at(&mut self, displacement: &[T], g: &mut [T]) {
+        self.place(displacement);
+        // The visitor moves particles; these stay where they are.
+        let mut x = displacement.to_vec();
+        self.cloud.visit_forces(&mut x, g, &self.field, |_, _, out, g| {
+            out.into_iter().zip(g).for_each(|(out, g)| out.copy_from_slice(g));
+        });
+    }
+
+    /// Kicks the particles, and lets them drift.
+    pub fn kick_drift(&mut self, x: &mut [T], p: &mut [T], step: KickDrift) {
+        self.place(x);
+        let [keep, pull, by] = [step.keep, step.pull, step.by].map(T::of);
+        self.cloud.visit_forces(x, p, &self.field, |_, x, p, g| {
+            for ((x, p), g) in x.into_iter().zip(p).zip(g) {
+                for ((x, p), g) in x.iter_mut().zip(p.iter_mut()).zip(g) {
+                    *p = keep * *p + pull * *g;
+                    *x += by * *p;
+                }
+            }
+        });
+    }
+
+    /// Writes `g` and its change `dg/dx dx`.
+    pub fn push(&mut self, displacement: &[T], dx: &[T], g: &mut [T], tangent: &mut [T]) {
+        self.place(displacement);
+        self.cloud.push_forces(displacement, dx, &self.field, g, tangent);
+        self.cloud.paint_push(displacement, dx, &mut self.mesh, &mut self.slabs);
+        self.solve();
+        let mut x = displacement.to_vec();
+        self.cloud.visit_forces(&mut x, tangent, &self.field, |_, _, out, g| {
+            for (out, g) in out.into_iter().zip(g) {
+                out.iter_mut().zip(g).for_each(|(out, g)| *out += *g);
+            }
+        });
+    }
+
+    /// Leaves in the fourth number of the field what the mesh gives to positions through the density, when the particles
+    /// have the cotangents `c` of their `g`.
+    fn place_adjoint(&mut self, displacement: &[T], c: &[T]) {
+        let n = self.cloud.particles();
+        if self.second.is_empty() {
+            self.second = vec![T::zero(); self.cloud.mesh_len()];
+        }
+        let kernel = self.kernels.gradient.differences();
+        match kernel {
+            Some(_) => self.second.par_iter_mut().for_each(|x| *x = T::zero()),
+            None => self.spectrum.par_iter_mut().for_each(|x| *x = Complex::default()),
+        }
+        for axis in 0..3 {
+            self.cloud.paint_values(
+                displacement,
+                &c[axis * n..(axis + 1) * n],
+                &mut self.mesh,
+                &mut self.slabs,
+            );
+            match kernel {
+                Some(kernel) => {
+                    self.cloud.add_difference_adjoint(&self.mesh, axis, kernel, &mut self.second);
+                }
+                None => {
+                    self.fft.forward(&self.mesh, &mut self.filtered);
+                    self.filter(axis, true);
+                }
+            }
+        }
+        match kernel {
+            Some(_) => {
+                let factor = green(&self.tables, self.compensation.as_deref(), self.scale());
+                self.fft.convolve(&mut self.second, &mut self.spectrum, factor);
+            }
+            None => {
+                if let Some(along) = &self.compensation {
+                    compensate_lines(along, self.tables.half(), &mut self.spectrum);
+                }
+                self.fft.inverse(&mut self.spectrum, &mut self.second);
+            }
+        }
+        let lines = self.field.par_chunks_mut(1 << 14).zip(self.second.par_chunks(1 << 14));
+        lines.for_each(|(field, mesh)| {
+            field.iter_mut().zip(mesh).for_each(|(field, mesh)| field[3] = *mesh);
+        });
+    }
+
+    /// Adds `scale * (dg/dx)^T c` to `gradient`.
+    pub fn pull(&mut self, displacement: &[T], c: &[T], scale: f64, gradient: &mut [T]) {
+        self.place_adjoint(displacement, c);
+        self.place(displacement);
+        let (mut x, mut c) = (displacement.to_vec(), c.to_vec());
+        let mut unused = vec![T::zero(); x.len()];
+        let scale = T::of(scale);
+        let particles = [&mut x[..], &mut unused, gradient, &mut c];
+        self.cloud.visit_tides(particles, &self.field, T::one(), |[_, _, out, _], _, tide| {
+            for (out, tide) in out.into_iter().zip(tide) {
+                out.iter_mut().zip(tide).for_each(|(out, tide)| *out += scale * *tide);
+            }
+        });
+    }
+
+    /// Undoes a kick, and the drift by `drift` that came *before* it, for the particles and their cotangents. Gives the
+    /// cotangents of `keep`, `pull` and the factor of the drift.
+    pub fn undo(&mut self, particles: Backwards<'_, T>, keep: f64, pull: f64, drift: f64) -> [f64; 3] {
+        let Backwards { x, p, x_bar, p_bar } = particles;
+        self.place_adjoint(x, p_bar);
+        self.place(x);
+        let (one_over, keep, pull, by) = (T::of(1.0 / keep), T::of(keep), T::of(pull), T::of(drift));
+        let row = |[x, p, x_bar, p_bar]: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
+            let mut sums = [0.0; 3];
+            for d in 0..3 {
+                let mut part = [T::zero(); 3];
+                for k in 0..x[d].len() {
+                    let cotangent = p_bar[d][k];
+                    part[1] += cotangent * g[d][k];
+                    let before = (p[d][k] - pull * g[d][k]) * one_over;
+                    part[0] += cotangent * before;
+                    let given = x_bar[d][k] + pull * tide[d][k];
+                    part[2] += given * before;
+                    x_bar[d][k] = given;
+                    p[d][k] = before;
+                    p_bar[d][k] = keep * cotangent + by * given;
+                    x[d][k] -= by * before;
+                }
+                sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part.f64());
+            }
+            sums
+        };
+        let rows = self.cloud.visit_tides([x, p, x_bar, p_bar], &self.field, T::one(), row);
+        rows.into_iter().fold([0.0; 3], |sum, row| std::array::from_fn(|i| sum[i] + row[i]))
+    }
+}
+
+/// `scale / (lambda W^2)` for the modes of a line along the first axis.
+fn green<'a, T: Real>(
+    tables: &'a Tables<T>,
+    compensation: Option<&'a [T]>,
+    scale: T,
+) -> impl Fn(usize, &mut [T]) + Sync + 'a {
+    let half = tables.half();
+    move |line, out| {
+        tables.inverse_laplacian(line, out);
+        let transverse = compensation.map_or(scale, |along| scale * along[line / half] * along[line % half]);
+        match compensation {
+            Some(along) => out.iter_mut().zip(along).for_each(|(out, along)| *out *= transverse * *along),
+            None => out.iter_mut().for_each(|out| *out *= transverse),
+        }
+    }
+}
+
+/// Multiplies every mode by the factor of its three wave numbers.
+fn compensate_lines<T: Real>(along: &[T], half: usize, spectrum: &mut [Complex<T>]) {
+    let cells = along.len();
+    spectrum.par_chunks_mut(half).enumerate().for_each(|(row, line)| {
+        let transverse = along[row / cells] * along[row % cells];
+        line.iter_mut().zip(along).for_each(|(mode, along)| *mode = *mode * (transverse * *along));
+    });
 }

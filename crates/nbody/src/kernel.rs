@@ -1,6 +1,6 @@
 //! Gradient and inverse Laplacian in Fourier space, exact or as finite differences.
 
-use lookback_mesh::Grid;
+use lookback_mesh::{Differences, Grid};
 use lookback_operator::Real;
 use num_complex::Complex;
 use rayon::prelude::*;
@@ -27,13 +27,15 @@ pub enum LaplaceKernel {
     FiniteDifference,
 }
 
-/// Both choices.
+/// All choices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kernels {
     /// The gradient.
     pub gradient: GradientKernel,
     /// The Laplacian.
     pub laplace: LaplaceKernel,
+    /// Whether the window of paint and readout is divided out, `1 / W(k)^2`.
+    pub compensate: bool,
 }
 
 /// The kernels on one cubic mesh, tabulated along an axis.
@@ -46,6 +48,17 @@ pub(crate) struct Tables<T> {
     /// The share of an axis in `lambda`.
     laplace: Vec<T>,
     cells: usize,
+}
+
+impl GradientKernel {
+    /// The same gradient on the mesh itself, where it is a difference of neighbours.
+    pub(crate) fn differences(self) -> Option<Differences> {
+        match self {
+            GradientKernel::Spectral => None,
+            GradientKernel::TwoPoint => Some(Differences::TWO_POINT),
+            GradientKernel::FourPoint => Some(Differences::FOUR_POINT),
+        }
+    }
 }
 
 impl<T: Real> Tables<T> {
@@ -91,6 +104,17 @@ impl<T: Real> Tables<T> {
     /// Complex numbers in a line of the half spectrum.
     pub(crate) fn half(&self) -> usize {
         self.cells / 2 + 1
+    }
+
+    /// `1 / lambda` of the modes along the first axis of line `line` of the others, zero for the mean.
+    pub(crate) fn inverse_laplacian(&self, line: usize, out: &mut [T]) {
+        let transverse = self.laplace[line / self.half()] + self.laplace[line % self.half()];
+        for (out, along) in out.iter_mut().zip(&self.laplace) {
+            *out = T::one() / (transverse + *along);
+        }
+        if line == 0 {
+            out[0] = T::zero();
+        }
     }
 
     /// Visits every mode: `f(out, input, kappa, 1 / lambda)`, where `1 / lambda` is zero for the mean.

@@ -14,8 +14,8 @@ mod simulation;
 
 pub use displacements::{Displacements, Lpt};
 pub use error::{Error, Result};
-pub use gravity::Gravity;
+pub use gravity::{Backwards, Gravity, KickDrift};
 pub use kernel::{GradientKernel, Kernels, LaplaceKernel};
 pub use modes::Modes;
-pub use schedule::{Middle, Move, Schedule, Scheme, Start};
-pub use simulation::{Run, Settings, Simulation, State};
+pub use schedule::{Middle, Move, Schedule, Scheme, Start, View};
+pub use simulation::{Run, Settings, Simulation, State, Watch, WatchPull, WatchPush};

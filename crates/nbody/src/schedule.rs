@@ -43,11 +43,29 @@ pub enum Move<S> {
         /// Factor of the field of [`Gravity`](crate::Gravity).
         pull: S,
     },
-    /// `x = x + by p`.
+    /// `x = x + (before + after) p`: a drift with the moment of its [`View`] in it.
     Drift {
-        /// Factor of the momentum.
-        by: S,
+        /// Factor of the momentum up to the view.
+        before: S,
+        /// Factor of the momentum from there on.
+        after: S,
     },
+}
+
+/// The moment of a drift at which positions and momenta belong to the same time: what an observer who looks at the past
+/// sees of the drift. Between `from` and `to` a particle is at `x + (D1(a) - growth) unit p`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct View<S> {
+    /// Scale factor of the moment.
+    pub at: f64,
+    /// Scale factor from which on this drift is seen; that up to which the one before is seen.
+    pub from: f64,
+    /// Scale factor up to which this drift is seen.
+    pub to: f64,
+    /// `D1` at the moment.
+    pub growth: S,
+    /// Displacement per growth and momentum.
+    pub unit: S,
 }
 
 /// Growth factors of the displacement and of the momentum at the start, for each order.
@@ -66,6 +84,8 @@ pub struct Schedule<S> {
     pub start: Start<S>,
     /// What happens, in order.
     pub moves: Vec<Move<S>>,
+    /// The views of the drifts, in order.
+    pub views: Vec<View<S>>,
     /// Turns the momentum of the schedule into `a^2 dx/dt` \[H0 Mpc/h\] at the end.
     pub momentum_unit: S,
 }
@@ -79,7 +99,7 @@ impl<S: Scalar> Schedule<S> {
         check_times(times)?;
         let first = cosmology.instant(times[0]);
         let last = cosmology.instant(times[times.len() - 1]);
-        let (moves, start_unit, momentum_unit) = match scheme {
+        let ((moves, views), start_unit, momentum_unit) = match scheme {
             Scheme::FastPm(middle) => (fastpm(cosmology, middle, times), first.momentum_factor(), S::of(1.0)),
             Scheme::BullFrog => (bullfrog(cosmology, times), S::of(1.0), last.momentum_factor()),
         };
@@ -90,7 +110,7 @@ impl<S: Scalar> Schedule<S> {
             displacement.push(first.d2.d);
             momentum.push(rate(first.d2.slope));
         }
-        Ok(Schedule { start: Start { displacement, momentum }, moves, momentum_unit })
+        Ok(Schedule { start: Start { displacement, momentum }, moves, views, momentum_unit })
     }
 
     /// Every factor in one list: start, moves, unit. Neighbouring lists of the same simulation differ in numbers only.
@@ -99,13 +119,15 @@ impl<S: Scalar> Schedule<S> {
         for step in &self.moves {
             match *step {
                 Move::Kick { keep, pull } => all.extend([keep, pull]),
-                Move::Drift { by } => all.push(by),
+                Move::Drift { before, after } => all.extend([before, after]),
             }
         }
         all.push(self.momentum_unit);
         all
     }
 }
+
+type Moves<S> = (Vec<Move<S>>, Vec<View<S>>);
 
 fn check_times(times: &[f64]) -> Result<()> {
     let rising = times.windows(2).all(|pair| pair[0] < pair[1]);
@@ -122,12 +144,12 @@ fn check_times(times: &[f64]) -> Result<()> {
 ///
 /// Drift `(D(b) - D(a)) / G(c)`, kick of `g` by `(G(b) - G(a)) / D(c)`, with `G = a^2 E dD1/dln a` (Feng et
 /// al. 2016): their kick divides by `3/2 omega_m D1`, and `g` comes without the factor `3/2 omega_m`.
-fn fastpm<S: Scalar>(cosmology: &Cosmology<S>, middle: Middle, times: &[f64]) -> Vec<Move<S>> {
+fn fastpm<S: Scalar>(cosmology: &Cosmology<S>, middle: Middle, times: &[f64]) -> Moves<S> {
     let one = S::of(1.0);
     let at: Vec<Instant<S>> = times.iter().map(|&a| cosmology.instant(a)).collect();
     let middle: Vec<Instant<S>> =
         times.windows(2).map(|pair| cosmology.instant(middle.of(pair[0], pair[1]))).collect();
-    let mut moves = Vec::new();
+    let (mut moves, mut views) = (Vec::new(), Vec::new());
     for i in 0..times.len() {
         let from = if i == 0 { &at[0] } else { &middle[i - 1] };
         let to = if i + 1 == times.len() { &at[i] } else { &middle[i] };
@@ -136,10 +158,16 @@ fn fastpm<S: Scalar>(cosmology: &Cosmology<S>, middle: Middle, times: &[f64]) ->
             pull: (to.momentum_factor() - from.momentum_factor()) / at[i].d1.d,
         });
         if i + 1 < times.len() {
-            moves.push(Move::Drift { by: (at[i + 1].d1.d - at[i].d1.d) / middle[i].momentum_factor() });
+            let unit = one / middle[i].momentum_factor();
+            let growth = middle[i].d1.d;
+            moves.push(Move::Drift {
+                before: (growth - at[i].d1.d) * unit,
+                after: (at[i + 1].d1.d - growth) * unit,
+            });
+            views.push(View { at: middle[i].a, from: times[i], to: times[i + 1], growth, unit });
         }
     }
-    moves
+    (moves, views)
 }
 
 /// Drift, kick, drift in the time `D1`; the drifts on either side of a time are one.
@@ -147,9 +175,17 @@ fn fastpm<S: Scalar>(cosmology: &Cosmology<S>, middle: Middle, times: &[f64]) ->
 /// `v = alpha v + (1 - alpha) g(x_half) / D_half`, with `alpha = (E'_1 - F) / (E'_0 - F)`, `E = D2`, `E' = dE/dD1`,
 /// `F = (E_0 + E'_0 dD/2) / D_half - D_half` (List, Hahn & Rampf 2024): the
 /// momentum of second-order theory is carried on exactly.
-fn bullfrog<S: Scalar>(cosmology: &Cosmology<S>, times: &[f64]) -> Vec<Move<S>> {
+fn bullfrog<S: Scalar>(cosmology: &Cosmology<S>, times: &[f64]) -> Moves<S> {
     let at: Vec<Instant<S>> = times.iter().map(|&a| cosmology.instant(a)).collect();
     let rate = |t: &Instant<S>| t.d2.slope / t.d1.slope;
+    let one = S::of(1.0);
+    // A drift is seen between the middles of the steps that it joins.
+    let edge = |i: usize| if i == 0 { times[0] } else { 0.5 * (times[i - 1] + times[i.min(times.len() - 1)]) };
+    let view = |i: usize| {
+        let to = if i + 1 == times.len() { times[i] } else { edge(i + 1) };
+        View { at: times[i], from: edge(i), to, growth: at[i].d1.d, unit: one }
+    };
+    let views = (0..times.len()).map(view).collect();
     let mut moves = Vec::new();
     let mut pending = S::of(0.0);
     for pair in at.windows(2) {
@@ -158,10 +194,10 @@ fn bullfrog<S: Scalar>(cosmology: &Cosmology<S>, times: &[f64]) -> Vec<Move<S>> 
         let half = before.d1.d + half_step;
         let f = (before.d2.d + rate(before) * half_step) / half - half;
         let keep = (rate(after) - f) / (rate(before) - f);
-        moves.push(Move::Drift { by: pending + half_step });
+        moves.push(Move::Drift { before: pending, after: half_step });
         moves.push(Move::Kick { keep, pull: (S::of(1.0) - keep) / half });
         pending = half_step;
     }
-    moves.push(Move::Drift { by: pending });
-    moves
+    moves.push(Move::Drift { before: pending, after: S::of(0.0) });
+    (moves, views)
 }

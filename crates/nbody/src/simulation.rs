@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use lookback_cosmology::{Cosmology, Gradient, PARAMETERS, Parameters};
-use lookback_mesh::{Cloud, Grid};
+use lookback_mesh::{Cloud, Grid, Window};
 use lookback_operator::vector::{axpy, check_finite, dot};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space};
 use num_complex::Complex;
 use rayon::prelude::*;
 
 use crate::displacements::{combine, project};
+use crate::gravity::{Backwards, KickDrift};
 use crate::{Displacements, Error, Gravity, Kernels, Lpt, Modes, Move, Result, Schedule, Scheme};
 
 /// What a simulation is made of, besides the cosmology.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub length: f64,
     /// Cells a side of the mesh on which forces and the density are computed.
     pub cells: usize,
+    /// Shape of the particles on the mesh.
+    pub window: Window,
     /// Gradient and Laplacian of the force.
     pub kernels: Kernels,
     /// Gradient and Laplacian of the initial displacements.
@@ -55,15 +58,22 @@ impl Settings {
         Ok(())
     }
 
-    /// Bytes that a simulation holds: particles and meshes of the forward pass, and what a reverse pass adds.
+    /// Bytes that a simulation holds at its peak: particles and meshes of the forward pass, and what a reverse pass adds.
     ///
-    /// Forward: 9 numbers a particle, 3.5 a lattice cell (modes and amplitudes, shared with the start), 6 a mesh cell.
-    /// Reverse: 12 more a particle.
+    /// Forward: 6 numbers a particle for the state and 2.5 for modes and their amplitudes; 6 a mesh cell for density,
+    /// spectrum and field, and up to 2.5 to paint on. The start needs 14 numbers a particle more than the state, before
+    /// the meshes are full. Reverse: 6 more a particle, and 1 a cell.
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
-        let start = if self.lpt == Lpt::Second { 14 } else { 7 };
-        let per_particle = 9 + start + if gradient { 15 } else { 0 };
-        size_of::<T>() * (per_particle * particles + 6 * mesh)
+        let spectral = if self.kernels.gradient.differences().is_some() { 0 } else { 2 };
+        let (state, cells) = if gradient { (17, 19 + 2 * spectral) } else { (9, 17 + 2 * spectral) };
+        let start = match self.lpt {
+            Lpt::First => 9,
+            Lpt::Second => 19,
+            Lpt::Third => 29,
+        };
+        // Halves: a mesh for painting counts two and a half.
+        size_of::<T>() * (state.max(if gradient { start + 12 } else { start }) * particles + cells * mesh / 2)
     }
 }
 
@@ -147,6 +157,18 @@ impl<T: Real> Simulation<T> {
         Ok(self.cosmology.moved_to(Parameters::from_array(values))?)
     }
 
+    /// Writes cotangents of the modes and of all parameters as one of the domain.
+    ///
+    /// # Panics
+    /// If the length of `dx` is not that of the domain.
+    pub fn write_cotangent(&self, white: &[T], parameters: &[f64; PARAMETERS.len()], dx: &mut [T]) {
+        let (modes, rest) = dx.split_at_mut(white.len());
+        modes.copy_from_slice(white);
+        for (out, &index) in rest.iter_mut().zip(&self.free) {
+            *out = T::of(parameters[index]);
+        }
+    }
+
     /// A machine that runs this simulation, with all its arrays.
     ///
     /// # Errors
@@ -200,19 +222,33 @@ impl<T: Real> Linearization<T> for Broken {
     }
 }
 
+/// Sees the particles at the view of a drift: `(view, displacements, momenta)`.
+pub type Watch<'a, T> = dyn FnMut(usize, &[T], &[T]) + 'a;
+
+/// Adds to the cotangents of displacements and momenta what was seen of them: `(view, x, p, x_bar, p_bar)`.
+pub type WatchPull<'a, T> = dyn FnMut(usize, &[T], &[T], &mut [T], &mut [T]) + 'a;
+
+/// Sees the particles and their changes: `(view, x, p, dx, dp)`.
+pub type WatchPush<'a, T> = dyn FnMut(usize, &[T], &[T], &[T], &[T]) + 'a;
+
 /// A simulation at a point: its final state, and the arrays that carry it forwards and backwards.
 pub struct Run<'a, T: Real> {
     simulation: &'a Simulation<T>,
+    grid: Grid,
     modes: Modes<T>,
-    displacements: Displacements<T>,
     gravity: Gravity<T>,
     white: Vec<T>,
     cosmology: Cow<'a, Cosmology<f64>>,
     schedule: Schedule<f64>,
     displacement: Vec<T>,
     momentum: Vec<T>,
-    field: Vec<T>,
+}
+
+/// The displacement fields of the start, and what made them.
+struct Start<T: Real> {
+    displacements: Displacements<T>,
     linear: Vec<Complex<T>>,
+    orders: Vec<Vec<T>>,
 }
 
 impl<'a, T: Real> Run<'a, T> {
@@ -221,20 +257,17 @@ impl<'a, T: Real> Run<'a, T> {
         let grid = Grid::new(&[s.particles; 3], &[s.length; 3])?;
         let mut modes = Modes::new(&grid);
         modes.set_cosmology(&simulation.cosmology);
-        let linear = modes.hartley().make_spectrum();
         let vectors = || vec![T::zero(); 3 * grid.len()];
         Ok(Run {
             simulation,
             modes,
-            displacements: Displacements::new(&grid, s.lpt, s.start_kernels),
-            gravity: Gravity::new(s.particles, s.cells, s.length, s.kernels)?,
+            gravity: Gravity::new(s.particles, s.cells, s.length, s.kernels, s.window)?,
             white: Vec::new(),
             cosmology: Cow::Borrowed(&simulation.cosmology),
             schedule: Schedule::new(&simulation.cosmology, s.scheme, s.lpt, &s.times)?,
             displacement: vectors(),
             momentum: vectors(),
-            field: vectors(),
-            linear,
+            grid,
         })
     }
 
@@ -243,19 +276,39 @@ impl<'a, T: Real> Run<'a, T> {
         &self.modes
     }
 
-    /// Runs forward from a point of the domain.
+    /// The cosmology of the last point.
+    pub fn cosmology(&self) -> &Cosmology<f64> {
+        &self.cosmology
+    }
+
+    /// The factors of the last point.
+    pub fn schedule(&self) -> &Schedule<f64> {
+        &self.schedule
+    }
+
+    /// Runs forward from a point of the domain, seen by `watch` at every drift.
     ///
     /// # Errors
     /// If a parameter is out of range, or a number is not finite.
-    pub fn evolve(&mut self, x: &[T]) -> Result<()> {
+    pub fn evolve(&mut self, x: &[T], watch: Option<&mut Watch<'_, T>>) -> Result<()> {
+        self.prepare(x)?;
+        self.advance(watch);
+        Ok(())
+    }
+
+    /// Takes a point of the domain: its modes, its cosmology and the factors that follow.
+    ///
+    /// # Errors
+    /// As [`evolve`](Run::evolve).
+    pub fn prepare(&mut self, x: &[T]) -> Result<()> {
         let s = &self.simulation.settings;
         check_finite("simulation", "input", x)?;
         if !self.simulation.free.is_empty() {
             self.cosmology = Cow::Owned(self.simulation.cosmology_at(x)?);
             self.modes.set_cosmology(&self.cosmology);
+            self.schedule = Schedule::new(&self.cosmology, s.scheme, s.lpt, &s.times)?;
         }
-        let schedule = Schedule::new(&self.cosmology, s.scheme, s.lpt, &s.times)?;
-        self.evolve_with(&x[..s.particles.pow(3)], schedule);
+        self.white = x[..s.particles.pow(3)].to_vec();
         Ok(())
     }
 
@@ -263,25 +316,56 @@ impl<'a, T: Real> Run<'a, T> {
     pub fn evolve_with(&mut self, white: &[T], schedule: Schedule<f64>) {
         self.white = white.to_vec();
         self.schedule = schedule;
-        let orders = self.initial_orders();
+        self.advance(None);
+    }
+
+    /// Runs the prepared point forward, seen by `watch`.
+    pub fn advance(&mut self, mut watch: Option<&mut Watch<'_, T>>) {
+        let orders = self.start().orders;
         combine(&orders, &self.schedule.start.displacement, &mut self.displacement);
         combine(&orders, &self.schedule.start.momentum, &mut self.momentum);
         drop(orders);
-        for step in &self.schedule.moves {
+        let (x, p) = (&mut self.displacement, &mut self.momentum);
+        let moves = &self.schedule.moves;
+        let mut view = 0;
+        for (i, step) in moves.iter().enumerate() {
             match *step {
                 Move::Kick { keep, pull } => {
-                    self.gravity.at(&self.displacement, &mut self.field);
-                    kick(&mut self.momentum, keep, pull, &self.field);
+                    let by = match moves.get(i + 1) {
+                        Some(&Move::Drift { before, after }) if watch.is_none() => before + after,
+                        Some(&Move::Drift { before, .. }) => before,
+                        _ => 0.0,
+                    };
+                    self.gravity.kick_drift(x, p, KickDrift { keep, pull, by });
                 }
-                Move::Drift { by } => axpy(by, &self.momentum, &mut self.displacement),
+                Move::Drift { before, after } => {
+                    // The kick before has taken the drift along, as far as it could.
+                    let first = i == 0;
+                    match &mut watch {
+                        None if first => axpy(before + after, p, x),
+                        None => {}
+                        Some(watch) => {
+                            if first {
+                                axpy(before, p, x);
+                            }
+                            watch(view, x, p);
+                            axpy(after, p, x);
+                        }
+                    }
+                    view += 1;
+                }
             }
         }
     }
 
     /// The displacement fields of each order, at `D_n = 1`.
-    fn initial_orders(&mut self) -> Vec<Vec<T>> {
-        self.modes.forward(&self.white, &mut self.linear);
-        self.displacements.forward(&self.linear)
+    fn start(&self) -> Start<T> {
+        let s = &self.simulation.settings;
+        let mut linear = self.modes.hartley().make_spectrum();
+        self.modes.forward(&self.white, &mut linear);
+        let mut displacements = Displacements::new(&self.grid, s.lpt, s.start_kernels);
+        let orders = displacements.forward(&linear);
+        Start { displacements, linear, orders }
     }
 
     /// Particles at the end.
@@ -292,10 +376,9 @@ impl<'a, T: Real> Run<'a, T> {
     }
 
     /// The density contrast at the end.
-    pub fn density(&self, delta: &mut [T]) {
-        let cloud = self.gravity.cloud();
-        cloud.paint(&self.displacement, delta);
-        let scale = mean_inverse(cloud);
+    pub fn density(&mut self, delta: &mut [T]) {
+        self.gravity.count(&self.displacement, delta);
+        let scale = mean_inverse(self.gravity.cloud());
         delta.par_iter_mut().for_each(|delta| *delta = *delta * scale - T::one());
     }
 
@@ -303,58 +386,93 @@ impl<'a, T: Real> Run<'a, T> {
     /// displacement, over that of the whole displacement.
     pub fn reversal_error(&mut self) -> f64 {
         let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
-        for i in (0..self.schedule.moves.len()).rev() {
-            match self.schedule.moves[i] {
+        let mut g = vec![T::zero(); x.len()];
+        for step in self.schedule.moves.iter().rev() {
+            match *step {
                 Move::Kick { keep, pull } => {
-                    self.gravity.at(&x, &mut self.field);
-                    unkick(&mut p, keep, pull, &self.field);
+                    self.gravity.at(&x, &mut g);
+                    unkick(&mut p, keep, pull, &g);
                 }
-                Move::Drift { by } => axpy(-by, &p, &mut x),
+                Move::Drift { before, after } => axpy(-(before + after), &p, &mut x),
             }
         }
-        let orders = self.initial_orders();
         let mut start = vec![T::zero(); x.len()];
-        combine(&orders, &self.schedule.start.displacement, &mut start);
+        combine(&self.start().orders, &self.schedule.start.displacement, &mut start);
         axpy(-1.0, &start, &mut x);
         (dot(&x, &x) / dot(&self.displacement, &self.displacement)).sqrt()
     }
 
-    fn gradient_schedule(&self) -> Result<(Cosmology<Gradient>, Schedule<Gradient>)> {
-        let s = &self.simulation.settings;
-        let cosmology = self.cosmology.with_gradient()?;
-        let schedule = Schedule::new(&cosmology, s.scheme, s.lpt, &s.times)?;
-        Ok((cosmology, schedule))
+    /// The cosmology of the last point with derivatives.
+    ///
+    /// # Errors
+    /// None that [`evolve`](Run::evolve) would not have met.
+    pub fn gradient_cosmology(&self) -> Result<Cosmology<Gradient>> {
+        Ok(self.cosmology.with_gradient()?)
     }
 
-    /// Cotangents of the modes and of all parameters from that of the final displacement and momentum.
-    fn pull_state(
+    fn gradient_schedule(&self, cosmology: &Cosmology<Gradient>) -> Result<Schedule<Gradient>> {
+        let s = &self.simulation.settings;
+        Schedule::new(cosmology, s.scheme, s.lpt, &s.times)
+    }
+
+    /// Cotangents of the modes and of all parameters from those of the final displacement and momentum, and of what was
+    /// seen on the way.
+    ///
+    /// # Errors
+    /// As [`gradient_cosmology`](Run::gradient_cosmology).
+    pub fn pull_state(
         &mut self,
         mut x_bar: Vec<T>,
         mut p_bar: Vec<T>,
+        mut watch: Option<&mut WatchPull<'_, T>>,
     ) -> Result<(Vec<T>, [f64; PARAMETERS.len()])> {
         let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
         // Cotangents of the factors, last first.
         let mut factors = vec![0.0];
-        for i in (0..self.schedule.moves.len()).rev() {
-            match self.schedule.moves[i] {
+        let mut view = self.schedule.views.len();
+        // Undoes a drift, or a part of it.
+        let undrift = |by: f64, x: &mut [T], p: &[T], x_bar: &[T], p_bar: &mut [T]| {
+            let slope = dot(x_bar, p);
+            axpy(by, x_bar, p_bar);
+            axpy(-by, p, x);
+            slope
+        };
+        let moves = &self.schedule.moves;
+        for i in (0..moves.len()).rev() {
+            match moves[i] {
                 Move::Kick { keep, pull } => {
-                    self.gravity.at(&x, &mut self.field);
-                    factors.push(dot(&p_bar, &self.field));
-                    unkick(&mut p, keep, pull, &self.field);
-                    factors.push(dot(&p_bar, &p));
-                    self.gravity.pull(&x, &p_bar, pull, &mut x_bar);
-                    let keep = T::of(keep);
-                    p_bar.par_iter_mut().for_each(|p| *p *= keep);
+                    let drift = match i.checked_sub(1).map(|before| moves[before]) {
+                        Some(Move::Drift { before, after }) if watch.is_none() => before + after,
+                        Some(Move::Drift { after, .. }) => after,
+                        _ => 0.0,
+                    };
+                    let particles =
+                        Backwards { x: &mut x, p: &mut p, x_bar: &mut x_bar, p_bar: &mut p_bar };
+                    let [by_keep, by_pull, by_drift] = self.gravity.undo(particles, keep, pull, drift);
+                    factors.extend([by_pull, by_keep]);
+                    if i > 0 {
+                        factors.push(by_drift);
+                    }
                 }
-                Move::Drift { by } => {
-                    factors.push(dot(&x_bar, &p));
-                    axpy(by, &x_bar, &mut p_bar);
-                    axpy(-by, &p, &mut x);
+                Move::Drift { before, after } => {
+                    view -= 1;
+                    // The kick after it has undone the drift, as far as it could.
+                    if i + 1 == moves.len() {
+                        let by = if watch.is_none() { before + after } else { after };
+                        factors.push(undrift(by, &mut x, &p, &x_bar, &mut p_bar));
+                    }
+                    match &mut watch {
+                        None => factors.extend(factors.last().copied()),
+                        Some(watch) => {
+                            watch(view, &x, &p, &mut x_bar, &mut p_bar);
+                            factors.push(undrift(before, &mut x, &p, &x_bar, &mut p_bar));
+                        }
+                    }
                 }
             }
         }
         drop((x, p));
-        let orders = self.initial_orders();
+        let Start { mut displacements, linear, orders } = self.start();
         factors.extend(project(&orders, &p_bar).into_iter().rev());
         factors.extend(project(&orders, &x_bar).into_iter().rev());
         factors.reverse();
@@ -370,12 +488,14 @@ impl<'a, T: Real> Run<'a, T> {
                 psi
             })
             .collect();
-        let spectrum = self.displacements.pull(&self.linear, &cotangents);
+        drop((x_bar, p_bar));
+        let spectrum = displacements.pull(&linear, &cotangents);
         let mut white = vec![T::zero(); self.white.len()];
         self.modes.adjoint(&spectrum, &mut white);
         let mut parameters = [0.0; PARAMETERS.len()];
         if !self.simulation.free.is_empty() {
-            let (cosmology, schedule) = self.gradient_schedule()?;
+            let cosmology = self.gradient_cosmology()?;
+            let schedule = self.gradient_schedule(&cosmology)?;
             parameters = self.modes.parameter_gradient(&self.white, &white, &cosmology);
             for (factor, cotangent) in schedule.factors().iter().zip(&factors) {
                 for (sum, slope) in parameters.iter_mut().zip(factor.gradient) {
@@ -386,21 +506,30 @@ impl<'a, T: Real> Run<'a, T> {
         Ok((white, parameters))
     }
 
-    /// Changes of the final displacement from those of the modes and of all parameters.
-    fn push_state(&mut self, white: &[T], parameters: &[f64; PARAMETERS.len()]) -> Result<Vec<T>> {
+    /// Changes of the final displacement and momentum from those of the modes and of all parameters.
+    ///
+    /// # Errors
+    /// As [`gradient_cosmology`](Run::gradient_cosmology).
+    pub fn push_state(
+        &mut self,
+        white: &[T],
+        parameters: &[f64; PARAMETERS.len()],
+        mut watch: Option<&mut WatchPush<'_, T>>,
+    ) -> Result<Vec<T>> {
         let mut change = white.to_vec();
         let mut slopes = vec![0.0; self.schedule.factors().len()];
         if !self.simulation.free.is_empty() {
-            let (cosmology, schedule) = self.gradient_schedule()?;
+            let cosmology = self.gradient_cosmology()?;
+            let schedule = self.gradient_schedule(&cosmology)?;
             self.modes.parameter_push(&self.white, &cosmology, parameters, &mut change);
             for (slope, factor) in slopes.iter_mut().zip(schedule.factors()) {
                 *slope = factor.gradient.iter().zip(parameters).map(|(g, d)| g * d).sum();
             }
         }
-        let orders = self.initial_orders();
+        let Start { mut displacements, linear, orders } = self.start();
         let mut spectrum = self.modes.hartley().make_spectrum();
         self.modes.forward(&change, &mut spectrum);
-        let moved = self.displacements.push(&self.linear, &spectrum);
+        let moved = displacements.push(&linear, &spectrum);
         let mut slopes = slopes.into_iter();
         let mut start = |factors: &[f64]| {
             let (mut value, mut tangent) =
@@ -414,30 +543,37 @@ impl<'a, T: Real> Run<'a, T> {
         };
         let (mut x, mut dx) = start(&self.schedule.start.displacement);
         let (mut p, mut dp) = start(&self.schedule.start.momentum);
-        let (mut tangent, mut scratch) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
+        let (mut g, mut dg) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
         let mut next = || slopes.next().unwrap_or(0.0);
-        for i in 0..self.schedule.moves.len() {
-            match self.schedule.moves[i] {
+        let mut view = 0;
+        for step in &self.schedule.moves {
+            match *step {
                 Move::Kick { keep, pull } => {
                     let (keep_slope, pull_slope) = (next(), next());
-                    self.gravity.at(&x, &mut self.field);
-                    kick(&mut dp, keep, pull_slope, &self.field);
+                    self.gravity.push(&x, &dx, &mut g, &mut dg);
+                    kick(&mut dp, keep, pull_slope, &g);
                     axpy(keep_slope, &p, &mut dp);
-                    kick(&mut p, keep, pull, &self.field);
-                    self.gravity.push(&x, &dx, &mut tangent, &mut scratch);
-                    axpy(pull, &tangent, &mut dp);
+                    kick(&mut p, keep, pull, &g);
+                    axpy(pull, &dg, &mut dp);
                 }
-                Move::Drift { by } => {
-                    axpy(by, &dp, &mut dx);
-                    axpy(next(), &p, &mut dx);
-                    axpy(by, &p, &mut x);
+                Move::Drift { before, after } => {
+                    for (part, by) in [before, after].into_iter().enumerate() {
+                        axpy(by, &dp, &mut dx);
+                        axpy(next(), &p, &mut dx);
+                        axpy(by, &p, &mut x);
+                        if let (Some(watch), 0) = (&mut watch, part) {
+                            watch(view, &x, &p, &dx, &dp);
+                        }
+                    }
+                    view += 1;
                 }
             }
         }
         Ok(dx)
     }
 
-    fn split(&self, tangent: &[T]) -> [f64; PARAMETERS.len()] {
+    /// The parameters in a tangent of the domain.
+    pub fn parameters_of(&self, tangent: &[T]) -> [f64; PARAMETERS.len()] {
         let mut parameters = [0.0; PARAMETERS.len()];
         for (&index, value) in self.simulation.free.iter().zip(&tangent[self.white.len()..]) {
             parameters[index] = value.f64();
@@ -474,18 +610,17 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
     fn move_to(&mut self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
         check_length("input", x.len(), self.simulation.domain.len())?;
         check_length("output", y.len(), self.simulation.codomain.len())?;
-        self.evolve(x)?;
+        self.evolve(x, None)?;
         self.density(y);
         Ok(())
     }
 
     fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {
         check_length("tangent", dx.len(), self.simulation.domain.len())?;
-        let parameters = self.split(dx);
-        let moved = self.push_state(&dx[..self.white.len()], &parameters)?;
-        let cloud = self.gravity.cloud();
-        cloud.paint_push(&self.displacement, &moved, dy);
-        let scale = mean_inverse::<T>(cloud);
+        let parameters = self.parameters_of(dx);
+        let moved = self.push_state(&dx[..self.white.len()], &parameters, None)?;
+        self.gravity.count_push(&self.displacement, &moved, dy);
+        let scale = mean_inverse::<T>(self.gravity.cloud());
         dy.par_iter_mut().for_each(|dy| *dy *= scale);
         Ok(())
     }
@@ -494,14 +629,10 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
         check_length("cotangent", dy.len(), self.simulation.codomain.len())?;
         let cloud = self.gravity.cloud();
         let mut x_bar = vec![T::zero(); self.displacement.len()];
-        cloud.paint_pull(&self.displacement, dy, mean_inverse(cloud), &mut x_bar);
+        cloud.gradient(&self.displacement, dy, None, mean_inverse(cloud), &mut x_bar);
         let p_bar = vec![T::zero(); x_bar.len()];
-        let (white, parameters) = self.pull_state(x_bar, p_bar)?;
-        let (modes, rest) = dx.split_at_mut(white.len());
-        modes.copy_from_slice(&white);
-        for (out, &index) in rest.iter_mut().zip(&self.simulation.free) {
-            *out = T::of(parameters[index]);
-        }
+        let (white, parameters) = self.pull_state(x_bar, p_bar, None)?;
+        self.simulation.write_cotangent(&white, &parameters, dx);
         Ok(())
     }
 }

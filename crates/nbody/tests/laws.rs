@@ -1,6 +1,7 @@
 //! What must hold for every simulation: laws of operators, reversal in time, and the same numbers in either precision.
 
 use lookback_cosmology::{Cosmology, Normalization, Parameters, Settings as CosmologySettings};
+use lookback_mesh::Window;
 use lookback_nbody::{GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Simulation};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector::{dot, step};
@@ -11,6 +12,7 @@ fn settings(particles: usize, steps: usize) -> Settings {
         particles,
         length: 5.0 * particles as f64,
         cells: particles,
+        window: Window::Cic,
         kernels: Kernels::default(),
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
@@ -34,12 +36,14 @@ const FREE: [&str; 7] = ["omega_m", "omega_b", "h", "n_s", "sigma8", "w0", "wa"]
 #[test]
 fn every_kind_of_simulation_obeys_the_laws() {
     let four_point =
-        Kernels { gradient: GradientKernel::FourPoint, laplace: LaplaceKernel::FiniteDifference };
+        Kernels { gradient: GradientKernel::FourPoint, laplace: LaplaceKernel::FiniteDifference, compensate: true };
     let base = settings(8, 3);
     let kinds = [
         base.clone(),
         Settings { cells: 16, kernels: four_point, start_kernels: four_point, ..base.clone() },
         Settings { cells: 12, scheme: Scheme::FastPm(Middle::Geometric), ..base.clone() },
+        Settings { kernels: Kernels { compensate: true, ..Kernels::default() }, window: Window::Tsc, ..base.clone() },
+        Settings { kernels: four_point, window: Window::Tsc, ..base.clone() },
         Settings { lpt: Lpt::First, scheme: Scheme::FastPm(Middle::Arithmetic), ..base.clone() },
     ];
     for kind in kinds {
@@ -80,7 +84,7 @@ fn time_runs_backwards() {
     for steps in [10, 40] {
         let simulation = Simulation::<f64>::new(settings(32, steps), cosmology(), &[]).expect("a simulation");
         let mut run = simulation.run().expect("a run");
-        run.evolve(&white(32usize.pow(3))).expect("evolved");
+        run.evolve(&white(32usize.pow(3)), None).expect("evolved");
         let error = run.reversal_error();
         assert!(error < 1e-10, "{steps} steps: {error:.1e}");
     }
@@ -127,7 +131,7 @@ fn schemes_converge_to_one_answer() {
         let settings = Settings { scheme, ..settings(32, steps) };
         let simulation = Simulation::<f64>::new(settings, cosmology(), &[]).expect("a simulation");
         let mut run = simulation.run().expect("a run");
-        run.evolve(&white(32usize.pow(3))).expect("evolved");
+        run.evolve(&white(32usize.pow(3)), None).expect("evolved");
         run.state().displacement
     };
     let truth = end(Scheme::FastPm(Middle::Geometric), 160);

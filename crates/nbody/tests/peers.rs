@@ -3,7 +3,7 @@
 //! `tests/reference/README.md` says how the tables were made.
 
 use lookback_cosmology::{Cosmology, Normalization, Parameters, Settings as CosmologySettings};
-use lookback_mesh::{Grid, RealFft};
+use lookback_mesh::{Grid, RealFft, Window};
 use lookback_nbody::{
     Displacements, GradientKernel, Gravity, Kernels, Lpt, Middle, Move, Schedule, Scheme, Settings,
     Simulation,
@@ -52,6 +52,7 @@ fn pmwd(cells: usize, free: &[&str]) -> Simulation<f64> {
         particles: 64,
         length: 256.0,
         cells,
+        window: Window::Cic,
         kernels: Kernels::default(),
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
@@ -66,7 +67,7 @@ fn with_factors(schedule: &mut Schedule<f64>, table: &[f64], omega_m: f64) {
     let rows: Vec<&[f64]> = table.chunks(3).collect();
     let mut moves = vec![Move::Kick { keep: 1.0, pull: 1.5 * omega_m * rows[0][0] }];
     for (i, row) in rows.iter().enumerate() {
-        moves.push(Move::Drift { by: row[1] });
+        moves.push(Move::Drift { before: row[1], after: 0.0 });
         let next = rows.get(i + 1).map_or(0.0, |next| next[0]);
         moves.push(Move::Kick { keep: 1.0, pull: 1.5 * omega_m * (row[2] + next) });
     }
@@ -175,7 +176,7 @@ fn positions_and_forces_agree_with_madlens() {
         orders[0].iter().zip(&second).map(|(first, second)| c1 * first + c2 * second).collect()
     };
     let (mut x, mut p) = (sum(d1, d2), sum(a * a * e * f1 * d1, a * a * e * f2 * d2));
-    let mut gravity = Gravity::new(32, 64, 64.0, kernels).expect("gravity");
+    let mut gravity = Gravity::new(32, 64, 64.0, kernels, Window::Cic).expect("gravity");
     let mut g = vec![0.0; x.len()];
     let (kicks, drifts, omega_m) = (table("kick"), table("drift"), table("om")[0]);
     for (kick, drift) in kicks.chunks(2).zip(drifts.chunks(3)) {

@@ -1,0 +1,206 @@
+//! Painting and reading against their definitions, transposes and differences, on any number of threads.
+
+use lookback_mesh::{Cloud, Differences, Quad, Window};
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::vector::dot;
+
+fn normal(len: usize, substream: u32, scale: f64) -> Vec<f64> {
+    let mut x = vec![0.0; len];
+    Stream::new(11, Purpose::Test, substream).fill_normal(&mut x);
+    x.iter().map(|x| x * scale).collect()
+}
+
+/// The window by its definition, as a function of the distance in cells.
+fn window(window: Window, u: f64) -> f64 {
+    let u = u.abs();
+    match window {
+        Window::Cic => (1.0 - u).max(0.0),
+        Window::Tsc if u < 0.5 => 0.75 - u * u,
+        Window::Tsc => 0.5 * (1.5 - u).max(0.0).powi(2),
+    }
+}
+
+/// The weight of every mesh point for every particle: slow and obvious.
+fn weights(cloud: &Cloud, length: f64, x: &[f64]) -> Vec<Vec<f64>> {
+    let (n, c) = (cloud.side(), cloud.cells());
+    let h = length / c as f64;
+    (0..n.pow(3))
+        .map(|p| {
+            let q = [p / (n * n), p / n % n, p % n];
+            let place: Vec<f64> =
+                (0..3).map(|d| q[d] as f64 * length / n as f64 + x[d * n.pow(3) + p]).collect();
+            (0..c.pow(3))
+                .map(|m| {
+                    let at = [m / (c * c), m / c % c, m % c];
+                    (0..3)
+                        .map(|d| {
+                            let gap = (place[d] - at[d] as f64 * h).rem_euclid(length);
+                            window(cloud.window(), gap.min(length - gap) / h)
+                        })
+                        .product::<f64>()
+                })
+                .collect()
+        })
+        .collect()
+}
+
+fn clouds() -> Vec<Cloud> {
+    let sizes = [(4, 4), (4, 8), (4, 6), (6, 5), (6, 12), (5, 11)];
+    let windows = [Window::Cic, Window::Tsc];
+    let cloud = |&(side, cells): &(usize, usize), window| Cloud::new(side, cells, 20.0, window).expect("a cloud");
+    sizes.iter().flat_map(|size| windows.map(|window| cloud(size, window))).collect()
+}
+
+#[test]
+fn painting_and_reading_agree_with_the_definition_on_any_number_of_threads() {
+    for cloud in clouds() {
+        let (particles, cells) = (cloud.particles(), cloud.mesh_len());
+        for spread in [0.5, 9.0] {
+            let x = normal(3 * particles, 0, spread);
+            let (v, field) = (normal(particles, 1, 1.0), normal(cells, 2, 1.0));
+            let table = weights(&cloud, 20.0, &x);
+            let painted = |v: &dyn Fn(usize) -> f64| -> Vec<f64> {
+                (0..cells).map(|m| (0..particles).map(|p| v(p) * table[p][m]).sum()).collect()
+            };
+            let expected = [painted(&|_| 1.0), painted(&|p| v[p])];
+            let mut first: Option<Vec<f64>> = None;
+            for threads in [1, 2, 5] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+                let mut meshes = [vec![1.0; cells], vec![1.0; cells]];
+                let mut slabs = Vec::new();
+                pool.install(|| {
+                    cloud.paint(&x, &mut meshes[0], &mut slabs);
+                    cloud.paint_values(&x, &v, &mut meshes[1], &mut slabs);
+                });
+                for (a, b) in meshes.concat().iter().zip(expected.concat()) {
+                    assert!((a - b).abs() < 1e-12, "{cloud:?}: {a} {b}");
+                }
+                assert_eq!(first.get_or_insert_with(|| meshes.concat()), &meshes.concat());
+            }
+            let mut read = vec![0.0; particles];
+            cloud.read(&x, &field, &mut read);
+            for (a, row) in read.iter().zip(&table) {
+                assert!((a - dot(row, &field)).abs() < 1e-12);
+            }
+        }
+    }
+}
+
+#[test]
+fn derivatives_are_transposes_and_agree_with_differences() {
+    for cloud in clouds() {
+        let n3 = 3 * cloud.particles();
+        let (x, dx, c) = (normal(n3, 1, 3.0), normal(n3, 2, 1.0), normal(cloud.particles(), 3, 1.0));
+        let field = normal(cloud.mesh_len(), 4, 1.0);
+        let h = 1e-6;
+        let moved = |sign: f64| -> Vec<f64> { x.iter().zip(&dx).map(|(x, dx)| x + sign * h * dx).collect() };
+        let central = |f: &dyn Fn(&[f64]) -> f64| (f(&moved(1.0)) - f(&moved(-1.0))) / (2.0 * h);
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6 * b.abs().max(1.0), "{cloud:?} {a} {b}");
+        let mut slabs = Vec::new();
+
+        let mut mesh = vec![0.0; cloud.mesh_len()];
+        cloud.paint_push(&x, &dx, &mut mesh, &mut slabs);
+        let mut gradient = vec![0.0; n3];
+        cloud.gradient(&x, &field, None, 1.0, &mut gradient);
+        close(dot(&mesh, &field), dot(&gradient, &dx));
+        close(dot(&gradient, &dx), central(&|x| {
+            let mut mesh = vec![0.0; cloud.mesh_len()];
+            cloud.paint(x, &mut mesh, &mut Vec::new());
+            dot(&mesh, &field)
+        }));
+
+        let read = |x: &[f64]| {
+            let mut v = vec![0.0; cloud.particles()];
+            cloud.read(x, &field, &mut v);
+            dot(&v, &c)
+        };
+        let mut tangent = vec![0.0; cloud.particles()];
+        cloud.read_push(&x, &field, &dx, &mut tangent);
+        let mut gradient = vec![0.0; n3];
+        cloud.gradient(&x, &field, Some(&c), 1.0, &mut gradient);
+        close(dot(&tangent, &c), dot(&gradient, &dx));
+        close(dot(&gradient, &dx), central(&read));
+        cloud.paint_values(&x, &c, &mut mesh, &mut slabs);
+        close(read(&x), dot(&mesh, &field));
+    }
+}
+
+/// The difference of a mesh along an axis, by its definition.
+fn difference(cloud: &Cloud, mesh: &[f64], axis: usize, four: bool) -> Vec<f64> {
+    let n = cloud.cells();
+    let h = 20.0 / n as f64;
+    let at = |m: usize, step: i64| {
+        let mut place = [m / (n * n), m / n % n, m % n];
+        place[axis] = (place[axis] as i64 + step).rem_euclid(n as i64) as usize;
+        mesh[(place[0] * n + place[1]) * n + place[2]]
+    };
+    (0..mesh.len())
+        .map(|m| {
+            let near = at(m, 1) - at(m, -1);
+            if four { (8.0 * near - (at(m, 2) - at(m, -2))) / (12.0 * h) } else { near / (2.0 * h) }
+        })
+        .collect()
+}
+
+/// Forces, tides and changes of forces against a mesh for each component, read one at a time.
+#[test]
+fn forces_and_tides_agree_with_component_meshes() {
+    for cloud in clouds() {
+        let n = cloud.particles();
+        let (mut x, mut p) = (normal(3 * n, 1, 3.0), normal(3 * n, 2, 1.0));
+        let (mut x_bar, mut c) = (vec![0.0; 3 * n], normal(3 * n, 3, 1.0));
+        let meshes: Vec<Vec<f64>> = (4..8).map(|s| normal(cloud.mesh_len(), s, 1.0)).collect();
+        let field: Vec<Quad<f64>> =
+            (0..cloud.mesh_len()).map(|m| std::array::from_fn(|d| meshes[d][m])).collect();
+        let (mut force, mut tide, mut change) = (vec![0.0; 3 * n], vec![0.0; 3 * n], vec![0.0; 3 * n]);
+        for axis in 0..3 {
+            let part = axis * n..(axis + 1) * n;
+            cloud.read(&x, &meshes[axis], &mut force[part.clone()]);
+            cloud.gradient(&x, &meshes[axis], Some(&c[part.clone()]), 1.0, &mut tide);
+            cloud.read_push(&x, &meshes[axis], &c, &mut change[part]);
+        }
+        let close = |a: &[f64], b: &[f64]| assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12));
+        let mut pushed = [vec![0.0; 3 * n], vec![0.0; 3 * n]];
+        let [g, dg] = &mut pushed;
+        cloud.push_forces(&x, &c, &field, g, dg);
+        close(g, &force);
+        close(dg, &change);
+        cloud.gradient(&x, &meshes[3], None, 0.7, &mut tide);
+        cloud.visit_tides([&mut x, &mut p, &mut x_bar, &mut c], &field, 0.7, |[_, p, x_bar, _], g, tide| {
+            for d in 0..3 {
+                p[d].copy_from_slice(g[d]);
+                x_bar[d].copy_from_slice(tide[d]);
+            }
+        });
+        close(&p, &force);
+        close(&x_bar, &tide);
+        cloud.visit_forces(&mut x, &mut p, &field, |_, _, p, g| {
+            p.into_iter().zip(g).for_each(|(p, g)| p.iter_mut().zip(g).for_each(|(p, g)| *p -= g));
+        });
+        close(&p, &vec![0.0; 3 * n]);
+    }
+}
+
+#[test]
+fn differences_agree_with_the_definition_and_their_transpose() {
+    for cells in [4, 5, 12] {
+        let cloud = Cloud::new(4, cells, 20.0, Window::Cic).expect("a cloud");
+        for (four, kernel) in [(false, Differences::TWO_POINT), (true, Differences::FOUR_POINT)] {
+            let (mesh, other) = (normal(cloud.mesh_len(), 0, 1.0), normal(4 * cloud.mesh_len(), 1, 1.0));
+            let mut field = vec![[7.0; 4]; mesh.len()];
+            cloud.differences(&mesh, kernel, &mut field);
+            for axis in 0..3 {
+                let expected = difference(&cloud, &mesh, axis, four);
+                assert!(field.iter().zip(&expected).all(|(f, e)| (f[axis] - e).abs() < 1e-12 && f[3] == 7.0));
+            }
+            let other: Vec<Quad<f64>> = other.chunks(4).map(|q| [q[0], q[1], q[2], q[3]]).collect();
+            let mut adjoint = vec![0.0; mesh.len()];
+            for axis in 0..3 {
+                let component: Vec<f64> = other.iter().map(|quad| quad[axis]).collect();
+                cloud.add_difference_adjoint(&component, axis, kernel, &mut adjoint);
+            }
+            let left: f64 = field.iter().zip(&other).map(|(a, b)| dot(&a[..3], &b[..3])).sum();
+            assert!((left - dot(&mesh, &adjoint)).abs() < 1e-11 * left.abs().max(1.0));
+        }
+    }
+}
