@@ -59,23 +59,12 @@ impl Sources {
         }
     }
 
-    /// Redshifts and weights that sum to one: a quadrature of `n(z)`, exact for its straight pieces.
-    fn nodes(&self) -> Vec<(f64, f64)> {
-        match self {
-            Sources::Plane(z) => vec![(*z, 1.0)],
-            Sources::Distribution { redshift, density } => {
-                let rule = gauss_legendre(4);
-                let mut nodes = Vec::new();
-                for (z, n) in redshift.windows(2).zip(density.windows(2)) {
-                    for (at, weight) in on_interval(&rule, z[0], z[1]) {
-                        let t = (at - z[0]) / (z[1] - z[0]);
-                        nodes.push((at, weight * (n[0] + t * (n[1] - n[0]))));
-                    }
-                }
-                let total: f64 = nodes.iter().map(|(_, weight)| weight).sum();
-                nodes.iter().map(|(z, weight)| (*z, weight / total)).collect()
-            }
-        }
+    /// The straight pieces of `n(z)`, normalised: redshifts and values at their ends.
+    fn pieces(&self) -> Vec<([f64; 2], [f64; 2])> {
+        let Sources::Distribution { redshift, density } = self else { return Vec::new() };
+        let pairs = || redshift.windows(2).zip(density.windows(2));
+        let total: f64 = pairs().map(|(z, n)| 0.5 * (z[1] - z[0]) * (n[0] + n[1])).sum();
+        pairs().map(|(z, n)| ([z[0], z[1]], [n[0] / total, n[1] / total])).collect()
     }
 }
 
@@ -97,33 +86,107 @@ pub fn lensing_efficiency<S: Scalar>(
         .collect()
 }
 
-/// The lensing efficiency of one set of sources, as a function of the distance.
-struct Efficiency<'a, S: Scalar> {
+/// The lensing efficiency of one set of sources, as a function of the distance; see [`lensing_efficiency`].
+pub struct Efficiency<'a, S: Scalar> {
     cosmology: &'a Cosmology<S>,
-    /// Distance, transverse distance and weight of every source plane.
-    planes: Vec<(S, S, f64)>,
+    kind: Kind<S>,
 }
 
+/// Distance, transverse distance and weight of a source plane.
+type Plane<S> = (S, S, f64);
+
+enum Kind<S> {
+    Plane(Plane<S>),
+    /// The pieces of `n(z)`, each with its planes of a Gauss-Legendre rule.
+    Distribution(Vec<([f64; 2], [f64; 2], Vec<Plane<S>>)>),
+}
+
+/// Nodes in a piece of `n(z)`.
+const NODES: usize = 6;
+
 impl<'a, S: Scalar> Efficiency<'a, S> {
-    fn new(cosmology: &'a Cosmology<S>, sources: &Sources) -> Result<Efficiency<'a, S>> {
+    /// Prepares the sources.
+    ///
+    /// # Errors
+    /// If one is out of range.
+    pub fn new(cosmology: &'a Cosmology<S>, sources: &Sources) -> Result<Efficiency<'a, S>> {
         sources.check()?;
         let history = cosmology.history();
-        let plane = |(z, weight): (f64, f64)| {
+        let plane = |z: f64, weight: f64| {
             let chi = history.distance(1.0 / (1.0 + z));
             (chi, history.transverse(chi), weight)
         };
-        Ok(Efficiency { cosmology, planes: sources.nodes().into_iter().map(plane).collect() })
+        let rule = gauss_legendre(NODES);
+        let kind = match sources {
+            Sources::Plane(z) => Kind::Plane(plane(*z, 1.0)),
+            Sources::Distribution { .. } => {
+                let pieces = sources.pieces().into_iter().map(|(z, n)| {
+                    let planes = on_interval(&rule, z[0], z[1]).map(|(at, weight)| {
+                        plane(at, weight * (n[0] + (at - z[0]) / (z[1] - z[0]) * (n[1] - n[0])))
+                    });
+                    (z, n, planes.collect())
+                });
+                Kind::Distribution(pieces.collect())
+            }
+        };
+        Ok(Efficiency { cosmology, kind })
     }
 
-    /// `W` at distance `chi`, where the scale factor is `a`.
-    fn at(&self, chi: S, a: S) -> S {
+    /// `W` \[h/Mpc\] at distance `chi` \[Mpc/h\], where the scale factor is `a`.
+    pub fn at(&self, chi: S, a: S) -> S {
+        if chi.value() >= self.ends_at() { S::of(0.0) } else { self.continued(chi, a) }
+    }
+
+    /// The same without the end of a source plane: `W` goes on below zero behind it, so that it is smooth there.
+    pub fn continued(&self, chi: S, a: S) -> S {
         let history = self.cosmology.history();
-        let behind = self.planes.iter().filter(|(source, ..)| source.value() > chi.value());
-        let share: S = behind
-            .map(|&(source, transverse, weight)| history.transverse(source - chi) / transverse * weight)
-            .sum();
+        let seen =
+            |(source, transverse, weight): Plane<S>| history.transverse(source - chi) / transverse * weight;
+        let share = match &self.kind {
+            Kind::Plane(plane) => seen(*plane),
+            Kind::Distribution(pieces) => {
+                let z = S::of(1.0) / a - 1.0;
+                let mut share = S::of(0.0);
+                for (ends, n, planes) in pieces {
+                    if z.value() <= ends[0] {
+                        share += planes.iter().map(|plane| seen(*plane)).sum();
+                    } else if z.value() < ends[1] {
+                        share += self.behind(chi, z, *ends, *n);
+                    }
+                }
+                share
+            }
+        };
         let prefactor = self.cosmology.background().omega_m * (1.5 / HUBBLE_DISTANCE.powi(2));
         prefactor * history.transverse(chi) * share / a
+    }
+
+    /// The part of a piece of `n(z)` behind redshift `z`, on nodes that move with `z`.
+    fn behind(&self, chi: S, z: S, ends: [f64; 2], n: [f64; 2]) -> S {
+        let history = self.cosmology.history();
+        let width = S::of(ends[1]) - z;
+        gauss_legendre(NODES)
+            .into_iter()
+            .map(|(x, weight)| {
+                let at = z + width * (0.5 * (1.0 + x));
+                let number = (at - ends[0]) * ((n[1] - n[0]) / (ends[1] - ends[0])) + n[0];
+                let a = S::of(1.0) / (at + 1.0);
+                // The distance at a scale factor that itself depends on the parameters.
+                let slope = S::of(-HUBBLE_DISTANCE / a.value()) / self.cosmology.background().e(a.value());
+                let source = history.distance(a.value()) + slope * ((a - a.value()) / a.value());
+                number * width * (0.5 * weight) * history.transverse(source - chi)
+                    / history.transverse(source)
+            })
+            .sum()
+    }
+
+    /// Distance of a source plane \[Mpc/h\], behind which nothing is lensed; infinite for a distribution, whose efficiency
+    /// ends smoothly.
+    pub fn ends_at(&self) -> f64 {
+        match &self.kind {
+            Kind::Plane((chi, ..)) => chi.value(),
+            Kind::Distribution(_) => f64::INFINITY,
+        }
     }
 }
 

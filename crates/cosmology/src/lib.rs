@@ -25,7 +25,7 @@ pub use error::{Error, Result};
 pub use growth::Growth;
 pub use halofit::Halofit;
 pub use history::{History, Instant};
-pub use lensing::{Sources, convergence_spectrum, lensing_efficiency};
+pub use lensing::{Efficiency, Sources, convergence_spectrum, lensing_efficiency};
 pub use linear_power::LinearPower;
 pub use parameters::{Gradient, Normalization, PARAMETERS, Parameters, Settings, Transfer};
 pub use quadrature::gauss_legendre;

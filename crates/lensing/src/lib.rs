@@ -1,13 +1,15 @@
-//! Weak gravitational lensing on the flat sky: convergence, shear, and the galaxies that carry it.
+//! Weak gravitational lensing on the flat sky: convergence, shear, the galaxies that carry it, and simulated light cones.
 
 mod calibration;
 mod catalogue;
 mod kaiser_squires;
+mod light_cone;
 mod projection;
 mod reduced_shear;
 
 pub use calibration::ShearCalibration;
 pub use catalogue::{Binned, Catalogue};
 pub use kaiser_squires::{kaiser_squires, mass_map};
+pub use light_cone::{Crossing, LightCone, Look, Settings as LightConeSettings, Tiling};
 pub use projection::Projection;
 pub use reduced_shear::ReducedShear;

@@ -132,9 +132,8 @@ impl<T: Real> RealFft<T> {
 
     /// The last two axes forward, a plane at a time.
     fn planes_forward(&self, field: &[T], spectrum: &mut [Complex<T>]) {
-        let planes = spectrum
-            .par_chunks_mut(self.half * self.plane)
-            .zip(field.par_chunks(self.columns * self.plane));
+        let planes =
+            spectrum.par_chunks_mut(self.half * self.plane).zip(field.par_chunks(self.columns * self.plane));
         planes.with_min_len(LINES_PER_TASK.div_ceil(self.plane)).for_each_init(
             || (self.forward.make_input_vec(), self.forward.make_scratch_vec(), self.middle_buffers()),
             |(line, scratch, buffers), (out, input)| {
@@ -207,8 +206,7 @@ impl<T> Shared<T> {
 
 impl<T: Real> Axis<T> {
     fn buffers(&self) -> Buffers<T> {
-        let scratch =
-            self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
+        let scratch = self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
         (vec![Complex::default(); self.length * COLUMNS], vec![Complex::default(); scratch])
     }
 

@@ -43,7 +43,8 @@ impl Cloud {
         f: impl Fn(usize, RowOf<'_, T>, RowOf<'_, T>, [&[T]; 3]) + Sync,
     ) {
         assert_eq!(field.len(), self.mesh_len(), "length of the mesh");
-        let scratch = || (self.make_row(), vec![[T::zero(); LANES]; self.side], vec![T::zero(); 3 * self.side]);
+        let scratch =
+            || (self.make_row(), vec![[T::zero(); LANES]; self.side], vec![T::zero(); 3 * self.side]);
         for_window!(self, S => self.rows([x, p]).into_par_iter().enumerate().for_each_init(
             scratch,
             |(places, out, parts), (row, [x, p])| {
@@ -88,14 +89,7 @@ impl Cloud {
     }
 
     /// Writes the force `g` and its change `(dx . d/dx) g` when the particles move by `dx`.
-    pub fn push_forces<T: Real>(
-        &self,
-        x: &[T],
-        dx: &[T],
-        field: &[Quad<T>],
-        g: &mut [T],
-        change: &mut [T],
-    ) {
+    pub fn push_forces<T: Real>(&self, x: &[T], dx: &[T], field: &[Quad<T>], g: &mut [T], change: &mut [T]) {
         assert_eq!(field.len(), self.mesh_len(), "length of the mesh");
         let (x, dx) = (self.components(x), self.components(dx));
         let quads = || vec![[T::zero(); LANES]; self.side];
@@ -147,7 +141,13 @@ impl Cloud {
     }
 
     /// Adds one component of the transpose of [`differences`](Cloud::differences): `out += D_axis^T mesh`.
-    pub fn add_difference_adjoint<T: Real>(&self, mesh: &[T], axis: usize, kernel: Differences, out: &mut [T]) {
+    pub fn add_difference_adjoint<T: Real>(
+        &self,
+        mesh: &[T],
+        axis: usize,
+        kernel: Differences,
+        out: &mut [T],
+    ) {
         let n = self.cells;
         let [c1, c2] = kernel.coefficients.map(|c| T::of(c * self.inverse_spacing));
         let line = |i: usize, j: usize| &mesh[(i % n * n + j % n) * n..][..n];
@@ -197,7 +197,8 @@ fn points<S: Shape>(first: [i32; 3], cells: usize) -> ([usize; 9], [usize; 3]) {
     let mut lines = [0; 9];
     for i in 0..S::POINTS {
         for j in 0..S::POINTS {
-            lines[i * S::POINTS + j] = (after(first[0], i, cells) * cells + after(first[1], j, cells)) * cells;
+            lines[i * S::POINTS + j] =
+                (after(first[0], i, cells) * cells + after(first[1], j, cells)) * cells;
         }
     }
     let mut columns = [0; 3];
@@ -232,7 +233,8 @@ impl<S: Shape, T: Real> Wide<T> for Read<'_, S, T> {
         self.cloud.place::<S, T>(self.row, self.x, self.places);
         let places = &*self.places;
         for (k, out) in self.out.iter_mut().enumerate() {
-            let (lines, columns) = points::<S>(places.first.each_ref().map(|first| first[k]), self.cloud.cells);
+            let (lines, columns) =
+                points::<S>(places.first.each_ref().map(|first| first[k]), self.cloud.cells);
             let [wx, wy, wz] = places.fraction.each_ref().map(|fraction| S::weights(fraction[k]));
             let mut sum = L::zero();
             for i in 0..S::POINTS {
@@ -262,14 +264,17 @@ struct Differentiate<'a, S: Shape, T: Real, F> {
     shape: PhantomData<S>,
 }
 
-impl<S: Shape, T: Real, F: Fn(usize, [Quad<T>; 4]) -> (Quad<T>, Quad<T>)> Wide<T> for Differentiate<'_, S, T, F> {
+impl<S: Shape, T: Real, F: Fn(usize, [Quad<T>; 4]) -> (Quad<T>, Quad<T>)> Wide<T>
+    for Differentiate<'_, S, T, F>
+{
     #[inline(always)]
     fn run<L: Lanes<T>>(self) {
         self.cloud.place::<S, T>(self.row, self.x, self.places);
         let places = &*self.places;
         let scale = T::of(self.cloud.inverse_spacing);
         for (k, (g, other)) in self.g.iter_mut().zip(self.other.iter_mut()).enumerate() {
-            let (lines, columns) = points::<S>(places.first.each_ref().map(|first| first[k]), self.cloud.cells);
+            let (lines, columns) =
+                points::<S>(places.first.each_ref().map(|first| first[k]), self.cloud.cells);
             let [wx, wy, wz] = places.fraction.each_ref().map(|fraction| S::weights(fraction[k]));
             let [sx, sy, sz] =
                 places.fraction.each_ref().map(|fraction| S::slopes(fraction[k]).map(|slope| slope * scale));

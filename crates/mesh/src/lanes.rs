@@ -47,7 +47,6 @@ impl<T: Real> Lanes<T> for Plain<T> {
     fn store(self) -> [T; LANES] {
         self.0
     }
-
 }
 
 /// Work that is compiled for several kinds of machine: for any, and for newer ones with their vector instructions.

@@ -50,13 +50,7 @@ impl Cloud {
     }
 
     /// The change of [`paint`](Cloud::paint) when particles move by `tangent`.
-    pub fn paint_push<T: Real>(
-        &self,
-        displacement: &[T],
-        tangent: &[T],
-        mesh: &mut [T],
-        slabs: &mut Vec<T>,
-    ) {
+    pub fn paint_push<T: Real>(&self, displacement: &[T], tangent: &[T], mesh: &mut [T], slabs: &mut Vec<T>) {
         let dx = self.components(tangent);
         let scale = T::of(self.inverse_spacing);
         for_window!(self, S => self.scatter::<S, T, 3>(displacement, mesh, slabs, |p, w, f| {

@@ -47,7 +47,8 @@ fn weights(cloud: &Cloud, length: f64, x: &[f64]) -> Vec<Vec<f64>> {
 fn clouds() -> Vec<Cloud> {
     let sizes = [(4, 4), (4, 8), (4, 6), (6, 5), (6, 12), (5, 11)];
     let windows = [Window::Cic, Window::Tsc];
-    let cloud = |&(side, cells): &(usize, usize), window| Cloud::new(side, cells, 20.0, window).expect("a cloud");
+    let cloud =
+        |&(side, cells): &(usize, usize), window| Cloud::new(side, cells, 20.0, window).expect("a cloud");
     sizes.iter().flat_map(|size| windows.map(|window| cloud(size, window))).collect()
 }
 
@@ -103,11 +104,14 @@ fn derivatives_are_transposes_and_agree_with_differences() {
         let mut gradient = vec![0.0; n3];
         cloud.gradient(&x, &field, None, 1.0, &mut gradient);
         close(dot(&mesh, &field), dot(&gradient, &dx));
-        close(dot(&gradient, &dx), central(&|x| {
-            let mut mesh = vec![0.0; cloud.mesh_len()];
-            cloud.paint(x, &mut mesh, &mut Vec::new());
-            dot(&mesh, &field)
-        }));
+        close(
+            dot(&gradient, &dx),
+            central(&|x| {
+                let mut mesh = vec![0.0; cloud.mesh_len()];
+                cloud.paint(x, &mut mesh, &mut Vec::new());
+                dot(&mesh, &field)
+            }),
+        );
 
         let read = |x: &[f64]| {
             let mut v = vec![0.0; cloud.particles()];

@@ -66,7 +66,8 @@ impl<T: Real> Gravity<T> {
     ) -> Result<Gravity<T>> {
         let cloud = Cloud::new(side, cells, length, window)?;
         let fft = RealFft::new(&Grid::new(&[cells; 3], &[length; 3])?);
-        let filtered = if kernels.gradient.differences().is_some() { Vec::new() } else { fft.make_spectrum() };
+        let filtered =
+            if kernels.gradient.differences().is_some() { Vec::new() } else { fft.make_spectrum() };
         let compensation = kernels.compensate.then(|| {
             let transform = |i: usize| {
                 let w = std::f64::consts::TAU * f64::from(Grid::signed(i, cells)) / cells as f64;

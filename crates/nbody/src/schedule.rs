@@ -180,7 +180,8 @@ fn bullfrog<S: Scalar>(cosmology: &Cosmology<S>, times: &[f64]) -> Moves<S> {
     let rate = |t: &Instant<S>| t.d2.slope / t.d1.slope;
     let one = S::of(1.0);
     // A drift is seen between the middles of the steps that it joins.
-    let edge = |i: usize| if i == 0 { times[0] } else { 0.5 * (times[i - 1] + times[i.min(times.len() - 1)]) };
+    let edge =
+        |i: usize| if i == 0 { times[0] } else { 0.5 * (times[i - 1] + times[i.min(times.len() - 1)]) };
     let view = |i: usize| {
         let to = if i + 1 == times.len() { times[i] } else { edge(i + 1) };
         View { at: times[i], from: edge(i), to, growth: at[i].d1.d, unit: one }

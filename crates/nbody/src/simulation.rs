@@ -137,6 +137,11 @@ impl<T: Real> Simulation<T> {
         &self.settings
     }
 
+    /// Which of [`PARAMETERS`] are free, in the order of the domain.
+    pub fn free(&self) -> &[usize] {
+        &self.free
+    }
+
     /// The cosmology in which parameters that are not free stay.
     pub fn cosmology(&self) -> &Cosmology<f64> {
         &self.cosmology
@@ -446,8 +451,7 @@ impl<'a, T: Real> Run<'a, T> {
                         Some(Move::Drift { after, .. }) => after,
                         _ => 0.0,
                     };
-                    let particles =
-                        Backwards { x: &mut x, p: &mut p, x_bar: &mut x_bar, p_bar: &mut p_bar };
+                    let particles = Backwards { x: &mut x, p: &mut p, x_bar: &mut x_bar, p_bar: &mut p_bar };
                     let [by_keep, by_pull, by_drift] = self.gravity.undo(particles, keep, pull, drift);
                     factors.extend([by_pull, by_keep]);
                     if i > 0 {

@@ -35,14 +35,21 @@ const FREE: [&str; 7] = ["omega_m", "omega_b", "h", "n_s", "sigma8", "w0", "wa"]
 
 #[test]
 fn every_kind_of_simulation_obeys_the_laws() {
-    let four_point =
-        Kernels { gradient: GradientKernel::FourPoint, laplace: LaplaceKernel::FiniteDifference, compensate: true };
+    let four_point = Kernels {
+        gradient: GradientKernel::FourPoint,
+        laplace: LaplaceKernel::FiniteDifference,
+        compensate: true,
+    };
     let base = settings(8, 3);
     let kinds = [
         base.clone(),
         Settings { cells: 16, kernels: four_point, start_kernels: four_point, ..base.clone() },
         Settings { cells: 12, scheme: Scheme::FastPm(Middle::Geometric), ..base.clone() },
-        Settings { kernels: Kernels { compensate: true, ..Kernels::default() }, window: Window::Tsc, ..base.clone() },
+        Settings {
+            kernels: Kernels { compensate: true, ..Kernels::default() },
+            window: Window::Tsc,
+            ..base.clone()
+        },
         Settings { kernels: four_point, window: Window::Tsc, ..base.clone() },
         Settings { lpt: Lpt::First, scheme: Scheme::FastPm(Middle::Arithmetic), ..base.clone() },
     ];

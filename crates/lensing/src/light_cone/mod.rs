@@ -1,0 +1,456 @@
+//! The convergence of a simulated light cone in the Born approximation: particles, seen when their light left, on a map.
+
+mod paint;
+mod table;
+mod tiling;
+
+use lookback_cosmology::{Cosmology, Gradient, Sources};
+use lookback_mesh::{Grid, RealFft};
+use lookback_nbody::{Error, Result, Run, Simulation};
+use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space};
+use num_complex::Complex;
+use rayon::prelude::*;
+
+use paint::{Eye, Painter};
+use table::{Edges, Table, efficiencies, mean};
+pub use tiling::Tiling;
+
+/// When a particle is taken to cross the light cone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Crossing {
+    /// When it does: its distance then is that of the light. Steps are joined by smooth windows that sum to one, so the
+    /// derivative is that of the whole map.
+    #[default]
+    Exact,
+    /// When its place on the lattice does, and each step by itself, with sharp edges and with particles wrapped into the
+    /// layer along the line of sight (MADLens, with the direction of time mended).
+    Lagrangian,
+}
+
+/// What is seen, and how it is drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Sources, one map each.
+    pub sources: Vec<Sources>,
+    /// Pixels a side of the square map.
+    pub pixels: usize,
+    /// Side of the map \[rad\].
+    pub field: f64,
+    /// Angle \[rad\] of the middle of the map from the line of sight, along columns and rows.
+    pub centre: [f64; 2],
+    /// How copies of the box fill the cone.
+    pub tiling: Tiling,
+    /// When particles cross.
+    pub crossing: Crossing,
+    /// Width of the transition between steps, as a share of the shorter one.
+    pub softness: f64,
+    /// Particles nearer than this \[Mpc/h\] do not count, and those within twice of it count in part: one of them would
+    /// cover many pixels.
+    pub nearest: f64,
+    /// Whether the mean convergence of a smooth universe is taken off the map.
+    pub subtract_mean: bool,
+    /// Whether the window of the pixels, that of a cloud in a cell, is divided out, once for the whole map.
+    pub compensate: bool,
+}
+
+impl Settings {
+    /// Maps of these sources with everything else as most would have it.
+    pub fn new(sources: Vec<Sources>, pixels: usize, field: f64) -> Settings {
+        Settings {
+            sources,
+            pixels,
+            field,
+            centre: [0.0; 2],
+            tiling: Tiling::Random { seed: 0 },
+            crossing: Crossing::Exact,
+            softness: 0.5,
+            nearest: 10.0,
+            subtract_mean: true,
+            compensate: true,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::Setting(message));
+        if self.sources.is_empty() {
+            return wrong("a light cone needs at least one source".into());
+        }
+        self.sources.iter().try_for_each(Sources::check)?;
+        if !(4..=16_384).contains(&self.pixels) {
+            return wrong(format!("maps must have from 4 to 16384 pixels a side, not {}", self.pixels));
+        }
+        if !(self.field > 0.0 && self.field <= 0.6) {
+            let degrees = self.field.to_degrees();
+            return wrong(format!("a flat map may be up to 34 degrees wide, not {degrees:.2}"));
+        }
+        if !(self.softness > 0.0 && self.softness <= 1.0) {
+            return wrong(format!("`softness` must lie between 0 and 1, not {}", self.softness));
+        }
+        if !(self.nearest >= 0.0 && self.nearest.is_finite()) || self.centre.iter().any(|c| c.abs() > 0.6) {
+            return wrong("`nearest` and `centre` must be small positive lengths and angles".into());
+        }
+        Ok(())
+    }
+
+    /// How much a particle at this distance counts.
+    fn taper(&self, d: f64) -> f64 {
+        if self.nearest == 0.0 {
+            return if d > 0.0 { 1.0 } else { 0.0 };
+        }
+        let t = (d / self.nearest - 1.0).clamp(0.0, 1.0);
+        t * t * t * ((t * 6.0 - 15.0) * t + 10.0)
+    }
+}
+
+/// White noise and cosmological parameters to the convergence of each source:
+/// `kappa_s(theta) = sum_p W_s(d_p) / (n d_p^2 pixel) w(theta - x_p / d_p)`, minus its mean.
+///
+/// Each particle is moved along its momentum to the time at which its distance `d = z(a)` is that of light that left at
+/// `a` (so that steps may be long), in every copy of the box that the field sees; `W` is the lensing efficiency
+/// (Bartelmann & Schneider 2001, section 6), `n` the number density. The sky is flat: angles are `x / z` about the line of
+/// sight, distances are along it. Cost beside the simulation: one visit a step of the particles that may be seen then.
+/// Memory: eight times the maps, and as much again as a table of a few thousand numbers a step. The reverse pass runs the
+/// simulation backwards and reads the cotangent of the maps where the forward pass painted.
+pub struct LightCone<T: Real> {
+    simulation: Simulation<T>,
+    settings: Settings,
+    codomain: Space,
+    grid: Grid,
+}
+
+impl<T: Real> LightCone<T> {
+    /// The light cone of a simulation, which must end today.
+    ///
+    /// # Errors
+    /// If a setting is out of range, or a source lies beyond the beginning of the simulation.
+    pub fn new(simulation: Simulation<T>, settings: Settings) -> Result<LightCone<T>> {
+        settings.check()?;
+        let times = &simulation.settings().times;
+        let (first, last) = (times[0], times[times.len() - 1]);
+        if last < 1.0 - 1e-12 {
+            return Err(Error::Setting(format!(
+                "a light cone ends today: the last scale factor must be 1, not {last}"
+            )));
+        }
+        let farthest = settings.sources.iter().map(Sources::farthest).fold(0.0, f64::max);
+        if 1.0 / (1.0 + farthest) < first {
+            return Err(Error::Setting(format!(
+                "a source at redshift {farthest} lies beyond the beginning of the simulation at redshift {:.3}; \
+                 begin at a scale factor below {:.4}",
+                1.0 / first - 1.0,
+                1.0 / (1.0 + farthest),
+            )));
+        }
+        let grid = Grid::sky(settings.pixels, settings.pixels, settings.field / settings.pixels as f64)?;
+        let name =
+            |s: usize| if settings.sources.len() == 1 { "kappa".into() } else { format!("kappa{}", s + 1) };
+        let blocks = (0..settings.sources.len()).map(|s| Block::new(name(s), grid.shape(), "")).collect();
+        Ok(LightCone { simulation, settings, codomain: Space::new(blocks), grid })
+    }
+
+    /// The simulation behind it.
+    pub fn simulation(&self) -> &Simulation<T> {
+        &self.simulation
+    }
+
+    /// What is seen.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The pixels of the maps.
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// Bytes at the peak, as of [`lookback_nbody::Settings::memory`].
+    pub fn memory(&self, gradient: bool) -> usize {
+        self.simulation.settings().memory::<T>(gradient)
+            + size_of::<T>() * (paint::LAYERS + 2) * self.codomain.len()
+    }
+
+    /// The light cone at a point of its domain.
+    ///
+    /// # Errors
+    /// If a mesh cannot be made.
+    pub fn look(&self) -> Result<Look<'_, T>> {
+        Ok(Look {
+            run: self.simulation.run()?,
+            cone: self,
+            tables: Vec::new(),
+            fft: RealFft::new(&self.grid),
+            spectrum: Vec::new(),
+        })
+    }
+
+    fn density(&self) -> f64 {
+        let s = self.simulation.settings();
+        (s.particles as f64 / s.length).powi(3)
+    }
+
+    fn pixel(&self) -> f64 {
+        (self.settings.field / self.settings.pixels as f64).powi(2)
+    }
+
+    /// One over the transform of the window of the pixels, and of the transforms.
+    fn compensation(&self) -> impl Fn(usize, &mut [T]) + Sync + use<T> {
+        let n = self.settings.pixels;
+        let factor = move |i: usize| {
+            let w = std::f64::consts::TAU * f64::from(Grid::signed(i, n)) / n as f64;
+            lookback_mesh::Window::Cic.transform(w)
+        };
+        let scale = 1.0 / (n * n) as f64;
+        move |line, out| {
+            let across = factor(line);
+            out.iter_mut().enumerate().for_each(|(i, out)| *out = T::of(scale / (across * factor(i))));
+        }
+    }
+}
+
+/// A light cone at a point.
+pub struct Look<'a, T: Real> {
+    run: Run<'a, T>,
+    cone: &'a LightCone<T>,
+    tables: Vec<Table<f64>>,
+    fft: RealFft<T>,
+    spectrum: Vec<Complex<T>>,
+}
+
+impl<'a, T: Real> Look<'a, T> {
+    /// The simulation at the same point.
+    pub fn run(&mut self) -> &mut Run<'a, T> {
+        &mut self.run
+    }
+
+    /// Runs the simulation, and draws the maps; `seen(view, displacements, momenta)` may look at the particles on the way.
+    ///
+    /// # Errors
+    /// If a parameter is out of range, or a number is not finite.
+    pub fn evolve(&mut self, x: &[T], maps: &mut [T], mut seen: impl FnMut(usize, &[T], &[T])) -> Result<()> {
+        self.run.prepare(x)?;
+        let cone = self.cone;
+        let edges = Edges::new(&self.run.schedule().views, cone.settings.softness);
+        self.tables =
+            tables(cone, self.run.cosmology(), &self.run.schedule().views, &edges, &self.ranges(&edges))?;
+        let eye = Eye::new(cone);
+        let mut painter = Painter::new(&eye);
+        let tables = &self.tables;
+        self.run.advance(Some(&mut |view, x, p| {
+            painter.paint(&eye, &tables[view], x, p);
+            seen(view, x, p);
+        }));
+        painter.finish(maps);
+        if cone.settings.subtract_mean {
+            for (s, map) in maps.chunks_mut(cone.grid.len()).enumerate() {
+                let mean = T::of(self.tables.iter().map(|table| cone.mean(table, s)).sum::<f64>());
+                map.par_iter_mut().for_each(|kappa| *kappa -= mean);
+            }
+        }
+        self.compensate(maps);
+        Ok(())
+    }
+
+    /// The mean convergence of each source in a universe without structure.
+    pub fn means(&self) -> Vec<f64> {
+        let sources = 0..self.cone.settings.sources.len();
+        sources.map(|s| self.tables.iter().map(|table| self.cone.mean(table, s)).sum()).collect()
+    }
+
+    fn ranges(&self, edges: &Edges) -> Vec<(f64, f64)> {
+        let cosmology = self.run.cosmology();
+        let sources = &self.cone.settings.sources;
+        let farthest = sources.iter().map(Sources::farthest).fold(0.0, f64::max);
+        let farthest = cosmology.history().distance(1.0 / (1.0 + farthest));
+        let sharp = |view: usize| {
+            let view = &self.run.schedule().views[view];
+            let at = |a: f64| cosmology.history().distance(a);
+            (at(view.to), at(view.from).min(farthest))
+        };
+        (0..self.run.schedule().views.len())
+            .map(|view| match self.cone.settings.crossing {
+                Crossing::Exact => Table::seen(cosmology, edges, view, farthest),
+                Crossing::Lagrangian => sharp(view),
+            })
+            .collect()
+    }
+
+    /// Divides the window out of maps; its own transpose.
+    fn compensate(&mut self, maps: &mut [T]) {
+        if !self.cone.settings.compensate {
+            return;
+        }
+        if self.spectrum.is_empty() {
+            self.spectrum = self.fft.make_spectrum();
+        }
+        for map in maps.chunks_mut(self.cone.grid.len()) {
+            self.fft.convolve(map, &mut self.spectrum, self.cone.compensation());
+        }
+    }
+
+    /// Tables with derivatives, on the nodes of the values.
+    fn gradient_tables(&self) -> Result<Vec<Table<Gradient>>> {
+        let cone = self.cone;
+        let cosmology = self.run.gradient_cosmology()?;
+        let s = cone.simulation.settings();
+        let schedule = lookback_nbody::Schedule::new(&cosmology, s.scheme, s.lpt, &s.times)?;
+        let edges = Edges::new(&schedule.views, cone.settings.softness);
+        let ranges: Vec<(f64, f64)> = self.tables.iter().map(|table| table.range).collect();
+        tables(cone, &cosmology, &schedule.views, &edges, &ranges)
+    }
+}
+
+fn tables<T: Real, S: lookback_cosmology::Scalar>(
+    cone: &LightCone<T>,
+    cosmology: &Cosmology<S>,
+    views: &[lookback_nbody::View<S>],
+    edges: &Edges,
+    ranges: &[(f64, f64)],
+) -> Result<Vec<Table<S>>> {
+    let sources = efficiencies(cosmology, &cone.settings.sources)?;
+    let table = |(index, range): (usize, &(f64, f64))| {
+        if range.0 >= range.1 {
+            return Ok(Table::empty(*range, 1 + sources.len()));
+        }
+        Table::new(cosmology, &cone.settings, &sources, (&views[index], edges, index), *range, cone.density())
+    };
+    ranges.par_iter().enumerate().map(table).collect()
+}
+
+impl<T: Real> LightCone<T> {
+    fn mean<S: lookback_cosmology::Scalar>(&self, table: &Table<S>, source: usize) -> S {
+        mean(table, source, self.density() * self.pixel())
+    }
+}
+
+impl<T: Real> Linearization<T> for Look<'_, T> {
+    fn move_to(&mut self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
+        self.cone.expect("input", x.len(), self.cone.simulation.domain().len())?;
+        self.cone.expect("output", y.len(), self.cone.codomain.len())?;
+        self.evolve(x, y, |_, _, _| ())?;
+        Ok(())
+    }
+
+    fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {
+        self.cone.expect("tangent", dx.len(), self.cone.simulation.domain().len())?;
+        let cone = self.cone;
+        let parameters = self.run.parameters_of(dx);
+        let along = |g: &Gradient| g.gradient.iter().zip(&parameters).map(|(g, d)| g * d).sum::<f64>();
+        let mut changes: Vec<Vec<f64>> = self.tables.iter().map(|table| vec![0.0; table.len()]).collect();
+        let mut means = vec![0.0; cone.settings.sources.len()];
+        if !cone.simulation.free().is_empty() {
+            let tables = self.gradient_tables()?;
+            changes = tables.iter().map(|table| table.nodes().iter().map(along).collect()).collect();
+            for (s, mean) in means.iter_mut().enumerate() {
+                *mean = tables.iter().map(|table| along(&cone.mean(table, s))).sum();
+            }
+        }
+        let eye = Eye::new(cone);
+        let mut painter = Painter::new(&eye);
+        let tables = &self.tables;
+        let modes = cone.simulation.settings().particles.pow(3);
+        self.run.push_state(
+            &dx[..modes],
+            &parameters,
+            Some(&mut |view, x, p, dx, dp| {
+                painter.paint_push(&eye, (&tables[view], &changes[view]), (x, p), (dx, dp));
+            }),
+        )?;
+        painter.finish(dy);
+        if cone.settings.subtract_mean {
+            for (map, mean) in dy.chunks_mut(cone.grid.len()).zip(means) {
+                map.par_iter_mut().for_each(|kappa| *kappa -= T::of(mean));
+            }
+        }
+        self.compensate(dy);
+        Ok(())
+    }
+
+    fn pull(&mut self, dy: &[T], dx: &mut [T]) -> OperatorResult<()> {
+        let cone = self.cone;
+        cone.expect("cotangent", dy.len(), cone.codomain.len())?;
+        let mut maps = dy.to_vec();
+        self.compensate(&mut maps);
+        let eye = Eye::new(cone);
+        let map = eye.interleave(&maps);
+        let n3 = 3 * cone.simulation.settings().particles.pow(3);
+        let mut bars: Vec<Vec<f64>> = self.tables.iter().map(|table| vec![0.0; table.len()]).collect();
+        let tables = &self.tables;
+        let (white, mut parameters) = self.run.pull_state(
+            vec![T::zero(); n3],
+            vec![T::zero(); n3],
+            Some(&mut |view, x, p, x_bar, p_bar| {
+                eye.pull((&tables[view], &mut bars[view]), &map, (x, p), (x_bar, p_bar));
+            }),
+        )?;
+        if !cone.simulation.free().is_empty() {
+            let tables = self.gradient_tables()?;
+            let mut add = |cotangent: f64, g: &Gradient| {
+                parameters.iter_mut().zip(g.gradient).for_each(|(sum, g)| *sum += cotangent * g);
+            };
+            for (table, bar) in tables.iter().zip(&bars) {
+                table.nodes().iter().zip(bar).for_each(|(node, bar)| add(*bar, node));
+            }
+            if cone.settings.subtract_mean {
+                for (s, map) in maps.chunks(cone.grid.len()).enumerate() {
+                    let total: f64 = map.iter().map(|kappa| kappa.f64()).sum();
+                    tables.iter().for_each(|table| add(-total, &cone.mean(table, s)));
+                }
+            }
+        }
+        cone.simulation.write_cotangent(&white, &parameters, dx);
+        Ok(())
+    }
+}
+
+impl<T: Real> LightCone<T> {
+    fn expect(&self, role: &'static str, found: usize, expected: usize) -> OperatorResult<()> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(lookback_operator::Error::Length { operator: self.name(), role, expected, found })
+    }
+}
+
+/// Stands in for a light cone whose arrays could not be made, and says so.
+struct Broken(Error);
+
+impl<T: Real> Linearization<T> for Broken {
+    fn move_to(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
+        Err(self.0.clone().into())
+    }
+
+    fn push(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
+        Err(self.0.clone().into())
+    }
+
+    fn pull(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
+        Err(self.0.clone().into())
+    }
+}
+
+impl<T: Real> Operator<T> for LightCone<T> {
+    fn name(&self) -> String {
+        let s = &self.settings;
+        format!(
+            "{}, convergence of {} sources on {}^2 pixels",
+            self.simulation.name(),
+            s.sources.len(),
+            s.pixels
+        )
+    }
+
+    fn domain(&self) -> &Space {
+        self.simulation.domain()
+    }
+
+    fn codomain(&self) -> &Space {
+        &self.codomain
+    }
+
+    fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
+        match self.look() {
+            Ok(look) => Box::new(look),
+            Err(error) => Box::new(Broken(error)),
+        }
+    }
+}

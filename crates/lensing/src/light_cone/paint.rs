@@ -1,0 +1,451 @@
+//! From particles to maps of the light cone, and back: one visit a view to those that may be seen.
+
+use lookback_operator::Real;
+use rayon::prelude::*;
+
+use super::table::{Place, Table};
+use super::tiling::Layer;
+use super::{Crossing, LightCone};
+
+/// Maps that are painted apart and added up at the end. Fixed, so that sums do not depend on the number of threads.
+pub(super) const LAYERS: usize = 8;
+
+/// What is looked at, and from where: the geometry of a light cone in plain numbers.
+pub(super) struct Eye {
+    side: usize,
+    length: f64,
+    spacing: f64,
+    pixels: usize,
+    field: f64,
+    centre: [f64; 2],
+    sources: usize,
+    sharp: bool,
+    tiling: super::Tiling,
+}
+
+/// One particle as seen in a layer, in axes of the sky: two across the line of sight, one along it.
+struct Seen {
+    particle: usize,
+    t: [f64; 3],
+    m: [f64; 3],
+    /// Solved distance, and the drift and its derivative there.
+    d: f64,
+    drift: f64,
+    /// `1 / (1 - m_z drift'(d))`.
+    response: f64,
+    drift_slope: f64,
+    /// Where drift and weights are read.
+    drift_place: Place,
+    place: Place,
+}
+
+/// A particle on the map: lower left pixel, the place within, and the copy across the line of sight.
+struct Landing {
+    corner: [i64; 2],
+    fraction: [f64; 2],
+    /// Angles per unit of length over the pixel: `1 / (d pixel)`.
+    scale: f64,
+    /// Position on the map in pixels.
+    at: [f64; 2],
+}
+
+/// Lattice planes along each axis of the box that a layer shows.
+struct Selection {
+    layer: Layer,
+    planes: [Vec<usize>; 3],
+    /// Copies of the box across the line of sight that may be seen, to either side.
+    copies: i64,
+}
+
+impl Eye {
+    pub(super) fn new<T: Real>(cone: &LightCone<T>) -> Eye {
+        let (s, settings) = (cone.simulation.settings(), &cone.settings);
+        Eye {
+            side: s.particles,
+            length: s.length,
+            spacing: s.length / s.particles as f64,
+            pixels: settings.pixels,
+            field: settings.field,
+            centre: settings.centre,
+            sources: settings.sources.len(),
+            sharp: settings.crossing == Crossing::Lagrangian,
+            tiling: settings.tiling,
+        }
+    }
+
+    /// A cotangent of the maps with the sources of a pixel side by side.
+    pub(super) fn interleave<T: Real>(&self, maps: &[T]) -> Vec<T> {
+        let n = self.pixels * self.pixels;
+        (0..n * self.sources).into_par_iter().map(|i| maps[i % self.sources * n + i / self.sources]).collect()
+    }
+
+    /// The layers and lattice planes that may be seen in a view.
+    fn selections<T: Real>(&self, table: &Table<f64>, x: &[T], p: &[T]) -> Vec<Selection> {
+        let (low, high) = table.range;
+        if low >= high {
+            return Vec::new();
+        }
+        let n = x.len() / 3;
+        let most_drift = table.most_drift();
+        // How far a particle may be from its place on the lattice along each axis of the box, either way.
+        let far: [f64; 3] = std::array::from_fn(|axis| {
+            let range = axis * n..(axis + 1) * n;
+            let most = |v: &[T]| {
+                v.par_chunks(1 << 14)
+                    .map(|v| v.iter().fold(T::zero(), |most, x| if x.abs() > most { x.abs() } else { most }))
+                    .reduce(T::zero, |a, b| if a > b { a } else { b })
+                    .f64()
+            };
+            most(&x[range.clone()]) + most_drift * most(&p[range])
+        });
+        let first = ((low - far.iter().fold(0.0, |a: f64, b| a.max(*b))).max(0.0) / self.length) as usize;
+        let last = ((high + far.iter().fold(0.0, |a: f64, b| a.max(*b))) / self.length) as usize;
+        let select = |number: usize| {
+            let layer = self.tiling.layer(number, self.length);
+            let reach = high
+                * (0.5 * self.field
+                    + self.centre[0].abs().max(self.centre[1].abs())
+                    + 2.0 * self.field / self.pixels as f64);
+            let mut planes = [const { Vec::new() }; 3];
+            for sky in 0..3 {
+                let axis = layer.axes[sky];
+                let off = far[axis];
+                planes[axis] = (0..self.side)
+                    .filter(|&k| {
+                        let q = k as f64 * self.spacing;
+                        if sky == 2 {
+                            let d = layer.along(q, self.length);
+                            let off = if self.sharp { 0.0 } else { off };
+                            d >= low - off && d <= high + off
+                        } else {
+                            layer.across(sky, q, self.length).abs() <= reach + off
+                        }
+                    })
+                    .collect();
+            }
+            let copies = ((reach / self.length) + 0.5).floor() as i64;
+            Selection { layer, planes, copies }
+        };
+        (first..=last).map(select).filter(|s| s.planes.iter().all(|planes| !planes.is_empty())).collect()
+    }
+
+    /// A particle in axes of the sky, at the time at which it crosses the light cone; `None` if that is outside the view.
+    #[inline(always)]
+    fn see<T: Real>(
+        &self,
+        selection: &Selection,
+        table: &Table<f64>,
+        q: [usize; 3],
+        (x, p): (&[T], &[T]),
+    ) -> Option<Seen> {
+        let n = self.side;
+        let particle = (q[0] * n + q[1]) * n + q[2];
+        let layer = &selection.layer;
+        let mut t = [0.0; 3];
+        let mut m = [0.0; 3];
+        for sky in 0..3 {
+            let axis = layer.axes[sky];
+            let at = axis * n * n * n + particle;
+            t[sky] = layer.signs[sky] * x[at].f64();
+            m[sky] = layer.signs[sky] * p[at].f64();
+        }
+        let lattice = |sky: usize| q[layer.axes[sky]] as f64 * self.spacing;
+        let along = layer.along(lattice(2), self.length);
+        t[2] += along;
+        let (low, high) = table.range;
+        if self.sharp {
+            // MADLens wraps particles into the box before it looks.
+            if along < low || along >= high {
+                return None;
+            }
+            let layer_start = layer.number as f64 * self.length;
+            t[2] = layer_start + (t[2] - layer_start).rem_euclid(self.length);
+            let drift_place = table.place(along);
+            let (drift, _) = table.read(&drift_place, 0);
+            let d = t[2] + m[2] * drift;
+            if d <= 0.0 {
+                return None;
+            }
+            for sky in 0..2 {
+                t[sky] += layer.across(sky, lattice(sky), self.length);
+                t[sky] -= self.length * (t[sky] / self.length).round();
+            }
+            let place = table.place(d);
+            return Some(Seen {
+                particle,
+                t,
+                m,
+                d,
+                drift,
+                response: 1.0,
+                drift_slope: 0.0,
+                drift_place,
+                place,
+            });
+        }
+        // d = z + m drift(d): the slope of the right side is a velocity over that of light, so this converges at once.
+        let mut d = t[2];
+        for _ in 0..4 {
+            d = t[2] + m[2] * table.read(&table.place(d), 0).0;
+        }
+        if d <= low || d >= high {
+            return None;
+        }
+        for sky in 0..2 {
+            t[sky] += layer.across(sky, lattice(sky), self.length);
+            t[sky] -= self.length * (t[sky] / self.length).round();
+        }
+        let place = table.place(d);
+        let (drift, drift_slope) = table.read(&place, 0);
+        let response = 1.0 / (1.0 - m[2] * drift_slope);
+        Some(Seen { particle, t, m, d, drift, response, drift_slope, drift_place: place, place })
+    }
+
+    /// Calls `f` for every place at which copies of a particle fall on the map.
+    #[inline(always)]
+    fn land(&self, selection: &Selection, seen: &Seen, mut f: impl FnMut(Landing)) {
+        let pixel = self.field / self.pixels as f64;
+        let scale = 1.0 / (seen.d * pixel);
+        let half = 0.5 * self.pixels as f64 - 0.5;
+        let place = |sky: usize, copy: i64| {
+            let t = seen.t[sky] + seen.m[sky] * seen.drift + copy as f64 * self.length;
+            t * scale - self.centre[sky] / pixel + half
+        };
+        let on_map = |u: f64| u > -1.0 && u < self.pixels as f64;
+        for i in -selection.copies..=selection.copies {
+            let u = place(0, i);
+            if !on_map(u) {
+                continue;
+            }
+            for j in -selection.copies..=selection.copies {
+                let v = place(1, j);
+                if !on_map(v) {
+                    continue;
+                }
+                let corner = [u.floor(), v.floor()];
+                f(Landing {
+                    corner: corner.map(|c| c as i64),
+                    fraction: [u - corner[0], v - corner[1]],
+                    scale,
+                    at: [u - half + self.centre[0] / pixel, v - half + self.centre[1] / pixel],
+                });
+            }
+        }
+    }
+
+    /// The pixels of a landing with their weights and the derivatives of these: `f(first number of the pixel, [w, w_u, w_v])`.
+    #[inline(always)]
+    fn for_pixels(&self, landing: &Landing, mut f: impl FnMut(usize, [f64; 3])) {
+        let [u, v] = landing.fraction;
+        for (i, (wu, su)) in [(1.0 - u, -1.0), (u, 1.0)].into_iter().enumerate() {
+            for (j, (wv, sv)) in [(1.0 - v, -1.0), (v, 1.0)].into_iter().enumerate() {
+                let (column, row) = (landing.corner[0] + i as i64, landing.corner[1] + j as i64);
+                let inside = |c: i64| c >= 0 && c < self.pixels as i64;
+                if inside(column) && inside(row) {
+                    let first = (row as usize * self.pixels + column as usize) * self.sources;
+                    f(first, [wu * wv, su * wv, wu * sv]);
+                }
+            }
+        }
+    }
+
+    /// Adds what the maps' cotangent gives to particles and to the table.
+    pub(super) fn pull<T: Real>(
+        &self,
+        (table, bar): (&Table<f64>, &mut [f64]),
+        map: &[T],
+        (x, p): (&[T], &[T]),
+        (x_bar, p_bar): (&mut [T], &mut [T]),
+    ) {
+        for selection in self.selections(table, x, p) {
+            let rows = selection.rows();
+            let chunk = rows.len().div_ceil(8 * LAYERS).max(1);
+            // Gathered apart and added in order: a particle is seen once in a layer, so the sums are few.
+            type Given<T> = (Vec<(usize, [T; 6])>, Vec<f64>);
+            let given: Vec<Given<T>> = rows
+                .par_chunks(chunk)
+                .map(|rows| {
+                    let mut given = Vec::new();
+                    let mut bar = vec![0.0; table.len()];
+                    self.for_seen(&selection, rows, table, (x, p), |seen| {
+                        if let Some(cotangents) = self.pull_one(&selection, &seen, table, map, &mut bar) {
+                            given.push((seen.particle, cotangents.map(T::of)));
+                        }
+                    });
+                    (given, bar)
+                })
+                .collect();
+            let n = x.len() / 3;
+            let axes = selection.layer.axes;
+            for (particles, part) in &given {
+                for (particle, cotangents) in particles {
+                    for sky in 0..3 {
+                        let sign = T::of(selection.layer.signs[sky]);
+                        x_bar[axes[sky] * n + particle] += sign * cotangents[sky];
+                        p_bar[axes[sky] * n + particle] += sign * cotangents[3 + sky];
+                    }
+                }
+                bar.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+            }
+        }
+    }
+
+    /// Cotangents of position and momentum, in axes of the sky, of one seen particle; `None` if it is not on the map.
+    #[inline(always)]
+    fn pull_one<T: Real>(
+        &self,
+        selection: &Selection,
+        seen: &Seen,
+        table: &Table<f64>,
+        map: &[T],
+        bar: &mut [f64],
+    ) -> Option<[f64; 6]> {
+        let mut landed = false;
+        let (mut t_bar, mut d_bar) = ([0.0; 2], 0.0);
+        self.land(selection, seen, |landing| {
+            landed = true;
+            // The map and its slopes at the place, weighted by the sources.
+            let mut slopes = [0.0; 2];
+            for source in (0..self.sources).filter(|&source| table.lenses(source, seen.d)) {
+                let mut read = [0.0; 3];
+                self.for_pixels(&landing, |first, w| {
+                    let kappa = map[first + source].f64();
+                    read.iter_mut().zip(w).for_each(|(sum, w)| *sum += w * kappa);
+                });
+                let (weight, slope) = table.read(&seen.place, 1 + source);
+                d_bar += slope * read[0];
+                slopes[0] += weight * read[1];
+                slopes[1] += weight * read[2];
+                for i in 0..4 {
+                    bar[seen.place.first + i * table.width + 1 + source] += seen.place.weights[i] * read[0];
+                }
+            }
+            for sky in 0..2 {
+                t_bar[sky] += slopes[sky] * landing.scale;
+                // u = t / (d pixel): a farther particle is seen nearer to the middle.
+                d_bar -= slopes[sky] * landing.at[sky] / seen.d;
+            }
+        });
+        if !landed {
+            return None;
+        }
+        let mut drift_bar = t_bar[0] * seen.m[0] + t_bar[1] * seen.m[1];
+        d_bar += drift_bar * seen.drift_slope;
+        let z_bar = d_bar * seen.response;
+        drift_bar += z_bar * seen.m[2];
+        for i in 0..4 {
+            bar[seen.drift_place.first + i * table.width] += seen.drift_place.weights[i] * drift_bar;
+        }
+        let drift = seen.drift;
+        Some([t_bar[0], t_bar[1], z_bar, t_bar[0] * drift, t_bar[1] * drift, z_bar * drift])
+    }
+
+    /// Visits the particles of some rows that are seen in a view.
+    #[inline(always)]
+    fn for_seen<T: Real>(
+        &self,
+        selection: &Selection,
+        rows: &[[usize; 2]],
+        table: &Table<f64>,
+        particles: (&[T], &[T]),
+        mut f: impl FnMut(Seen),
+    ) {
+        for &[i, j] in rows {
+            for &k in &selection.planes[2] {
+                if let Some(seen) = self.see(selection, table, [i, j, k], particles) {
+                    f(seen);
+                }
+            }
+        }
+    }
+}
+
+impl Selection {
+    fn rows(&self) -> Vec<[usize; 2]> {
+        self.planes[0].iter().flat_map(|&i| self.planes[1].iter().map(move |&j| [i, j])).collect()
+    }
+}
+
+/// Maps that are being painted.
+pub(super) struct Painter<T> {
+    maps: Vec<Vec<T>>,
+    sources: usize,
+}
+
+impl<T: Real> Painter<T> {
+    pub(super) fn new(eye: &Eye) -> Painter<T> {
+        let map = || vec![T::zero(); eye.pixels * eye.pixels * eye.sources];
+        Painter { maps: (0..LAYERS).map(|_| map()).collect(), sources: eye.sources }
+    }
+
+    fn visit(
+        &mut self,
+        eye: &Eye,
+        table: &Table<f64>,
+        (x, p): (&[T], &[T]),
+        f: impl Fn(&Selection, Seen, &mut [T]) + Sync,
+    ) {
+        for selection in eye.selections(table, x, p) {
+            let rows = selection.rows();
+            let chunk = rows.len().div_ceil(LAYERS);
+            rows.par_chunks(chunk).zip(&mut self.maps).for_each(|(rows, map)| {
+                eye.for_seen(&selection, rows, table, (x, p), |seen| f(&selection, seen, map));
+            });
+        }
+    }
+
+    /// Paints what is seen in a view.
+    pub(super) fn paint(&mut self, eye: &Eye, table: &Table<f64>, x: &[T], p: &[T]) {
+        self.visit(eye, table, (x, p), |selection, seen, map| {
+            eye.land(selection, &seen, |landing| {
+                eye.for_pixels(&landing, |first, [w, ..]| {
+                    for source in (0..eye.sources).filter(|&source| table.lenses(source, seen.d)) {
+                        map[first + source] += T::of(w * table.read(&seen.place, 1 + source).0);
+                    }
+                });
+            });
+        });
+    }
+
+    /// Paints the change of what is seen when particles and the table change.
+    pub(super) fn paint_push(
+        &mut self,
+        eye: &Eye,
+        (table, changes): (&Table<f64>, &[f64]),
+        (x, p): (&[T], &[T]),
+        (dx, dp): (&[T], &[T]),
+    ) {
+        let n = x.len() / 3;
+        self.visit(eye, table, (x, p), |selection, seen, map| {
+            let layer = &selection.layer;
+            let part = |v: &[T], sky: usize| layer.signs[sky] * v[layer.axes[sky] * n + seen.particle].f64();
+            let table_drift = table.read_changes(changes, &seen.drift_place, 0);
+            let dd = (part(dx, 2) + part(dp, 2) * seen.drift + seen.m[2] * table_drift) * seen.response;
+            let drift = table_drift + seen.drift_slope * dd;
+            let dt: [f64; 2] =
+                std::array::from_fn(|sky| part(dx, sky) + part(dp, sky) * seen.drift + seen.m[sky] * drift);
+            eye.land(selection, &seen, |landing| {
+                let moved: [f64; 2] =
+                    std::array::from_fn(|sky| dt[sky] * landing.scale - landing.at[sky] * dd / seen.d);
+                eye.for_pixels(&landing, |first, [w, wu, wv]| {
+                    for source in (0..eye.sources).filter(|&source| table.lenses(source, seen.d)) {
+                        let (weight, slope) = table.read(&seen.place, 1 + source);
+                        let weight_change = slope * dd + table.read_changes(changes, &seen.place, 1 + source);
+                        let change = w * weight_change + weight * (wu * moved[0] + wv * moved[1]);
+                        map[first + source] += T::of(change);
+                    }
+                });
+            });
+        });
+    }
+
+    /// Adds up the maps, source by source.
+    pub(super) fn finish(self, out: &mut [T]) {
+        let (maps, sources) = (self.maps, self.sources);
+        let n = out.len() / sources;
+        out.par_iter_mut().enumerate().for_each(|(i, out)| {
+            let at = i % n * sources + i / n;
+            *out = maps.iter().map(|map| map[at]).sum();
+        });
+    }
+}

@@ -1,0 +1,252 @@
+//! Light cones: laws of operators, the whole map from its parts, and MADLens' maps.
+
+use lookback_cosmology::{Cosmology, Parameters, Settings as CosmologySettings, Sources, lensing_efficiency};
+use lookback_lensing::{Crossing, LightCone, LightConeSettings, Tiling};
+use lookback_mesh::{Grid, Window};
+use lookback_nbody::{GradientKernel, Kernels, Lpt, Middle, Scheme, Settings, Simulation};
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::vector::{dot, step};
+use lookback_operator::{Operator, Real, laws};
+
+fn settings(particles: usize, length: f64, steps: usize) -> Settings {
+    let kernels = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
+    Settings {
+        particles,
+        length,
+        cells: particles,
+        window: Window::Cic,
+        kernels,
+        start_kernels: Kernels::default(),
+        lpt: Lpt::Second,
+        scheme: Scheme::BullFrog,
+        times: (0..=steps).map(|i| 0.2 + 0.8 * i as f64 / steps as f64).collect(),
+    }
+}
+
+fn cosmology() -> Cosmology<f64> {
+    Cosmology::new(Parameters::planck18(), CosmologySettings::default()).expect("a cosmology")
+}
+
+fn white<T: Real>(len: usize) -> Vec<T> {
+    let mut modes = vec![T::zero(); len];
+    Stream::new(4, Purpose::Signal, 0).fill_normal(&mut modes);
+    modes
+}
+
+fn sources() -> Vec<Sources> {
+    let distribution =
+        Sources::Distribution { redshift: vec![0.2, 0.6, 1.1, 1.5], density: vec![0.0, 2.0, 1.0, 0.0] };
+    vec![Sources::Plane(0.7), distribution]
+}
+
+const FREE: [&str; 5] = ["omega_m", "h", "n_s", "sigma8", "w0"];
+
+#[test]
+fn every_kind_of_light_cone_obeys_the_laws() {
+    let base = LightConeSettings::new(sources(), 12, 0.08);
+    let fastpm = Settings { scheme: Scheme::FastPm(Middle::Geometric), ..settings(8, 160.0, 4) };
+    let kinds = [
+        (settings(8, 160.0, 4), base.clone()),
+        (
+            fastpm.clone(),
+            LightConeSettings { subtract_mean: false, compensate: false, field: 0.3, ..base.clone() },
+        ),
+        (fastpm, LightConeSettings { crossing: Crossing::Lagrangian, tiling: Tiling::Permutations, ..base }),
+    ];
+    for (simulation, cone) in kinds {
+        let sharp = cone.crossing == Crossing::Lagrangian;
+        let simulation = Simulation::<f64>::new(simulation, cosmology(), &FREE).expect("a simulation");
+        let x = simulation.point(&white(512));
+        let cone = LightCone::new(simulation, cone).expect("a light cone");
+        let violation = laws::dot_product(&cone, &x).expect("evaluated");
+        assert!(violation < 1e-10, "{}: {violation:.1e}", cone.name());
+        let repeated = laws::repeatability(&cone, &x).expect("evaluated");
+        assert_eq!(repeated, 0.0, "{}", cone.name());
+        // Sharp edges have no derivative where a particle or a parameter crosses one.
+        if !sharp {
+            gradient_agrees_with_differences(&cone, &x);
+        }
+    }
+}
+
+fn gradient_agrees_with_differences(cone: &LightCone<f64>, x: &[f64]) {
+    let weight: Vec<f64> = white(cone.codomain().len());
+    let (_, mut linearization) = cone.linearize(x).expect("a linearization");
+    let mut gradient = vec![0.0; x.len()];
+    linearization.pull(&weight, &mut gradient).expect("a gradient");
+    let value = |x: &[f64]| dot(&cone.apply(x).expect("evaluated"), &weight);
+    let modes = x.len() - FREE.len();
+    for direction in 0..=FREE.len() {
+        let mut v = vec![0.0; x.len()];
+        if direction == 0 {
+            v[..modes].copy_from_slice(&white::<f64>(modes))
+        } else {
+            v[modes + direction - 1] = 1.0
+        }
+        let h = 1e-6;
+        let difference = (value(&step(x, h, &v)) - value(&step(x, -h, &v))) / (2.0 * h);
+        let exact = dot(&gradient, &v);
+        let error = (exact - difference).abs() / exact.abs().max(1e-2);
+        assert!(error < 2e-5, "{} direction {direction}: {exact} {difference}", cone.name());
+    }
+}
+
+/// Without structure the map is the integral of the efficiency: windows sum to one, and copies fill the cone once.
+#[test]
+fn a_universe_without_structure_gives_the_mean_convergence_everywhere() {
+    let parameters = Parameters { amplitude: 1e-5, ..Parameters::planck18() };
+    let cosmology = Cosmology::new(parameters, CosmologySettings::default()).expect("a cosmology");
+    for tiling in [Tiling::Aligned, Tiling::Random { seed: 3 }, Tiling::Permutations] {
+        // Particles on a lattice at random phases of rows and columns: pixels must hold many of them.
+        let simulation =
+            Simulation::<f64>::new(settings(64, 200.0, 4), cosmology.clone(), &[]).expect("made");
+        let x = simulation.point(&white(64usize.pow(3)));
+        let settings = LightConeSettings {
+            tiling,
+            subtract_mean: false,
+            compensate: false,
+            nearest: 100.0,
+            ..LightConeSettings::new(vec![Sources::Plane(1.0)], 8, 0.25)
+        };
+        let cone = LightCone::new(simulation, settings).expect("a light cone");
+        let kappa = cone.apply(&x).expect("evaluated");
+        let inner: Vec<f64> = (0..64)
+            .filter(|i| (1..7).contains(&(i / 8)) && (1..7).contains(&(i % 8)))
+            .map(|i| kappa[i])
+            .collect();
+        let mean = inner.iter().sum::<f64>() / inner.len() as f64;
+        let history = cosmology.history();
+        let farthest = history.distance(0.5);
+        let count = 4000;
+        let distances: Vec<f64> =
+            (0..count).map(|i| farthest * (f64::from(i) + 0.5) / f64::from(count)).collect();
+        let efficiency = lensing_efficiency(&cosmology, &Sources::Plane(1.0), &distances).expect("in range");
+        let taper = |d: f64| {
+            let t = (d / 100.0 - 1.0).clamp(0.0, 1.0);
+            t * t * t * ((t * 6.0 - 15.0) * t + 10.0)
+        };
+        let expected: f64 = distances.iter().zip(&efficiency).map(|(d, w)| w * taper(*d)).sum::<f64>()
+            * farthest
+            / f64::from(count);
+        let spread = inner.iter().map(|k| (k / expected - 1.0).abs()).fold(0.0, f64::max);
+        println!(
+            "{tiling:?}: mean {mean:.6}, expected {expected:.6}, largest deviation of a pixel {spread:.1e}"
+        );
+        assert!((mean / expected - 1.0).abs() < 3e-3, "{tiling:?}: {mean} {expected}");
+        assert!(spread < 0.05, "{tiling:?}: {spread}");
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let simulation = Simulation::<f32>::new(settings(16, 100.0, 4), cosmology(), &["sigma8"]).expect("made");
+    let x = simulation.point(&white(4096));
+    let cone = LightCone::new(simulation, LightConeSettings::new(sources(), 16, 0.1)).expect("a light cone");
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| {
+            let (y, mut linearization) = cone.linearize(&x).expect("evaluated");
+            let mut gradient = vec![0.0; x.len()];
+            linearization.pull(&y, &mut gradient).expect("a gradient");
+            (y, gradient)
+        })
+    };
+    assert_eq!(with(1), with(3));
+}
+
+#[test]
+fn bad_light_cones_are_refused_in_words() {
+    let simulation =
+        || Simulation::<f64>::new(settings(8, 160.0, 4), cosmology(), &[]).expect("a simulation");
+    let good = LightConeSettings::new(sources(), 16, 0.1);
+    let cases = [
+        (LightConeSettings { sources: vec![], ..good.clone() }, "at least one source"),
+        (LightConeSettings { sources: vec![Sources::Plane(5.0)], ..good.clone() }, "beyond the beginning"),
+        (LightConeSettings { sources: vec![Sources::Plane(-1.0)], ..good.clone() }, "source redshift = -1"),
+        (LightConeSettings { field: f64::NAN, ..good.clone() }, "degrees wide"),
+        (LightConeSettings { pixels: 0, ..good.clone() }, "pixels a side"),
+        (LightConeSettings { softness: 0.0, ..good }, "softness"),
+    ];
+    for (bad, words) in cases {
+        let error = LightCone::new(simulation(), bad).err().expect("refused").to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+fn load(name: &str) -> Vec<f64> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/madlens_maps.npz");
+    let mut archive = npyz::npz::NpzArchive::open(path).expect("an archive");
+    let array = archive.by_name(name).expect("readable").unwrap_or_else(|| panic!("no `{name}`"));
+    array.into_vec::<f64>().expect("numbers")
+}
+
+/// MADLens with the sign of its sub-evolution mended, by its own choices.
+#[test]
+fn maps_agree_with_madlens() {
+    let parameters = Parameters {
+        omega_m: 0.30890374,
+        omega_b: 0.0486,
+        h: 0.6774,
+        n_s: 0.9667,
+        amplitude: 0.81581,
+        ..Parameters::planck15()
+    };
+    let cosmology =
+        Cosmology::new(parameters, CosmologySettings { radiation: false, ..CosmologySettings::default() })
+            .expect("a cosmology");
+    let kernels = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
+    let simulation = Settings {
+        particles: 32,
+        length: 64.0,
+        cells: 64,
+        window: Window::Cic,
+        kernels,
+        start_kernels: kernels,
+        lpt: Lpt::Second,
+        scheme: Scheme::FastPm(Middle::Geometric),
+        times: (0..=10).map(|i| 0.1 + 0.09 * f64::from(i)).collect(),
+    };
+    let simulation = Simulation::<f64>::new(simulation, cosmology, &[]).expect("a simulation");
+    let field = 1.5f64.to_radians();
+    let settings = LightConeSettings {
+        centre: [-0.5 * field / 64.0; 2],
+        tiling: Tiling::Permutations,
+        crossing: Crossing::Lagrangian,
+        nearest: 0.0,
+        subtract_mean: false,
+        ..LightConeSettings::new(vec![Sources::Plane(0.5), Sources::Plane(1.0)], 64, field)
+    };
+    let run = simulation.run().expect("a run");
+    let grid = Grid::new(&[32; 3], &[64.0; 3]).expect("a grid");
+    let modes = run.modes().from_field(&load("rho"));
+    let d1 = simulation.cosmology().instant(1.0).d1.d;
+    let white: Vec<f64> = (0..grid.len())
+        .map(|i| {
+            let k2: f64 = grid.wave_vector(i / 32, i % 32).iter().map(|k| k * k).sum();
+            let power = simulation.cosmology().linear().power(k2.sqrt());
+            if power > 0.0 { modes[i] / d1 / (power / grid.cell_volume()).sqrt() } else { 0.0 }
+        })
+        .collect();
+    drop(run);
+    let cone = LightCone::new(simulation, settings).expect("a light cone");
+    let ours = cone.apply(&white).expect("evaluated");
+    let theirs = load("kappa");
+    for source in 0..2 {
+        let map = &theirs[source * 4096..][..4096];
+        let mut off: Vec<f64> =
+            (0..4096).map(|i| (ours[source * 4096 + i] - map[i % 64 * 64 + i / 64]).abs()).collect();
+        off.sort_by(f64::total_cmp);
+        let mean = map.iter().sum::<f64>() / 4096.0;
+        let spread = (map.iter().map(|k| (k - mean).powi(2)).sum::<f64>() / 4096.0).sqrt();
+        let ours_mean = ours[source * 4096..][..4096].iter().sum::<f64>() / 4096.0;
+        let (middle, most) = (off[2048] / spread, off[3686] / spread);
+        println!(
+            "source {source}: means {ours_mean:.6} {mean:.6}; differences over the spread of the map: \
+             half of the pixels below {middle:.1e}, nine tenths below {most:.1e}"
+        );
+        // Their distances are those of CLASS with radiation, ours those of the simulation's universe: 1e-4 apart, which
+        // moves the few particles next to the observer by a pixel.
+        assert!((ours_mean / mean - 1.0).abs() < 1e-3, "{ours_mean} {mean}");
+        assert!(middle < 0.01 && most < 0.05, "{middle:.1e} {most:.1e}");
+    }
+}
