@@ -8,6 +8,7 @@ use lookback::Result;
 use lookback::datasets::{self, State};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
+use lookback::simulate::SimulateFile;
 
 use crate::progress::Bar;
 use crate::{Arguments, Command, Place};
@@ -23,6 +24,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Demo(place) => demo(&place, &stop, quiet),
         Command::Run { file, place } => start(RunFile::load(&file)?, &place, &stop, quiet),
+        Command::Simulate { file, place } => simulate(&file, &place, &stop, quiet),
         Command::Check { file } => {
             println!("{}{} can be run.", lookback::explain(&RunFile::load(&file)?)?, file.display());
             Ok(())
@@ -72,6 +74,29 @@ fn start(mut run: RunFile, place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -
         run::start(&run, &Options { overwrite: place.overwrite, stop: options.stop }, bar)
     })?;
     conclude(&outcome, quiet);
+    Ok(())
+}
+
+fn simulate(file: &Path, place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
+    let mut file = SimulateFile::load(file)?;
+    if let Some(output) = &place.output {
+        file.output.directory = Some(output.to_string_lossy().into_owned());
+    }
+    let mut bar = Bar::new(quiet);
+    // A universe takes seconds to minutes: Ctrl-C ends at once, and those that are finished stay.
+    let outcome = lookback::simulate::simulate(&file, place.overwrite, stop, &mut bar);
+    bar.finish();
+    let outcome = outcome?;
+    if !quiet {
+        let (before, all) = outcome.realisations;
+        println!("{:<36}{all}", "universes");
+        if before > 0 {
+            println!("{:<36}{before}", "... that were there already");
+        }
+        println!("{:<36}{:.2}", "seconds", outcome.seconds);
+        println!("\nresults  {}", outcome.directory.display());
+        println!("report   file://{}", absolute(&outcome.report()).display());
+    }
     Ok(())
 }
 

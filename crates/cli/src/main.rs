@@ -40,6 +40,16 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Simulate universes: matter, light cones and their convergence, spectra beside theory.
+    ///
+    /// Writes maps (FITS), spectra (CSV), a slab of matter and `report.html`; `[output]` asks for more. Stopped or killed,
+    /// the same command goes on with the realisations that are missing.
+    Simulate {
+        /// The file that describes the universe.
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Explain what a run file would do, and what is wrong with it, without doing it.
     Check {
         /// The run file.

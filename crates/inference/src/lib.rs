@@ -17,6 +17,7 @@ mod mgvi;
 mod newton_cg;
 mod posterior;
 mod target;
+mod tempered;
 mod wiener;
 mod workers;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::lbfgs::History;
 use crate::line_search::{Lower, line_search};
 use crate::newton_cg::newton_direction;
+use crate::tempered::Tempered;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
 /// How [`Map`] finds its way down.
@@ -33,6 +34,11 @@ pub struct MapOptions {
     pub samples: usize,
     /// Standard deviation of the random starting point.
     pub start_scale: f64,
+    /// Falling temperatures at which to search first: data count as if their noise were `sqrt(T)` times as large, so that
+    /// large scales are found before small ones.
+    pub anneal: Vec<f64>,
+    /// Steps at each of these temperatures, at most.
+    pub anneal_steps: usize,
 }
 
 impl Default for MapOptions {
@@ -43,6 +49,8 @@ impl Default for MapOptions {
             max_iterations: 500,
             samples: 0,
             start_scale: 0.1,
+            anneal: Vec::new(),
+            anneal_steps: 10,
         }
     }
 }
@@ -66,6 +74,10 @@ pub struct Map<T: Number> {
     seed: u64,
     at: Option<Point<T>>,
     history: History<T>,
+    /// Number of the temperature, and the step at which it began.
+    stage: (usize, usize),
+    /// Whether the next step cools.
+    cool_next: bool,
     steps: usize,
     converged: bool,
     drawn: usize,
@@ -92,13 +104,34 @@ impl<T: Number> Map<T> {
                 return Err(Error::Option(format!("`{name}` is out of range: {value}")));
             }
         }
+        let falls = |pair: &[f64]| pair[0] > pair[1];
+        let hot = options.anneal.iter().all(|t| t.is_finite() && *t > 1.0);
+        if !hot || !options.anneal.windows(2).all(falls) {
+            let message = format!("`anneal` must be falling temperatures above 1, not {:?}", options.anneal);
+            return Err(Error::Option(message));
+        }
         let history = History::new(MEMORY);
-        Ok(Map { options, seed, at: None, history, steps: 0, converged: false, drawn: 0 })
+        Ok(Map {
+            options,
+            seed,
+            at: None,
+            history,
+            stage: (0, 0),
+            cool_next: false,
+            steps: 0,
+            converged: false,
+            drawn: 0,
+        })
     }
 
     /// The best point so far.
     pub fn best(&self) -> Option<&[T]> {
         self.at.as_ref().map(|at| at.z.as_slice())
+    }
+
+    /// The temperature of the search: 1 at its end.
+    fn temperature(&self) -> f64 {
+        self.options.anneal.get(self.stage.0).copied().unwrap_or(1.0)
     }
 
     /// `|grad H| / sqrt(dim)`: a bound on the distance to the maximum, in posterior standard deviations.
@@ -112,7 +145,9 @@ impl<T: Number> Map<T> {
         let scale = T::of(self.options.start_scale);
         z.iter_mut().for_each(|z| *z *= scale);
         let mut gradient = vec![T::zero(); z.len()];
-        let energy = workers.with(|evaluator| evaluator.energy(&z, &mut gradient))?;
+        let temperature = self.temperature();
+        let energy =
+            workers.with(|evaluator| Tempered::new(evaluator, temperature).energy(&z, &mut gradient))?;
         if !energy.is_finite() {
             return Err(Error::Start { energy });
         }
@@ -140,11 +175,16 @@ impl<T: Number> Map<T> {
     }
 
     fn optimise(&mut self, workers: &Workers<'_, T>) -> Result<()> {
-        let Some(at) = &self.at else {
+        if self.at.is_none() {
             self.at = Some(self.start(workers)?);
             return Ok(());
-        };
-        let lower = workers.with(|evaluator| self.search(at, evaluator))?;
+        }
+        if self.cool_next {
+            return self.cool(workers);
+        }
+        let Some(at) = &self.at else { return Ok(()) };
+        let temperature = self.temperature();
+        let lower = workers.with(|evaluator| self.search(at, &mut Tempered::new(evaluator, temperature)))?;
         let improves = |lower: &Lower<T>| {
             lower.energy < at.energy || vector::norm2(&lower.gradient) < vector::norm2(&at.gradient)
         };
@@ -163,6 +203,12 @@ impl<T: Number> Map<T> {
             // No step lowers the energy beyond rounding: this is the minimum that the precision allows.
             None => self.converged = true,
         }
+        if self.stage.0 < self.options.anneal.len() {
+            // Cooling is a step of its own, so that one that fails leaves the state as it was.
+            self.cool_next = self.converged || self.steps - self.stage.1 >= self.options.anneal_steps;
+            self.converged = false;
+            return Ok(());
+        }
         if !self.converged && self.steps >= self.options.max_iterations {
             return Err(Error::NotConverged(format!(
                 "the maximum was not found in {} steps: still up to {:.2e} posterior standard deviations away",
@@ -170,6 +216,19 @@ impl<T: Number> Map<T> {
                 self.distance()
             )));
         }
+        Ok(())
+    }
+
+    /// Goes to the next temperature, from where the search is.
+    fn cool(&mut self, workers: &Workers<'_, T>) -> Result<()> {
+        let Some(at) = &mut self.at else { return Ok(()) };
+        let next = self.options.anneal.get(self.stage.0 + 1).copied().unwrap_or(1.0);
+        let mut gradient = at.gradient.clone();
+        at.energy = workers.with(|evaluator| Tempered::new(evaluator, next).energy(&at.z, &mut gradient))?;
+        at.gradient = gradient;
+        self.stage = (self.stage.0 + 1, self.steps);
+        self.cool_next = false;
+        self.history = History::new(MEMORY);
         Ok(())
     }
 
@@ -205,7 +264,13 @@ impl<T: Number> Method<T> for Map<T> {
         let message = if self.converged {
             format!("maximum found in {} steps, {} samples drawn", self.steps, self.drawn)
         } else {
-            format!("within {:.1e} posterior standard deviations", self.distance())
+            let heat = if self.temperature() > 1.0 {
+                format!(" at temperature {}", self.temperature())
+            } else {
+                String::new()
+            };
+            let energy = self.at.as_ref().map_or(f64::NAN, |at| at.energy);
+            format!("energy {energy:.6e}, within {:.1e} posterior standard deviations{heat}", self.distance())
         };
         let total = self.steps.max(if self.converged { 0 } else { self.options.max_iterations })
             + self.options.samples;

@@ -38,6 +38,9 @@ pub enum Error {
     /// A model could not be built or applied.
     #[error(transparent)]
     Model(#[from] lookback_operator::Error),
+    /// A universe could not be simulated.
+    #[error(transparent)]
+    Universe(#[from] lookback_nbody::Error),
     /// Data or noise make no sense.
     #[error(transparent)]
     Data(#[from] lookback_likelihood::Error),

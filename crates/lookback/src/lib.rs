@@ -13,6 +13,8 @@ pub mod problem;
 pub mod report;
 pub mod run;
 pub mod runfile;
+pub mod simulate;
+pub mod universe;
 
 pub use error::{Error, Result};
 pub use explain::explain;

@@ -16,8 +16,6 @@ pub enum Lpt {
     /// Second order (Bouchet et al. 1995).
     #[default]
     Second,
-    /// Third order (Catelan 1995), without the transverse part's feedback on the density.
-    Third,
 }
 
 /// `psi = D1 grad P1 + D2 grad P2` with `lap P1 = -delta` and

@@ -70,7 +70,6 @@ impl Settings {
         let start = match self.lpt {
             Lpt::First => 9,
             Lpt::Second => 19,
-            Lpt::Third => 29,
         };
         // Halves: a mesh for painting counts two and a half.
         size_of::<T>() * (state.max(if gradient { start + 12 } else { start }) * particles + cells * mesh / 2)
@@ -145,6 +144,11 @@ impl<T: Real> Simulation<T> {
     /// The cosmology in which parameters that are not free stay.
     pub fn cosmology(&self) -> &Cosmology<f64> {
         &self.cosmology
+    }
+
+    /// The latents in words.
+    pub fn name_of_latents(&self) -> String {
+        self.domain.to_string()
     }
 
     /// The modes followed by the values of the free parameters in the cosmology of the simulation.

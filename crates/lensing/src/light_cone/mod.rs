@@ -183,6 +183,23 @@ impl<T: Real> LightCone<T> {
         })
     }
 
+    /// Power \[sr\] that particles without structure would add to the map of a source:
+    /// `int W^2 taper^2 / (n d^2) dd`.
+    ///
+    /// # Errors
+    /// If the source is out of range.
+    pub fn shot_noise(&self, source: usize, density: f64) -> Result<f64> {
+        let cosmology = self.simulation.cosmology();
+        let sources = &self.settings.sources[source];
+        let farthest = cosmology.history().distance(1.0 / (1.0 + sources.farthest()));
+        let count = 2000;
+        let width = farthest / f64::from(count);
+        let distances: Vec<f64> = (0..count).map(|i| width * (f64::from(i) + 0.5)).collect();
+        let efficiency = lookback_cosmology::lensing_efficiency(cosmology, sources, &distances)?;
+        let term = |(d, w): (&f64, &f64)| (w * self.settings.taper(*d) / d).powi(2) * width / density;
+        Ok(distances.iter().zip(&efficiency).map(term).sum())
+    }
+
     fn density(&self) -> f64 {
         let s = self.simulation.settings();
         (s.particles as f64 / s.length).powi(3)

@@ -55,8 +55,8 @@ pub(crate) struct Forward<T: Number> {
 }
 
 impl<T: Number> Forward<T> {
-    pub(crate) fn build(run: &RunFile, grid: &Grid, signal: &Space) -> Result<Forward<T>> {
-        let (field, parameters) = signal.blocks().split_at(1);
+    pub(crate) fn build(run: &RunFile, grid: &Grid, signal: &Space, maps: usize) -> Result<Forward<T>> {
+        let (field, parameters) = signal.blocks().split_at(maps);
         let mut forward = Forward {
             links: Vec::new(),
             maps: Space::new(field.to_vec()),

@@ -13,27 +13,28 @@ use crate::runfile::{LikelihoodSection, NoiseStd, RunFile, Survey};
 use crate::{Error, Result};
 
 /// The true signal: the field from a file, or drawn from the prior on the modes of the grid (so that a finer grid
-/// shows the same sky); parameters at their medians, or drawn as well.
+/// shows the same sky); parameters at their medians, or drawn as well. Gives the latents too, if the truth was drawn.
 pub(crate) fn true_signal<T: Number>(
     run: &RunFile,
     prior: &Prior<T>,
     file: Option<&str>,
     grid: &Grid,
     inputs: &mut Inputs,
-) -> Result<Vec<T>> {
+) -> Result<(Vec<T>, Option<Vec<T>>)> {
     let operator = &prior.operator;
+    let modes = prior.latent_grid.len();
     let mut latent = vec![T::zero(); operator.domain().len()];
     if file.is_none() {
         let stream = Stream::new(run.seed, Purpose::Signal, 0);
-        stream.fill_normal(&mut latent[grid.len()..]);
-        white_modes(grid, stream, &mut latent[..grid.len()]);
+        stream.fill_normal(&mut latent[modes..]);
+        white_modes(&prior.latent_grid, stream, &mut latent[..modes]);
     }
     let mut signal = operator.apply(&latent)?;
     if let Some(place) = file {
         let map = inputs.map(place, grid)?;
         signal.iter_mut().zip(map).for_each(|(s, x)| *s = T::of(x));
     }
-    Ok(signal)
+    Ok((signal, file.is_none().then_some(latent)))
 }
 
 /// Where noise and mask of a mock come from.

@@ -104,8 +104,10 @@ pub struct Problem<T: Number> {
     pub posterior: Posterior<T>,
     /// What was observed, on the pixels of the map.
     pub observation: Observation,
-    /// The true field, if it is known.
+    /// The true field, if it is known; all its maps, if the truth is a mock.
     pub truth: Option<Vec<f64>>,
+    /// The latents of a truth that was drawn.
+    pub true_latents: Option<Vec<T>>,
     /// Known objects to mark: identifier, column and row.
     pub groups: Vec<(String, f64, f64)>,
     /// Smooths the field for its signal-to-noise.
@@ -127,7 +129,7 @@ impl<T: Number> Problem<T> {
         let steps = forward::order_of_parameters(run)?;
         let prior = Prior::build(run, &grid, &steps, &mut inputs)?;
         let mut notes = prior.notes.clone();
-        let mut model = forward::Forward::build(run, &grid, prior.operator.codomain())?;
+        let mut model = forward::Forward::build(run, &grid, prior.operator.codomain(), prior.maps)?;
         let catalogue = match &run.data {
             DataSection::Catalogue { columns, negate_e2, .. } => {
                 Some(data::read_catalogue(columns, *negate_e2, &mut inputs)?)
@@ -135,7 +137,7 @@ impl<T: Number> Problem<T> {
             _ => None,
         };
         let wcs = sky::wcs(&run.sky, catalogue.as_ref())?;
-        let mut mock = None;
+        let (mut mock, mut true_latents) = (None, None);
         let mut observation = match &run.data {
             DataSection::Maps { maps, noise_std, mask, negate, .. } => {
                 let files = data::MapFiles { maps, noise_std, mask: mask.as_deref(), negate };
@@ -155,7 +157,12 @@ impl<T: Number> Problem<T> {
                 )?
             }
             DataSection::Mock { truth, noise_std, mask, survey } => {
-                let signal = mock::true_signal(run, &prior, truth.as_deref(), &grid, &mut inputs)?;
+                if prior.maps > 1 && truth.is_some() {
+                    let message = "a truth from a file is one map, but the prior has one for each source";
+                    return Err(Error::config("data", message));
+                }
+                let (signal, latents) = mock::true_signal(run, &prior, truth.as_deref(), &grid, &mut inputs)?;
+                true_latents = latents;
                 let predicted = model.apply(&signal)?;
                 mock = Some(signal);
                 let options = mock::MockOptions { noise_std, mask: mask.as_deref(), survey: survey.as_ref() };
@@ -169,7 +176,7 @@ impl<T: Number> Problem<T> {
         let chain = [vec![prior.operator.clone()], model.links.clone()].concat();
         let posterior = Posterior::new(Arc::new(Chain::fused(chain)?), likelihood)?;
         let truth = match (&run.data, mock) {
-            (_, Some(signal)) => Some(signal[..grid.len()].iter().map(|x| x.f64()).collect()),
+            (_, Some(signal)) => Some(signal[..prior.maps * grid.len()].iter().map(|x| x.f64()).collect()),
             (
                 DataSection::Maps { truth: Some(place), .. }
                 | DataSection::Catalogue { truth: Some(place), .. },
@@ -196,6 +203,7 @@ impl<T: Number> Problem<T> {
             posterior,
             observation,
             truth,
+            true_latents,
             groups,
             smoother,
             inputs,
@@ -220,9 +228,14 @@ impl<T: Number> Problem<T> {
         self.prior.spectrum.as_ref()
     }
 
+    /// The true first map, if it is known.
+    pub fn true_map(&self) -> Option<&[f64]> {
+        self.truth.as_ref().map(|truth| &truth[..self.grid.len()])
+    }
+
     /// True if the data are two components of shear.
     pub fn is_shear(&self) -> bool {
-        self.observation.maps.len() == 2
+        self.observation.names.first().is_some_and(|name| name == "gamma1" || name == "g1")
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use lookback_inference::Number;
+use lookback_lensing::LightCone;
 use lookback_mesh::Grid;
-use lookback_operator::{Chain, DynOperator, LinearOperator, Stack};
+use lookback_operator::{Chain, DynOperator, LinearOperator, Operator, Stack};
 use lookback_prior::{
     CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum, gaussian_field, lognormal_field,
     shifted_exponential,
@@ -12,12 +13,18 @@ use lookback_prior::{
 
 use super::Inputs;
 use crate::runfile::{FieldPrior, PriorSection, RunFile, SpectrumSection};
-use crate::{Error, Result};
+use crate::{Error, Result, universe};
 
 /// The signal's prior.
 pub struct Prior<T: Number> {
     /// White noise to signal: the field is the first block, parameters follow.
     pub operator: DynOperator<T>,
+    /// Maps of the field: one, or one for each source of a light cone.
+    pub maps: usize,
+    /// The grid whose modes are the first latents.
+    pub latent_grid: Grid,
+    /// The simulated universe behind the field, if there is one.
+    pub universe: Option<Arc<LightCone<T>>>,
     /// Spectrum of the field, if it is known.
     pub spectrum: Option<Spectrum>,
     /// Things that the user should know.
@@ -39,15 +46,15 @@ impl<T: Number> Prior<T> {
             run.prior.iter().filter(|(_, prior)| is_field(prior)).collect();
         let [(name, section)] = fields.as_slice() else {
             let message = format!(
-                "needs exactly one field (`gaussian_field`, `lognormal_field` or `correlated_field`), not {}",
+                "needs exactly one field (`gaussian_field`, `lognormal_field`, `correlated_field` or `light_cone`), not {}",
                 fields.len()
             );
             return Err(Error::config("prior", message));
         };
         let wrong =
             |error: lookback_operator::Error| Error::config(format!("prior.{name}"), error.to_string());
-        let (field, spectrum, notes) =
-            build_field(name, section, grid, inputs).map_err(|error| match error {
+        let Built { field, spectrum, universe, notes } = build_field(name, section, grid, run, inputs)
+            .map_err(|error| match error {
                 Error::Model(error) => wrong(error),
                 other => other,
             })?;
@@ -61,7 +68,15 @@ impl<T: Number> Prior<T> {
             parts.push(Arc::new(distribution.operator(parameter, &[], "")));
         }
         let operator = if parts.len() == 1 { parts.remove(0) } else { Arc::new(Stack::new(parts)?) };
-        Ok(Prior { operator, spectrum, notes })
+        let maps = operator.codomain().len() / grid.len();
+        let latent_grid = match &universe {
+            Some(cone) => {
+                let s = cone.simulation().settings();
+                Grid::new(&[s.particles; 3], &[s.length; 3])?
+            }
+            None => grid.clone(),
+        };
+        Ok(Prior { operator, maps, latent_grid, universe, spectrum, notes })
     }
 }
 
@@ -92,18 +107,26 @@ pub(crate) fn distribution(prior: &PriorSection) -> Option<Distribution> {
     })
 }
 
-type Built<T> = (DynOperator<T>, Option<Spectrum>, Vec<String>);
+/// A field and what is known of it.
+struct Built<T: Number> {
+    field: DynOperator<T>,
+    spectrum: Option<Spectrum>,
+    universe: Option<Arc<LightCone<T>>>,
+    notes: Vec<String>,
+}
 
 fn build_field<T: Number>(
     name: &str,
     section: &PriorSection,
     grid: &Grid,
+    run: &RunFile,
     inputs: &mut Inputs,
 ) -> Result<Built<T>> {
+    let plain = |field, spectrum, notes| Ok(Built { field, spectrum, universe: None, notes });
     match section {
         PriorSection::GaussianField { spectrum } => {
             let (spectrum, notes) = read_spectrum(name, spectrum, grid, inputs)?;
-            Ok((gaussian_field(grid, &spectrum, name, "").shared(), Some(spectrum), notes))
+            plain(gaussian_field(grid, &spectrum, name, "").shared(), Some(spectrum), notes)
         }
         PriorSection::LognormalField { spectrum, shift } => {
             let (spectrum, mut notes) = read_spectrum(name, spectrum, grid, inputs)?;
@@ -114,9 +137,27 @@ fn build_field<T: Number>(
                     100.0 * field.clipped
                 ));
             }
-            Ok((field.operator, Some(spectrum), notes))
+            plain(field.operator, Some(spectrum), notes)
         }
-        PriorSection::CorrelatedField(options) => Ok((correlated(name, options, grid)?, None, Vec::new())),
+        PriorSection::CorrelatedField(options) => plain(correlated(name, options, grid)?, None, Vec::new()),
+        PriorSection::LightCone { cosmology, simulation, light_cone } => {
+            let &[rows, columns] = grid.shape() else { unreachable!("a sky has two axes") };
+            if rows != columns {
+                let message = format!("a light cone is square, but [sky] says {rows} x {columns} pixels");
+                return Err(Error::config(format!("prior.{name}"), message));
+            }
+            for (key, given) in
+                [("pixels", light_cone.pixels.is_some()), ("field_deg", light_cone.field_deg.is_some())]
+            {
+                if given {
+                    let message = format!("`{key}` is what [sky] says; leave it out");
+                    return Err(Error::config(format!("prior.{name}"), message));
+                }
+            }
+            let settings = light_cone.settings(rows, grid.lengths()[0], run.seed)?;
+            let cone = Arc::new(universe::light_cone::<T>(cosmology, simulation, settings, &[], true)?);
+            Ok(Built { field: cone.clone(), spectrum: None, universe: Some(cone), notes: Vec::new() })
+        }
         _ => Err(Error::config(format!("prior.{name}"), "is not a field")),
     }
 }

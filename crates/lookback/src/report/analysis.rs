@@ -6,6 +6,7 @@ use lookback_lensing::mass_map;
 use lookback_mesh::{Grid, bin_edges, power_spectrum, skewness};
 use lookback_operator::{LinearOperator, Space};
 
+use super::universe::{self, Universe};
 use crate::problem::Problem;
 use crate::run::{BINS, Recorder};
 use crate::runfile::{ReportSection, RunFile};
@@ -19,6 +20,8 @@ pub(crate) struct Analysis {
     pub(crate) significance: Option<Significance>,
     /// Power spectra.
     pub(crate) band: Band,
+    /// The universe behind the maps, if the field is a light cone.
+    pub(crate) universe: Option<Universe>,
 }
 
 /// Mean over standard deviation of the smoothed field, and its peaks.
@@ -40,7 +43,8 @@ impl Analysis {
             let snr = ratio(&smooth, &std);
             Significance { peaks: peaks(problem, &smooth, &snr, &run.report), snr }
         });
-        Ok(Analysis { modes, significance, band: spectrum_band(problem, recorder, estimate)? })
+        let universe = universe::analyse(problem, recorder)?;
+        Ok(Analysis { modes, significance, band: spectrum_band(problem, recorder, estimate)?, universe })
     }
 }
 
@@ -253,7 +257,7 @@ fn spectrum_band<T: Number>(problem: &Problem<T>, recorder: &Recorder, estimate:
         low: at(0.16),
         high: at(0.84),
         estimate: Some(measure(estimate)?),
-        truth: problem.truth.as_deref().map(measure).transpose()?,
+        truth: problem.true_map().map(measure).transpose()?,
         theory: problem.theory().map(|theory| k.iter().map(|&k| theory.power(k)).collect()),
         k,
     })

@@ -2,10 +2,11 @@
 
 pub(crate) mod analysis;
 pub mod citations;
-mod colour;
-mod curves;
+pub(crate) mod colour;
+pub(crate) mod curves;
 mod pages;
-mod panel;
+pub(crate) mod panel;
+pub(crate) mod universe;
 
 use std::path::Path;
 
@@ -50,29 +51,32 @@ pub(crate) fn write<T: Number>(
     summary: &Summary,
     path: &Path,
 ) -> Result<()> {
-    let wrong =
-        |error: minijinja::Error| Error::Drawing { what: "report".into(), message: error.to_string() };
     let sections = pages::sections(run, problem, recorder, analysis, summary)?;
-    let mut environment = Environment::new();
-    environment.add_template("report.html", TEMPLATE).map_err(wrong)?;
     let citations: Vec<[String; 2]> =
         citations::of(run).into_iter().map(|citation| [citation.what.to_string(), citation.line()]).collect();
-    let page = environment
-        .get_template("report.html")
-        .and_then(|template| {
-            template.render(Serde(serde_json::json!({
-                "title": if run.title.is_empty() { "Lookback" } else { run.title.as_str() },
-                "version": VERSION,
-                "headlines": pages::headlines(problem, summary),
-                "sections": sections,
-                "chain": crate::explain::chain(problem),
-                "summary": pages::table(summary),
-                "notes": problem.notes,
-                "inputs": problem.inputs,
-                "config": run.to_toml().unwrap_or_default(),
-                "citations": citations,
-            })))
-        })
-        .map_err(wrong)?;
+    let page = render(serde_json::json!({
+        "title": if run.title.is_empty() { "Lookback" } else { run.title.as_str() },
+        "version": VERSION,
+        "headlines": pages::headlines(problem, summary),
+        "sections": sections,
+        "chain": crate::explain::chain(problem),
+        "summary": pages::table(summary),
+        "notes": problem.notes,
+        "inputs": problem.inputs,
+        "config": run.to_toml().unwrap_or_default(),
+        "citations": citations,
+    }))?;
     files::write_whole(path, |out| out.write_all(page.as_bytes()))
+}
+
+/// Fills the template of all pages.
+///
+/// # Errors
+/// If the template does not fit the values.
+pub(crate) fn render(values: serde_json::Value) -> Result<String> {
+    let wrong =
+        |error: minijinja::Error| Error::Drawing { what: "report".into(), message: error.to_string() };
+    let mut environment = Environment::new();
+    environment.add_template("report.html", TEMPLATE).map_err(wrong)?;
+    environment.get_template("report.html").and_then(|template| template.render(Serde(values))).map_err(wrong)
 }

@@ -43,6 +43,9 @@ pub(crate) fn sections<T: Number>(
     let estimate = recorder.estimate(run.method.finds_exact_mean());
     let scene = Scene { run, problem, recorder, estimate, std: recorder.std(), analysis };
     let mut sections = vec![overview(&scene)?];
+    if let Some(universe) = &analysis.universe {
+        sections.extend(super::universe::sections(problem, recorder, universe)?);
+    }
     sections.extend(significance(&scene)?);
     if let Some(found) = &analysis.modes {
         sections.push(modes(&scene, found)?);
@@ -58,12 +61,12 @@ pub(crate) fn sections<T: Number>(
 fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
     let Scene { problem, estimate, .. } = scene;
     let field = problem.field_name();
-    let range = match &problem.truth {
+    let range = match problem.true_map() {
         Some(truth) => robust_range(truth, TAIL),
         None => robust_range(estimate, TAIL),
     };
     let mut figures = Vec::new();
-    if let Some(truth) = &problem.truth {
+    if let Some(truth) = problem.true_map() {
         let title = format!("truth: {field}");
         figures.push(
             scene
@@ -100,7 +103,7 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
             scene.figure(&panel, "Its uncertainty: where data are missing it rises to that of the prior.")?,
         );
     }
-    if let Some(truth) = &problem.truth {
+    if let Some(truth) = problem.true_map() {
         let error: Vec<f64> = estimate.iter().zip(truth).map(|(a, b)| a - b).collect();
         let panel =
             Panel::new("reconstruction minus truth", &error, Scale::Diverging, symmetric_range(&error, TAIL));

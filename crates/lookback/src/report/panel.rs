@@ -21,12 +21,32 @@ pub(crate) struct Panel<'a> {
     pub(crate) circles: Vec<(f64, f64, f64)>,
     /// Crosses: column, row.
     pub(crate) crosses: Vec<(f64, f64)>,
+    /// What the axes count.
+    pub(crate) unit: Unit,
+}
+
+/// Units of the axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Radians of the grid as arcminutes.
+    Arcminute,
+    /// Lengths of the grid.
+    Megaparsec,
 }
 
 impl<'a> Panel<'a> {
     /// A plain map.
     pub(crate) fn new(title: &'a str, map: &'a [f64], scale: Scale, range: (f64, f64)) -> Panel<'a> {
-        Panel { title, map, scale, range, seen: None, circles: Vec::new(), crosses: Vec::new() }
+        Panel {
+            title,
+            map,
+            scale,
+            range,
+            seen: None,
+            circles: Vec::new(),
+            crosses: Vec::new(),
+            unit: Unit::Arcminute,
+        }
     }
 }
 
@@ -50,12 +70,15 @@ const BOTTOM: u32 = 42;
 const BAR: u32 = 14;
 const RIGHT: u32 = 78;
 
-/// Draws the map in arcminutes, row 0 at the bottom.
+/// Draws the map, row 0 at the bottom.
 pub(crate) fn draw(grid: &Grid, panel: &Panel<'_>) -> Result<String> {
     let (rows, columns) = (grid.shape()[0], grid.shape()[1]);
     let height = (f64::from(MAP) * rows as f64 / columns as f64).round().clamp(60.0, 900.0) as u32;
-    let arcmin = |axis: usize| grid.lengths()[axis].to_degrees() * 60.0;
-    let (span_x, span_y) = (arcmin(1), arcmin(0));
+    let span = |axis: usize| match panel.unit {
+        Unit::Arcminute => grid.lengths()[axis].to_degrees() * 60.0,
+        Unit::Megaparsec => grid.lengths()[axis],
+    };
+    let (span_x, span_y) = (span(1), span(0));
     let mut svg = String::new();
     frame(&mut svg, panel, (height, span_x, span_y), (columns, rows))
         .map_err(|error| Error::Drawing { what: panel.title.into(), message: error })?;
@@ -86,13 +109,17 @@ fn frame(
         .y_label_area_size(LEFT)
         .build_cartesian_2d(0.0..span_x, 0.0..span_y)
         .map_err(words)?;
+    let unit = match panel.unit {
+        Unit::Arcminute => "arcmin",
+        Unit::Megaparsec => "Mpc/h",
+    };
     chart
         .configure_mesh()
         .disable_mesh()
         .x_labels(6)
         .y_labels(6)
-        .x_desc("x [arcmin]")
-        .y_desc("y [arcmin]")
+        .x_desc(format!("x [{unit}]"))
+        .y_desc(format!("y [{unit}]"))
         .label_style(("sans-serif", 11))
         .draw()
         .map_err(words)?;

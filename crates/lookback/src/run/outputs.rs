@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 
 use lookback_inference::Number;
+use lookback_operator::Operator;
 use serde_json::json;
 
 use super::checkpoint::Checkpoint;
@@ -72,8 +73,19 @@ fn write_maps<T: Number>(
     if let (Some(centre), MethodSection::Map(_)) = (&recorder.centre, &run.method) {
         save("map", &format!("{field}: maximum a posteriori"), centre)?;
     }
-    if let Some(truth) = &problem.truth {
+    if let Some(truth) = problem.true_map() {
         save("truth", &format!("{field}: truth"), truth)?;
+    }
+    if let (Some(universe), Some(cone)) = (&analysis.universe, &problem.prior.universe) {
+        let n = problem.grid.len();
+        for (block, map) in cone.codomain().blocks().iter().zip(recorder.centre_maps.chunks(n)) {
+            let map: Vec<f64> = map.iter().map(|&x| f64::from(x)).collect();
+            save(&format!("map_{}", block.name), &format!("{}: maximum a posteriori", block.name), &map)?;
+        }
+        let (modes, mesh) = (&problem.prior.latent_grid, cone.simulation().settings().cells);
+        let latents = recorder.centre_latents[..modes.len()].iter().copied();
+        npy::write(&folder.file("initial_modes.npy"), modes.shape(), latents)?;
+        npy::write(&folder.file("density.npy"), &[mesh; 3], universe.density.iter().copied())?;
     }
     for ((name, map), sigma) in
         problem.observation.names.iter().zip(&problem.observation.maps).zip(&problem.observation.sigma)
@@ -108,6 +120,19 @@ fn write_tables(recorder: &Recorder, analysis: &Analysis, folder: &Folder) -> Re
         text += &format!("{ell:e},{}\n", cells.join(","));
     }
     files::write_whole(&folder.file("spectrum.csv"), |out| out.write_all(text.as_bytes()))?;
+
+    if let Some((initial, last)) =
+        analysis.universe.as_ref().and_then(|universe| universe.initial.as_ref().zip(universe.last.as_ref()))
+    {
+        for (name, correlation) in [("initial", initial), ("density", last)] {
+            let mut text = "k_h_per_mpc,r,transfer\n".to_string();
+            for ((k, r), t) in correlation.k.iter().zip(&correlation.r).zip(&correlation.transfer) {
+                text += &format!("{k:e},{r:e},{t:e}\n");
+            }
+            let path = folder.file(&format!("correlation_{name}.csv"));
+            files::write_whole(&path, |out| out.write_all(text.as_bytes()))?;
+        }
+    }
 
     if let Some(Significance { peaks, .. }) = &analysis.significance {
         let text = peaks.table();

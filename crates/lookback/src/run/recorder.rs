@@ -50,6 +50,10 @@ pub struct Recorder {
     pub mirrored: usize,
     /// The field at the centre: exact mean, or maximum.
     pub centre: Option<Vec<f64>>,
+    /// All maps at the centre, and its latents, if they are the initial conditions of a universe.
+    pub centre_maps: Vec<f32>,
+    /// See above.
+    pub centre_latents: Vec<f32>,
     /// Parameters at the centre.
     pub centre_parameters: Vec<f64>,
     /// `chi^2` of the data at the centre.
@@ -87,18 +91,20 @@ impl Recorder {
     pub(crate) fn new<T: Number>(problem: &Problem<T>) -> Result<Recorder> {
         let n = problem.grid.len();
         let signal = problem.prior.operator.codomain();
-        let parameters = signal.blocks()[1..].iter().map(|block| block.name.clone());
+        let parameters = signal.blocks()[problem.prior.maps..].iter().map(|block| block.name.clone());
         let edges = bin_edges(&problem.grid, BINS);
         let empty = power_spectrum(&problem.grid, &vec![0.0f64; n], &edges)?;
         Ok(Recorder {
             samples: 0,
             mirrored: 0,
             centre: None,
+            centre_maps: Vec::new(),
+            centre_latents: Vec::new(),
             centre_parameters: Vec::new(),
             centre_chi2: None,
             field: Moments::new(n),
             smoothed: Moments::new(n),
-            below_truth: problem.truth.as_ref().map(|_| vec![0; n]),
+            below_truth: problem.true_map().map(|_| vec![0; n]),
             wave_numbers: empty.k,
             spectra: Vec::new(),
             trace_names: ["chi2".to_string(), "energy".to_string()].into_iter().chain(parameters).collect(),
@@ -123,10 +129,15 @@ impl Recorder {
         let mut residual = prediction.clone();
         problem.posterior.likelihood().residual(&prediction, &mut residual);
         let chi2 = lookback_operator::vector::norm2(&residual);
-        let (field, parameters) = signal.split_at(problem.grid.len());
+        let (maps, parameters) = signal.split_at(problem.prior.maps * problem.grid.len());
+        let field = &maps[..problem.grid.len()];
         let parameters: Vec<f64> = parameters.iter().map(|p| p.f64()).collect();
         let Some((chain, energy, mirror)) = sample else {
             self.centre = Some(field.iter().map(|x| x.f64()).collect());
+            if problem.prior.universe.is_some() {
+                self.centre_maps = maps.iter().map(|x| x.f64() as f32).collect();
+                self.centre_latents = z.iter().map(|z| z.f64() as f32).collect();
+            }
             self.centre_parameters = parameters;
             self.centre_chi2 = Some(chi2);
             return Ok(None);
@@ -136,7 +147,7 @@ impl Recorder {
         self.mirrored += usize::from(mirror);
         self.field.add(self.samples, &wide);
         self.smoothed.add(self.samples, &problem.smoothed(&wide));
-        if let (Some(below), Some(truth), false) = (&mut self.below_truth, &problem.truth, mirror) {
+        if let (Some(below), Some(truth), false) = (&mut self.below_truth, problem.true_map(), mirror) {
             let seen = &problem.observation.seen;
             let shift = mean_seen(&wide, seen) - mean_seen(truth, seen);
             for ((below, x), truth) in below.iter_mut().zip(&wide).zip(truth) {

@@ -77,7 +77,7 @@ impl Summary {
             put("r_hat_max", figure(worst.r_hat));
         }
         let estimate = recorder.estimate(exact);
-        if let Some(truth) = &problem.truth {
+        if let Some(truth) = problem.true_map() {
             let score = analysis::score(estimate, truth, &problem.observation.seen);
             put("rmse", figure(score.rmse));
             put("pearson_r", figure(score.pearson_r));

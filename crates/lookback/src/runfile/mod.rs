@@ -2,10 +2,16 @@
 
 mod parse;
 mod sections;
+mod universe;
 
 pub use parse::{ParseError, RunFile};
+pub(crate) use parse::{read, resolve};
 pub use sections::{
     At, Columns, DataSection, FieldPrior, ForwardStep, LikelihoodSection, LogNormalMoments, MethodSection,
     Moments, NoiseStd, OutputSection, PowerLaw, Precision, PriorSection, ProjectionKind, ReportSection,
     SkyCentre, SkySection, SpectrumSection, Survey,
+};
+pub use universe::{
+    CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection, SchemeName,
+    SimulationSection, SourceSection, TilingName, TransferName, WindowName,
 };

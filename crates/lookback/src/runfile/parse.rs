@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DataSection, ForwardStep, LikelihoodSection, MethodSection, NoiseStd, OutputSection, Precision,
-    PriorSection, ReportSection, SkySection,
+    PriorSection, ReportSection, SkySection, SourceSection,
 };
 use crate::{Error, Result, files};
 
@@ -44,6 +44,11 @@ pub struct RunFile {
     /// What the report draws besides.
     #[serde(default)]
     pub report: ReportSection,
+}
+
+/// Reads a text; unknown keys are refused with the nearest known one.
+pub(crate) fn read<F: serde::de::DeserializeOwned>(text: &str) -> Result<F, ParseError> {
+    toml::from_str(text).map_err(|error| explain(text, &error))
 }
 
 /// Section of errors in the text itself.
@@ -98,7 +103,7 @@ impl RunFile {
     /// # Errors
     /// If it is not TOML, or does not have the form of a run file.
     pub fn parse(text: &str) -> Result<RunFile, ParseError> {
-        toml::from_str(text).map_err(|error| explain(text, &error))
+        read(text)
     }
 
     /// The text of this run with all defaults written out.
@@ -136,10 +141,18 @@ impl RunFile {
     pub(crate) fn places(&mut self) -> Vec<&mut String> {
         let mut places: Vec<&mut String> = Vec::new();
         for prior in self.prior.values_mut() {
-            if let PriorSection::GaussianField { spectrum } | PriorSection::LognormalField { spectrum, .. } =
-                prior
-            {
-                places.extend(&mut spectrum.table);
+            match prior {
+                PriorSection::GaussianField { spectrum } | PriorSection::LognormalField { spectrum, .. } => {
+                    places.extend(&mut spectrum.table);
+                }
+                PriorSection::LightCone { cosmology, light_cone, .. } => {
+                    places.extend(&mut cosmology.table);
+                    places.extend(light_cone.sources.iter_mut().filter_map(|source| match source {
+                        SourceSection::File { file } => Some(file),
+                        _ => None,
+                    }));
+                }
+                _ => {}
             }
         }
         let stds = match &mut self.data {
@@ -171,7 +184,7 @@ impl RunFile {
 }
 
 /// Replaces a leading `$NAME` or `${NAME}` by its value; makes other relative paths relative to the run file.
-fn resolve(place: &str, folder: &Path) -> Result<String> {
+pub(crate) fn resolve(place: &str, folder: &Path) -> Result<String> {
     let Some(rest) = place.strip_prefix('$') else {
         let path = PathBuf::from(place);
         return Ok(if path.is_absolute() {

@@ -69,6 +69,16 @@ pub enum PriorSection {
     },
     /// Field whose spectrum is inferred.
     CorrelatedField(FieldPrior),
+    /// Convergence of a simulated universe: latents are the initial conditions. One map for each source.
+    LightCone {
+        /// Parameters of the universe.
+        #[serde(default)]
+        cosmology: super::CosmologySection,
+        /// Particles, mesh and time steps.
+        simulation: super::SimulationSection,
+        /// Sources, and how the box fills the cone.
+        light_cone: super::LightConeSection,
+    },
     /// Gaussian parameter.
     Normal {
         /// Mean.

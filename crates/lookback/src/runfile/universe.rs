@@ -1,0 +1,264 @@
+//! Sections that describe a simulated universe, shared by `lookback simulate` and by priors of run files.
+
+use serde::{Deserialize, Serialize};
+
+/// `cosmology`: parameters, Planck 2018 where they are left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CosmologySection {
+    /// Matter today, massive neutrinos included, in critical densities.
+    pub omega_m: f64,
+    /// Baryons today.
+    pub omega_b: f64,
+    /// `H0 / (100 km/s/Mpc)`.
+    pub h: f64,
+    /// Slope of the primordial spectrum.
+    pub n_s: f64,
+    /// Amplitude of the linear density today; either this or `a_s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma8: Option<f64>,
+    /// Primordial amplitude at 0.05 / Mpc in units of 1e-9.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub a_s: Option<f64>,
+    /// Equation of state of dark energy today.
+    pub w0: f64,
+    /// Minus its change with the scale factor.
+    pub wa: f64,
+    /// Curvature today.
+    pub omega_k: f64,
+    /// Sum of the neutrino masses \[eV\].
+    pub m_nu: f64,
+    /// Whether radiation takes part in the expansion.
+    pub radiation: bool,
+    /// Shape of the linear spectrum.
+    pub transfer: TransferName,
+    /// File of CAMB or CLASS (`k` \[h/Mpc\], `P` \[(Mpc/h)^3\] at redshift 0) instead of a formula.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+}
+
+impl Default for CosmologySection {
+    fn default() -> Self {
+        let p = lookback_cosmology::Parameters::planck18();
+        CosmologySection {
+            omega_m: p.omega_m,
+            omega_b: p.omega_b,
+            h: p.h,
+            n_s: p.n_s,
+            sigma8: None,
+            a_s: None,
+            w0: p.w0,
+            wa: p.wa,
+            omega_k: p.omega_k,
+            m_nu: p.m_nu,
+            radiation: true,
+            transfer: TransferName::EisensteinHu,
+            table: None,
+        }
+    }
+}
+
+/// Formulas of the linear spectrum by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferName {
+    /// Eisenstein & Hu (1998).
+    EisensteinHu,
+    /// The same without oscillations.
+    NoWiggle,
+}
+
+/// `simulation`: particles, mesh and time steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimulationSection {
+    /// Particles a side.
+    pub particles: usize,
+    /// Side of the periodic box \[Mpc/h\].
+    pub box_size: f64,
+    /// Cells of the force mesh per particle, along an axis.
+    #[serde(default = "one")]
+    pub mesh_factor: f64,
+    /// Number of steps, equal in the scale factor; or give `times`.
+    #[serde(default = "steps")]
+    pub steps: usize,
+    /// Scale factor of the start.
+    #[serde(default = "start")]
+    pub start: f64,
+    /// Scale factors from the start to the end, instead of `start` and `steps`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub times: Vec<f64>,
+    /// How time is cut.
+    #[serde(default)]
+    pub scheme: SchemeName,
+    /// Order of perturbation theory at the start: 1 or 2.
+    #[serde(default = "second")]
+    pub lpt: u8,
+    /// Shape of particles on the mesh.
+    #[serde(default)]
+    pub window: WindowName,
+    /// Gradient of the force.
+    #[serde(default)]
+    pub gradient: GradientName,
+    /// Laplacian of the force.
+    #[serde(default)]
+    pub laplace: LaplaceName,
+    /// Divide the window out of the force.
+    #[serde(default)]
+    pub compensate: bool,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn steps() -> usize {
+    10
+}
+
+fn start() -> f64 {
+    0.1
+}
+
+fn second() -> u8 {
+    2
+}
+
+/// Integrators by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemeName {
+    /// List, Hahn & Rampf (2024).
+    #[default]
+    BullFrog,
+    /// Feng et al. (2016), steps about their geometric middle.
+    FastPm,
+    /// The same about their arithmetic middle (pmwd).
+    FastPmArithmetic,
+}
+
+/// Windows by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowName {
+    /// Cloud in cell.
+    #[default]
+    Cic,
+    /// Triangular-shaped cloud.
+    Tsc,
+}
+
+/// Gradients by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GradientName {
+    /// Differences of fourth order: two transforms a step.
+    #[default]
+    FourPoint,
+    /// Differences of second order.
+    TwoPoint,
+    /// In Fourier space: four transforms a step (pmwd).
+    Spectral,
+}
+
+/// Laplacians by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaplaceName {
+    /// `k^2`.
+    #[default]
+    Spectral,
+    /// Seven-point differences.
+    FiniteDifference,
+}
+
+/// Lensed galaxies: all at a redshift, or a distribution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SourceSection {
+    /// `{ z = 1.0 }`
+    Plane {
+        /// Redshift.
+        z: f64,
+    },
+    /// `{ redshift = [...], density = [...] }`
+    Distribution {
+        /// Rising redshifts.
+        redshift: Vec<f64>,
+        /// Numbers per redshift interval, in any unit.
+        density: Vec<f64>,
+    },
+    /// `{ file = "nz.txt" }`: two columns, redshift and number.
+    File {
+        /// Text file.
+        file: String,
+    },
+}
+
+/// `light_cone`: what is seen of the simulation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LightConeSection {
+    /// Sources, one map each.
+    pub sources: Vec<SourceSection>,
+    /// Pixels a side (in run files `sky` says it).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<usize>,
+    /// Side of the map \[deg\] (in run files `sky` says it).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field_deg: Option<f64>,
+    /// How copies of the box fill the cone.
+    #[serde(default)]
+    pub tiling: TilingName,
+    /// When particles cross the light cone.
+    #[serde(default)]
+    pub crossing: CrossingName,
+    /// Width of the transition between steps, as a share of the shorter one.
+    #[serde(default = "half")]
+    pub softness: f64,
+    /// Particles nearer than this \[Mpc/h\] do not count.
+    #[serde(default = "near")]
+    pub nearest: f64,
+    /// Take the mean convergence of a smooth universe off.
+    #[serde(default = "yes")]
+    pub subtract_mean: bool,
+    /// Divide the window of the pixels out, once for the whole map.
+    #[serde(default = "yes")]
+    pub compensate: bool,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn near() -> f64 {
+    10.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Tilings by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TilingName {
+    /// All 48 symmetries of the cube, and shifts, from the seed of the file.
+    #[default]
+    Random,
+    /// Six permutations in turn (MADLens).
+    Permutations,
+    /// The box as it is.
+    Aligned,
+}
+
+/// Crossings by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CrossingName {
+    /// When the particle crosses the light cone; smooth between steps.
+    #[default]
+    Exact,
+    /// When its place on the lattice does; sharp edges (MADLens).
+    Lagrangian,
+}

@@ -1,0 +1,266 @@
+//! `lookback simulate`: realisations of a universe, their light cones, spectra and pictures.
+
+mod realisation;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lookback_inference::Progress;
+use lookback_lensing::LightCone;
+use lookback_nbody::Simulation;
+use lookback_operator::Real;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::run::Reporter;
+use crate::runfile::{self, CosmologySection, LightConeSection, Precision, SimulationSection, SourceSection};
+use crate::universe::{check_memory, light_cone};
+use crate::{Error, Result, VERSION, files};
+
+pub use realisation::Spectra;
+
+/// A file for `lookback simulate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimulateFile {
+    /// Heading of the report.
+    #[serde(default)]
+    pub title: String,
+    /// Seed of the initial conditions and of the tiling.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// Number of universes.
+    #[serde(default = "one")]
+    pub realisations: u32,
+    /// Floating-point type of particles and meshes.
+    #[serde(default = "single")]
+    pub precision: Precision,
+    /// Parameters of the universe.
+    #[serde(default)]
+    pub cosmology: CosmologySection,
+    /// Particles, mesh and time steps.
+    pub simulation: SimulationSection,
+    /// Convergence of its light cone; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub light_cone: Option<LightConeSection>,
+    /// What is written, and where.
+    #[serde(default)]
+    pub output: SimulateOutput,
+}
+
+fn seed() -> u64 {
+    42
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn single() -> Precision {
+    Precision::F32
+}
+
+/// `[output]` of a simulation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimulateOutput {
+    /// Folder, made by the command; `simulations/NAME` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Write the density contrast at the end, as `density.npy`.
+    pub density: bool,
+    /// Write positions \[Mpc/h\] and velocities \[km/s\] at the end, as `positions.npy` and `velocities.npy`.
+    pub particles: bool,
+    /// Write maps as numpy arrays besides FITS.
+    pub npy: bool,
+}
+
+impl Default for SimulateOutput {
+    fn default() -> Self {
+        SimulateOutput { directory: None, density: false, particles: false, npy: false }
+    }
+}
+
+impl SimulateFile {
+    /// Reads a file; relative paths are seen from its folder.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not TOML, or holds an unknown key.
+    pub fn load(path: &Path) -> Result<SimulateFile> {
+        let text = String::from_utf8(files::read(path)?)
+            .map_err(|_| Error::file(path, "is not a text in UTF-8; is it a simulation file?"))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file: SimulateFile = runfile::read(&text).map_err(|error| {
+            let place = error.line.map_or(String::new(), |line| format!("line {line}: "));
+            Error::file(path, format!("{place}{}", error.message))
+        })?;
+        let resolve = |place: &mut String| -> Result<()> {
+            *place = runfile::resolve(place, folder)?;
+            Ok(())
+        };
+        file.cosmology.table.as_mut().map(resolve).transpose()?;
+        for source in file.light_cone.iter_mut().flat_map(|cone| &mut cone.sources) {
+            if let SourceSection::File { file } = source {
+                resolve(file)?;
+            }
+        }
+        let stem = path.file_stem().map_or("simulation".into(), |stem| stem.to_string_lossy().into_owned());
+        file.output.directory.get_or_insert_with(|| format!("simulations/{stem}"));
+        Ok(file)
+    }
+
+    fn directory(&self) -> PathBuf {
+        PathBuf::from(self.output.directory.as_deref().unwrap_or("simulations/simulation"))
+    }
+
+    /// The file with all defaults written out.
+    fn text(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|error| Error::config("simulate", format!("cannot be written as TOML: {error}")))
+    }
+}
+
+/// What is simulated: with a light cone or without.
+pub(crate) enum Universe<T: Real> {
+    Box(Simulation<T>),
+    Cone(LightCone<T>),
+}
+
+impl<T: Real> Universe<T> {
+    pub(crate) fn build(file: &SimulateFile) -> Result<Universe<T>> {
+        let Some(cone) = &file.light_cone else {
+            let settings = file.simulation.settings()?;
+            check_memory(settings.memory::<T>(false))?;
+            let simulation = Simulation::new(settings, file.cosmology.build()?, &[])
+                .map_err(|error| Error::config("simulation", error.to_string()))?;
+            return Ok(Universe::Box(simulation));
+        };
+        let missing = |name: &str| Error::config("light_cone", format!("`{name}` is missing"));
+        let pixels = cone.pixels.ok_or_else(|| missing("pixels"))?;
+        let field = cone.field_deg.ok_or_else(|| missing("field_deg"))?.to_radians();
+        let settings = cone.settings(pixels, field, file.seed)?;
+        Ok(Universe::Cone(light_cone(&file.cosmology, &file.simulation, settings, &[], false)?))
+    }
+
+    pub(crate) fn simulation(&self) -> &Simulation<T> {
+        match self {
+            Universe::Box(simulation) => simulation,
+            Universe::Cone(cone) => cone.simulation(),
+        }
+    }
+}
+
+/// A finished simulation.
+#[derive(Debug, Clone)]
+pub struct Simulated {
+    /// Its folder.
+    pub directory: PathBuf,
+    /// Realisations that were there already, and all.
+    pub realisations: (u32, u32),
+    /// Seconds of the new ones.
+    pub seconds: f64,
+}
+
+impl Simulated {
+    /// The page to look at.
+    pub fn report(&self) -> PathBuf {
+        self.directory.join("report.html")
+    }
+}
+
+/// Simulates all realisations that are not there yet, and draws the report.
+///
+/// # Errors
+/// If a section is wrong, the folder holds other simulations, the machine has too little memory, the disk refuses, or the
+/// user stops it: finished realisations stay, and the same command goes on with the others.
+pub fn simulate(
+    file: &SimulateFile,
+    overwrite: bool,
+    stop: &AtomicBool,
+    reporter: &mut dyn Reporter,
+) -> Result<Simulated> {
+    match file.precision {
+        Precision::F32 => simulate_in::<f32>(file, overwrite, stop, reporter),
+        Precision::F64 => simulate_in::<f64>(file, overwrite, stop, reporter),
+    }
+}
+
+fn simulate_in<T: Real>(
+    file: &SimulateFile,
+    overwrite: bool,
+    stop: &AtomicBool,
+    reporter: &mut dyn Reporter,
+) -> Result<Simulated> {
+    if file.realisations == 0 {
+        return Err(Error::config("simulate", "`realisations` must be at least 1"));
+    }
+    let universe = Universe::<T>::build(file)?;
+    let directory = file.directory();
+    prepare_folder(file, &directory, overwrite)?;
+    let start = std::time::Instant::now();
+    let steps = u64::from(file.realisations) * (universe.simulation().settings().times.len() as u64 + 1);
+    let mut done_before = 0;
+    for number in 0..file.realisations {
+        let folder = directory.join(format!("realisation_{number:04}"));
+        if folder.join("spectra.json").exists() {
+            done_before += 1;
+            continue;
+        }
+        let mut step = u64::from(number) * (universe.simulation().settings().times.len() as u64 + 1);
+        let mut tick = |words: &str| {
+            step += 1;
+            let message = format!("universe {} of {}: {words}", number + 1, file.realisations);
+            reporter.step(&Progress { steps: (step.min(steps), steps), message, done: false });
+        };
+        realisation::run(file, &universe, number, &folder, &mut tick)?;
+        if stop.load(Ordering::Relaxed) && number + 1 < file.realisations {
+            return Err(Error::Busy(format!(
+                "stopped on request after {} of {} realisations; the same command goes on",
+                number + 1,
+                file.realisations
+            )));
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let all = realisation::load(file, &directory)?;
+    report::write(file, &universe, &all, &directory)?;
+    Ok(Simulated { directory, realisations: (done_before, file.realisations), seconds })
+}
+
+/// Makes the folder, or checks that what it holds was made by the same file; more realisations may be added.
+fn prepare_folder(file: &SimulateFile, directory: &Path, overwrite: bool) -> Result<()> {
+    let marker = directory.join("simulate.toml");
+    let same = SimulateFile { realisations: 1, title: String::new(), ..file.clone() }.text()?;
+    if marker.exists() && !overwrite {
+        let text = String::from_utf8(files::read(&marker)?).unwrap_or_default();
+        let before: Option<SimulateFile> = runfile::read(&text).ok();
+        let before = before
+            .map(|old| SimulateFile { realisations: 1, title: String::new(), ..old }.text())
+            .transpose()?;
+        if before.as_deref() != Some(same.as_str()) {
+            return Err(Error::Busy(format!(
+                "{} holds simulations made with other settings; give another folder, or --overwrite",
+                directory.display()
+            )));
+        }
+    } else if directory.exists() {
+        let empty = std::fs::read_dir(directory).map_err(Error::io("read", directory))?.next().is_none();
+        if !marker.exists() && !empty {
+            return Err(Error::Busy(format!(
+                "{} exists and was not made by `lookback simulate`; give another folder",
+                directory.display()
+            )));
+        }
+        std::fs::remove_dir_all(directory).map_err(Error::io("empty", directory))?;
+    }
+    std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+    let text = file.text()?;
+    files::write_whole(&marker, |out| out.write_all(text.as_bytes()))?;
+    let provenance = json!({ "lookback_version": VERSION, "precision": T_NAMES[file.precision as usize], "seed": file.seed });
+    files::write_whole(&directory.join("provenance.json"), |out| {
+        serde_json::to_writer_pretty(out, &provenance).map_err(std::io::Error::from)
+    })
+}
+
+const T_NAMES: [&str; 2] = ["f32", "f64"];

@@ -1,0 +1,217 @@
+//! The page of a simulation: maps, spectra beside theory, a slab of matter.
+
+use std::path::Path;
+
+use lookback_cosmology::{Halofit, convergence_spectrum};
+use lookback_mesh::Grid;
+use lookback_operator::Real;
+
+use super::realisation::{Binned, Spectra};
+use super::{SimulateFile, Universe};
+use crate::formats::{fits, npy};
+use crate::report::colour::Scale;
+use crate::report::curves::{COLOURS, Curve, Plot, Shade};
+use crate::report::panel::{self, Panel, robust_range};
+use crate::report::{Figure, Section, render};
+use crate::{Error, Result, files};
+
+/// Mean and scatter of a spectrum over realisations.
+struct Mean {
+    k: Vec<f64>,
+    mean: Vec<f64>,
+    /// Scatter between realisations.
+    scatter: Vec<f64>,
+    modes: Vec<usize>,
+}
+
+fn mean<'a>(spectra: impl Iterator<Item = &'a Binned> + Clone) -> Mean {
+    let count = spectra.clone().count() as f64;
+    let Some(first) = spectra.clone().next() else { unreachable!("at least one realisation") };
+    let bins = first.k.len();
+    let at = |i: usize| spectra.clone().map(move |s| s.power[i]);
+    let mean: Vec<f64> = (0..bins).map(|i| at(i).sum::<f64>() / count).collect();
+    let scatter = (0..bins)
+        .map(|i| (at(i).map(|p| (p - mean[i]).powi(2)).sum::<f64>() / (count - 1.0).max(1.0)).sqrt())
+        .collect();
+    Mean { k: first.k.clone(), mean, scatter, modes: first.modes.clone() }
+}
+
+fn curve(name: &str, points: Vec<(f64, f64)>, colour: usize) -> Curve {
+    Curve { name: name.into(), points, colour: COLOURS[colour], width: 2 }
+}
+
+/// Writes `report.html` and the tables of means.
+pub(super) fn write<T: Real>(
+    file: &SimulateFile,
+    universe: &Universe<T>,
+    all: &[Spectra],
+    directory: &Path,
+) -> Result<()> {
+    let mut sections = Vec::new();
+    if let Universe::Cone(cone) = universe {
+        sections.push(maps(cone.grid(), all[0].convergence.len(), directory)?);
+        sections.push(convergence(cone, all, directory)?);
+    }
+    sections.push(matter(file, universe, all, directory)?);
+    let seconds: Vec<f64> = all.iter().map(|s| s.seconds).collect();
+    let fastest = seconds.iter().copied().fold(f64::INFINITY, f64::min);
+    let headlines = [
+        ["universes".to_string(), all.len().to_string()],
+        ["particles".into(), format!("{}^3", file.simulation.particles)],
+        ["box".into(), format!("{} Mpc/h", file.simulation.box_size)],
+        ["seconds a universe, at best".into(), format!("{fastest:.2}")],
+    ];
+    let title = if file.title.is_empty() { "A simulated universe" } else { &file.title };
+    let page = render(serde_json::json!({
+        "title": title,
+        "version": crate::VERSION,
+        "headlines": headlines,
+        "sections": sections,
+        "chain": [["initial conditions, standard normal".to_string(), universe.simulation().name_of_latents()]],
+        "summary": [["threads".to_string(), rayon::current_num_threads().to_string()]],
+        "notes": Vec::<String>::new(),
+        "inputs": Vec::<String>::new(),
+        "config": file.text()?,
+        "citations": citations(),
+    }))?;
+    files::write_whole(&directory.join("report.html"), |out| out.write_all(page.as_bytes()))
+}
+
+fn citations() -> Vec<[String; 2]> {
+    let line = |what: &str, words: &str| [what.to_string(), words.to_string()];
+    vec![
+        line("time steps", "List, Hahn & Rampf 2024, arXiv:2409.19049; Feng et al. 2016, MNRAS 463, 2273"),
+        line("theory", "Takahashi et al. 2012, ApJ 761, 152; Eisenstein & Hu 1998, ApJ 496, 605"),
+        line(
+            "light cone",
+            "Boehm et al. 2020, arXiv:2012.07266; Bartelmann & Schneider 2001, Phys. Rep. 340, 291",
+        ),
+    ]
+}
+
+fn maps(grid: &Grid, sources: usize, directory: &Path) -> Result<Section> {
+    let mut figures = Vec::new();
+    for source in 1..=sources {
+        let path = directory.join(format!("realisation_0000/kappa{source}.fits"));
+        let map = fits::read(&path, None)?.values;
+        let title = format!("convergence, source {source}");
+        let panel = Panel::new(&title, &map, Scale::Signal, robust_range(&map, 0.005));
+        figures.push(Figure { svg: panel::draw(grid, &panel)?, caption: String::new() });
+    }
+    let words = "The first realisation, the mean of a smooth universe taken off. The colours leave out half a percent of the pixels at either end.".into();
+    Ok(Section { heading: "Convergence".into(), words, figures })
+}
+
+/// Multipoles at which theory is computed.
+fn multipoles(k: &[f64]) -> Vec<f64> {
+    let (low, high) = (k[0], k[k.len() - 1]);
+    (0..60).map(|i| low * (high / low).powf(f64::from(i) / 59.0)).collect()
+}
+
+fn convergence<T: Real>(
+    cone: &lookback_lensing::LightCone<T>,
+    all: &[Spectra],
+    directory: &Path,
+) -> Result<Section> {
+    let cosmology = cone.simulation().cosmology();
+    let settings = cone.simulation().settings();
+    let density = (settings.particles as f64 / settings.length).powi(3);
+    let mut figures = Vec::new();
+    for (source, sources) in cone.settings().sources.iter().enumerate() {
+        let measured = mean(all.iter().map(|s| &s.convergence[source]));
+        let theory = |at: &[f64]| {
+            convergence_spectrum(cosmology, (sources, sources), at, true)
+                .map_err(|error| Error::config("light_cone", error.to_string()))
+        };
+        let shot = cone.shot_noise(source, density)?;
+        let ell = multipoles(&measured.k);
+        let smooth: Vec<(f64, f64)> = ell.iter().copied().zip(theory(&ell)?).collect();
+        let with_shot = smooth.iter().map(|&(l, c)| (l, c + shot)).collect();
+        let points = measured.k.iter().copied().zip(measured.mean.iter().copied()).collect();
+        let at_bins = theory(&measured.k)?;
+        let shade = Shade {
+            name: "scatter of one map".into(),
+            points: at_bins
+                .iter()
+                .zip(&measured.modes)
+                .zip(&measured.k)
+                .map(|((c, &modes), &l)| {
+                    let error = (c + shot) * (2.0 / modes as f64).sqrt();
+                    (l, (c + shot - error).max(1e-3 * c), c + shot + error)
+                })
+                .collect(),
+            colour: COLOURS[5],
+        };
+        let title = format!("C_ell, source {}", source + 1);
+        let plot = Plot {
+            title: &title,
+            x_name: "ell",
+            y_name: "C_ell [sr]",
+            shades: vec![shade],
+            curves: vec![
+                curve("simulated", points, 1),
+                curve("Limber, halofit", smooth, 0),
+                curve("and shot noise", with_shot, 2),
+            ],
+            size: (560, 380),
+        };
+        figures.push(Figure { svg: plot.logarithmic()?, caption: String::new() });
+        let mut text = "ell,c_ell_mean,scatter,modes,limber_halofit,shot_noise\n".to_string();
+        for i in 0..measured.k.len() {
+            text += &format!(
+                "{:e},{:e},{:e},{},{:e},{shot:e}\n",
+                measured.k[i], measured.mean[i], measured.scatter[i], measured.modes[i], at_bins[i]
+            );
+        }
+        files::write_whole(&directory.join(format!("cl_kappa{}_mean.csv", source + 1)), |out| {
+            out.write_all(text.as_bytes())
+        })?;
+    }
+    let words = "Spectra of the maps, averaged over all realisations, beside Limber's approximation with the halofit of Takahashi et al. (2012). The band is the scatter that a single map of this size would have if it were Gaussian. Particles add shot noise; a mesh that is too coarse takes power from small scales.".into();
+    Ok(Section { heading: "Spectrum of the convergence".into(), words, figures })
+}
+
+fn matter<T: Real>(
+    file: &SimulateFile,
+    universe: &Universe<T>,
+    all: &[Spectra],
+    directory: &Path,
+) -> Result<Section> {
+    let simulation = universe.simulation();
+    let (cosmology, settings) = (simulation.cosmology(), simulation.settings());
+    let a = settings.times[settings.times.len() - 1];
+    let slab = npy::read(&directory.join("realisation_0000/density_slab.npy"))?.values;
+    let log: Vec<f64> = slab.iter().map(|x| x.max(1e-2).log10()).collect();
+    let grid = Grid::new(&[settings.cells; 2], &[settings.length; 2])?;
+    let mut panel = Panel::new("log10(1 + delta)", &log, Scale::Signal, robust_range(&log, 0.005));
+    panel.unit = panel::Unit::Megaparsec;
+    let mut figures = vec![Figure {
+        svg: panel::draw(&grid, &panel)?,
+        caption: "A slab of 10 Mpc/h of the first realisation, today.".into(),
+    }];
+    let measured = mean(all.iter().map(|s| &s.density));
+    let linear = |k: f64| cosmology.linear_power(k, a);
+    let halofit = Halofit::new(cosmology, a).ok();
+    let shot = (settings.length / settings.particles as f64).powi(3);
+    let points = measured.k.iter().copied().zip(measured.mean.iter().copied()).collect();
+    let line = |f: &dyn Fn(f64) -> f64| multipoles(&measured.k).into_iter().map(|k| (k, f(k))).collect();
+    let mut curves = vec![curve("simulated", points, 1), curve("linear", line(&linear), 5)];
+    if let Some(halofit) = &halofit {
+        curves.push(curve("halofit", line(&|k| halofit.power(k, linear(k))), 0));
+    }
+    curves.push(curve("shot noise", line(&|_| shot), 4));
+    let plot = Plot {
+        title: "P(k) of matter",
+        x_name: "k [h/Mpc]",
+        y_name: "P [(Mpc/h)^3]",
+        shades: Vec::new(),
+        curves,
+        size: (560, 380),
+    };
+    figures.push(Figure { svg: plot.logarithmic()?, caption: String::new() });
+    let words = format!(
+        "At scale factor {a}, on a mesh of {}^3 cells in a box of {} Mpc/h. The spectrum has the window of the mesh divided out, and shot noise left in (particles that began on a lattice have less of it where they have not mixed).",
+        settings.cells, file.simulation.box_size
+    );
+    Ok(Section { heading: "Matter".into(), words, figures })
+}

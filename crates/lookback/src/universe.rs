@@ -1,0 +1,242 @@
+//! From the sections of a file to a simulated universe.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lookback_cosmology::{
+    Cosmology, Normalization, Parameters, PowerTable, Settings as CosmologySettings, Sources, Transfer,
+};
+use lookback_lensing::{Crossing, LightCone, LightConeSettings, Tiling};
+use lookback_mesh::Window;
+use lookback_nbody::{GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Simulation};
+use lookback_operator::Real;
+
+use crate::runfile::{
+    CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection, SchemeName,
+    SimulationSection, SourceSection, TilingName, TransferName, WindowName,
+};
+use crate::{Error, Result, files};
+
+fn wrong(section: &str, message: impl ToString) -> Error {
+    Error::config(section, message.to_string())
+}
+
+impl CosmologySection {
+    /// The cosmology that the section describes.
+    ///
+    /// # Errors
+    /// If a parameter is out of range, both amplitudes are given, or the table cannot be read.
+    pub fn build(&self) -> Result<Cosmology<f64>> {
+        let (normalization, amplitude) = match (self.sigma8, self.a_s) {
+            (Some(_), Some(_)) => return Err(wrong("cosmology", "give `sigma8` or `a_s`, not both")),
+            (None, Some(a_s)) => (Normalization::PrimordialAmplitude, a_s),
+            (sigma8, None) => (Normalization::Sigma8, sigma8.unwrap_or(Parameters::planck18().amplitude)),
+        };
+        let parameters = Parameters {
+            omega_m: self.omega_m,
+            omega_b: self.omega_b,
+            h: self.h,
+            n_s: self.n_s,
+            amplitude,
+            w0: self.w0,
+            wa: self.wa,
+            omega_k: self.omega_k,
+            m_nu: self.m_nu,
+            ..Parameters::planck18()
+        };
+        let transfer = match self.transfer {
+            TransferName::EisensteinHu => Transfer::EisensteinHu,
+            TransferName::NoWiggle => Transfer::NoWiggle,
+        };
+        let settings = CosmologySettings {
+            normalization,
+            transfer,
+            radiation: self.radiation,
+            ..CosmologySettings::default()
+        };
+        let table = self.table.as_ref().map(|place| read_table(place)).transpose()?;
+        Cosmology::with_table(parameters, settings, table).map_err(|error| wrong("cosmology", error))
+    }
+}
+
+fn read_text(place: &str) -> Result<String> {
+    String::from_utf8(files::read(Path::new(place))?)
+        .map_err(|_| Error::file(place, "is not a text in UTF-8"))
+}
+
+fn read_table(place: &str) -> Result<Arc<PowerTable>> {
+    let table =
+        PowerTable::parse(&read_text(place)?).map_err(|error| Error::file(place, error.to_string()))?;
+    Ok(Arc::new(table))
+}
+
+impl SimulationSection {
+    /// The settings that the section describes.
+    ///
+    /// # Errors
+    /// If a number is out of range.
+    pub fn settings(&self) -> Result<Settings> {
+        let bad = |message: String| Err(wrong("simulation", message));
+        let cells = self.particles as f64 * self.mesh_factor;
+        if !(cells.is_finite() && (0.0..=65_536.0).contains(&cells)) {
+            return bad(format!("`mesh_factor` = {} gives no mesh", self.mesh_factor));
+        }
+        if (cells - cells.round()).abs() > 1e-9 * cells {
+            return bad(format!(
+                "`mesh_factor` = {} gives {cells} cells for {} particles a side; it must give a whole number",
+                self.mesh_factor, self.particles
+            ));
+        }
+        let times = match (self.times.is_empty(), self.steps) {
+            (false, _) => self.times.clone(),
+            (true, 0) => return bad("`steps` must be at least 1".into()),
+            (true, steps) => {
+                let last = steps as f64;
+                (0..=steps)
+                    .map(|i| if i == steps { 1.0 } else { self.start + (1.0 - self.start) * i as f64 / last })
+                    .collect()
+            }
+        };
+        let lpt = match self.lpt {
+            1 => Lpt::First,
+            2 => Lpt::Second,
+            other => return bad(format!("`lpt` must be 1 or 2, not {other}")),
+        };
+        let gradient = match self.gradient {
+            GradientName::FourPoint => GradientKernel::FourPoint,
+            GradientName::TwoPoint => GradientKernel::TwoPoint,
+            GradientName::Spectral => GradientKernel::Spectral,
+        };
+        let laplace = match self.laplace {
+            LaplaceName::Spectral => LaplaceKernel::Spectral,
+            LaplaceName::FiniteDifference => LaplaceKernel::FiniteDifference,
+        };
+        let settings = Settings {
+            particles: self.particles,
+            length: self.box_size,
+            cells: cells.round() as usize,
+            window: match self.window {
+                WindowName::Cic => Window::Cic,
+                WindowName::Tsc => Window::Tsc,
+            },
+            kernels: Kernels { gradient, laplace, compensate: self.compensate },
+            start_kernels: Kernels::default(),
+            lpt,
+            scheme: match self.scheme {
+                SchemeName::BullFrog => Scheme::BullFrog,
+                SchemeName::FastPm => Scheme::FastPm(Middle::Geometric),
+                SchemeName::FastPmArithmetic => Scheme::FastPm(Middle::Arithmetic),
+            },
+            times,
+        };
+        settings.check().map_err(|error| wrong("simulation", error))?;
+        Ok(settings)
+    }
+}
+
+impl SourceSection {
+    fn build(&self) -> Result<Sources> {
+        let sources = match self {
+            SourceSection::Plane { z } => Sources::Plane(*z),
+            SourceSection::Distribution { redshift, density } => {
+                Sources::Distribution { redshift: redshift.clone(), density: density.clone() }
+            }
+            SourceSection::File { file } => read_distribution(file)?,
+        };
+        sources.check().map_err(|error| wrong("light_cone", error))?;
+        Ok(sources)
+    }
+}
+
+fn read_distribution(place: &str) -> Result<Sources> {
+    let (mut redshift, mut density) = (Vec::new(), Vec::new());
+    for (i, line) in read_text(place)?.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut words = line.split_whitespace().map(str::parse::<f64>);
+        match (words.next(), words.next()) {
+            (Some(Ok(z)), Some(Ok(n))) => {
+                redshift.push(z);
+                density.push(n);
+            }
+            _ => {
+                let message = format!("line {}: expected a redshift and a number, found `{line}`", i + 1);
+                return Err(Error::file(place, message));
+            }
+        }
+    }
+    Ok(Sources::Distribution { redshift, density })
+}
+
+impl LightConeSection {
+    /// The settings that the section describes, on a square map of `pixels` and `field` \[rad\].
+    ///
+    /// # Errors
+    /// If a source cannot be read or is out of range.
+    pub fn settings(&self, pixels: usize, field: f64, seed: u64) -> Result<LightConeSettings> {
+        let sources = self.sources.iter().map(SourceSection::build).collect::<Result<_>>()?;
+        Ok(LightConeSettings {
+            tiling: match self.tiling {
+                TilingName::Random => Tiling::Random { seed },
+                TilingName::Permutations => Tiling::Permutations,
+                TilingName::Aligned => Tiling::Aligned,
+            },
+            crossing: match self.crossing {
+                CrossingName::Exact => Crossing::Exact,
+                CrossingName::Lagrangian => Crossing::Lagrangian,
+            },
+            softness: self.softness,
+            nearest: self.nearest,
+            subtract_mean: self.subtract_mean,
+            compensate: self.compensate,
+            ..LightConeSettings::new(sources, pixels, field)
+        })
+    }
+}
+
+/// A light cone from its sections.
+///
+/// # Errors
+/// If a section is wrong, or the machine has too little memory.
+pub fn light_cone<T: Real>(
+    cosmology: &CosmologySection,
+    simulation: &SimulationSection,
+    cone: LightConeSettings,
+    free: &[&str],
+    gradient: bool,
+) -> Result<LightCone<T>> {
+    let settings = simulation.settings()?;
+    let simulation =
+        Simulation::new(settings, cosmology.build()?, free).map_err(|error| wrong("simulation", error))?;
+    let cone = LightCone::new(simulation, cone).map_err(|error| wrong("light_cone", error))?;
+    check_memory(cone.memory(gradient))?;
+    Ok(cone)
+}
+
+/// Refuses what does not fit into the memory that is free now.
+///
+/// # Errors
+/// With both numbers.
+pub fn check_memory(bytes: usize) -> Result<()> {
+    let Some(free) = available_memory() else { return Ok(()) };
+    if bytes <= free {
+        return Ok(());
+    }
+    Err(wrong(
+        "simulation",
+        format!(
+            "needs about {:.1} GB of memory, but {:.1} GB are free; fewer particles or a coarser mesh need less",
+            bytes as f64 / 1e9,
+            free as f64 / 1e9
+        ),
+    ))
+}
+
+/// Bytes that the system could give now, where it tells.
+fn available_memory() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kilobytes| kilobytes * 1024)
+}
