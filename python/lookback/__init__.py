@@ -41,10 +41,12 @@ from ._lookback import (
     gaussian_field,
     hmc,
     laplace,
+    light_cone,
     lognormal_field,
     mask,
     mass_map,
     mgvi,
+    nbody,
     poisson,
     power_law,
     power_spectrum,
@@ -58,7 +60,10 @@ from ._lookback import (
     spectrum_table,
     stack,
     student_t,
+    white_modes,
     wiener,
 )
+
+from .derivatives import jvp, simulate, vjp
 
 __all__ = [name for name in dir() if not name.startswith("_")] + ["__version__"]

@@ -7,6 +7,7 @@ mod inference;
 mod likelihoods;
 mod operators;
 mod runs;
+mod universe;
 
 use pyo3::prelude::*;
 
@@ -30,6 +31,8 @@ mod lookback_module {
     };
     #[pymodule_export]
     use crate::runs::{check, resume, run};
+    #[pymodule_export]
+    use crate::universe::{light_cone, nbody, white_modes};
 
     use pyo3::prelude::*;
 

@@ -198,7 +198,8 @@ impl<T: Number> Map<T> {
                     self.history.update(s, y);
                 }
                 self.at = Some(Point { z: lower.z, gradient: lower.gradient, energy: lower.energy });
-                self.converged = self.distance() <= self.options.tolerance;
+                // While it is hot, the search goes on for its steps: its maximum is not the one that is wanted.
+                self.converged = temperature == 1.0 && self.distance() <= self.options.tolerance;
             }
             // No step lowers the energy beyond rounding: this is the minimum that the precision allows.
             None => self.converged = true,

@@ -1,0 +1,89 @@
+//! Simulated universes as operators.
+
+use std::sync::Arc;
+
+use lookback::lensing::LightConeSettings;
+use lookback::mesh::{Grid, white_modes as fill_modes};
+use lookback::nbody::Simulation;
+use lookback::operator::random::{Purpose, Stream};
+use lookback::runfile::{CosmologySection, LightConeSection, SimulationSection};
+use lookback::universe;
+use numpy::IntoPyArray;
+use numpy::PyArrayMethods;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde::de::DeserializeOwned;
+
+use crate::arrays::Output;
+use crate::errors::raise;
+use crate::operators::PyOperator;
+
+/// A section of a run file from a dict with the same keys.
+fn section<S: DeserializeOwned>(py: Python<'_>, name: &str, dict: Option<&Bound<'_, PyDict>>) -> PyResult<S> {
+    let text = match dict {
+        Some(dict) => py.import("json")?.call_method1("dumps", (dict,))?.extract::<String>()?,
+        None => "{}".to_string(),
+    };
+    serde_json::from_str(&text).map_err(|error| raise(format!("{name}: {error}")))
+}
+
+fn names(free: &[String]) -> Vec<&str> {
+    free.iter().map(String::as_str).collect()
+}
+
+/// An N-body simulation: white noise on the modes of the lattice, then the free parameters, to the density contrast at the
+/// end. `simulation` and `cosmology` have the keys of the sections of run files.
+#[pyfunction]
+#[pyo3(signature = (simulation, *, cosmology = None, free = Vec::new()))]
+pub(crate) fn nbody(
+    py: Python<'_>,
+    simulation: &Bound<'_, PyDict>,
+    cosmology: Option<&Bound<'_, PyDict>>,
+    free: Vec<String>,
+) -> PyResult<PyOperator> {
+    let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
+    let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
+    let settings = simulation.settings().map_err(raise)?;
+    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
+    let cosmology = cosmology.build().map_err(raise)?;
+    let simulation = Simulation::<f64>::new(settings, cosmology, &names(&free)).map_err(raise)?;
+    Ok(PyOperator(Arc::new(simulation)))
+}
+
+/// The convergence of a simulated light cone: white noise on the modes of the lattice, then the free parameters, to one map
+/// for each source. `light_cone` has the keys of the section of simulation files, `pixels` and `field_deg` included.
+#[pyfunction]
+#[pyo3(signature = (simulation, light_cone, *, cosmology = None, free = Vec::new(), seed = 42))]
+pub(crate) fn light_cone(
+    py: Python<'_>,
+    simulation: &Bound<'_, PyDict>,
+    light_cone: &Bound<'_, PyDict>,
+    cosmology: Option<&Bound<'_, PyDict>>,
+    free: Vec<String>,
+    seed: u64,
+) -> PyResult<PyOperator> {
+    let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
+    let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
+    let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
+    let (Some(pixels), Some(field)) = (cone.pixels, cone.field_deg) else {
+        return Err(raise("light_cone: needs `pixels` and `field_deg`"));
+    };
+    let settings: LightConeSettings = cone.settings(pixels, field.to_radians(), seed).map_err(raise)?;
+    let cone = universe::light_cone::<f64>(&cosmology, &simulation, settings, &names(&free), true);
+    Ok(PyOperator(Arc::new(cone.map_err(raise)?)))
+}
+
+/// White noise on the modes of a lattice of `side^3` particles: the same large scales for every `side`.
+#[pyfunction]
+#[pyo3(signature = (side, *, seed, realisation = 0))]
+pub(crate) fn white_modes<'py>(
+    py: Python<'py>,
+    side: usize,
+    seed: u64,
+    realisation: u32,
+) -> PyResult<Output<'py>> {
+    let grid = Grid::new(&[side; 3], &[1.0; 3]).map_err(raise)?;
+    let mut modes = vec![0.0; grid.len()];
+    fill_modes(&grid, Stream::new(seed, Purpose::Signal, realisation), &mut modes);
+    modes.into_pyarray(py).reshape(vec![side; 3])
+}
