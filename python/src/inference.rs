@@ -210,7 +210,8 @@ pub(crate) fn laplace(
         "lbfgs" => Optimizer::Lbfgs,
         other => return Err(raise(format!("there is no optimizer `{other}`; use `newton_cg` or `lbfgs`"))),
     };
-    let options = MapOptions { optimizer, tolerance, max_iterations, samples, start_scale, ..MapOptions::default() };
+    let options =
+        MapOptions { optimizer, tolerance, max_iterations, samples, start_scale, ..MapOptions::default() };
     work(py, posterior, Map::new(options, seed).map_err(raise)?)
 }
 

@@ -1,6 +1,8 @@
 //! Time and memory of an N-body simulation and of its gradient, beside the two Fourier transforms that a step needs.
 //!
-//! `cargo run --release -p lookback --example nbody_cost -- [PARTICLES A SIDE] [MESH FACTOR] [STEPS]`
+//! `cargo run --release -p lookback --example nbody_cost -- [PARTICLES A SIDE] [MESH FACTOR] [STEPS] [--json]`
+//!
+//! With `--json`: one line for scripts, of the kernel with differences alone, with the peak memory of the process.
 
 use std::time::Instant;
 
@@ -25,6 +27,13 @@ fn seconds(rounds: usize, mut f: impl FnMut()) -> f64 {
     median((0..rounds).map(|_| once(&mut f)).collect())
 }
 
+/// Peak memory of this process \[MB\], where the system tells.
+fn peak_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).map_or(f64::NAN, |kb| kb / 1e3)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let number = |i: usize, default: f64| std::env::args().nth(i).map_or(Ok(default), |word| word.parse());
     let (side, factor, steps) = (number(1, 128.0)? as usize, number(2, 1.0)?, number(3, 10.0)? as usize);
@@ -35,9 +44,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         fft.forward(&field, &mut spectrum);
         fft.inverse(&mut spectrum, &mut field);
     });
-    for (name, gradient) in
-        [("spectral", GradientKernel::Spectral), ("four-point", GradientKernel::FourPoint)]
-    {
+    let json = std::env::args().any(|word| word == "--json");
+    let kernels = [("four-point", GradientKernel::FourPoint), ("spectral", GradientKernel::Spectral)];
+    for (name, gradient) in kernels.into_iter().take(if json { 1 } else { 2 }) {
         let settings = Settings {
             particles: side,
             length: 2.0 * side as f64,
@@ -58,8 +67,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut run = simulation.run()?;
         let mut delta = vec![0.0f32; simulation.codomain().len()];
         let mut gradient = vec![0.0f32; x.len()];
-        let forward = seconds(3, || run.move_to(&x, &mut delta).expect("evolved"));
-        let pull = seconds(3, || run.pull(&delta, &mut gradient).expect("a gradient"));
+        let forward = seconds(5, || run.move_to(&x, &mut delta).expect("evolved"));
+        let forward_peak = peak_mb();
+        let pull = seconds(5, || run.pull(&delta, &mut gradient).expect("a gradient"));
+        if json {
+            println!(
+                "{{\"code\": \"lookback\", \"forward_s\": {forward}, \"gradient_s\": {}, \"forward_peak_mb\": {forward_peak}, \
+                 \"gradient_peak_mb\": {}}}",
+                forward + pull,
+                peak_mb()
+            );
+            continue;
+        }
         println!(
             "{side}^3 particles, {cells}^3 cells, {steps} steps, f32, {} threads, {name}: forward {forward:.3} s \
              ({:.1} ms a step, {:.1} times the {:.1} ms of two transforms), value and gradient {:.3} s \

@@ -56,6 +56,7 @@ pub(crate) fn write<T: Number>(
         citations::of(run).into_iter().map(|citation| [citation.what.to_string(), citation.line()]).collect();
     let page = render(serde_json::json!({
         "title": if run.title.is_empty() { "Lookback" } else { run.title.as_str() },
+        "kind": "Bayesian reconstruction",
         "version": VERSION,
         "headlines": pages::headlines(problem, summary),
         "sections": sections,

@@ -64,6 +64,7 @@ pub(super) fn write<T: Real>(
     let title = if file.title.is_empty() { "A simulated universe" } else { &file.title };
     let page = render(serde_json::json!({
         "title": title,
+        "kind": "A simulation",
         "version": crate::VERSION,
         "headlines": headlines,
         "sections": sections,

@@ -1,0 +1,177 @@
+//! `lookback simulate`, and runs whose prior is a simulated light cone: what they write, how they go on, what they refuse.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const SMALL: &str = r#"
+seed = 3
+realisations = 2
+
+[simulation]
+particles = 16
+box_size = 100.0
+steps = 3
+start = 0.2
+
+[light_cone]
+sources = [{ z = 0.5 }, { z = 1.0 }]
+pixels = 16
+field_deg = 4.0
+
+[output]
+density = true
+particles = true
+npy = true
+"#;
+
+struct Bench(TempDir);
+
+impl Bench {
+    fn new(text: &str) -> Bench {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("file.toml"), text).expect("writes");
+        Bench(folder)
+    }
+
+    fn lookback(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lookback"));
+        command.current_dir(self.0.path()).args(arguments).output().expect("starts")
+    }
+
+    fn simulate(&self) -> (bool, String) {
+        let output = self.lookback(&["simulate", "file.toml", "-o", "out"]);
+        let words =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(!words.contains("panicked"), "{words}");
+        (output.status.success(), words)
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.0.path().join("out").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+#[test]
+fn a_simulation_writes_everything_and_goes_on_where_it_stopped() {
+    let bench = Bench::new(SMALL);
+    let (good, words) = bench.simulate();
+    assert!(good, "{words}");
+    for name in
+        ["report.html", "simulate.toml", "provenance.json", "cl_kappa1_mean.csv", "cl_kappa2_mean.csv"]
+    {
+        assert!(!bench.read(name).is_empty());
+    }
+    let files = ["kappa1.fits", "kappa2.npy", "density.npy", "positions.npy", "velocities.npy", "power.csv"];
+    for name in files {
+        assert!(!bench.read(&format!("realisation_0001/{name}")).is_empty());
+    }
+    let map = bench.read("realisation_0001/kappa2.fits");
+    // A realisation that was interrupted has no spectra yet: it is made anew, the same to the bit, the others stay.
+    let path = bench.0.path().join("out/realisation_0001");
+    fs::remove_file(path.join("spectra.json")).expect("there");
+    fs::write(path.join("kappa2.fits"), "half").expect("writes");
+    let (good, words) = bench.simulate();
+    assert!(good && words.contains("there already"), "{words}");
+    assert_eq!(bench.read("realisation_0001/kappa2.fits"), map);
+    // More realisations may be added; other settings may not.
+    fs::write(bench.0.path().join("file.toml"), SMALL.replace("realisations = 2", "realisations = 3"))
+        .expect("writes");
+    assert!(bench.simulate().0);
+    assert!(!bench.read("realisation_0002/spectra.json").is_empty());
+    fs::write(bench.0.path().join("file.toml"), SMALL.replace("seed = 3", "seed = 4")).expect("writes");
+    let (good, words) = bench.simulate();
+    assert!(!good && words.contains("other settings"), "{words}");
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let bench = Bench::new(SMALL);
+    let map = |threads: &str| {
+        let output =
+            bench.lookback(&["--threads", threads, "simulate", "file.toml", "-o", "out", "--overwrite"]);
+        assert!(output.status.success());
+        bench.read("realisation_0000/kappa1.fits")
+    };
+    assert_eq!(map("1"), map("3"));
+}
+
+#[test]
+fn bad_files_are_refused_in_words_and_write_nothing() {
+    let cases = [
+        ("particles = 16", "particles = 15", "must be even"),
+        ("particles = 16", "particles = 1200", "GB of memory"),
+        ("particles = 16", "partcles = 16", "did you mean `particles`?"),
+        ("steps = 3", "steps = 0", "at least 1"),
+        ("steps = 3", "times = [0.2, 0.1, 1.0]", "must rise"),
+        ("box_size = 100.0", "box_size = -1.0", "positive length"),
+        ("box_size = 100.0", "box_size = 100.0\nmesh_factor = 1.3", "whole number"),
+        ("{ z = 1.0 }", "{ z = 7.0 }", "beyond the beginning"),
+        ("{ z = 1.0 }", "{ redshift = [1.0, 0.5], density = [1.0, 1.0] }", "must rise"),
+        ("{ z = 1.0 }", "{ file = \"nowhere.txt\" }", "nowhere.txt"),
+        ("field_deg = 4.0", "field_deg = 80.0", "degrees wide"),
+        ("[light_cone]", "[cosmology]\nomega_m = -0.3\n[light_cone]", "omega_m = -0.3"),
+        ("[light_cone]", "[cosmology]\nsigma8 = 0.8\na_s = 2.0\n[light_cone]", "not both"),
+        ("realisations = 2", "realisations = 0", "at least 1"),
+    ];
+    for (from, to, words) in cases {
+        assert!(SMALL.contains(from), "{from}");
+        let bench = Bench::new(&SMALL.replace(from, to));
+        let (good, found) = bench.simulate();
+        assert!(!good && found.contains(words), "`{words}` is missing in: {found}");
+        assert!(!bench.0.path().join("out").exists(), "a refused simulation must not write: {found}");
+    }
+    let bench = Bench::new(SMALL);
+    fs::create_dir(bench.0.path().join("out")).expect("made");
+    fs::write(bench.0.path().join("out/mine.txt"), "keep").expect("writes");
+    let (good, words) = bench.simulate();
+    assert!(!good && words.contains("was not made by"), "{words}");
+    assert_eq!(bench.read("mine.txt"), b"keep");
+}
+
+const RUN: &str = r#"
+seed = 5
+
+[sky]
+pixels = [8, 8]
+pixel_arcmin = 30.0
+
+[prior.kappa]
+kind = "light_cone"
+simulation = { particles = 8, box_size = 200.0, steps = 3, start = 0.2 }
+light_cone = { sources = [{ z = 0.7 }, { z = 1.2 }], compensate = false, nearest = 200.0 }
+
+[data]
+kind = "mock"
+noise_std = [0.01, 0.01]
+
+[method]
+kind = "map"
+optimizer = "lbfgs"
+tolerance = 0.3
+anneal = [16.0, 4.0]
+anneal_steps = 3
+"#;
+
+#[test]
+fn initial_conditions_are_found_from_tomographic_maps() {
+    let bench = Bench::new(RUN);
+    let output = bench.lookback(&["-q", "run", "file.toml", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in
+        ["map_kappa1.fits", "map_kappa2.fits", "initial_modes.npy", "density.npy", "correlation_initial.csv"]
+    {
+        assert!(!bench.read(name).is_empty(), "{name}");
+    }
+    let summary: serde_json::Value = serde_json::from_slice(&bench.read("summary.json")).expect("JSON");
+    // Noise of a known size is fitted to no more than its size: chi-squared at the maximum is below one, not far below.
+    let chi2 = summary["reduced_chi2_centre"].as_f64().expect("a figure");
+    assert!((0.3..1.2).contains(&chi2), "{chi2}");
+    assert!(summary["pearson_r"].as_f64().expect("a figure") > 0.5);
+    let report = String::from_utf8(bench.read("report.html")).expect("a page");
+    assert!(report.contains("Truth, data, reconstruction"));
+    let refused = Bench::new(&RUN.replace("pixels = [8, 8]", "pixels = [8, 10]"));
+    let output = refused.lookback(&["check", "file.toml"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is square"));
+}
