@@ -113,8 +113,15 @@ impl Cloud {
         ));
     }
 
-    /// Writes the differences of a mesh along the three axes side by side; the fourth number stays as it is.
-    pub fn differences<T: Real>(&self, mesh: &[T], kernel: Differences, field: &mut [Quad<T>]) {
+    /// Writes the differences of a mesh along the three axes side by side, with another mesh as the fourth number; without
+    /// one it stays as it is.
+    pub fn differences<T: Real>(
+        &self,
+        mesh: &[T],
+        kernel: Differences,
+        fourth: Option<&[T]>,
+        field: &mut [Quad<T>],
+    ) {
         let n = self.cells;
         let [c1, c2] = kernel.coefficients.map(|c| T::of(c * self.inverse_spacing));
         let line = |i: usize, j: usize| &mesh[(i % n * n + j % n) * n..][..n];
@@ -123,9 +130,7 @@ impl Cloud {
             |padded, (i, plane)| {
                 for (j, out) in plane.chunks_mut(n).enumerate() {
                     let middle = line(i, j);
-                    padded[2..n + 2].copy_from_slice(middle);
-                    padded[..2].copy_from_slice(&middle[n - 2..]);
-                    padded[n + 2..].copy_from_slice(&middle[..2]);
+                    pad(middle, padded);
                     let along = |step: [usize; 4]| step.map(|step| line(i + step, j));
                     let [x1, x2, x3, x4] = along([1, n - 1, 2, n - 2]);
                     let [y1, y2, y3, y4] = [1, n - 1, 2, n - 2].map(|step| line(i, j + step));
@@ -134,6 +139,10 @@ impl Cloud {
                         out[k][0] = c1 * (x1[k] - x2[k]) + c2 * (x3[k] - x4[k]);
                         out[k][1] = c1 * (y1[k] - y2[k]) + c2 * (y3[k] - y4[k]);
                         out[k][2] = c1 * (z[3] - z[1]) + c2 * (z[4] - z[0]);
+                    }
+                    if let Some(fourth) = fourth {
+                        let fourth = &fourth[(i * n + j) * n..][..n];
+                        out.iter_mut().zip(fourth).for_each(|(out, x)| out[3] = *x);
                     }
                 }
             },
@@ -151,25 +160,28 @@ impl Cloud {
         let n = self.cells;
         let [c1, c2] = kernel.coefficients.map(|c| T::of(c * self.inverse_spacing));
         let line = |i: usize, j: usize| &mesh[(i % n * n + j % n) * n..][..n];
-        out.par_chunks_mut(n * n).enumerate().for_each(|(i, plane)| {
-            for (j, out) in plane.chunks_mut(n).enumerate() {
-                let steps = [1, n - 1, 2, n - 2];
-                // Differences are odd, so their transpose is their negative.
-                if axis < 2 {
-                    let [a, b, c, d] =
-                        steps.map(|step| if axis == 0 { line(i + step, j) } else { line(i, j + step) });
-                    for k in 0..n {
-                        out[k] += c1 * (b[k] - a[k]) + c2 * (d[k] - c[k]);
-                    }
-                } else {
-                    let z = line(i, j);
-                    for k in 0..n {
-                        let [a, b, c, d] = steps.map(|step| z[(k + step) % n]);
-                        out[k] += c1 * (b - a) + c2 * (d - c);
+        out.par_chunks_mut(n * n).enumerate().for_each_init(
+            || vec![T::zero(); n + 4],
+            |padded, (i, plane)| {
+                for (j, out) in plane.chunks_mut(n).enumerate() {
+                    let steps = [1, n - 1, 2, n - 2];
+                    // Differences are odd, so their transpose is their negative.
+                    if axis < 2 {
+                        let [a, b, c, d] =
+                            steps.map(|step| if axis == 0 { line(i + step, j) } else { line(i, j + step) });
+                        for k in 0..n {
+                            out[k] += c1 * (b[k] - a[k]) + c2 * (d[k] - c[k]);
+                        }
+                    } else {
+                        pad(line(i, j), padded);
+                        for k in 0..n {
+                            let z = &padded[k..k + 5];
+                            out[k] += c1 * (z[1] - z[3]) + c2 * (z[0] - z[4]);
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// The rows of several vector fields, component by component.
@@ -179,6 +191,14 @@ impl Cloud {
             .map(|_| chunks.each_mut().map(|field| field.each_mut().map(|c| c.next().unwrap_or_default())))
             .collect()
     }
+}
+
+/// A line with two of its neighbours on either side.
+fn pad<T: Copy>(line: &[T], padded: &mut [T]) {
+    let n = line.len();
+    padded[2..n + 2].copy_from_slice(line);
+    padded[..2].copy_from_slice(&line[n - 2..]);
+    padded[n + 2..].copy_from_slice(&line[..2]);
 }
 
 /// The three components one after the other.

@@ -108,8 +108,8 @@ impl Cloud {
         let blocks = self.blocks::<S, T>(x[0]);
         let total = blocks.iter().map(|block| block.planes).sum::<usize>() * area;
         if slabs.len() < total {
-            // Not `resize`: what was there need not be copied.
-            *slabs = vec![T::zero(); total];
+            // Once for all calls: pages that are not touched cost nothing. Not `resize`: what was there need not be copied.
+            *slabs = vec![T::zero(); total.max(5 * mesh.len() / 2)];
         }
         let mut rest = &mut slabs[..total];
         let mut work = Vec::with_capacity(blocks.len());

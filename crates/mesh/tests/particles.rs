@@ -192,11 +192,13 @@ fn differences_agree_with_the_definition_and_their_transpose() {
         for (four, kernel) in [(false, Differences::TWO_POINT), (true, Differences::FOUR_POINT)] {
             let (mesh, other) = (normal(cloud.mesh_len(), 0, 1.0), normal(4 * cloud.mesh_len(), 1, 1.0));
             let mut field = vec![[7.0; 4]; mesh.len()];
-            cloud.differences(&mesh, kernel, &mut field);
+            cloud.differences(&mesh, kernel, None, &mut field);
             for axis in 0..3 {
                 let expected = difference(&cloud, &mesh, axis, four);
                 assert!(field.iter().zip(&expected).all(|(f, e)| (f[axis] - e).abs() < 1e-12 && f[3] == 7.0));
             }
+            cloud.differences(&mesh, kernel, Some(&mesh), &mut field);
+            assert!(field.iter().zip(&mesh).all(|(f, m)| f[3] == *m));
             let other: Vec<Quad<f64>> = other.chunks(4).map(|q| [q[0], q[1], q[2], q[3]]).collect();
             let mut adjoint = vec![0.0; mesh.len()];
             for axis in 0..3 {

@@ -110,13 +110,14 @@ impl<T: Real> Gravity<T> {
         T::of(1.0 / self.cloud.particles() as f64)
     }
 
-    /// From the density in `self.mesh` to its potential, or to the whole field where the gradient is spectral.
-    fn solve(&mut self) {
+    /// From the density in `self.mesh` to the field; with `adjoint`, its fourth number is `self.second`.
+    fn solve(&mut self, adjoint: bool) {
         match self.kernels.gradient.differences() {
             Some(kernel) => {
                 let factor = green(&self.tables, self.compensation.as_deref(), self.scale());
                 self.fft.convolve(&mut self.mesh, &mut self.spectrum, factor);
-                self.cloud.differences(&self.mesh, kernel, &mut self.field);
+                let fourth = adjoint.then_some(&self.second[..]);
+                self.cloud.differences(&self.mesh, kernel, fourth, &mut self.field);
             }
             None => {
                 self.fft.forward(&self.mesh, &mut self.spectrum);
@@ -126,6 +127,12 @@ impl<T: Real> Gravity<T> {
                     let lines = self.field.par_chunks_mut(1 << 14).zip(self.mesh.par_chunks(1 << 14));
                     lines.for_each(|(field, mesh)| {
                         field.iter_mut().zip(mesh).for_each(|(field, mesh)| field[axis] = *mesh);
+                    });
+                }
+                if adjoint {
+                    let lines = self.field.par_chunks_mut(1 << 14).zip(self.second.par_chunks(1 << 14));
+                    lines.for_each(|(field, mesh)| {
+                        field.iter_mut().zip(mesh).for_each(|(field, mesh)| field[3] = *mesh);
                     });
                 }
             }
@@ -153,7 +160,14 @@ impl<T: Real> Gravity<T> {
     /// Leaves the field of the particles on the mesh.
     fn place(&mut self, displacement: &[T]) {
         self.cloud.paint(displacement, &mut self.mesh, &mut self.slabs);
-        self.solve();
+        self.solve(false);
+    }
+
+    /// The same with what [`solve_adjoint`](Gravity::solve_adjoint) gives as its fourth number.
+    fn place_both(&mut self, displacement: &[T], c: &[T]) {
+        self.solve_adjoint(displacement, c);
+        self.cloud.paint(displacement, &mut self.mesh, &mut self.slabs);
+        self.solve(true);
     }
 
     /// Writes `g` at the particles.
@@ -185,7 +199,7 @@ impl<T: Real> Gravity<T> {
         self.place(displacement);
         self.cloud.push_forces(displacement, dx, &self.field, g, tangent);
         self.cloud.paint_push(displacement, dx, &mut self.mesh, &mut self.slabs);
-        self.solve();
+        self.solve(false);
         let mut x = displacement.to_vec();
         self.cloud.visit_forces(&mut x, tangent, &self.field, |_, _, out, g| {
             for (out, g) in out.into_iter().zip(g) {
@@ -194,9 +208,9 @@ impl<T: Real> Gravity<T> {
         });
     }
 
-    /// Leaves in the fourth number of the field what the mesh gives to positions through the density, when the particles
-    /// have the cotangents `c` of their `g`.
-    fn place_adjoint(&mut self, displacement: &[T], c: &[T]) {
+    /// Leaves in `self.second` what the mesh gives to positions through the density, when the particles have the
+    /// cotangents `c` of their `g`.
+    fn solve_adjoint(&mut self, displacement: &[T], c: &[T]) {
         let n = self.cloud.particles();
         if self.second.is_empty() {
             self.second = vec![T::zero(); self.cloud.mesh_len()];
@@ -235,16 +249,11 @@ impl<T: Real> Gravity<T> {
                 self.fft.inverse(&mut self.spectrum, &mut self.second);
             }
         }
-        let lines = self.field.par_chunks_mut(1 << 14).zip(self.second.par_chunks(1 << 14));
-        lines.for_each(|(field, mesh)| {
-            field.iter_mut().zip(mesh).for_each(|(field, mesh)| field[3] = *mesh);
-        });
     }
 
     /// Adds `scale * (dg/dx)^T c` to `gradient`.
     pub fn pull(&mut self, displacement: &[T], c: &[T], scale: f64, gradient: &mut [T]) {
-        self.place_adjoint(displacement, c);
-        self.place(displacement);
+        self.place_both(displacement, c);
         let (mut x, mut c) = (displacement.to_vec(), c.to_vec());
         let mut unused = vec![T::zero(); x.len()];
         let scale = T::of(scale);
@@ -260,8 +269,7 @@ impl<T: Real> Gravity<T> {
     /// cotangents of `keep`, `pull` and the factor of the drift.
     pub fn undo(&mut self, particles: Backwards<'_, T>, keep: f64, pull: f64, drift: f64) -> [f64; 3] {
         let Backwards { x, p, x_bar, p_bar } = particles;
-        self.place_adjoint(x, p_bar);
-        self.place(x);
+        self.place_both(x, p_bar);
         let (one_over, keep, pull, by) = (T::of(1.0 / keep), T::of(keep), T::of(pull), T::of(drift));
         let row = |[x, p, x_bar, p_bar]: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
             let mut sums = [0.0; 3];

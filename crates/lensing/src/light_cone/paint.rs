@@ -26,7 +26,8 @@ pub(super) struct Eye {
 /// One particle as seen in a layer, in axes of the sky: two across the line of sight, one along it.
 struct Seen {
     particle: usize,
-    t: [f64; 3],
+    /// Across the line of sight at the view.
+    t: [f64; 2],
     m: [f64; 3],
     /// Solved distance, and the drift and its derivative there.
     d: f64,
@@ -53,8 +54,14 @@ struct Landing {
 struct Selection {
     layer: Layer,
     planes: [Vec<usize>; 3],
+    /// Where each lattice plane lies along each axis of the sky \[Mpc/h\].
+    places: [Vec<f64>; 3],
     /// Copies of the box across the line of sight that may be seen, to either side.
     copies: i64,
+    /// Largest drift per momentum in this view.
+    most_drift: f64,
+    /// Tangent of the widest angle from the line of sight that may be seen, along any axis of the sky.
+    tangent: f64,
 }
 
 impl Eye {
@@ -107,24 +114,23 @@ impl Eye {
                     + self.centre[0].abs().max(self.centre[1].abs())
                     + 2.0 * self.field / self.pixels as f64);
             let mut planes = [const { Vec::new() }; 3];
+            let mut places = [const { Vec::new() }; 3];
             for sky in 0..3 {
                 let axis = layer.axes[sky];
-                let off = far[axis];
-                planes[axis] = (0..self.side)
-                    .filter(|&k| {
-                        let q = k as f64 * self.spacing;
-                        if sky == 2 {
-                            let d = layer.along(q, self.length);
-                            let off = if self.sharp { 0.0 } else { off };
-                            d >= low - off && d <= high + off
-                        } else {
-                            layer.across(sky, q, self.length).abs() <= reach + off
-                        }
-                    })
-                    .collect();
+                let place = |k: usize| {
+                    let q = k as f64 * self.spacing;
+                    if sky == 2 { layer.along(q, self.length) } else { layer.across(sky, q, self.length) }
+                };
+                places[sky] = (0..self.side).map(place).collect();
+                let (from, to) = match (sky, self.sharp) {
+                    (2, true) => (low, high),
+                    (2, false) => (low - far[axis], high + far[axis]),
+                    _ => (-reach - far[axis], reach + far[axis]),
+                };
+                planes[axis] = (0..self.side).filter(|&k| (from..=to).contains(&places[sky][k])).collect();
             }
             let copies = ((reach / self.length) + 0.5).floor() as i64;
-            Selection { layer, planes, copies }
+            Selection { layer, planes, places, copies, tangent: reach / high, most_drift }
         };
         (first..=last).map(select).filter(|s| s.planes.iter().all(|planes| !planes.is_empty())).collect()
     }
@@ -141,35 +147,35 @@ impl Eye {
         let n = self.side;
         let particle = (q[0] * n + q[1]) * n + q[2];
         let layer = &selection.layer;
-        let mut t = [0.0; 3];
-        let mut m = [0.0; 3];
-        for sky in 0..3 {
-            let axis = layer.axes[sky];
-            let at = axis * n * n * n + particle;
-            t[sky] = layer.signs[sky] * x[at].f64();
-            m[sky] = layer.signs[sky] * p[at].f64();
-        }
-        let lattice = |sky: usize| q[layer.axes[sky]] as f64 * self.spacing;
-        let along = layer.along(lattice(2), self.length);
-        t[2] += along;
+        let axes = layer.axes;
+        let part = |v: &[T], sky: usize| layer.signs[sky] * v[axes[sky] * n * n * n + particle].f64();
+        let lattice = |sky: usize| selection.places[sky][q[axes[sky]]];
         let (low, high) = table.range;
+        let z = part(x, 2) + lattice(2);
+        let m_z = part(p, 2);
+        let across = |sky: usize| {
+            let mut t = part(x, sky) + lattice(sky);
+            // The copy nearest to the line of sight: hardly any has moved away from its place's.
+            if t.abs() > 0.5 * self.length {
+                t -= self.length * (t / self.length).round();
+            }
+            t
+        };
         if self.sharp {
             // MADLens wraps particles into the box before it looks.
+            let along = lattice(2);
             if along < low || along >= high {
                 return None;
             }
             let layer_start = layer.number as f64 * self.length;
-            t[2] = layer_start + (t[2] - layer_start).rem_euclid(self.length);
+            let z = layer_start + (z - layer_start).rem_euclid(self.length);
             let drift_place = table.place(along);
             let (drift, _) = table.read(&drift_place, 0);
-            let d = t[2] + m[2] * drift;
+            let d = z + m_z * drift;
             if d <= 0.0 {
                 return None;
             }
-            for sky in 0..2 {
-                t[sky] += layer.across(sky, lattice(sky), self.length);
-                t[sky] -= self.length * (t[sky] / self.length).round();
-            }
+            let (t, m) = ([across(0), across(1)], [part(p, 0), part(p, 1), m_z]);
             let place = table.place(d);
             return Some(Seen {
                 particle,
@@ -183,21 +189,33 @@ impl Eye {
                 place,
             });
         }
-        // d = z + m drift(d): the slope of the right side is a velocity over that of light, so this converges at once.
-        let mut d = t[2];
-        for _ in 0..4 {
-            d = t[2] + m[2] * table.read(&table.place(d), 0).0;
-        }
-        if d <= low || d >= high {
+        // d = z + m drift(d) by Newton's method. The slope of the right side is a velocity over that of light, so the first
+        // step is right to 1e-6 and the second to rounding.
+        let newton = |d: f64| {
+            let (drift, slope) = table.read(&table.place(d), 0);
+            d - (d - z - m_z * drift) / (1.0 - m_z * slope)
+        };
+        let margin = selection.most_drift * m_z.abs();
+        if z < low - margin || z > high + margin {
             return None;
         }
-        for sky in 0..2 {
-            t[sky] += layer.across(sky, lattice(sky), self.length);
-            t[sky] -= self.length * (t[sky] / self.length).round();
+        let t = [across(0), across(1)];
+        let m = [part(p, 0), part(p, 1), m_z];
+        if selection.copies == 0 {
+            let outside = |sky: usize| {
+                t[sky].abs() - selection.most_drift * m[sky].abs() > selection.tangent * (z + margin)
+            };
+            if outside(0) || outside(1) {
+                return None;
+            }
+        }
+        let d = newton(newton(z));
+        if !(d > low && d < high) {
+            return None;
         }
         let place = table.place(d);
         let (drift, drift_slope) = table.read(&place, 0);
-        let response = 1.0 / (1.0 - m[2] * drift_slope);
+        let response = 1.0 / (1.0 - m_z * drift_slope);
         Some(Seen { particle, t, m, d, drift, response, drift_slope, drift_place: place, place })
     }
 

@@ -1,0 +1,64 @@
+//! Time and memory of the convergence of a light cone, and of its gradient with respect to the initial conditions and two
+//! cosmological parameters: by default the job of MADLens' paper.
+//!
+//! `cargo run --release -p lookback --example light_cone_cost -- [FILE.toml] [ROUNDS]` with a file of `lookback simulate`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use lookback::lensing::LightCone;
+use lookback::mesh::{Grid, white_modes};
+use lookback::operator::random::{Purpose, Stream};
+use lookback::operator::{Linearization, Operator};
+use lookback::simulate::SimulateFile;
+use lookback::universe::light_cone;
+
+/// Peak memory of this process \[GB\], where the system tells.
+fn peak_gb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).map_or(f64::NAN, |kb| kb / 1e6)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let path = std::env::args().nth(1).map_or(root.join("examples/madlens_256.toml"), PathBuf::from);
+    let rounds: usize = std::env::args().nth(2).map_or(Ok(1), |word| word.parse())?;
+    let file = SimulateFile::load(&path)?;
+    let section = file.light_cone.as_ref().ok_or("the file has no [light_cone]")?;
+    let (Some(pixels), Some(field)) = (section.pixels, section.field_deg) else {
+        return Err("the file says neither `pixels` nor `field_deg`".into());
+    };
+    let settings = section.settings(pixels, field.to_radians(), file.seed)?;
+    let cone: LightCone<f32> =
+        light_cone(&file.cosmology, &file.simulation, settings, &["omega_m", "sigma8"], true)?;
+    let estimate = [cone.memory(false), cone.memory(true)].map(|bytes| bytes as f64 / 1e9);
+    let s = cone.simulation().settings();
+    let grid = Grid::new(&[s.particles; 3], &[s.length; 3])?;
+    let mut modes = vec![0.0f32; grid.len()];
+    white_modes(&grid, Stream::new(file.seed, Purpose::Signal, 0), &mut modes);
+    let x = cone.simulation().point(&modes);
+    drop(modes);
+    let mut look = cone.look()?;
+    let mut maps = vec![0.0f32; cone.codomain().len()];
+    for _ in 0..rounds {
+        let start = Instant::now();
+        look.move_to(&x, &mut maps)?;
+        let forward = start.elapsed().as_secs_f64();
+        let forward_peak = peak_gb();
+        let mut gradient = vec![0.0f32; x.len()];
+        look.pull(&maps, &mut gradient)?;
+        let both = start.elapsed().as_secs_f64();
+        println!(
+            "{}: {} threads, f32: forward {forward:.1} s, value and gradient {both:.1} s ({:.2} times forward); \
+             peak {forward_peak:.2} and {:.2} GB (estimated {:.2} and {:.2})",
+            cone.name(),
+            rayon::current_num_threads(),
+            both / forward,
+            peak_gb(),
+            estimate[0],
+            estimate[1],
+        );
+    }
+    Ok(())
+}
