@@ -95,10 +95,13 @@ pub struct Efficiency<'a, S: Scalar> {
 /// Distance, transverse distance and weight of a source plane.
 type Plane<S> = (S, S, f64);
 
+/// Redshifts and `n(z)` at the ends of a piece, and its planes.
+type Piece<S> = ([f64; 2], [f64; 2], Vec<Plane<S>>);
+
 enum Kind<S> {
     Plane(Plane<S>),
     /// The pieces of `n(z)`, each with its planes of a Gauss-Legendre rule.
-    Distribution(Vec<([f64; 2], [f64; 2], Vec<Plane<S>>)>),
+    Distribution(Vec<Piece<S>>),
 }
 
 /// Nodes in a piece of `n(z)`.

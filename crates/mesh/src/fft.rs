@@ -123,7 +123,7 @@ impl<T: Real> RealFft<T> {
             let mut factors = vec![T::zero(); axis.length];
             for (column, line) in lines.chunks_mut(axis.length).enumerate() {
                 factor(first + column, &mut factors);
-                line.iter_mut().zip(&factors).for_each(|(mode, factor)| *mode = *mode * *factor);
+                line.iter_mut().zip(&factors).for_each(|(mode, factor)| *mode *= *factor);
             }
             axis.inverse.process_with_scratch(lines, scratch);
         });

@@ -37,9 +37,7 @@ impl<T: Real> Lanes<T> for Plain<T> {
     #[inline(always)]
     fn plus(self, weight: T, x: Self) -> Self {
         let mut sum = self.0;
-        for lane in 0..LANES {
-            sum[lane] += weight * x.0[lane];
-        }
+        sum.iter_mut().zip(x.0).for_each(|(sum, x)| *sum += weight * x);
         Plain(sum)
     }
 

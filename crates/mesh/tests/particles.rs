@@ -157,11 +157,11 @@ fn forces_and_tides_agree_with_component_meshes() {
         let field: Vec<Quad<f64>> =
             (0..cloud.mesh_len()).map(|m| std::array::from_fn(|d| meshes[d][m])).collect();
         let (mut force, mut tide, mut change) = (vec![0.0; 3 * n], vec![0.0; 3 * n], vec![0.0; 3 * n]);
-        for axis in 0..3 {
+        for (axis, mesh) in meshes[..3].iter().enumerate() {
             let part = axis * n..(axis + 1) * n;
-            cloud.read(&x, &meshes[axis], &mut force[part.clone()]);
-            cloud.gradient(&x, &meshes[axis], Some(&c[part.clone()]), 1.0, &mut tide);
-            cloud.read_push(&x, &meshes[axis], &c, &mut change[part]);
+            cloud.read(&x, mesh, &mut force[part.clone()]);
+            cloud.gradient(&x, mesh, Some(&c[part.clone()]), 1.0, &mut tide);
+            cloud.read_push(&x, mesh, &c, &mut change[part]);
         }
         let close = |a: &[f64], b: &[f64]| assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12));
         let mut pushed = [vec![0.0; 3 * n], vec![0.0; 3 * n]];

@@ -318,6 +318,6 @@ fn compensate_lines<T: Real>(along: &[T], half: usize, spectrum: &mut [Complex<T
     let cells = along.len();
     spectrum.par_chunks_mut(half).enumerate().for_each(|(row, line)| {
         let transverse = along[row / cells] * along[row % cells];
-        line.iter_mut().zip(along).for_each(|(mode, along)| *mode = *mode * (transverse * *along));
+        line.iter_mut().zip(along).for_each(|(mode, along)| *mode *= transverse * *along);
     });
 }

@@ -115,19 +115,19 @@ impl Eye {
                     + 2.0 * self.field / self.pixels as f64);
             let mut planes = [const { Vec::new() }; 3];
             let mut places = [const { Vec::new() }; 3];
-            for sky in 0..3 {
+            for (sky, places) in places.iter_mut().enumerate() {
                 let axis = layer.axes[sky];
                 let place = |k: usize| {
                     let q = k as f64 * self.spacing;
                     if sky == 2 { layer.along(q, self.length) } else { layer.across(sky, q, self.length) }
                 };
-                places[sky] = (0..self.side).map(place).collect();
+                *places = (0..self.side).map(place).collect();
                 let (from, to) = match (sky, self.sharp) {
                     (2, true) => (low, high),
                     (2, false) => (low - far[axis], high + far[axis]),
                     _ => (-reach - far[axis], reach + far[axis]),
                 };
-                planes[axis] = (0..self.side).filter(|&k| (from..=to).contains(&places[sky][k])).collect();
+                planes[axis] = (0..self.side).filter(|&k| (from..=to).contains(&places[k])).collect();
             }
             let copies = ((reach / self.length) + 0.5).floor() as i64;
             Selection { layer, planes, places, copies, tangent: reach / high, most_drift }

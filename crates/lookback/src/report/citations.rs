@@ -52,6 +52,30 @@ citation!(
     1991
 );
 citation!(
+    LIGHT_CONE,
+    "the convergence of a simulated light cone",
+    "Böhm, V. and Feng, Y. and Lee, M. E. and Dai, B.",
+    "MADLens, a python package for fast and differentiable non-Gaussian lensing simulations",
+    "arXiv:2012.07266",
+    2020
+);
+citation!(
+    TIME_STEPS,
+    "time steps",
+    "Feng, Y. and Chu, M.-Y. and Seljak, U. and McDonald, P.",
+    "FASTPM: a new scheme for fast simulations of dark matter and haloes",
+    "MNRAS 463, 2273",
+    2016
+);
+citation!(
+    ADJOINT,
+    "gradients by reversing time",
+    "Li, Y. and Modi, C. and Jamieson, D. and others",
+    "Differentiable cosmological simulation with the adjoint method",
+    "arXiv:2211.09815",
+    2022
+);
+citation!(
     CORRELATED_FIELD,
     "fields of unknown spectrum",
     "Arras, P. and Frank, P. and Haim, P. and others",
@@ -147,6 +171,7 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
         match prior {
             PriorSection::LognormalField { .. } => list.push(COLES_JONES),
             PriorSection::CorrelatedField(_) => list.push(CORRELATED_FIELD),
+            PriorSection::LightCone { .. } => list.extend([LIGHT_CONE, TIME_STEPS, ADJOINT]),
             _ => {}
         }
     }

@@ -62,7 +62,7 @@ fn single() -> Precision {
 }
 
 /// `[output]` of a simulation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimulateOutput {
     /// Folder, made by the command; `simulations/NAME` if left out.
@@ -74,12 +74,6 @@ pub struct SimulateOutput {
     pub particles: bool,
     /// Write maps as numpy arrays besides FITS.
     pub npy: bool,
-}
-
-impl Default for SimulateOutput {
-    fn default() -> Self {
-        SimulateOutput { directory: None, density: false, particles: false, npy: false }
-    }
 }
 
 impl SimulateFile {

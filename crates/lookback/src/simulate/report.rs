@@ -158,10 +158,10 @@ fn convergence<T: Real>(
         };
         figures.push(Figure { svg: plot.logarithmic()?, caption: String::new() });
         let mut text = "ell,c_ell_mean,scatter,modes,limber_halofit,shot_noise\n".to_string();
-        for i in 0..measured.k.len() {
+        for (i, limber) in at_bins.iter().enumerate() {
             text += &format!(
                 "{:e},{:e},{:e},{},{:e},{shot:e}\n",
-                measured.k[i], measured.mean[i], measured.scatter[i], measured.modes[i], at_bins[i]
+                measured.k[i], measured.mean[i], measured.scatter[i], measured.modes[i], limber
             );
         }
         files::write_whole(&directory.join(format!("cl_kappa{}_mean.csv", source + 1)), |out| {
