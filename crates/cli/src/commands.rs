@@ -24,7 +24,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Demo(place) => demo(&place, &stop, quiet),
         Command::Run { file, place } => start(RunFile::load(&file)?, &place, &stop, quiet),
-        Command::Simulate { file, place } => simulate(&file, &place, &stop, quiet),
+        Command::Simulate { file, place } => simulate(&file, &place, quiet),
         Command::Check { file } => {
             println!("{}{} can be run.", lookback::explain(&RunFile::load(&file)?)?, file.display());
             Ok(())
@@ -77,14 +77,14 @@ fn start(mut run: RunFile, place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -
     Ok(())
 }
 
-fn simulate(file: &Path, place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
+fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
     let mut file = SimulateFile::load(file)?;
     if let Some(output) = &place.output {
         file.output.directory = Some(output.to_string_lossy().into_owned());
     }
     let mut bar = Bar::new(quiet);
-    // A universe takes seconds to minutes: Ctrl-C ends at once, and those that are finished stay.
-    let outcome = lookback::simulate::simulate(&file, place.overwrite, stop, &mut bar);
+    // No handler of Ctrl-C: it ends the process at once, and the universes that are finished stay.
+    let outcome = lookback::simulate::simulate(&file, place.overwrite, &mut bar);
     bar.finish();
     let outcome = outcome?;
     if !quiet {

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use lookback_cosmology::{Cosmology, Parameters, Settings};
+use lookback_cosmology::{Cosmology, Parameters, Settings, Sources};
 use lookback_imaging::{Mask, smooth};
-use lookback_lensing::{ReducedShear, ShearCalibration, kaiser_squires};
+use lookback_lensing::{LightCone, LightConeSettings, ReducedShear, ShearCalibration, kaiser_squires};
 use lookback_mesh::{Grid, Readout, Window};
 use lookback_nbody::{Kernels, Lpt, Scheme, Settings as SimulationSettings, Simulation};
 use lookback_operator::random::{Purpose, Stream};
@@ -37,9 +37,25 @@ fn correlated<T: Real>(flexible: bool, rough: bool) -> DynOperator<T> {
     Arc::new(CorrelatedField::new(&grid(), parameters, "sky", "").expect("a prior"))
 }
 
+/// Its light cone.
+fn light_cone<T: Real>() -> DynOperator<T> {
+    let settings = SimulationSettings { length: 160.0, times: vec![0.3, 0.6, 1.0], ..small() };
+    let simulation = Simulation::new(settings, small_cosmology(), &[]).expect("a simulation");
+    let sources = vec![Sources::Plane(0.6), Sources::Plane(1.0)];
+    Arc::new(LightCone::new(simulation, LightConeSettings::new(sources, 8, 0.1)).expect("a light cone"))
+}
+
+fn small_cosmology() -> Cosmology<f64> {
+    Cosmology::new(Parameters::planck18(), Settings::default()).expect("a cosmology")
+}
+
 /// A small universe; derivatives with respect to its parameters are tested beside it.
 fn universe<T: Real>() -> DynOperator<T> {
-    let settings = SimulationSettings {
+    Arc::new(Simulation::new(small(), small_cosmology(), &[]).expect("a simulation"))
+}
+
+fn small() -> SimulationSettings {
+    SimulationSettings {
         particles: 8,
         length: 80.0,
         cells: 12,
@@ -49,9 +65,7 @@ fn universe<T: Real>() -> DynOperator<T> {
         lpt: Lpt::Second,
         scheme: Scheme::BullFrog,
         times: vec![0.1, 0.5, 1.0],
-    };
-    let cosmology = Cosmology::new(Parameters::planck18(), Settings::default()).expect("a cosmology");
-    Arc::new(Simulation::new(settings, cosmology, &[]).expect("a simulation"))
+    }
 }
 
 /// All operators, each with the size of the points at which it is tested.
@@ -71,6 +85,7 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
     vec![
         (Identity::new(map.clone()).shared(), 1.0),
         (universe(), 1.0),
+        (light_cone(), 1.0),
         (Arc::new(Pointwise::exp(map.clone())), 1.0),
         (Mask::new(shear.clone(), &observed).expect("a mask").shared(), 1.0),
         (smooth(&grid, map.clone(), 2e-3).expect("a width").shared(), 1.0),

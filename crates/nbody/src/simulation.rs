@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use lookback_cosmology::{Cosmology, Gradient, PARAMETERS, Parameters};
 use lookback_mesh::{Cloud, Grid, Window};
 use lookback_operator::vector::{axpy, check_finite, dot};
-use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space};
+use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 use num_complex::Complex;
 use rayon::prelude::*;
 
@@ -209,25 +209,8 @@ impl<T: Real> Operator<T> for Simulation<T> {
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
         match self.run() {
             Ok(run) => Box::new(run),
-            Err(error) => Box::new(Broken(error)),
+            Err(error) => Box::new(Unavailable(error.into())),
         }
-    }
-}
-
-/// Stands in for a simulation whose arrays could not be made, and says so.
-struct Broken(Error);
-
-impl<T: Real> Linearization<T> for Broken {
-    fn move_to(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
-        Err(self.0.clone().into())
-    }
-
-    fn push(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
-        Err(self.0.clone().into())
-    }
-
-    fn pull(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
-        Err(self.0.clone().into())
     }
 }
 
@@ -315,8 +298,8 @@ impl<'a, T: Real> Run<'a, T> {
         if !self.simulation.free.is_empty() {
             self.cosmology = Cow::Owned(self.simulation.cosmology_at(x)?);
             self.modes.set_cosmology(&self.cosmology);
-            self.schedule = Schedule::new(&self.cosmology, s.scheme, s.lpt, &s.times)?;
         }
+        self.schedule = Schedule::new(&self.cosmology, s.scheme, s.lpt, &s.times)?;
         self.white = x[..s.particles.pow(3)].to_vec();
         Ok(())
     }
@@ -608,10 +591,7 @@ fn mean_inverse<T: Real>(cloud: &Cloud) -> T {
 }
 
 fn check_length(role: &'static str, found: usize, expected: usize) -> OperatorResult<()> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(lookback_operator::Error::Length { operator: "simulation".into(), role, expected, found })
+    lookback_operator::Error::check_length(|| "simulation".into(), role, found, expected)
 }
 
 impl<T: Real> Linearization<T> for Run<'_, T> {

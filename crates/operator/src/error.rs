@@ -71,6 +71,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Refuses a vector that does not have the length it must have.
+    ///
+    /// # Errors
+    /// [`Error::Length`].
+    pub fn check_length(
+        operator: impl FnOnce() -> String,
+        role: &'static str,
+        found: usize,
+        expected: usize,
+    ) -> Result<()> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::Length { operator: operator(), role, expected, found })
+    }
+
     /// A parameter error in the words of `message`.
     pub fn parameter(operator: impl Into<String>, message: impl Into<String>) -> Error {
         Error::Parameter { operator: operator.into(), message: message.into() }

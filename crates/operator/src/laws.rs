@@ -111,6 +111,26 @@ pub fn repeatability<T: Real>(operator: &dyn Operator<T>, x: &[T]) -> Result<f64
         + norm2(&difference(&pulled[0], &pulled[1])).sqrt())
 }
 
+/// Slopes of `<weight, F>` at `x` along each direction: by one pull, and by central differences of step `h`. For operators with
+/// kinks, near which [`taylor`] has no meaning.
+///
+/// # Errors
+/// If the operator cannot be evaluated.
+pub fn slopes<T: Real>(
+    operator: &dyn Operator<T>,
+    weight: &[T],
+    x: &[T],
+    directions: &[Vec<T>],
+    h: f64,
+) -> Result<Vec<(f64, f64)>> {
+    let (_, mut linearization) = operator.linearize(x)?;
+    let mut gradient = vec![T::zero(); x.len()];
+    linearization.pull(weight, &mut gradient)?;
+    let value = |h: f64, v: &[T]| -> Result<f64> { Ok(dot(&operator.apply(&step(x, h, v))?, weight)) };
+    let both = |v: &Vec<T>| Ok((dot(&gradient, v), (value(h, v)? - value(-h, v)?) / (2.0 * h)));
+    directions.iter().map(both).collect()
+}
+
 /// Runs all laws at `x`; `tolerance` is for the dot product and linearity (1e-10 in `f64`, 1e-4 in `f32`).
 ///
 /// # Errors

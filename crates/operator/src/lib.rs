@@ -31,7 +31,7 @@ pub mod vector;
 pub use chain::Chain;
 pub use error::{Error, Result};
 pub use linear::{Identity, Linear, LinearOperator};
-pub use operator::{DynOperator, Linearization, Operator, Then};
+pub use operator::{DynOperator, Linearization, Operator, Then, Unavailable};
 pub use pointwise::Pointwise;
 pub use real::Real;
 pub use space::{Block, Space};

@@ -53,10 +53,7 @@ struct LinearLinearization<'a, T: Real, A: LinearOperator<T>> {
 
 impl<T: Real, A: LinearOperator<T>> LinearLinearization<'_, T, A> {
     fn expect(&self, role: &'static str, expected: usize, found: usize) -> Result<()> {
-        if expected == found {
-            return Ok(());
-        }
-        Err(Error::Length { operator: self.operator.name(), role, expected, found })
+        Error::check_length(|| self.operator.name(), role, found, expected)
     }
 }
 

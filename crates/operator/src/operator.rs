@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::{Chain, Real, Result, Space};
+use crate::{Chain, Error, Real, Result, Space};
 
 /// A differentiable map `y = F(x)` between two [`Space`]s.
 ///
@@ -92,6 +92,23 @@ pub trait Linearization<T: Real>: Send {
     /// # Errors
     /// If a length is wrong.
     fn pull(&mut self, dy: &[T], dx: &mut [T]) -> Result<()>;
+}
+
+/// Stands in for a linearization that could not be made, and says why whenever it is used.
+pub struct Unavailable(pub Error);
+
+impl<T: Real> Linearization<T> for Unavailable {
+    fn move_to(&mut self, _: &[T], _: &mut [T]) -> Result<()> {
+        Err(self.0.clone())
+    }
+
+    fn push(&mut self, _: &[T], _: &mut [T]) -> Result<()> {
+        Err(self.0.clone())
+    }
+
+    fn pull(&mut self, _: &[T], _: &mut [T]) -> Result<()> {
+        Err(self.0.clone())
+    }
 }
 
 /// An operator behind a shared pointer, as compositions hold it.

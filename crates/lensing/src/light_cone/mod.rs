@@ -7,7 +7,7 @@ mod tiling;
 use lookback_cosmology::{Cosmology, Gradient, Sources};
 use lookback_mesh::{Grid, RealFft};
 use lookback_nbody::{Error, Result, Run, Simulation};
-use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space};
+use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 use num_complex::Complex;
 use rayon::prelude::*;
 
@@ -97,8 +97,12 @@ impl Settings {
         if self.nearest == 0.0 {
             return if d > 0.0 { 1.0 } else { 0.0 };
         }
-        let t = (d / self.nearest - 1.0).clamp(0.0, 1.0);
-        t * t * t * ((t * 6.0 - 15.0) * t + 10.0)
+        table::smooth_step(d / self.nearest - 1.0)
+    }
+
+    /// Solid angle of a pixel \[sr\].
+    fn pixel(&self) -> f64 {
+        (self.field / self.pixels as f64).powi(2)
     }
 }
 
@@ -188,7 +192,7 @@ impl<T: Real> LightCone<T> {
     ///
     /// # Errors
     /// If the source is out of range.
-    pub fn shot_noise(&self, source: usize, density: f64) -> Result<f64> {
+    pub fn shot_noise(&self, source: usize) -> Result<f64> {
         let cosmology = self.simulation.cosmology();
         let sources = &self.settings.sources[source];
         let farthest = cosmology.history().distance(1.0 / (1.0 + sources.farthest()));
@@ -196,17 +200,14 @@ impl<T: Real> LightCone<T> {
         let width = farthest / f64::from(count);
         let distances: Vec<f64> = (0..count).map(|i| width * (f64::from(i) + 0.5)).collect();
         let efficiency = lookback_cosmology::lensing_efficiency(cosmology, sources, &distances)?;
-        let term = |(d, w): (&f64, &f64)| (w * self.settings.taper(*d) / d).powi(2) * width / density;
+        let term = |(d, w): (&f64, &f64)| (w * self.settings.taper(*d) / d).powi(2) * width / self.density();
         Ok(distances.iter().zip(&efficiency).map(term).sum())
     }
 
+    /// Mean number density of particles \[(h/Mpc)^3\].
     fn density(&self) -> f64 {
         let s = self.simulation.settings();
         (s.particles as f64 / s.length).powi(3)
-    }
-
-    fn pixel(&self) -> f64 {
-        (self.settings.field / self.settings.pixels as f64).powi(2)
     }
 
     /// One over the transform of the window of the pixels, and of the transforms.
@@ -258,8 +259,8 @@ impl<'a, T: Real> Look<'a, T> {
         }));
         painter.finish(maps);
         if cone.settings.subtract_mean {
-            for (s, map) in maps.chunks_mut(cone.grid.len()).enumerate() {
-                let mean = T::of(self.tables.iter().map(|table| cone.mean(table, s)).sum::<f64>());
+            for (map, mean) in maps.chunks_mut(cone.grid.len()).zip(self.means()) {
+                let mean = T::of(mean);
                 map.par_iter_mut().for_each(|kappa| *kappa -= mean);
             }
         }
@@ -335,20 +336,21 @@ fn tables<T: Real, S: lookback_cosmology::Scalar>(
 
 impl<T: Real> LightCone<T> {
     fn mean<S: lookback_cosmology::Scalar>(&self, table: &Table<S>, source: usize) -> S {
-        mean(table, source, self.density() * self.pixel())
+        mean(table, source, self.density() * self.settings.pixel())
     }
 }
 
 impl<T: Real> Linearization<T> for Look<'_, T> {
     fn move_to(&mut self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
-        self.cone.expect("input", x.len(), self.cone.simulation.domain().len())?;
-        self.cone.expect("output", y.len(), self.cone.codomain.len())?;
+        self.cone.check_length("input", x.len(), self.cone.simulation.domain().len())?;
+        self.cone.check_length("output", y.len(), self.cone.codomain.len())?;
         self.evolve(x, y, |_, _, _| ())?;
         Ok(())
     }
 
     fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {
-        self.cone.expect("tangent", dx.len(), self.cone.simulation.domain().len())?;
+        self.cone.check_length("tangent", dx.len(), self.cone.simulation.domain().len())?;
+        self.cone.check_length("output", dy.len(), self.cone.codomain.len())?;
         let cone = self.cone;
         let parameters = self.run.parameters_of(dx);
         let along = |g: &Gradient| g.gradient.iter().zip(&parameters).map(|(g, d)| g * d).sum::<f64>();
@@ -384,7 +386,8 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
 
     fn pull(&mut self, dy: &[T], dx: &mut [T]) -> OperatorResult<()> {
         let cone = self.cone;
-        cone.expect("cotangent", dy.len(), cone.codomain.len())?;
+        cone.check_length("cotangent", dy.len(), cone.codomain.len())?;
+        cone.check_length("input", dx.len(), cone.simulation.domain().len())?;
         let mut maps = dy.to_vec();
         self.compensate(&mut maps);
         let eye = Eye::new(cone);
@@ -420,28 +423,8 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
 }
 
 impl<T: Real> LightCone<T> {
-    fn expect(&self, role: &'static str, found: usize, expected: usize) -> OperatorResult<()> {
-        if found == expected {
-            return Ok(());
-        }
-        Err(lookback_operator::Error::Length { operator: self.name(), role, expected, found })
-    }
-}
-
-/// Stands in for a light cone whose arrays could not be made, and says so.
-struct Broken(Error);
-
-impl<T: Real> Linearization<T> for Broken {
-    fn move_to(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
-        Err(self.0.clone().into())
-    }
-
-    fn push(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
-        Err(self.0.clone().into())
-    }
-
-    fn pull(&mut self, _: &[T], _: &mut [T]) -> OperatorResult<()> {
-        Err(self.0.clone().into())
+    fn check_length(&self, role: &'static str, found: usize, expected: usize) -> OperatorResult<()> {
+        lookback_operator::Error::check_length(|| self.name(), role, found, expected)
     }
 }
 
@@ -467,7 +450,7 @@ impl<T: Real> Operator<T> for LightCone<T> {
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
         match self.look() {
             Ok(look) => Box::new(look),
-            Err(error) => Box::new(Broken(error)),
+            Err(error) => Box::new(Unavailable(error.into())),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Place {
 }
 
 /// `6 t^5 - 15 t^4 + 10 t^3` between 0 and 1: a step with two continuous derivatives.
-fn smooth_step<S: Scalar>(t: S) -> S {
+pub(super) fn smooth_step<S: Scalar>(t: S) -> S {
     match t.value() {
         v if v <= 0.0 => S::of(0.0),
         v if v >= 1.0 => S::of(1.0),
@@ -107,7 +107,7 @@ impl<S: Scalar> Table<S> {
         let history = cosmology.history();
         let width = 1 + sources.len();
         let mut nodes = Vec::with_capacity((count + 5) * width);
-        let pixel = (settings.field / settings.pixels as f64).powi(2);
+        let pixel = settings.pixel();
         for i in 0..count + 5 {
             let d = start + spacing * i as f64;
             // Nodes in front of the observer only serve the interpolation: a mirrored past.

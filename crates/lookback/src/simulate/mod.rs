@@ -4,7 +4,6 @@ mod realisation;
 mod report;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use lookback_inference::Progress;
 use lookback_lensing::LightCone;
@@ -166,24 +165,18 @@ impl Simulated {
 /// Simulates all realisations that are not there yet, and draws the report.
 ///
 /// # Errors
-/// If a section is wrong, the folder holds other simulations, the machine has too little memory, the disk refuses, or the
-/// user stops it: finished realisations stay, and the same command goes on with the others.
-pub fn simulate(
-    file: &SimulateFile,
-    overwrite: bool,
-    stop: &AtomicBool,
-    reporter: &mut dyn Reporter,
-) -> Result<Simulated> {
+/// If a section is wrong, the folder holds other simulations, the machine has too little memory, or the disk refuses. Killed,
+/// finished realisations stay, and the same call goes on with the others.
+pub fn simulate(file: &SimulateFile, overwrite: bool, reporter: &mut dyn Reporter) -> Result<Simulated> {
     match file.precision {
-        Precision::F32 => simulate_in::<f32>(file, overwrite, stop, reporter),
-        Precision::F64 => simulate_in::<f64>(file, overwrite, stop, reporter),
+        Precision::F32 => simulate_in::<f32>(file, overwrite, reporter),
+        Precision::F64 => simulate_in::<f64>(file, overwrite, reporter),
     }
 }
 
 fn simulate_in<T: Real>(
     file: &SimulateFile,
     overwrite: bool,
-    stop: &AtomicBool,
     reporter: &mut dyn Reporter,
 ) -> Result<Simulated> {
     if file.realisations == 0 {
@@ -191,9 +184,10 @@ fn simulate_in<T: Real>(
     }
     let universe = Universe::<T>::build(file)?;
     let directory = file.directory();
-    prepare_folder(file, &directory, overwrite)?;
+    prepare_folder::<T>(file, &directory, overwrite)?;
     let start = std::time::Instant::now();
-    let steps = u64::from(file.realisations) * (universe.simulation().settings().times.len() as u64 + 1);
+    let each = universe.simulation().settings().times.len() as u64 + 1;
+    let steps = u64::from(file.realisations) * each;
     let mut done_before = 0;
     for number in 0..file.realisations {
         let folder = directory.join(format!("realisation_{number:04}"));
@@ -201,20 +195,13 @@ fn simulate_in<T: Real>(
             done_before += 1;
             continue;
         }
-        let mut step = u64::from(number) * (universe.simulation().settings().times.len() as u64 + 1);
+        let mut step = u64::from(number) * each;
         let mut tick = |words: &str| {
             step += 1;
             let message = format!("universe {} of {}: {words}", number + 1, file.realisations);
             reporter.step(&Progress { steps: (step.min(steps), steps), message, done: false });
         };
         realisation::run(file, &universe, number, &folder, &mut tick)?;
-        if stop.load(Ordering::Relaxed) && number + 1 < file.realisations {
-            return Err(Error::Busy(format!(
-                "stopped on request after {} of {} realisations; the same command goes on",
-                number + 1,
-                file.realisations
-            )));
-        }
     }
     let seconds = start.elapsed().as_secs_f64();
     let all = realisation::load(file, &directory)?;
@@ -223,7 +210,7 @@ fn simulate_in<T: Real>(
 }
 
 /// Makes the folder, or checks that what it holds was made by the same file; more realisations may be added.
-fn prepare_folder(file: &SimulateFile, directory: &Path, overwrite: bool) -> Result<()> {
+fn prepare_folder<T: Real>(file: &SimulateFile, directory: &Path, overwrite: bool) -> Result<()> {
     let marker = directory.join("simulate.toml");
     let same = SimulateFile { realisations: 1, title: String::new(), ..file.clone() }.text()?;
     if marker.exists() && !overwrite {
@@ -251,10 +238,8 @@ fn prepare_folder(file: &SimulateFile, directory: &Path, overwrite: bool) -> Res
     std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
     let text = file.text()?;
     files::write_whole(&marker, |out| out.write_all(text.as_bytes()))?;
-    let provenance = json!({ "lookback_version": VERSION, "precision": T_NAMES[file.precision as usize], "seed": file.seed });
+    let provenance = json!({ "lookback_version": VERSION, "precision": T::NAME, "seed": file.seed });
     files::write_whole(&directory.join("provenance.json"), |out| {
         serde_json::to_writer_pretty(out, &provenance).map_err(std::io::Error::from)
     })
 }
-
-const T_NAMES: [&str; 2] = ["f32", "f64"];

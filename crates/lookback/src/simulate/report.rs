@@ -115,8 +115,6 @@ fn convergence<T: Real>(
     directory: &Path,
 ) -> Result<Section> {
     let cosmology = cone.simulation().cosmology();
-    let settings = cone.simulation().settings();
-    let density = (settings.particles as f64 / settings.length).powi(3);
     let mut figures = Vec::new();
     for (source, sources) in cone.settings().sources.iter().enumerate() {
         let measured = mean(all.iter().map(|s| &s.convergence[source]));
@@ -124,7 +122,7 @@ fn convergence<T: Real>(
             convergence_spectrum(cosmology, (sources, sources), at, true)
                 .map_err(|error| Error::config("light_cone", error.to_string()))
         };
-        let shot = cone.shot_noise(source, density)?;
+        let shot = cone.shot_noise(source)?;
         let ell = multipoles(&measured.k);
         let smooth: Vec<(f64, f64)> = ell.iter().copied().zip(theory(&ell)?).collect();
         let with_shot = smooth.iter().map(|&(l, c)| (l, c + shot)).collect();
