@@ -57,6 +57,7 @@ pub(crate) fn write<T: Number>(
     let page = render(serde_json::json!({
         "title": if run.title.is_empty() { "Lookback" } else { run.title.as_str() },
         "kind": "Bayesian reconstruction",
+        "reconstruction": true,
         "version": VERSION,
         "headlines": pages::headlines(problem, summary),
         "sections": sections,

@@ -65,6 +65,7 @@ pub(super) fn write<T: Real>(
     let page = render(serde_json::json!({
         "title": title,
         "kind": "A simulation",
+        "reconstruction": false,
         "version": crate::VERSION,
         "headlines": headlines,
         "sections": sections,
