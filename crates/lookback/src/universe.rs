@@ -100,7 +100,8 @@ impl SimulationSection {
         let lpt = match self.lpt {
             1 => Lpt::First,
             2 => Lpt::Second,
-            other => return bad(format!("`lpt` must be 1 or 2, not {other}")),
+            3 => Lpt::Third,
+            other => return bad(format!("`lpt` must be 1, 2 or 3, not {other}")),
         };
         let gradient = match self.gradient {
             GradientName::FourPoint => GradientKernel::FourPoint,

@@ -7,6 +7,7 @@ use num_complex::Complex;
 use rayon::prelude::*;
 
 use crate::kernel::{Kernels, Tables, times_i};
+use crate::third_order::{self, PLACES, TensorField, curl, curl_adjoint, pull_sources, push_sources};
 
 /// How many orders of perturbation theory move the particles to their start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,12 +17,16 @@ pub enum Lpt {
     /// Second order (Bouchet et al. 1995).
     #[default]
     Second,
+    /// Third order, its transverse part included (Catelan 1995).
+    Third,
 }
 
-/// `psi = D1 grad P1 + D2 grad P2` with `lap P1 = -delta` and
-/// `lap P2 = sum_{i<j} (P1,ii P1,jj - P1,ij^2)` (Bouchet et al. 1995).
+/// `psi = D1 grad P1 + D2 grad P2 + D3a grad P3a + D3b grad P3b + D3c curl A` with `lap P1 = -delta`,
+/// `lap P2 = sum_{i<j} (P1,ii P1,jj - P1,ij^2)` (Bouchet et al. 1995), `lap P3a = det P1,ij`,
+/// `lap P3b = sum_ij (P1,ii P2,jj - P1,ij P2,ij) / 2` and `lap A = sum_i grad P2,i x grad P1,i` (Catelan 1995).
 ///
-/// Cost: 3 transforms for the first order, 10 more for the second. Memory: five meshes and two spectra.
+/// Cost: 3 transforms for the first order, 10 more for the second, 26 more for the third. Memory: five meshes and two
+/// spectra; seventeen meshes and five spectra more for the third order.
 pub struct Displacements<T: Real> {
     fft: RealFft<T>,
     tables: Tables<T>,
@@ -120,12 +125,17 @@ impl<T: Real> Displacements<T> {
         }
     }
 
-    /// `grad P2` from the source in `self.source`.
-    fn second_order(&mut self) -> Vec<T> {
+    /// The spectrum of the source in `self.source`, not normalised.
+    fn source_spectrum(&self) -> Vec<Complex<T>> {
         let mut source = self.fft.make_spectrum();
         self.fft.forward(&self.source, &mut source);
+        source
+    }
+
+    /// `grad P2` from the spectrum of its source.
+    fn second_order(&mut self, source: &[Complex<T>]) -> Vec<T> {
         let mut psi = vec![T::zero(); 3 * self.len];
-        self.gradient(&source, 1.0 / self.len as f64, &mut psi);
+        self.gradient(source, self.normalised(), &mut psi);
         psi
     }
 
@@ -133,9 +143,15 @@ impl<T: Real> Displacements<T> {
     pub fn forward(&mut self, delta: &[Complex<T>]) -> Vec<Vec<T>> {
         let mut orders = vec![vec![T::zero(); 3 * self.len]];
         self.gradient(delta, -1.0, &mut orders[0]);
-        if self.order == Lpt::Second {
+        if self.order != Lpt::First {
             self.second_source(delta);
-            orders.push(self.second_order());
+            let source = self.source_spectrum();
+            orders.push(self.second_order(&source));
+            if self.order == Lpt::Third {
+                let sources =
+                    third_order::sources(&self.tensor(delta, -1.0), &self.tensor(&source, self.normalised()));
+                self.third_orders(&sources, &mut orders);
+            }
         }
         orders
     }
@@ -144,7 +160,9 @@ impl<T: Real> Displacements<T> {
     pub fn push(&mut self, delta: &[Complex<T>], change: &[Complex<T>]) -> Vec<Vec<T>> {
         let mut orders = vec![vec![T::zero(); 3 * self.len]];
         self.gradient(change, -1.0, &mut orders[0]);
-        if self.order == Lpt::Second {
+        if self.order != Lpt::First {
+            self.second_source(delta);
+            let source = self.source_spectrum();
             // The source is a quadratic form Q: dQ(delta) = Q(delta + change) - Q(delta) - Q(change).
             let sum: Vec<Complex<T>> = delta.iter().zip(change).map(|(a, b)| a + b).collect();
             self.second_source(&sum);
@@ -154,18 +172,97 @@ impl<T: Real> Displacements<T> {
                 axpy(-1.0, &self.source, &mut total);
             }
             self.source = total;
-            orders.push(self.second_order());
+            let moved = self.source_spectrum();
+            orders.push(self.second_order(&moved));
+            if self.order == Lpt::Third {
+                let scale = self.normalised();
+                let at = (&self.tensor(delta, -1.0), &self.tensor(&source, scale));
+                let by = (&self.tensor(change, -1.0), &self.tensor(&moved, scale));
+                let sources = push_sources(at, by);
+                self.third_orders(&sources, &mut orders);
+            }
         }
         orders
+    }
+
+    /// Scale of a spectrum that was made by a transform here.
+    fn normalised(&self) -> f64 {
+        1.0 / self.len as f64
+    }
+
+    /// The tensor `P,ij` of a potential with `lap P = scale * source`.
+    fn tensor(&mut self, source: &[Complex<T>], scale: f64) -> TensorField<T> {
+        let scale = T::of(scale);
+        PLACES.map(|place| {
+            Displacements::tidal(&self.tables, source, place, &mut self.filtered, false);
+            let mut mesh = vec![T::zero(); self.len];
+            self.fft.inverse(&mut self.filtered, &mut mesh);
+            mesh.par_iter_mut().for_each(|x| *x *= scale);
+            mesh
+        })
+    }
+
+    /// The three fields of the third order from their sources.
+    fn third_orders(&mut self, sources: &[Vec<T>; 5], orders: &mut Vec<Vec<T>>) {
+        let scale = self.normalised();
+        let spectra = [0, 1, 2, 3, 4].map(|i| {
+            let mut spectrum = self.fft.make_spectrum();
+            self.fft.forward(&sources[i], &mut spectrum);
+            spectrum
+        });
+        let [a, b, turn @ ..] = spectra;
+        for source in [a, b] {
+            let mut psi = vec![T::zero(); 3 * self.len];
+            self.gradient(&source, scale, &mut psi);
+            orders.push(psi);
+        }
+        let mut psi = vec![T::zero(); 3 * self.len];
+        curl((&self.fft, &self.tables), &turn, T::of(scale), &mut psi);
+        orders.push(psi);
+    }
+
+    /// Adds to the spectra of the cotangents of the density and of the second-order source what the third order gives.
+    fn pull_third(
+        &mut self,
+        (delta, source): (&[Complex<T>], &[Complex<T>]),
+        cotangents: &[Vec<T>],
+        (total, source_bar): (&mut [Complex<T>], &mut [Complex<T>]),
+    ) {
+        let scale = self.normalised();
+        let mut spectra = vec![self.fft.make_spectrum(), self.fft.make_spectrum()];
+        for (spectrum, cotangent) in spectra.iter_mut().zip(cotangents) {
+            self.gradient_adjoint(cotangent, scale, spectrum);
+        }
+        spectra.extend(curl_adjoint((&self.fft, &self.tables), &cotangents[2], T::of(scale)));
+        let bars = [0, 1, 2, 3, 4].map(|i| {
+            let mut mesh = vec![T::zero(); self.len];
+            self.fft.inverse(&mut spectra[i], &mut mesh);
+            mesh
+        });
+        drop(spectra);
+        let (mut first, mut second) = (self.tensor(delta, -1.0), self.tensor(source, scale));
+        pull_sources(&bars, &mut first, &mut second);
+        for (field, scale, out) in [(first, -1.0, &mut *total), (second, scale, source_bar)] {
+            for (mut mesh, place) in field.into_iter().zip(PLACES) {
+                mesh.par_iter_mut().for_each(|x| *x *= T::of(scale));
+                self.fft.forward(&mesh, &mut self.filtered);
+                Displacements::tidal(&self.tables, &self.filtered, place, out, true);
+            }
+        }
     }
 
     /// The transform of the cotangent of the linear density, from those of the displacement fields.
     pub fn pull(&mut self, delta: &[Complex<T>], cotangents: &[Vec<T>]) -> Vec<Complex<T>> {
         let mut total = self.fft.make_spectrum();
         self.gradient_adjoint(&cotangents[0], -1.0, &mut total);
-        if self.order == Lpt::Second {
+        if self.order != Lpt::First {
             let mut source = self.fft.make_spectrum();
-            self.gradient_adjoint(&cotangents[1], 1.0 / self.len as f64, &mut source);
+            self.gradient_adjoint(&cotangents[1], self.normalised(), &mut source);
+            if self.order == Lpt::Third {
+                self.second_source(delta);
+                let at = self.source_spectrum();
+                self.pull_third((delta, &at), &cotangents[2..], (&mut total, &mut source));
+            }
             self.fft.inverse(&mut source, &mut self.source);
             // The transpose of the transform of the source, which is not normalised, is the inverse, which is not.
             self.diagonals(delta);

@@ -11,6 +11,7 @@ mod kernel;
 mod modes;
 mod schedule;
 mod simulation;
+mod third_order;
 
 pub use displacements::{Displacements, Lpt};
 pub use error::{Error, Result};

@@ -105,12 +105,16 @@ impl<S: Scalar> Schedule<S> {
         };
         // FastPM's momentum is a^2 E dx/dln a = G dx/dD1; BullFrog's is dx/dD1.
         let rate = |slope: S| slope / first.d1.slope * start_unit;
-        let (mut displacement, mut momentum) = (vec![first.d1.d], vec![rate(first.d1.slope)]);
-        if lpt == Lpt::Second {
-            displacement.push(first.d2.d);
-            momentum.push(rate(first.d2.slope));
-        }
-        Ok(Schedule { start: Start { displacement, momentum }, moves, views, momentum_unit })
+        let growths: &[_] = match lpt {
+            Lpt::First => &[first.d1],
+            Lpt::Second => &[first.d1, first.d2],
+            Lpt::Third => &[first.d1, first.d2, first.d3a, first.d3b, first.d3c],
+        };
+        let start = Start {
+            displacement: growths.iter().map(|growth| growth.d).collect(),
+            momentum: growths.iter().map(|growth| rate(growth.slope)).collect(),
+        };
+        Ok(Schedule { start, moves, views, momentum_unit })
     }
 
     /// Every factor in one list: start, moves, unit. Neighbouring lists of the same simulation differ in numbers only.

@@ -62,7 +62,7 @@ impl Settings {
     ///
     /// Forward: 6 numbers a particle for the state and 2.5 for modes and their amplitudes; 6 a mesh cell for density,
     /// spectrum and field, and up to 2.5 to paint on. The start needs 14 numbers a particle more than the state, before
-    /// the meshes are full. Reverse: 6 more a particle, and 1 a cell.
+    /// the meshes are full, and 40 more at third order. Reverse: 6 more a particle, and 1 a cell.
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
         let spectral = if self.kernels.gradient.differences().is_some() { 0 } else { 2 };
@@ -70,6 +70,7 @@ impl Settings {
         let start = match self.lpt {
             Lpt::First => 9,
             Lpt::Second => 19,
+            Lpt::Third => 45,
         };
         // Halves: a mesh for painting counts two and a half.
         size_of::<T>() * (state.max(if gradient { start + 12 } else { start }) * particles + cells * mesh / 2)

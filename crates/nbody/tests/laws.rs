@@ -52,6 +52,7 @@ fn every_kind_of_simulation_obeys_the_laws() {
         },
         Settings { kernels: four_point, window: Window::Tsc, ..base.clone() },
         Settings { lpt: Lpt::First, scheme: Scheme::FastPm(Middle::Arithmetic), ..base.clone() },
+        Settings { lpt: Lpt::Third, ..base.clone() },
     ];
     for kind in kinds {
         let simulation = Simulation::<f64>::new(kind, cosmology(), &FREE).expect("a simulation");

@@ -91,7 +91,7 @@ pub struct SimulationSection {
     /// How time is cut.
     #[serde(default)]
     pub scheme: SchemeName,
-    /// Order of perturbation theory at the start: 1 or 2.
+    /// Order of perturbation theory at the start: 1, 2 or 3.
     #[serde(default = "second")]
     pub lpt: u8,
     /// Shape of particles on the mesh.
