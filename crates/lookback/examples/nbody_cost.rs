@@ -55,6 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             kernels: Kernels { gradient, ..Kernels::default() },
             start_kernels: Kernels::default(),
             lpt: Lpt::Second,
+            sharpening: None,
             scheme: Scheme::FastPm(Middle::Geometric),
             times: (0..=steps).map(|i| 0.1 + 0.9 * i as f64 / steps as f64).collect(),
         };

@@ -63,6 +63,7 @@ fn small() -> SimulationSettings {
         kernels: Kernels::default(),
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
+        sharpening: None,
         scheme: Scheme::BullFrog,
         times: vec![0.1, 0.5, 1.0],
     }

@@ -2,11 +2,13 @@
 
 use lookback_mesh::{Cloud, Grid, Quad, RealFft, RowOf, Window};
 use lookback_operator::Real;
+use lookback_operator::vector::axpy;
 use num_complex::Complex;
 use rayon::prelude::*;
 
 use crate::Result;
 use crate::kernel::{Kernels, Tables, times_i};
+use crate::sharpening::{Band, BandKind, Sharpening};
 
 /// `g(x) = -grad lap^-1 delta` at the particles, with `delta` painted from the particles themselves.
 ///
@@ -21,6 +23,8 @@ pub struct Gravity<T: Real> {
     kernels: Kernels,
     /// Factor of every mode beside the Laplacian, by line and place along the first axis: `1 / W^2` of the window.
     compensation: Option<Vec<T>>,
+    /// Scales of the density that count; all if there is none.
+    band: Option<Band>,
     mesh: Vec<T>,
     second: Vec<T>,
     spectrum: Vec<Complex<T>>,
@@ -79,6 +83,7 @@ impl<T: Real> Gravity<T> {
             tables: Tables::new(kernels, cells, length),
             kernels,
             compensation,
+            band: None,
             mesh: vec![T::zero(); cloud.mesh_len()],
             second: Vec::new(),
             spectrum: fft.make_spectrum(),
@@ -88,6 +93,14 @@ impl<T: Real> Gravity<T> {
             cloud,
             fft,
         })
+    }
+
+    /// Does something with the gravity of a band of scales.
+    pub(crate) fn within<R>(&mut self, band: Band, f: impl FnOnce(&mut Gravity<T>) -> R) -> R {
+        self.band = Some(band);
+        let result = f(self);
+        self.band = None;
+        result
     }
 
     /// The particles and their mesh.
@@ -114,7 +127,7 @@ impl<T: Real> Gravity<T> {
     fn solve(&mut self, adjoint: bool) {
         match self.kernels.gradient.differences() {
             Some(kernel) => {
-                let factor = green(&self.tables, self.compensation.as_deref(), self.scale());
+                let factor = green(&self.tables, self.compensation.as_deref(), self.band, self.scale());
                 self.fft.convolve(&mut self.mesh, &mut self.spectrum, factor);
                 let fourth = adjoint.then_some(&self.second[..]);
                 self.cloud.differences(&self.mesh, kernel, fourth, &mut self.field);
@@ -141,14 +154,17 @@ impl<T: Real> Gravity<T> {
 
     /// The spectral gradient of the spectrum along an axis, in `self.filtered`; or its transpose, added to the spectrum.
     fn filter(&mut self, axis: usize, transposed: bool) {
-        let scale = self.scale();
+        let (scale, band) = (self.scale(), self.band);
         let (from, to) = if transposed {
             (&self.filtered, &mut self.spectrum)
         } else {
             (&self.spectrum, &mut self.filtered)
         };
         self.tables.map(from, to, |out, mode, kappa, inverse| {
-            let term = times_i(mode) * (kappa[axis] * inverse * scale);
+            let banded = band.map_or(scale, |band| {
+                if inverse > T::zero() { scale * T::of(band.at(1.0 / inverse.f64())) } else { T::zero() }
+            });
+            let term = times_i(mode) * (kappa[axis] * inverse * banded);
             // The kernel is odd, so its transpose is its negative.
             *out = if transposed { *out - term } else { term };
         });
@@ -178,6 +194,15 @@ impl<T: Real> Gravity<T> {
         self.cloud.visit_forces(&mut x, g, &self.field, |_, _, out, g| {
             out.into_iter().zip(g).for_each(|(out, g)| out.copy_from_slice(g));
         });
+    }
+
+    /// Displacements of sharpened particles at a scale factor, and what moved them, per share.
+    pub fn sharpened(&mut self, sharpening: Sharpening, at: f64, x: &[T]) -> (Vec<T>, Vec<T>) {
+        let mut by = vec![T::zero(); x.len()];
+        self.within(sharpening.band(BandKind::Value), |gravity| gravity.at(x, &mut by));
+        let mut seen = x.to_vec();
+        axpy(sharpening.share(at), &by, &mut seen);
+        (seen, by)
     }
 
     /// Kicks the particles, and lets them drift.
@@ -239,7 +264,7 @@ impl<T: Real> Gravity<T> {
         }
         match kernel {
             Some(_) => {
-                let factor = green(&self.tables, self.compensation.as_deref(), self.scale());
+                let factor = green(&self.tables, self.compensation.as_deref(), self.band, self.scale());
                 self.fft.convolve(&mut self.second, &mut self.spectrum, factor);
             }
             None => {
@@ -296,15 +321,21 @@ impl<T: Real> Gravity<T> {
     }
 }
 
-/// `scale / (lambda W^2)` for the modes of a line along the first axis.
+/// `scale band / (lambda W^2)` for the modes of a line along the first axis.
 fn green<'a, T: Real>(
     tables: &'a Tables<T>,
     compensation: Option<&'a [T]>,
+    band: Option<Band>,
     scale: T,
 ) -> impl Fn(usize, &mut [T]) + Sync + 'a {
     let half = tables.half();
     move |line, out| {
         tables.inverse_laplacian(line, out);
+        if let Some(band) = band {
+            out.iter_mut().filter(|inverse| **inverse > T::zero()).for_each(|inverse| {
+                *inverse *= T::of(band.at(1.0 / inverse.f64()));
+            });
+        }
         let transverse = compensation.map_or(scale, |along| scale * along[line / half] * along[line % half]);
         match compensation {
             Some(along) => out.iter_mut().zip(along).for_each(|(out, along)| *out *= transverse * *along),

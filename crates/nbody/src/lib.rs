@@ -9,7 +9,9 @@ mod error;
 mod gravity;
 mod kernel;
 mod modes;
+mod run;
 mod schedule;
+mod sharpening;
 mod simulation;
 mod third_order;
 
@@ -18,5 +20,7 @@ pub use error::{Error, Result};
 pub use gravity::{Backwards, Gravity, KickDrift};
 pub use kernel::{GradientKernel, Kernels, LaplaceKernel};
 pub use modes::Modes;
+pub use run::{Run, Watch, WatchPull, WatchPush};
 pub use schedule::{Middle, Move, Schedule, Scheme, Start, View};
-pub use simulation::{Run, Settings, Simulation, State, Watch, WatchPull, WatchPush};
+pub use sharpening::{SHARPENING_PARAMETERS, Sharpening};
+pub use simulation::{PerParameter, Settings, Simulation, State};

@@ -88,7 +88,8 @@ impl<T: Real> Sources<T> {
         let with_trace = |trace: T, m: &Matrix<T>, i: usize, j: usize| {
             half * (if i == j { trace } else { T::zero() } - m[i][j])
         };
-        let entries = |f: &dyn Fn(usize, usize) -> T| std::array::from_fn(|i| std::array::from_fn(|j| f(i, j)));
+        let entries =
+            |f: &dyn Fn(usize, usize) -> T| std::array::from_fn(|i| std::array::from_fn(|j| f(i, j)));
         [
             entries(&|i, j| det * cofactors[i][j] + with_trace(trace(b), b, i, j) + turn_a[i][j]),
             entries(&|i, j| with_trace(trace(a), a, i, j) + turn_b[i][j]),

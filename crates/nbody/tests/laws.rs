@@ -2,7 +2,10 @@
 
 use lookback_cosmology::{Cosmology, Normalization, Parameters, Settings as CosmologySettings};
 use lookback_mesh::Window;
-use lookback_nbody::{GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Simulation};
+use lookback_nbody::{
+    GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, SHARPENING_PARAMETERS, Scheme, Settings, Sharpening,
+    Simulation,
+};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector::{dot, step};
 use lookback_operator::{Operator, Real, laws};
@@ -16,6 +19,7 @@ fn settings(particles: usize, steps: usize) -> Settings {
         kernels: Kernels::default(),
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
+        sharpening: None,
         scheme: Scheme::BullFrog,
         times: (0..=steps).map(|i| 0.1 + 0.9 * i as f64 / steps as f64).collect(),
     }
@@ -41,6 +45,7 @@ fn every_kind_of_simulation_obeys_the_laws() {
         compensate: true,
     };
     let base = settings(8, 3);
+    let sharpening = Some(Sharpening { alpha: 0.3, mu: -1.2, kl: 0.2, ks: 0.8 });
     let kinds = [
         base.clone(),
         Settings { cells: 16, kernels: four_point, start_kernels: four_point, ..base.clone() },
@@ -53,9 +58,15 @@ fn every_kind_of_simulation_obeys_the_laws() {
         Settings { kernels: four_point, window: Window::Tsc, ..base.clone() },
         Settings { lpt: Lpt::First, scheme: Scheme::FastPm(Middle::Arithmetic), ..base.clone() },
         Settings { lpt: Lpt::Third, ..base.clone() },
+        Settings { sharpening, ..base.clone() },
+        Settings { sharpening, kernels: four_point, ..base.clone() },
     ];
     for kind in kinds {
-        let simulation = Simulation::<f64>::new(kind, cosmology(), &FREE).expect("a simulation");
+        let mut free = FREE.to_vec();
+        if kind.sharpening.is_some() {
+            free.extend(SHARPENING_PARAMETERS);
+        }
+        let simulation = Simulation::<f64>::new(kind, cosmology(), &free).expect("a simulation");
         let x = simulation.point(&white(512));
         let violation = laws::dot_product(&simulation, &x).expect("evaluated");
         assert!(violation < 1e-10, "{}: {violation:.1e}", simulation.name());
@@ -66,8 +77,8 @@ fn every_kind_of_simulation_obeys_the_laws() {
 /// The derivative along the modes and along each parameter, against central differences of a smooth function.
 fn gradient_agrees_with_differences(simulation: &Simulation<f64>, x: &[f64]) {
     let weight: Vec<f64> = white(simulation.codomain().len());
-    let modes = x.len() - FREE.len();
-    let directions: Vec<Vec<f64>> = (0..=FREE.len())
+    let modes = simulation.settings().particles.pow(3);
+    let directions: Vec<Vec<f64>> = (0..=x.len() - modes)
         .map(|direction| {
             let mut v = vec![0.0; x.len()];
             match direction.checked_sub(1) {

@@ -6,7 +6,7 @@ use lookback_cosmology::{Cosmology, Normalization, Parameters, Settings as Cosmo
 use lookback_mesh::{Grid, RealFft, Window};
 use lookback_nbody::{
     Displacements, GradientKernel, Gravity, Kernels, Lpt, Middle, Move, Schedule, Scheme, Settings,
-    Simulation,
+    Sharpening, Simulation,
 };
 use lookback_operator::Linearization;
 use lookback_operator::vector::axpy;
@@ -56,6 +56,7 @@ fn pmwd(cells: usize, free: &[&str]) -> Simulation<f64> {
         kernels: Kernels::default(),
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
+        sharpening: None,
         scheme: Scheme::FastPm(Middle::Arithmetic),
         times: load("pmwd_64.npz", "times"),
     };
@@ -193,4 +194,10 @@ fn positions_and_forces_agree_with_madlens() {
     ];
     println!("MADLens: displacement, momentum and force at the end: {errors:?}");
     assert!(errors.iter().all(|e| *e < 1e-9), "{errors:?}");
+    let sharpening = Sharpening { alpha: 0.01298855, mu: -2.59606026, kl: 0.62717527, ks: 1.61288947 };
+    let (seen, _) = gravity.sharpened(sharpening, 1.0, &x);
+    let moved: Vec<f64> = seen.iter().zip(&x).map(|(seen, x)| seen - x).collect();
+    let error = difference(&moved, &table("sharpening"), 7);
+    println!("MADLens: particle gradient descent at the end: {error:.1e}");
+    assert!(error < 1e-9, "{error:.1e}");
 }

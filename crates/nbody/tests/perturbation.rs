@@ -62,9 +62,7 @@ fn violation(grid: &Grid, orders: &[Vec<f64>], a: f64) -> f64 {
         derivatives(grid, &out)
     };
     let psi = sum(&|(power, factor)| factor * a.powi(power));
-    let pulled = sum(&|(power, factor)| {
-        f64::from(power) * (f64::from(power) + 0.5) * factor * a.powi(power)
-    });
+    let pulled = sum(&|(power, factor)| f64::from(power) * (f64::from(power) + 0.5) * factor * a.powi(power));
     let mut worst: f64 = 0.0;
     for cell in 0..n {
         let f = |i: usize, j: usize| psi[i][j][cell] + if i == j { 1.0 } else { 0.0 };

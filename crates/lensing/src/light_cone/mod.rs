@@ -250,6 +250,8 @@ impl<'a, T: Real> Look<'a, T> {
         let edges = Edges::new(&self.run.schedule().views, cone.settings.softness);
         self.tables =
             tables(cone, self.run.cosmology(), &self.run.schedule().views, &edges, &self.ranges(&edges))?;
+        let first = self.tables.iter().position(|table| table.len() > 0);
+        self.run.look_from(first.unwrap_or(self.tables.len()));
         let eye = Eye::new(cone);
         let mut painter = Painter::new(&eye);
         let tables = &self.tables;

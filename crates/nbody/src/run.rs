@@ -1,0 +1,573 @@
+//! A simulation at a point: forwards in time, and backwards with what its derivatives need.
+
+use std::borrow::Cow;
+
+use lookback_cosmology::{Cosmology, Gradient};
+use lookback_mesh::{Cloud, Grid};
+use lookback_operator::vector::{axpy, check_finite, dot};
+use lookback_operator::{Linearization, Operator, Real, Result as OperatorResult};
+use num_complex::Complex;
+use rayon::prelude::*;
+
+use crate::displacements::{combine, project};
+use crate::gravity::{Backwards, KickDrift};
+use crate::sharpening::BandKind;
+use crate::simulation::{NOTHING, split};
+use crate::{
+    Displacements, Gravity, Modes, Move, PerParameter, Result, Schedule, Sharpening, Simulation, State,
+};
+
+/// Sees the particles at the view of a drift: `(view, displacements, momenta)`.
+pub type Watch<'a, T> = dyn FnMut(usize, &[T], &[T]) + 'a;
+
+/// Adds to the cotangents of displacements and momenta what was seen of them: `(view, x, p, x_bar, p_bar)`.
+pub type WatchPull<'a, T> = dyn FnMut(usize, &[T], &[T], &mut [T], &mut [T]) + 'a;
+
+/// Sees the particles and their changes: `(view, x, p, dx, dp)`.
+pub type WatchPush<'a, T> = dyn FnMut(usize, &[T], &[T], &[T], &[T]) + 'a;
+
+/// A simulation at a point: its final state, and the arrays that carry it forwards and backwards.
+pub struct Run<'a, T: Real> {
+    simulation: &'a Simulation<T>,
+    grid: Grid,
+    modes: Modes<T>,
+    gravity: Gravity<T>,
+    white: Vec<T>,
+    cosmology: Cow<'a, Cosmology<f64>>,
+    schedule: Schedule<f64>,
+    displacement: Vec<T>,
+    momentum: Vec<T>,
+    sharpening: Option<Sharpening>,
+    /// The first view in which somebody looks.
+    first_view: usize,
+}
+
+/// The displacement fields of the start, and what made them.
+struct Start<T: Real> {
+    displacements: Displacements<T>,
+    linear: Vec<Complex<T>>,
+    orders: Vec<Vec<T>>,
+}
+
+impl<'a, T: Real> Run<'a, T> {
+    pub(crate) fn new(simulation: &'a Simulation<T>) -> Result<Run<'a, T>> {
+        let s = simulation.settings();
+        let grid = Grid::new(&[s.particles; 3], &[s.length; 3])?;
+        let mut modes = Modes::new(&grid);
+        modes.set_cosmology(simulation.cosmology());
+        let vectors = || vec![T::zero(); 3 * grid.len()];
+        Ok(Run {
+            simulation,
+            modes,
+            gravity: Gravity::new(s.particles, s.cells, s.length, s.kernels, s.window)?,
+            white: Vec::new(),
+            cosmology: Cow::Borrowed(simulation.cosmology()),
+            schedule: Schedule::new(simulation.cosmology(), s.scheme, s.lpt, &s.times)?,
+            displacement: vectors(),
+            momentum: vectors(),
+            sharpening: s.sharpening,
+            first_view: 0,
+            grid,
+        })
+    }
+
+    /// The modes of this simulation, to turn a field of white noise into its latent.
+    pub fn modes(&self) -> &Modes<T> {
+        &self.modes
+    }
+
+    /// The cosmology of the last point.
+    pub fn cosmology(&self) -> &Cosmology<f64> {
+        &self.cosmology
+    }
+
+    /// The factors of the last point.
+    pub fn schedule(&self) -> &Schedule<f64> {
+        &self.schedule
+    }
+
+    /// Runs forward from a point of the domain, seen by `watch` at every drift.
+    ///
+    /// # Errors
+    /// If a parameter is out of range, or a number is not finite.
+    pub fn evolve(&mut self, x: &[T], watch: Option<&mut Watch<'_, T>>) -> Result<()> {
+        self.prepare(x)?;
+        self.advance(watch);
+        Ok(())
+    }
+
+    /// Takes a point of the domain: its modes, its cosmology and the factors that follow.
+    ///
+    /// # Errors
+    /// As [`evolve`](Run::evolve).
+    pub fn prepare(&mut self, x: &[T]) -> Result<()> {
+        let s = self.simulation.settings();
+        check_finite("simulation", "input", x)?;
+        if !self.simulation.free().is_empty() {
+            let (cosmology, sharpening) = self.simulation.at(x)?;
+            (self.cosmology, self.sharpening) = (Cow::Owned(cosmology), sharpening);
+            self.modes.set_cosmology(&self.cosmology);
+        }
+        self.schedule = Schedule::new(&self.cosmology, s.scheme, s.lpt, &s.times)?;
+        self.white = x[..s.particles.pow(3)].to_vec();
+        Ok(())
+    }
+
+    /// Tells that nobody looks before a view, so that particles need not be sharpened there.
+    pub fn look_from(&mut self, view: usize) {
+        self.first_view = view;
+    }
+
+    /// Runs forward with the factors of a given schedule instead of those of the cosmology.
+    pub fn evolve_with(&mut self, white: &[T], schedule: Schedule<f64>) {
+        self.white = white.to_vec();
+        self.schedule = schedule;
+        self.advance(None);
+    }
+
+    /// Runs the prepared point forward, seen by `watch`.
+    pub fn advance(&mut self, mut watch: Option<&mut Watch<'_, T>>) {
+        let orders = self.start().orders;
+        combine(&orders, &self.schedule.start.displacement, &mut self.displacement);
+        combine(&orders, &self.schedule.start.momentum, &mut self.momentum);
+        drop(orders);
+        let (x, p) = (&mut self.displacement, &mut self.momentum);
+        let moves = &self.schedule.moves;
+        let mut view = 0;
+        for (i, step) in moves.iter().enumerate() {
+            match *step {
+                Move::Kick { keep, pull } => {
+                    let by = match moves.get(i + 1) {
+                        Some(&Move::Drift { before, after }) if watch.is_none() => before + after,
+                        Some(&Move::Drift { before, .. }) => before,
+                        _ => 0.0,
+                    };
+                    self.gravity.kick_drift(x, p, KickDrift { keep, pull, by });
+                }
+                Move::Drift { before, after } => {
+                    // The kick before has taken the drift along, as far as it could.
+                    let first = i == 0;
+                    match &mut watch {
+                        None if first => axpy(before + after, p, x),
+                        None => {}
+                        Some(watch) => {
+                            if first {
+                                axpy(before, p, x);
+                            }
+                            match self.sharpening.filter(|_| view >= self.first_view) {
+                                None => watch(view, x, p),
+                                Some(sharpening) => {
+                                    let at = self.schedule.views[view].at;
+                                    watch(view, &self.gravity.sharpened(sharpening, at, x).0, p);
+                                }
+                            }
+                            axpy(after, p, x);
+                        }
+                    }
+                    view += 1;
+                }
+            }
+        }
+    }
+
+    /// The displacement fields of each order, at `D_n = 1`.
+    fn start(&self) -> Start<T> {
+        let s = self.simulation.settings();
+        let mut linear = self.modes.hartley().make_spectrum();
+        self.modes.forward(&self.white, &mut linear);
+        let mut displacements = Displacements::new(&self.grid, s.lpt, s.start_kernels);
+        let orders = displacements.forward(&linear);
+        Start { displacements, linear, orders }
+    }
+
+    /// Particles at the end.
+    pub fn state(&self) -> State<T> {
+        let unit = T::of(self.schedule.momentum_unit);
+        let momentum = self.momentum.par_iter().map(|p| *p * unit).collect();
+        State { displacement: self.displacement.clone(), momentum }
+    }
+
+    /// Scale factor of the end.
+    fn last_time(&self) -> f64 {
+        let times = &self.simulation.settings().times;
+        times[times.len() - 1]
+    }
+
+    /// Displacements at the end, sharpened if the settings say so.
+    pub fn seen(&mut self) -> Cow<'_, [T]> {
+        let at = self.last_time();
+        match self.sharpening {
+            None => Cow::Borrowed(&self.displacement),
+            Some(sharpening) => Cow::Owned(self.gravity.sharpened(sharpening, at, &self.displacement).0),
+        }
+    }
+
+    /// The density contrast at the end, of particles as they are [`seen`](Run::seen).
+    pub fn density(&mut self, delta: &mut [T]) {
+        let at = self.last_time();
+        match self.sharpening {
+            None => self.gravity.count(&self.displacement, delta),
+            Some(sharpening) => {
+                let (seen, _) = self.gravity.sharpened(sharpening, at, &self.displacement);
+                self.gravity.count(&seen, delta);
+            }
+        }
+        let scale = mean_inverse(self.gravity.cloud());
+        delta.par_iter_mut().for_each(|delta| *delta = *delta * scale - T::one());
+    }
+
+    /// Runs the final state back to the start, and compares: root mean square of the difference to the initial
+    /// displacement, over that of the whole displacement.
+    pub fn reversal_error(&mut self) -> f64 {
+        let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
+        let mut g = vec![T::zero(); x.len()];
+        for step in self.schedule.moves.iter().rev() {
+            match *step {
+                Move::Kick { keep, pull } => {
+                    self.gravity.at(&x, &mut g);
+                    unkick(&mut p, keep, pull, &g);
+                }
+                Move::Drift { before, after } => axpy(-(before + after), &p, &mut x),
+            }
+        }
+        let mut start = vec![T::zero(); x.len()];
+        combine(&self.start().orders, &self.schedule.start.displacement, &mut start);
+        axpy(-1.0, &start, &mut x);
+        (dot(&x, &x) / dot(&self.displacement, &self.displacement)).sqrt()
+    }
+
+    /// The cosmology of the last point with derivatives.
+    ///
+    /// # Errors
+    /// None that [`evolve`](Run::evolve) would not have met.
+    pub fn gradient_cosmology(&self) -> Result<Cosmology<Gradient>> {
+        Ok(self.cosmology.with_gradient()?)
+    }
+
+    fn gradient_schedule(&self, cosmology: &Cosmology<Gradient>) -> Result<Schedule<Gradient>> {
+        let s = self.simulation.settings();
+        Schedule::new(cosmology, s.scheme, s.lpt, &s.times)
+    }
+
+    /// Cotangents of the modes and of all parameters from those of the final displacement and momentum, and of what was
+    /// seen on the way.
+    ///
+    /// # Errors
+    /// As [`gradient_cosmology`](Run::gradient_cosmology).
+    pub fn pull_state(
+        &mut self,
+        mut x_bar: Vec<T>,
+        mut p_bar: Vec<T>,
+        mut watch: Option<&mut WatchPull<'_, T>>,
+    ) -> Result<(Vec<T>, PerParameter)> {
+        let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
+        // Cotangents of the factors, last first.
+        let mut factors = vec![0.0];
+        let mut sharpening_bar = [0.0; 4];
+        let mut view = self.schedule.views.len();
+        // Undoes a drift, or a part of it.
+        let undrift = |by: f64, x: &mut [T], p: &[T], x_bar: &[T], p_bar: &mut [T]| {
+            let slope = dot(x_bar, p);
+            axpy(by, x_bar, p_bar);
+            axpy(-by, p, x);
+            slope
+        };
+        let moves = self.schedule.moves.clone();
+        for i in (0..moves.len()).rev() {
+            match moves[i] {
+                Move::Kick { keep, pull } => {
+                    let drift = match i.checked_sub(1).map(|before| moves[before]) {
+                        Some(Move::Drift { before, after }) if watch.is_none() => before + after,
+                        Some(Move::Drift { after, .. }) => after,
+                        _ => 0.0,
+                    };
+                    let particles = Backwards { x: &mut x, p: &mut p, x_bar: &mut x_bar, p_bar: &mut p_bar };
+                    let [by_keep, by_pull, by_drift] = self.gravity.undo(particles, keep, pull, drift);
+                    factors.extend([by_pull, by_keep]);
+                    if i > 0 {
+                        factors.push(by_drift);
+                    }
+                }
+                Move::Drift { before, after } => {
+                    view -= 1;
+                    // The kick after it has undone the drift, as far as it could.
+                    if i + 1 == moves.len() {
+                        let by = if watch.is_none() { before + after } else { after };
+                        factors.push(undrift(by, &mut x, &p, &x_bar, &mut p_bar));
+                    }
+                    match &mut watch {
+                        None => factors.extend(factors.last().copied()),
+                        Some(watch) => {
+                            match self.sharpening.filter(|_| view >= self.first_view) {
+                                None => watch(view, &x, &p, &mut x_bar, &mut p_bar),
+                                Some(sharpening) => {
+                                    let at = self.schedule.views[view].at;
+                                    let (seen, by) = self.gravity.sharpened(sharpening, at, &x);
+                                    let mut seen_bar = vec![T::zero(); x.len()];
+                                    watch(view, &seen, &p, &mut seen_bar, &mut p_bar);
+                                    drop(seen);
+                                    let bar = self.pull_sharpening(at, &x, (&by, &seen_bar), &mut x_bar);
+                                    sharpening_bar.iter_mut().zip(bar).for_each(|(sum, bar)| *sum += bar);
+                                }
+                            }
+                            factors.push(undrift(before, &mut x, &p, &x_bar, &mut p_bar));
+                        }
+                    }
+                }
+            }
+        }
+        drop((x, p));
+        let Start { mut displacements, linear, orders } = self.start();
+        factors.extend(project(&orders, &p_bar).into_iter().rev());
+        factors.extend(project(&orders, &x_bar).into_iter().rev());
+        factors.reverse();
+        let start = &self.schedule.start;
+        let cotangents: Vec<Vec<T>> = start
+            .displacement
+            .iter()
+            .zip(&start.momentum)
+            .zip(orders)
+            .map(|((&d, &m), mut psi)| {
+                let (d, m) = (T::of(d), T::of(m));
+                psi.par_iter_mut().zip(&x_bar).zip(&p_bar).for_each(|((out, x), p)| *out = d * *x + m * *p);
+                psi
+            })
+            .collect();
+        drop((x_bar, p_bar));
+        let spectrum = displacements.pull(&linear, &cotangents);
+        let mut white = vec![T::zero(); self.white.len()];
+        self.modes.adjoint(&spectrum, &mut white);
+        let mut parameters = NOTHING;
+        if !self.simulation.free().is_empty() {
+            let cosmology = self.gradient_cosmology()?;
+            let schedule = self.gradient_schedule(&cosmology)?;
+            let modes = self.modes.parameter_gradient(&self.white, &white, &cosmology);
+            parameters[..modes.len()].copy_from_slice(&modes);
+            for (factor, cotangent) in schedule.factors().iter().zip(&factors) {
+                for (sum, slope) in parameters.iter_mut().zip(factor.gradient) {
+                    *sum += cotangent * slope;
+                }
+            }
+        }
+        let shares = parameters.len() - sharpening_bar.len();
+        parameters[shares..].copy_from_slice(&sharpening_bar);
+        Ok((white, parameters))
+    }
+
+    /// Adds to the cotangents of the positions what their sharpened ones give, and gives those of the sharpening;
+    /// `by` is what moved the particles, per share.
+    fn pull_sharpening(
+        &mut self,
+        at: f64,
+        x: &[T],
+        (by, seen_bar): (&[T], &[T]),
+        x_bar: &mut [T],
+    ) -> [f64; 4] {
+        let Some(sharpening) = self.sharpening else { return [0.0; 4] };
+        axpy(1.0, seen_bar, x_bar);
+        let share = sharpening.share(at);
+        self.gravity.within(sharpening.band(BandKind::Value), |gravity| {
+            gravity.pull(x, seen_bar, share, x_bar);
+        });
+        let along = dot(seen_bar, by);
+        let mut bar = [along * at.powf(sharpening.mu), along * share * at.ln(), 0.0, 0.0];
+        if self.sharpening_scales_are_free() {
+            let mut other = vec![T::zero(); x.len()];
+            for (bar, kind) in bar[2..].iter_mut().zip([BandKind::ByLarge, BandKind::BySmall]) {
+                self.gravity.within(sharpening.band(kind), |gravity| gravity.at(x, &mut other));
+                *bar = share * dot(seen_bar, &other);
+            }
+        }
+        bar
+    }
+
+    /// Whether the derivative with respect to a scale of the sharpening is asked for.
+    fn sharpening_scales_are_free(&self) -> bool {
+        self.simulation.free().iter().any(|&i| i + 2 >= NOTHING.len())
+    }
+
+    /// Sharpened positions, and their change when positions and the sharpening change.
+    fn push_sharpening(
+        &mut self,
+        sharpening: Sharpening,
+        at: f64,
+        (x, dx): (&[T], &[T]),
+        change: [f64; 4],
+    ) -> (Vec<T>, Vec<T>) {
+        let (mut seen, mut moved) = (x.to_vec(), dx.to_vec());
+        let (mut by, mut tangent) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
+        let share = sharpening.share(at);
+        self.gravity.within(sharpening.band(BandKind::Value), |gravity| {
+            gravity.push(x, dx, &mut by, &mut tangent);
+        });
+        axpy(share, &by, &mut seen);
+        axpy(share, &tangent, &mut moved);
+        axpy(change[0] * at.powf(sharpening.mu) + change[1] * share * at.ln(), &by, &mut moved);
+        for (change, kind) in change[2..].iter().zip([BandKind::ByLarge, BandKind::BySmall]) {
+            if *change != 0.0 {
+                self.gravity.within(sharpening.band(kind), |gravity| gravity.at(x, &mut by));
+                axpy(share * change, &by, &mut moved);
+            }
+        }
+        (seen, moved)
+    }
+
+    /// Changes of the final displacement and momentum from those of the modes and of all parameters.
+    ///
+    /// # Errors
+    /// As [`gradient_cosmology`](Run::gradient_cosmology).
+    pub fn push_state(
+        &mut self,
+        white: &[T],
+        parameters: &PerParameter,
+        mut watch: Option<&mut WatchPush<'_, T>>,
+    ) -> Result<Vec<T>> {
+        let mut change = white.to_vec();
+        let mut slopes = vec![0.0; self.schedule.factors().len()];
+        if !self.simulation.free().is_empty() {
+            let cosmology = self.gradient_cosmology()?;
+            let schedule = self.gradient_schedule(&cosmology)?;
+            self.modes.parameter_push(&self.white, &cosmology, &split(parameters).0, &mut change);
+            for (slope, factor) in slopes.iter_mut().zip(schedule.factors()) {
+                *slope = factor.gradient.iter().zip(parameters).map(|(g, d)| g * d).sum();
+            }
+        }
+        let Start { mut displacements, linear, orders } = self.start();
+        let mut spectrum = self.modes.hartley().make_spectrum();
+        self.modes.forward(&change, &mut spectrum);
+        let moved = displacements.push(&linear, &spectrum);
+        let mut slopes = slopes.into_iter();
+        let mut start = |factors: &[f64]| {
+            let (mut value, mut tangent) =
+                (vec![T::zero(); 3 * white.len()], vec![T::zero(); 3 * white.len()]);
+            combine(&orders, factors, &mut value);
+            combine(&moved, factors, &mut tangent);
+            for psi in &orders {
+                axpy(slopes.next().unwrap_or(0.0), psi, &mut tangent);
+            }
+            (value, tangent)
+        };
+        let (mut x, mut dx) = start(&self.schedule.start.displacement);
+        let (mut p, mut dp) = start(&self.schedule.start.momentum);
+        let (mut g, mut dg) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
+        let mut next = || slopes.next().unwrap_or(0.0);
+        let mut view = 0;
+        for step in self.schedule.moves.clone() {
+            match step {
+                Move::Kick { keep, pull } => {
+                    let (keep_slope, pull_slope) = (next(), next());
+                    self.gravity.push(&x, &dx, &mut g, &mut dg);
+                    kick(&mut dp, keep, pull_slope, &g);
+                    axpy(keep_slope, &p, &mut dp);
+                    kick(&mut p, keep, pull, &g);
+                    axpy(pull, &dg, &mut dp);
+                }
+                Move::Drift { before, after } => {
+                    for (part, by) in [before, after].into_iter().enumerate() {
+                        axpy(by, &dp, &mut dx);
+                        axpy(next(), &p, &mut dx);
+                        axpy(by, &p, &mut x);
+                        if let (Some(watch), 0) = (&mut watch, part) {
+                            match self.sharpening.filter(|_| view >= self.first_view) {
+                                None => watch(view, &x, &p, &dx, &dp),
+                                Some(sharpening) => {
+                                    let at = self.schedule.views[view].at;
+                                    let change = split(parameters).1;
+                                    let (seen, moved) =
+                                        self.push_sharpening(sharpening, at, (&x, &dx), change);
+                                    watch(view, &seen, &p, &moved, &dp);
+                                }
+                            }
+                        }
+                    }
+                    view += 1;
+                }
+            }
+        }
+        Ok(dx)
+    }
+
+    /// The parameters in a tangent of the domain.
+    pub fn parameters_of(&self, tangent: &[T]) -> PerParameter {
+        let mut parameters = NOTHING;
+        for (&index, value) in self.simulation.free().iter().zip(&tangent[self.white.len()..]) {
+            parameters[index] = value.f64();
+        }
+        parameters
+    }
+}
+
+/// `p = keep p + pull g`.
+fn kick<T: Real>(p: &mut [T], keep: f64, pull: f64, g: &[T]) {
+    let (keep, pull) = (T::of(keep), T::of(pull));
+    p.par_iter_mut().zip(g).with_min_len(4096).for_each(|(p, g)| *p = keep * *p + pull * *g);
+}
+
+/// The inverse of [`kick`].
+fn unkick<T: Real>(p: &mut [T], keep: f64, pull: f64, g: &[T]) {
+    let (keep, pull) = (T::of(1.0 / keep), T::of(pull));
+    p.par_iter_mut().zip(g).with_min_len(4096).for_each(|(p, g)| *p = (*p - pull * *g) * keep);
+}
+
+/// One over the mean number of particles a cell.
+fn mean_inverse<T: Real>(cloud: &Cloud) -> T {
+    T::of(cloud.mesh_len() as f64 / cloud.particles() as f64)
+}
+
+fn check_length(role: &'static str, found: usize, expected: usize) -> OperatorResult<()> {
+    lookback_operator::Error::check_length(|| "simulation".into(), role, found, expected)
+}
+
+impl<T: Real> Linearization<T> for Run<'_, T> {
+    fn move_to(&mut self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
+        check_length("input", x.len(), self.simulation.domain().len())?;
+        check_length("output", y.len(), self.simulation.codomain().len())?;
+        self.evolve(x, None)?;
+        self.density(y);
+        Ok(())
+    }
+
+    fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {
+        check_length("tangent", dx.len(), self.simulation.domain().len())?;
+        let parameters = self.parameters_of(dx);
+        let moved = self.push_state(&dx[..self.white.len()], &parameters, None)?;
+        match self.sharpening {
+            None => self.gravity.count_push(&self.displacement, &moved, dy),
+            Some(sharpening) => {
+                let (at, change) = (self.last_time(), split(&parameters).1);
+                let x = std::mem::take(&mut self.displacement);
+                let (seen, moved) = self.push_sharpening(sharpening, at, (&x, &moved), change);
+                self.displacement = x;
+                self.gravity.count_push(&seen, &moved, dy);
+            }
+        }
+        let scale = mean_inverse::<T>(self.gravity.cloud());
+        dy.par_iter_mut().for_each(|dy| *dy *= scale);
+        Ok(())
+    }
+
+    fn pull(&mut self, dy: &[T], dx: &mut [T]) -> OperatorResult<()> {
+        check_length("cotangent", dy.len(), self.simulation.codomain().len())?;
+        let scale = mean_inverse(self.gravity.cloud());
+        let mut x_bar = vec![T::zero(); self.displacement.len()];
+        let mut bar = [0.0; 4];
+        match self.sharpening {
+            None => self.gravity.cloud().gradient(&self.displacement, dy, None, scale, &mut x_bar),
+            Some(sharpening) => {
+                let at = self.last_time();
+                let x = std::mem::take(&mut self.displacement);
+                let (seen, by) = self.gravity.sharpened(sharpening, at, &x);
+                let mut seen_bar = vec![T::zero(); x.len()];
+                self.gravity.cloud().gradient(&seen, dy, None, scale, &mut seen_bar);
+                bar = self.pull_sharpening(at, &x, (&by, &seen_bar), &mut x_bar);
+                self.displacement = x;
+            }
+        }
+        let p_bar = vec![T::zero(); x_bar.len()];
+        let (white, mut parameters) = self.pull_state(x_bar, p_bar, None)?;
+        let shares = parameters.len() - bar.len();
+        parameters[shares..].iter_mut().zip(bar).for_each(|(sum, bar)| *sum += bar);
+        self.simulation.write_cotangent(&white, &parameters, dx);
+        Ok(())
+    }
+}
