@@ -1,7 +1,7 @@
 //! Weak lensing by large-scale structure: efficiencies of sources, and the spectrum of the convergence.
 
 use crate::quadrature::{gauss_legendre, on_interval};
-use crate::{Cosmology, Error, HUBBLE_DISTANCE, Halofit, Result, Scalar};
+use crate::{Cosmology, Error, HUBBLE_DISTANCE, Result, Scalar, Tracer, limber_spectrum};
 
 /// Where the lensed galaxies are.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +57,15 @@ impl Sources {
             Sources::Plane(z) => *z,
             Sources::Distribution { redshift, .. } => redshift[redshift.len() - 1],
         }
+    }
+
+    /// `n(z)` at a redshift, normalised; zero for a plane, which has none.
+    pub fn number<S: Scalar>(&self, z: S) -> S {
+        let inside = |(ends, _): &([f64; 2], [f64; 2])| (ends[0]..ends[1]).contains(&z.value());
+        self.pieces()
+            .into_iter()
+            .find(inside)
+            .map_or(S::of(0.0), |(ends, n)| (z - ends[0]) * ((n[1] - n[0]) / (ends[1] - ends[0])) + n[0])
     }
 
     /// The straight pieces of `n(z)`, normalised: redshifts and values at their ends.
@@ -194,7 +203,7 @@ impl<'a, S: Scalar> Efficiency<'a, S> {
 }
 
 /// Angular power spectrum of the convergence between two sets of sources in Limber's approximation (LoVerde & Afshordi
-/// 2008): `C_l = [l (l+1) / (l+1/2)^2]^2 int dchi W_i W_j / r^2 P((l + 1/2) / r, z)`, with `P` from halofit or linear theory.
+/// 2008), see [`limber_spectrum`], with `P` from halofit or linear theory.
 ///
 /// # Errors
 /// If a source is out of range, or halofit has no meaning for this cosmology.
@@ -204,44 +213,6 @@ pub fn convergence_spectrum<S: Scalar>(
     multipoles: &[f64],
     nonlinear: bool,
 ) -> Result<Vec<S>> {
-    let efficiency = (Efficiency::new(cosmology, sources.0)?, Efficiency::new(cosmology, sources.1)?);
-    let history = cosmology.history();
-    let farthest = history.distance(1.0 / (1.0 + sources.0.farthest().min(sources.1.farthest())));
-    // Slices of equal power of the distance, at fixed scale factors: the redshift of a source is given, its distance
-    // is not.
-    let rule = gauss_legendre(8);
-    let panels = 24;
-    let edge = |i: i32| {
-        let chi = farthest.value() * (f64::from(i) / f64::from(panels)).powf(1.5);
-        history.scale_factor_at(chi).map(|a| a.value().ln())
-    };
-    let mut slices = Vec::new();
-    for i in 0..panels {
-        for (ln_a, weight) in on_interval(&rule, edge(i + 1)?, edge(i)?) {
-            let a = ln_a.exp();
-            let chi = history.distance(a);
-            let width = S::of(HUBBLE_DISTANCE * weight / a) / cosmology.background().e(a);
-            let r = history.transverse(chi);
-            let both = efficiency.0.at(chi, S::of(a)) * efficiency.1.at(chi, S::of(a));
-            // Where nothing has collapsed yet, halofit is linear theory.
-            let halofit = if nonlinear { Halofit::new(cosmology, a).ok() } else { None };
-            let growth2 = cosmology.instant(a).d1.d.powi(2);
-            slices.push((r, width * both / (r * r), growth2, halofit));
-        }
-    }
-    Ok(multipoles
-        .iter()
-        .map(|&l| {
-            let sum: S = slices
-                .iter()
-                .map(|(r, weight, growth2, halofit)| {
-                    let k = S::of(l + 0.5) / *r;
-                    let linear = cosmology.linear().power_at(k) * *growth2;
-                    let power = halofit.as_ref().map_or(linear, |halofit| halofit.power(k, linear));
-                    power * *weight
-                })
-                .sum();
-            sum * (l * (l + 1.0) / (l + 0.5).powi(2)).powi(2)
-        })
-        .collect())
+    let tracer = |sources: &Sources| Tracer::convergence(sources.clone());
+    limber_spectrum(cosmology, (&tracer(sources.0), &tracer(sources.1)), multipoles, nonlinear)
 }

@@ -16,6 +16,7 @@ mod parameters;
 mod quadrature;
 mod scalar;
 mod table;
+mod tracer;
 mod transfer;
 
 pub use background::{Background, HUBBLE_DISTANCE};
@@ -31,4 +32,5 @@ pub use parameters::{Gradient, Normalization, PARAMETERS, Parameters, Settings, 
 pub use quadrature::gauss_legendre;
 pub use scalar::Scalar;
 pub use table::PowerTable;
+pub use tracer::{Alignment, Kernel, Tracer, limber_spectrum, smooth_step};
 pub use transfer::EisensteinHu;

@@ -10,6 +10,6 @@ mod reduced_shear;
 pub use calibration::ShearCalibration;
 pub use catalogue::{Binned, Catalogue};
 pub use kaiser_squires::{kaiser_squires, mass_map};
-pub use light_cone::{Crossing, LightCone, Look, Settings as LightConeSettings, Tiling};
+pub use light_cone::{Crossing, LightCone, Look, Settings as LightConeSettings, Sky, Tiling};
 pub use projection::Projection;
 pub use reduced_shear::ReducedShear;

@@ -99,6 +99,7 @@ pub struct State<T> {
 /// The reverse pass runs the kicks and drifts backwards from the final state (Li et al. 2022, "Differentiable
 /// cosmological simulation with the adjoint method"), so its memory does not depend on the number of steps
 /// (see [`Settings::memory`]). Cost: a force a step forward; a force and its transposed Jacobian a step in reverse.
+#[derive(Clone)]
 pub struct Simulation<T: Real> {
     settings: Settings,
     cosmology: Cosmology<f64>,

@@ -1,18 +1,20 @@
 //! The convergence of a simulated light cone in the Born approximation: particles, seen when their light left, on a map.
 
-mod paint;
+mod flat;
+mod painter;
+mod sphere;
 mod table;
 mod tiling;
 
-use lookback_cosmology::{Cosmology, Gradient, Sources};
-use lookback_mesh::{Grid, RealFft};
+use lookback_cosmology::{Cosmology, Gradient, Kernel, Sources, Tracer};
+use lookback_mesh::{Grid, Healpix, RealFft};
 use lookback_nbody::{Error, Result, Run, Simulation};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 use num_complex::Complex;
 use rayon::prelude::*;
 
-use paint::{Eye, Painter};
-use table::{Edges, Table, efficiencies, mean};
+use painter::{Eye, Moving, Painter};
+use table::{Edges, Table, kernels, mean};
 pub use tiling::Tiling;
 
 /// When a particle is taken to cross the light cone.
@@ -27,17 +29,85 @@ pub enum Crossing {
     Lagrangian,
 }
 
+/// The pixels of the maps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sky {
+    /// A square about the line of sight, in the flat-sky approximation: angles are `x / z`, distances are along the line of
+    /// sight.
+    Flat {
+        /// Pixels a side.
+        pixels: usize,
+        /// Side \[rad\].
+        field: f64,
+        /// Angle \[rad\] of the middle of the map from the line of sight, along columns and rows.
+        centre: [f64; 2],
+        /// Whether the window of the pixels, that of a cloud in a cell, is divided out, once for the whole map.
+        compensate: bool,
+    },
+    /// The whole sphere in HEALPix pixels, in ring order; distances are radial. Particles are shared among the four pixels
+    /// around them.
+    Full {
+        /// Resolution.
+        nside: usize,
+    },
+}
+
+impl Sky {
+    /// Pixels of a map.
+    pub fn pixels(&self) -> usize {
+        match *self {
+            Sky::Flat { pixels, .. } => pixels * pixels,
+            Sky::Full { nside } => 12 * nside * nside,
+        }
+    }
+
+    /// Solid angle of a pixel \[sr\].
+    pub fn pixel(&self) -> f64 {
+        match *self {
+            Sky::Flat { pixels, field, .. } => (field / pixels as f64).powi(2),
+            Sky::Full { .. } => 4.0 * std::f64::consts::PI / self.pixels() as f64,
+        }
+    }
+
+    /// Shape of a map as an array.
+    pub fn shape(&self) -> Vec<usize> {
+        match *self {
+            Sky::Flat { pixels, .. } => vec![pixels, pixels],
+            Sky::Full { .. } => vec![self.pixels()],
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::Setting(message));
+        match *self {
+            Sky::Flat { pixels, field, centre, .. } => {
+                if !(4..=16_384).contains(&pixels) {
+                    return wrong(format!("maps must have from 4 to 16384 pixels a side, not {pixels}"));
+                }
+                if !(field > 0.0 && field <= 0.6) {
+                    let degrees = field.to_degrees();
+                    return wrong(format!("a flat map may be up to 34 degrees wide, not {degrees:.2}"));
+                }
+                if !centre.iter().all(|c| c.abs() <= 0.6) {
+                    return wrong("`centre` must be a small angle".into());
+                }
+                Ok(())
+            }
+            Sky::Full { nside } if !(1..=4096).contains(&nside) => {
+                wrong(format!("`nside` must lie between 1 and 4096, not {nside}"))
+            }
+            Sky::Full { .. } => Ok(()),
+        }
+    }
+}
+
 /// What is seen, and how it is drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Sources, one map each.
-    pub sources: Vec<Sources>,
-    /// Pixels a side of the square map.
-    pub pixels: usize,
-    /// Side of the map \[rad\].
-    pub field: f64,
-    /// Angle \[rad\] of the middle of the map from the line of sight, along columns and rows.
-    pub centre: [f64; 2],
+    /// What each map shows.
+    pub maps: Vec<Tracer>,
+    /// The pixels.
+    pub sky: Sky,
     /// How copies of the box fill the cone.
     pub tiling: Tiling,
     /// When particles cross.
@@ -47,47 +117,47 @@ pub struct Settings {
     /// Particles nearer than this \[Mpc/h\] do not count, and those within twice of it count in part: one of them would
     /// cover many pixels.
     pub nearest: f64,
-    /// Whether the mean convergence of a smooth universe is taken off the map.
+    /// Whether the mean of a smooth universe is taken off the maps.
     pub subtract_mean: bool,
-    /// Whether the window of the pixels, that of a cloud in a cell, is divided out, once for the whole map.
-    pub compensate: bool,
 }
 
 impl Settings {
-    /// Maps of these sources with everything else as most would have it.
+    /// Flat maps of the convergence of these sources, with everything else as most would have it.
     pub fn new(sources: Vec<Sources>, pixels: usize, field: f64) -> Settings {
+        let maps = sources.into_iter().map(Tracer::convergence).collect();
+        Settings::of(maps, Sky::Flat { pixels, field, centre: [0.0; 2], compensate: true })
+    }
+
+    /// Maps of these tracers, with everything else as most would have it.
+    pub fn of(maps: Vec<Tracer>, sky: Sky) -> Settings {
         Settings {
-            sources,
-            pixels,
-            field,
-            centre: [0.0; 2],
+            maps,
+            sky,
             tiling: Tiling::Random { seed: 0 },
             crossing: Crossing::Exact,
             softness: 0.5,
             nearest: 10.0,
             subtract_mean: true,
-            compensate: true,
         }
     }
 
     fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::Setting(message));
-        if self.sources.is_empty() {
-            return wrong("a light cone needs at least one source".into());
+        if self.maps.is_empty() {
+            return wrong("a light cone needs at least one map: a source or a shell".into());
         }
-        self.sources.iter().try_for_each(Sources::check)?;
-        if !(4..=16_384).contains(&self.pixels) {
-            return wrong(format!("maps must have from 4 to 16384 pixels a side, not {}", self.pixels));
-        }
-        if !(self.field > 0.0 && self.field <= 0.6) {
-            let degrees = self.field.to_degrees();
-            return wrong(format!("a flat map may be up to 34 degrees wide, not {degrees:.2}"));
-        }
+        self.maps.iter().try_for_each(Tracer::check)?;
+        self.sky.check()?;
         if !(self.softness > 0.0 && self.softness <= 1.0) {
             return wrong(format!("`softness` must lie between 0 and 1, not {}", self.softness));
         }
-        if !(self.nearest >= 0.0 && self.nearest.is_finite()) || self.centre.iter().any(|c| c.abs() > 0.6) {
-            return wrong("`nearest` and `centre` must be small positive lengths and angles".into());
+        if !(self.nearest >= 0.0 && self.nearest.is_finite()) {
+            return wrong(format!("`nearest` must be a small positive length, not {}", self.nearest));
+        }
+        if matches!(self.sky, Sky::Full { .. }) && self.crossing == Crossing::Lagrangian {
+            return wrong(
+                "`crossing` = \"lagrangian\" is for flat maps; the full sky needs \"exact\"".into(),
+            );
         }
         Ok(())
     }
@@ -97,29 +167,41 @@ impl Settings {
         if self.nearest == 0.0 {
             return if d > 0.0 { 1.0 } else { 0.0 };
         }
-        table::smooth_step(d / self.nearest - 1.0)
+        lookback_cosmology::smooth_step(d / self.nearest - 1.0)
     }
 
-    /// Solid angle of a pixel \[sr\].
-    fn pixel(&self) -> f64 {
-        (self.field / self.pixels as f64).powi(2)
+    /// Names of the maps.
+    fn names(&self) -> Vec<String> {
+        let lensing = |tracer: &&Tracer| matches!(tracer, Tracer::Convergence { .. });
+        let alone = self.maps.iter().filter(lensing).count() == 1;
+        let (mut sources, mut shells) = (0, 0);
+        let name = |tracer| match tracer {
+            &Tracer::Convergence { .. } => {
+                sources += 1;
+                if alone { "kappa".into() } else { format!("kappa{sources}") }
+            }
+            Tracer::Shell { .. } => {
+                shells += 1;
+                format!("shell{shells}")
+            }
+        };
+        self.maps.iter().map(name).collect()
     }
 }
 
-/// White noise and cosmological parameters to the convergence of each source:
+/// White noise and cosmological parameters to maps, the convergence of sources before all:
 /// `kappa_s(theta) = sum_p W_s(d_p) / (n d_p^2 pixel) w(theta - x_p / d_p)`, minus its mean.
 ///
 /// Each particle is moved along its momentum to the time at which its distance `d = z(a)` is that of light that left at
 /// `a` (so that steps may be long), in every copy of the box that the field sees; `W` is the lensing efficiency
-/// (Bartelmann & Schneider 2001, section 6), `n` the number density. The sky is flat: angles are `x / z` about the line of
-/// sight, distances are along it. Cost beside the simulation: one visit a step of the particles that may be seen then.
+/// (Bartelmann & Schneider 2001, section 6) or that of another [`Tracer`], `n` the number density, and `w` the window of
+/// the pixels of the [`Sky`]. Cost beside the simulation: one visit a step of the particles that may be seen then.
 /// Memory: eight times the maps, and as much again as a table of a few thousand numbers a step. The reverse pass runs the
 /// simulation backwards and reads the cotangent of the maps where the forward pass painted.
 pub struct LightCone<T: Real> {
     simulation: Simulation<T>,
     settings: Settings,
     codomain: Space,
-    grid: Grid,
 }
 
 impl<T: Real> LightCone<T> {
@@ -136,20 +218,24 @@ impl<T: Real> LightCone<T> {
                 "a light cone ends today: the last scale factor must be 1, not {last}"
             )));
         }
-        let farthest = settings.sources.iter().map(Sources::farthest).fold(0.0, f64::max);
-        if 1.0 / (1.0 + farthest) < first {
+        let cosmology = simulation.cosmology();
+        let farthest = settings.maps.iter().map(|tracer| tracer.farthest(cosmology)).fold(0.0, f64::max);
+        let begin = cosmology.history().scale_factor_at(farthest).map_err(|_| {
+            Error::Setting(format!(
+                "a map reaches to {farthest:.0} Mpc/h, beyond the beginning of the universe"
+            ))
+        })?;
+        if begin < first * (1.0 - 1e-9) {
             return Err(Error::Setting(format!(
-                "a source at redshift {farthest} lies beyond the beginning of the simulation at redshift {:.3}; \
-                 begin at a scale factor below {:.4}",
+                "a map reaches to redshift {:.3}, beyond the beginning of the simulation at redshift {:.3}; \
+                 begin at a scale factor below {begin:.4}",
+                1.0 / begin - 1.0,
                 1.0 / first - 1.0,
-                1.0 / (1.0 + farthest),
             )));
         }
-        let grid = Grid::sky(settings.pixels, settings.pixels, settings.field / settings.pixels as f64)?;
-        let name =
-            |s: usize| if settings.sources.len() == 1 { "kappa".into() } else { format!("kappa{}", s + 1) };
-        let blocks = (0..settings.sources.len()).map(|s| Block::new(name(s), grid.shape(), "")).collect();
-        Ok(LightCone { simulation, settings, codomain: Space::new(blocks), grid })
+        let shape = settings.sky.shape();
+        let blocks = settings.names().into_iter().map(|name| Block::new(&name, &shape, "")).collect();
+        Ok(LightCone { simulation, codomain: Space::new(blocks), settings })
     }
 
     /// The simulation behind it.
@@ -162,15 +248,18 @@ impl<T: Real> LightCone<T> {
         &self.settings
     }
 
-    /// The pixels of the maps.
-    pub fn grid(&self) -> &Grid {
-        &self.grid
+    /// The pixels of flat maps; `None` on the full sky.
+    pub fn grid(&self) -> Option<Grid> {
+        match self.settings.sky {
+            Sky::Flat { pixels, field, .. } => Grid::sky(pixels, pixels, field / pixels as f64).ok(),
+            Sky::Full { .. } => None,
+        }
     }
 
     /// Bytes at the peak, as of [`lookback_nbody::Settings::memory`].
     pub fn memory(&self, gradient: bool) -> usize {
         self.simulation.settings().memory::<T>(gradient)
-            + size_of::<T>() * (paint::LAYERS + 2) * self.codomain.len()
+            + size_of::<T>() * (painter::LAYERS + 2) * self.codomain.len()
     }
 
     /// The light cone at a point of its domain.
@@ -178,30 +267,45 @@ impl<T: Real> LightCone<T> {
     /// # Errors
     /// If a mesh cannot be made.
     pub fn look(&self) -> Result<Look<'_, T>> {
-        Ok(Look {
-            run: self.simulation.run()?,
-            cone: self,
-            tables: Vec::new(),
-            fft: RealFft::new(&self.grid),
-            spectrum: Vec::new(),
-        })
+        let compensation = match self.settings.sky {
+            Sky::Flat { compensate: false, .. } => Compensation::None,
+            Sky::Flat { pixels, .. } => {
+                let grid = Grid::new(&[pixels, pixels], &[1.0; 2])?;
+                let fft = RealFft::new(&grid);
+                Compensation::Window { spectrum: fft.make_spectrum(), fft, pixels }
+            }
+            Sky::Full { nside } => {
+                let Some(sphere) = Healpix::new(nside) else {
+                    return Err(Error::Setting(format!("no HEALPix with nside {nside}")));
+                };
+                let rings = sphere.all_rings().zip(sphere.response());
+                let inverse =
+                    rings.flat_map(|((_, count, ..), r)| std::iter::repeat_n(T::of(1.0 / r), count));
+                Compensation::Response(inverse.collect())
+            }
+        };
+        Ok(Look { run: self.simulation.run()?, cone: self, tables: Vec::new(), compensation })
     }
 
-    /// Power \[sr\] that particles without structure would add to the map of a source:
+    /// Power \[sr\] that particles without structure would add to a map:
     /// `int W^2 taper^2 / (n d^2) dd`.
     ///
     /// # Errors
-    /// If the source is out of range.
-    pub fn shot_noise(&self, source: usize) -> Result<f64> {
+    /// If the map is out of range.
+    pub fn shot_noise(&self, map: usize) -> Result<f64> {
         let cosmology = self.simulation.cosmology();
-        let sources = &self.settings.sources[source];
-        let farthest = cosmology.history().distance(1.0 / (1.0 + sources.farthest()));
+        let tracer = &self.settings.maps[map];
+        let farthest = tracer.farthest(cosmology);
+        let kernel = Kernel::new(cosmology, tracer)?;
         let count = 2000;
         let width = farthest / f64::from(count);
-        let distances: Vec<f64> = (0..count).map(|i| width * (f64::from(i) + 0.5)).collect();
-        let efficiency = lookback_cosmology::lensing_efficiency(cosmology, sources, &distances)?;
-        let term = |(d, w): (&f64, &f64)| (w * self.settings.taper(*d) / d).powi(2) * width / self.density();
-        Ok(distances.iter().zip(&efficiency).map(term).sum())
+        let mut sum = 0.0;
+        for i in 0..count {
+            let d = width * (f64::from(i) + 0.5);
+            let weight = kernel.at(d, cosmology.history().scale_factor_at(d)?) * self.settings.taper(d);
+            sum += (weight / d).powi(2) * width / self.density();
+        }
+        Ok(sum)
     }
 
     /// Mean number density of particles \[(h/Mpc)^3\].
@@ -209,19 +313,50 @@ impl<T: Real> LightCone<T> {
         let s = self.simulation.settings();
         (s.particles as f64 / s.length).powi(3)
     }
+}
 
-    /// One over the transform of the window of the pixels, and of the transforms.
-    fn compensation(&self) -> impl Fn(usize, &mut [T]) + Sync + use<T> {
-        let n = self.settings.pixels;
-        let factor = move |i: usize| {
-            let w = std::f64::consts::TAU * f64::from(Grid::signed(i, n)) / n as f64;
-            lookback_mesh::Window::Cic.transform(w)
-        };
-        let scale = 1.0 / (n * n) as f64;
-        move |line, out| {
-            let across = factor(line);
-            out.iter_mut().enumerate().for_each(|(i, out)| *out = T::of(scale / (across * factor(i))));
+/// What is divided out of painted maps, its own transpose.
+enum Compensation<T: Real> {
+    None,
+    /// The window of flat pixels.
+    Window {
+        fft: RealFft<T>,
+        spectrum: Vec<Complex<T>>,
+        pixels: usize,
+    },
+    /// What a uniform sky gives to each pixel of the sphere; its inverse.
+    Response(Vec<T>),
+}
+
+impl<T: Real> Compensation<T> {
+    fn apply(&mut self, maps: &mut [T]) {
+        match self {
+            Compensation::None => {}
+            Compensation::Window { fft, spectrum, pixels } => {
+                let factor = inverse_window(*pixels);
+                for map in maps.chunks_mut(*pixels * *pixels) {
+                    fft.convolve(map, spectrum, &factor);
+                }
+            }
+            Compensation::Response(inverse) => {
+                for map in maps.chunks_mut(inverse.len()) {
+                    map.par_iter_mut().zip(&*inverse).for_each(|(map, inverse)| *map *= *inverse);
+                }
+            }
         }
+    }
+}
+
+/// One over the transform of the window of the pixels, and of the transforms.
+fn inverse_window<T: Real>(n: usize) -> impl Fn(usize, &mut [T]) + Sync {
+    let factor = move |i: usize| {
+        let w = std::f64::consts::TAU * f64::from(Grid::signed(i, n)) / n as f64;
+        lookback_mesh::Window::Cic.transform(w)
+    };
+    let scale = 1.0 / (n * n) as f64;
+    move |line, out| {
+        let across = factor(line);
+        out.iter_mut().enumerate().for_each(|(i, out)| *out = T::of(scale / (across * factor(i))));
     }
 }
 
@@ -230,8 +365,7 @@ pub struct Look<'a, T: Real> {
     run: Run<'a, T>,
     cone: &'a LightCone<T>,
     tables: Vec<Table<f64>>,
-    fft: RealFft<T>,
-    spectrum: Vec<Complex<T>>,
+    compensation: Compensation<T>,
 }
 
 impl<'a, T: Real> Look<'a, T> {
@@ -253,34 +387,33 @@ impl<'a, T: Real> Look<'a, T> {
         let first = self.tables.iter().position(|table| table.len() > 0);
         self.run.look_from(first.unwrap_or(self.tables.len()));
         let eye = Eye::new(cone);
-        let mut painter = Painter::new(&eye);
+        let mut painter = Painter::new(&eye, cone);
         let tables = &self.tables;
         self.run.advance(Some(&mut |view, x, p| {
-            painter.paint(&eye, &tables[view], x, p);
+            painter.paint(&tables[view], (x, p));
             seen(view, x, p);
         }));
         painter.finish(maps);
+        self.compensation.apply(maps);
         if cone.settings.subtract_mean {
-            for (map, mean) in maps.chunks_mut(cone.grid.len()).zip(self.means()) {
+            for (map, mean) in maps.chunks_mut(cone.settings.sky.pixels()).zip(self.means()) {
                 let mean = T::of(mean);
                 map.par_iter_mut().for_each(|kappa| *kappa -= mean);
             }
         }
-        self.compensate(maps);
         Ok(())
     }
 
-    /// The mean convergence of each source in a universe without structure.
+    /// The mean of each map in a universe without structure.
     pub fn means(&self) -> Vec<f64> {
-        let sources = 0..self.cone.settings.sources.len();
+        let sources = 0..self.cone.settings.maps.len();
         sources.map(|s| self.tables.iter().map(|table| self.cone.mean(table, s)).sum()).collect()
     }
 
     fn ranges(&self, edges: &Edges) -> Vec<(f64, f64)> {
         let cosmology = self.run.cosmology();
-        let sources = &self.cone.settings.sources;
-        let farthest = sources.iter().map(Sources::farthest).fold(0.0, f64::max);
-        let farthest = cosmology.history().distance(1.0 / (1.0 + farthest));
+        let maps = &self.cone.settings.maps;
+        let farthest = maps.iter().map(|tracer| tracer.farthest(cosmology)).fold(0.0, f64::max);
         let sharp = |view: usize| {
             let view = &self.run.schedule().views[view];
             let at = |a: f64| cosmology.history().distance(a);
@@ -292,19 +425,6 @@ impl<'a, T: Real> Look<'a, T> {
                 Crossing::Lagrangian => sharp(view),
             })
             .collect()
-    }
-
-    /// Divides the window out of maps; its own transpose.
-    fn compensate(&mut self, maps: &mut [T]) {
-        if !self.cone.settings.compensate {
-            return;
-        }
-        if self.spectrum.is_empty() {
-            self.spectrum = self.fft.make_spectrum();
-        }
-        for map in maps.chunks_mut(self.cone.grid.len()) {
-            self.fft.convolve(map, &mut self.spectrum, self.cone.compensation());
-        }
     }
 
     /// Tables with derivatives, on the nodes of the values.
@@ -326,19 +446,19 @@ fn tables<T: Real, S: lookback_cosmology::Scalar>(
     edges: &Edges,
     ranges: &[(f64, f64)],
 ) -> Result<Vec<Table<S>>> {
-    let sources = efficiencies(cosmology, &cone.settings.sources)?;
+    let kernels = kernels(cosmology, &cone.settings.maps)?;
     let table = |(index, range): (usize, &(f64, f64))| {
         if range.0 >= range.1 {
-            return Ok(Table::empty(*range, 1 + sources.len()));
+            return Ok(Table::empty(*range, 1 + kernels.len()));
         }
-        Table::new(cosmology, &cone.settings, &sources, (&views[index], edges, index), *range, cone.density())
+        Table::new(cosmology, &cone.settings, &kernels, (&views[index], edges, index), *range, cone.density())
     };
     ranges.par_iter().enumerate().map(table).collect()
 }
 
 impl<T: Real> LightCone<T> {
     fn mean<S: lookback_cosmology::Scalar>(&self, table: &Table<S>, source: usize) -> S {
-        mean(table, source, self.density() * self.settings.pixel())
+        mean(table, source, self.density() * self.settings.sky.pixel())
     }
 }
 
@@ -357,7 +477,7 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
         let parameters = self.run.parameters_of(dx);
         let along = |g: &Gradient| g.gradient.iter().zip(&parameters).map(|(g, d)| g * d).sum::<f64>();
         let mut changes: Vec<Vec<f64>> = self.tables.iter().map(|table| vec![0.0; table.len()]).collect();
-        let mut means = vec![0.0; cone.settings.sources.len()];
+        let mut means = vec![0.0; cone.settings.maps.len()];
         if !cone.simulation.free().is_empty() {
             let tables = self.gradient_tables()?;
             changes = tables.iter().map(|table| table.nodes().iter().map(along).collect()).collect();
@@ -366,23 +486,23 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
             }
         }
         let eye = Eye::new(cone);
-        let mut painter = Painter::new(&eye);
+        let mut painter = Painter::new(&eye, cone);
         let tables = &self.tables;
         let modes = cone.simulation.settings().particles.pow(3);
         self.run.push_state(
             &dx[..modes],
             &parameters,
             Some(&mut |view, x, p, dx, dp| {
-                painter.paint_push(&eye, (&tables[view], &changes[view]), (x, p), (dx, dp));
+                painter.paint_push((&tables[view], &changes[view]), Moving { x, p, dx, dp });
             }),
         )?;
         painter.finish(dy);
+        self.compensation.apply(dy);
         if cone.settings.subtract_mean {
-            for (map, mean) in dy.chunks_mut(cone.grid.len()).zip(means) {
+            for (map, mean) in dy.chunks_mut(cone.settings.sky.pixels()).zip(means) {
                 map.par_iter_mut().for_each(|kappa| *kappa -= T::of(mean));
             }
         }
-        self.compensate(dy);
         Ok(())
     }
 
@@ -391,9 +511,10 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
         cone.check_length("cotangent", dy.len(), cone.codomain.len())?;
         cone.check_length("input", dx.len(), cone.simulation.domain().len())?;
         let mut maps = dy.to_vec();
-        self.compensate(&mut maps);
+        self.compensation.apply(&mut maps);
         let eye = Eye::new(cone);
-        let map = eye.interleave(&maps);
+        let map = Eye::interleave(&maps, cone.settings.maps.len());
+        drop(maps);
         let n3 = 3 * cone.simulation.settings().particles.pow(3);
         let mut bars: Vec<Vec<f64>> = self.tables.iter().map(|table| vec![0.0; table.len()]).collect();
         let tables = &self.tables;
@@ -413,7 +534,7 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
                 table.nodes().iter().zip(bar).for_each(|(node, bar)| add(*bar, node));
             }
             if cone.settings.subtract_mean {
-                for (s, map) in maps.chunks(cone.grid.len()).enumerate() {
+                for (s, map) in dy.chunks(cone.settings.sky.pixels()).enumerate() {
                     let total: f64 = map.iter().map(|kappa| kappa.f64()).sum();
                     tables.iter().for_each(|table| add(-total, &cone.mean(table, s)));
                 }
@@ -434,10 +555,10 @@ impl<T: Real> Operator<T> for LightCone<T> {
     fn name(&self) -> String {
         let s = &self.settings;
         format!(
-            "{}, convergence of {} sources on {}^2 pixels",
+            "{}, light cone of {} maps of {} pixels",
             self.simulation.name(),
-            s.sources.len(),
-            s.pixels
+            s.maps.len(),
+            s.sky.pixels()
         )
     }
 

@@ -1,25 +1,25 @@
 //! What a particle's distance says about it, step by step: how far it has drifted, and how much it lenses.
 
-use lookback_cosmology::{Cosmology, Efficiency, Scalar, Sources};
+use lookback_cosmology::{Cosmology, Kernel, Scalar, Tracer, smooth_step};
 use lookback_nbody::{Result, View};
 
 use super::{Crossing, Settings};
 
-/// Distance between nodes \[Mpc/h\] at most; cubic interpolation leaves an error below 1e-9 of the drift.
+/// Distance between nodes \[Mpc/h\]; cubic interpolation leaves an error below 1e-9 of the drift. Nodes lie at its multiples,
+/// whatever the cosmology: a table whose nodes moved would have a derivative of its own where n(z) has a kink.
 const SPACING: f64 = 1.0;
 
 /// Functions of the distance from the observer during one view, on equidistant nodes: the drift per momentum since the
-/// view, and the weight of a particle for each source.
+/// view, and the weight of a particle for each map.
 #[derive(Debug, Clone)]
 pub(super) struct Table<S> {
     /// Distance of the first node \[Mpc/h\].
     start: f64,
-    spacing: f64,
     /// Where the view is seen \[Mpc/h\].
     pub(super) range: (f64, f64),
     /// Numbers a node: the drift, then the weights.
     pub(super) width: usize,
-    /// Distance at which each source ends \[Mpc/h\].
+    /// Distance at which each map ends \[Mpc/h\].
     ends: Vec<f64>,
     nodes: Vec<S>,
 }
@@ -30,15 +30,6 @@ pub(super) struct Place {
     pub(super) first: usize,
     pub(super) weights: [f64; 4],
     pub(super) slopes: [f64; 4],
-}
-
-/// `6 t^5 - 15 t^4 + 10 t^3` between 0 and 1: a step with two continuous derivatives.
-pub(super) fn smooth_step<S: Scalar>(t: S) -> S {
-    match t.value() {
-        v if v <= 0.0 => S::of(0.0),
-        v if v >= 1.0 => S::of(1.0),
-        _ => t.powi(3) * ((t * 6.0 - 15.0) * t + 10.0),
-    }
 }
 
 /// The edges between views: where each begins and ends to be seen, as scale factors.
@@ -79,37 +70,41 @@ impl Edges {
 }
 
 impl Table<f64> {
-    /// The distances \[Mpc/h\] between which a view is seen in a cosmology.
+    /// The distances \[Mpc/h\] between which a view is seen in a cosmology, and two nodes more on either side, where all
+    /// weights are zero between nodes too: a particle fades before it leaves.
     pub(super) fn seen(cosmology: &Cosmology<f64>, edges: &Edges, view: usize, farthest: f64) -> (f64, f64) {
         let earliest = cosmology.history().scale_factor_at(farthest).unwrap_or(1e-4);
         let (low, high) = edges.range(view, earliest);
-        let history = cosmology.history();
-        (history.distance(high.min(1.0)), history.distance(low.max(earliest)).min(farthest))
+        let at = |a: f64| cosmology.history().distance(a.min(1.0));
+        let (near, far) = (at(high), at(low.max(earliest)).min(farthest));
+        if near >= far {
+            return (near, near);
+        }
+        ((near - 2.0 * SPACING).max(0.0), far + 2.0 * SPACING)
     }
 }
 
 impl<S: Scalar> Table<S> {
     /// The table of a view on nodes that cover `range`, so that values and derivatives share their nodes.
     ///
-    /// Weight of source `s`: `W_s(d) share(a(d)) taper(d) / (n d^2 pixel)` with `n` the mean number density of particles
+    /// Weight of map `s`: `W_s(d) share(a(d)) taper(d) / (n d^2 pixel)` with `n` the mean number density of particles
     /// \[(h/Mpc)^3\] and `pixel` \[sr\].
     pub(super) fn new(
         cosmology: &Cosmology<S>,
         settings: &Settings,
-        sources: &[Efficiency<'_, S>],
+        kernels: &[Kernel<'_, S>],
         (view, edges, index): (&View<S>, &Edges, usize),
         range: (f64, f64),
         density: f64,
     ) -> Result<Table<S>> {
-        let count = ((range.1 - range.0) / SPACING).ceil().max(8.0) as usize;
-        let spacing = (range.1 - range.0) / count as f64;
-        let start = range.0 - 2.0 * spacing;
+        let start = ((range.0 / SPACING).floor() - 2.0) * SPACING;
+        let count = ((range.1 - start) / SPACING).ceil() as usize + 3;
         let history = cosmology.history();
-        let width = 1 + sources.len();
-        let mut nodes = Vec::with_capacity((count + 5) * width);
-        let pixel = settings.pixel();
-        for i in 0..count + 5 {
-            let d = start + spacing * i as f64;
+        let width = 1 + kernels.len();
+        let mut nodes = Vec::with_capacity(count * width);
+        let pixel = settings.sky.pixel();
+        for i in 0..count {
+            let d = start + SPACING * i as f64;
             // Nodes in front of the observer only serve the interpolation: a mirrored past.
             let a = history.scale_factor_at(d.abs())?;
             let at = cosmology.instant(a.value());
@@ -121,19 +116,19 @@ impl<S: Scalar> Table<S> {
                 Crossing::Lagrangian => S::of(1.0),
             };
             let taper = settings.taper(d);
-            for source in sources {
-                let weight = source.continued(S::of(d.max(0.0)), a) * share;
+            for kernel in kernels {
+                let weight = kernel.continued(S::of(d.max(0.0)), a) * share;
                 let geometry = if d > 0.0 { taper / (density * d * d * pixel) } else { 0.0 };
                 nodes.push(weight * geometry);
             }
         }
-        let ends = sources.iter().map(Efficiency::ends_at).collect();
-        Ok(Table { start, spacing, range, width, ends, nodes })
+        let ends = kernels.iter().map(Kernel::ends_at).collect();
+        Ok(Table { start, range, width, ends, nodes })
     }
 
     /// The table of a view that is beyond all sources.
     pub(super) fn empty(range: (f64, f64), width: usize) -> Table<S> {
-        Table { start: range.0, spacing: 1.0, range, width, ends: Vec::new(), nodes: Vec::new() }
+        Table { start: range.0, range, width, ends: Vec::new(), nodes: Vec::new() }
     }
 
     /// Number of nodes times numbers a node.
@@ -148,11 +143,11 @@ impl<S: Scalar> Table<S> {
     #[inline]
     pub(super) fn place(&self, d: f64) -> Place {
         let last = self.nodes.len() / self.width;
-        let x = ((d - self.start) / self.spacing).clamp(1.0, (last - 3) as f64 + 0.999_999);
+        let x = ((d - self.start) / SPACING).clamp(1.0, (last - 3) as f64 + 0.999_999);
         let i = x as usize;
         let t = x - i as f64;
         let (t2, t3) = (t * t, t * t * t);
-        let inverse = 1.0 / self.spacing;
+        let inverse = 1.0 / SPACING;
         Place {
             first: (i - 1) * self.width,
             weights: [
@@ -189,7 +184,7 @@ impl Table<f64> {
         self.nodes.iter().step_by(self.width).fold(0.0, |most: f64, drift| most.max(drift.abs()))
     }
 
-    /// Whether a source lies behind the distance `d`.
+    /// Whether a map shows anything at the distance `d`.
     #[inline]
     pub(super) fn lenses(&self, source: usize, d: f64) -> bool {
         d < self.ends[source]
@@ -204,35 +199,33 @@ impl Table<f64> {
 
 /// What a mean density would give: `int W_s share taper dd`, the sum over the views of which is the mean of a map.
 ///
-/// The nodes at the ends of the range have index 2 and count - 3. Trapezia between nodes; the piece in front of a source
-/// plane that lies between two nodes is a triangle.
-pub(super) fn mean<S: Scalar>(table: &Table<S>, source: usize, density_times_pixel: f64) -> S {
+/// Straight lines between nodes, over the part of each interval that is in the range and in front of a source plane.
+pub(super) fn mean<S: Scalar>(table: &Table<S>, map: usize, density_times_pixel: f64) -> S {
     let count = table.nodes.len() / table.width;
     let mut sum = S::of(0.0);
-    if count == 0 {
-        return sum;
-    }
     let at = |i: usize| {
-        let d = table.start + table.spacing * i as f64;
-        (d, table.nodes[i * table.width + 1 + source] * (density_times_pixel * d * d))
+        let d = table.start + SPACING * i as f64;
+        (d, table.nodes[i * table.width + 1 + map] * (density_times_pixel * d * d))
     };
-    for i in 2..count - 3 {
-        let ((d, left), (_, right)) = (at(i), at(i + 1));
-        let covered = ((table.ends[source] - d) / table.spacing).clamp(0.0, 1.0);
-        // The integral of a straight line over the part of the interval in front of the source.
-        let middle = left + (right - left) * (0.5 * covered);
-        sum += middle * (covered * table.spacing);
+    for i in 1..count {
+        let ((d, left), (_, right)) = (at(i - 1), at(i));
+        let place = |x: f64| ((x - d) / SPACING).clamp(0.0, 1.0);
+        let (from, to) = (place(table.range.0), place(table.range.1.min(table.ends[map])));
+        if to > from {
+            let middle = left + (right - left) * (0.5 * (from + to));
+            sum += middle * ((to - from) * SPACING);
+        }
     }
     sum
 }
 
-/// Efficiencies of all sources.
+/// The weights of all maps.
 ///
 /// # Errors
-/// If a source is out of range.
-pub(super) fn efficiencies<'a, S: Scalar>(
+/// If a tracer is out of range.
+pub(super) fn kernels<'a, S: Scalar>(
     cosmology: &'a Cosmology<S>,
-    sources: &[Sources],
-) -> Result<Vec<Efficiency<'a, S>>> {
-    sources.iter().map(|source| Ok(Efficiency::new(cosmology, source)?)).collect()
+    maps: &[Tracer],
+) -> Result<Vec<Kernel<'a, S>>> {
+    maps.iter().map(|tracer| Ok(Kernel::new(cosmology, tracer)?)).collect()
 }

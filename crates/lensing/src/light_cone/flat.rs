@@ -1,14 +1,12 @@
-//! From particles to maps of the light cone, and back: one visit a view to those that may be seen.
+//! From particles to flat maps of the light cone, and back: one visit a view to those that may be seen.
 
 use lookback_operator::Real;
 use rayon::prelude::*;
 
+use super::painter::{Given, LAYERS, Moving, Particles, farthest_from_lattice};
 use super::table::{Place, Table};
 use super::tiling::Layer;
 use super::{Crossing, LightCone};
-
-/// Maps that are painted apart and added up at the end. Fixed, so that sums do not depend on the number of threads.
-pub(super) const LAYERS: usize = 8;
 
 /// What is looked at, and from where: the geometry of a light cone in plain numbers.
 pub(super) struct Eye {
@@ -65,25 +63,19 @@ struct Selection {
 }
 
 impl Eye {
-    pub(super) fn new<T: Real>(cone: &LightCone<T>) -> Eye {
+    pub(super) fn new<T: Real>(cone: &LightCone<T>, (pixels, field, centre): (usize, f64, [f64; 2])) -> Eye {
         let (s, settings) = (cone.simulation.settings(), &cone.settings);
         Eye {
             side: s.particles,
             length: s.length,
             spacing: s.length / s.particles as f64,
-            pixels: settings.pixels,
-            field: settings.field,
-            centre: settings.centre,
-            sources: settings.sources.len(),
+            pixels,
+            field,
+            centre,
+            sources: settings.maps.len(),
             sharp: settings.crossing == Crossing::Lagrangian,
             tiling: settings.tiling,
         }
-    }
-
-    /// A cotangent of the maps with the sources of a pixel side by side.
-    pub(super) fn interleave<T: Real>(&self, maps: &[T]) -> Vec<T> {
-        let n = self.pixels * self.pixels;
-        (0..n * self.sources).into_par_iter().map(|i| maps[i % self.sources * n + i / self.sources]).collect()
     }
 
     /// The layers and lattice planes that may be seen in a view.
@@ -92,19 +84,8 @@ impl Eye {
         if low >= high {
             return Vec::new();
         }
-        let n = x.len() / 3;
         let most_drift = table.most_drift();
-        // How far a particle may be from its place on the lattice along each axis of the box, either way.
-        let far: [f64; 3] = std::array::from_fn(|axis| {
-            let range = axis * n..(axis + 1) * n;
-            let most = |v: &[T]| {
-                v.par_chunks(1 << 14)
-                    .map(|v| v.iter().fold(T::zero(), |most, x| if x.abs() > most { x.abs() } else { most }))
-                    .reduce(T::zero, |a, b| if a > b { a } else { b })
-                    .f64()
-            };
-            most(&x[range.clone()]) + most_drift * most(&p[range])
-        });
+        let far = farthest_from_lattice(x, p, most_drift);
         let first = ((low - far.iter().fold(0.0, |a: f64, b| a.max(*b))).max(0.0) / self.length) as usize;
         let last = ((high + far.iter().fold(0.0, |a: f64, b| a.max(*b))) / self.length) as usize;
         let select = |number: usize| {
@@ -272,39 +253,27 @@ impl Eye {
         &self,
         (table, bar): (&Table<f64>, &mut [f64]),
         map: &[T],
-        (x, p): (&[T], &[T]),
+        (x, p): Particles<'_, T>,
         (x_bar, p_bar): (&mut [T], &mut [T]),
     ) {
         for selection in self.selections(table, x, p) {
             let rows = selection.rows();
             let chunk = rows.len().div_ceil(8 * LAYERS).max(1);
             // Gathered apart and added in order: a particle is seen once in a layer, so the sums are few.
-            type Given<T> = (Vec<(usize, [T; 6])>, Vec<f64>);
             let given: Vec<Given<T>> = rows
                 .par_chunks(chunk)
                 .map(|rows| {
-                    let mut given = Vec::new();
-                    let mut bar = vec![0.0; table.len()];
+                    let mut given = Given::new(table);
                     self.for_seen(&selection, rows, table, (x, p), |seen| {
-                        if let Some(cotangents) = self.pull_one(&selection, &seen, table, map, &mut bar) {
-                            given.push((seen.particle, cotangents.map(T::of)));
+                        let cotangents = self.pull_one(&selection, &seen, table, map, &mut given.table);
+                        if let Some(cotangents) = cotangents {
+                            given.particles.push((seen.particle, cotangents.map(T::of)));
                         }
                     });
-                    (given, bar)
+                    given
                 })
                 .collect();
-            let n = x.len() / 3;
-            let axes = selection.layer.axes;
-            for (particles, part) in &given {
-                for (particle, cotangents) in particles {
-                    for sky in 0..3 {
-                        let sign = T::of(selection.layer.signs[sky]);
-                        x_bar[axes[sky] * n + particle] += sign * cotangents[sky];
-                        p_bar[axes[sky] * n + particle] += sign * cotangents[3 + sky];
-                    }
-                }
-                bar.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-            }
+            given.iter().for_each(|given| given.add(&selection.layer, bar, x_bar, p_bar));
         }
     }
 
@@ -376,48 +345,34 @@ impl Eye {
             }
         }
     }
-}
 
-impl Selection {
-    fn rows(&self) -> Vec<[usize; 2]> {
-        self.planes[0].iter().flat_map(|&i| self.planes[1].iter().map(move |&j| [i, j])).collect()
-    }
-}
-
-/// Maps that are being painted.
-pub(super) struct Painter<T> {
-    maps: Vec<Vec<T>>,
-    sources: usize,
-}
-
-impl<T: Real> Painter<T> {
-    pub(super) fn new(eye: &Eye) -> Painter<T> {
-        let map = || vec![T::zero(); eye.pixels * eye.pixels * eye.sources];
-        Painter { maps: (0..LAYERS).map(|_| map()).collect(), sources: eye.sources }
-    }
-
-    fn visit(
-        &mut self,
-        eye: &Eye,
+    fn visit<T: Real>(
+        &self,
+        maps: &mut [Vec<T>],
         table: &Table<f64>,
-        (x, p): (&[T], &[T]),
+        (x, p): Particles<'_, T>,
         f: impl Fn(&Selection, Seen, &mut [T]) + Sync,
     ) {
-        for selection in eye.selections(table, x, p) {
+        for selection in self.selections(table, x, p) {
             let rows = selection.rows();
             let chunk = rows.len().div_ceil(LAYERS);
-            rows.par_chunks(chunk).zip(&mut self.maps).for_each(|(rows, map)| {
-                eye.for_seen(&selection, rows, table, (x, p), |seen| f(&selection, seen, map));
+            rows.par_chunks(chunk).zip(&mut *maps).for_each(|(rows, map)| {
+                self.for_seen(&selection, rows, table, (x, p), |seen| f(&selection, seen, map));
             });
         }
     }
 
     /// Paints what is seen in a view.
-    pub(super) fn paint(&mut self, eye: &Eye, table: &Table<f64>, x: &[T], p: &[T]) {
-        self.visit(eye, table, (x, p), |selection, seen, map| {
-            eye.land(selection, &seen, |landing| {
-                eye.for_pixels(&landing, |first, [w, ..]| {
-                    for source in (0..eye.sources).filter(|&source| table.lenses(source, seen.d)) {
+    pub(super) fn paint<T: Real>(
+        &self,
+        maps: &mut [Vec<T>],
+        table: &Table<f64>,
+        particles: Particles<'_, T>,
+    ) {
+        self.visit(maps, table, particles, |selection, seen, map| {
+            self.land(selection, &seen, |landing| {
+                self.for_pixels(&landing, |first, [w, ..]| {
+                    for source in (0..self.sources).filter(|&source| table.lenses(source, seen.d)) {
                         map[first + source] += T::of(w * table.read(&seen.place, 1 + source).0);
                     }
                 });
@@ -426,15 +381,14 @@ impl<T: Real> Painter<T> {
     }
 
     /// Paints the change of what is seen when particles and the table change.
-    pub(super) fn paint_push(
-        &mut self,
-        eye: &Eye,
+    pub(super) fn paint_push<T: Real>(
+        &self,
+        maps: &mut [Vec<T>],
         (table, changes): (&Table<f64>, &[f64]),
-        (x, p): (&[T], &[T]),
-        (dx, dp): (&[T], &[T]),
+        Moving { x, p, dx, dp }: Moving<'_, T>,
     ) {
         let n = x.len() / 3;
-        self.visit(eye, table, (x, p), |selection, seen, map| {
+        self.visit(maps, table, (x, p), |selection, seen, map| {
             let layer = &selection.layer;
             let part = |v: &[T], sky: usize| layer.signs[sky] * v[layer.axes[sky] * n + seen.particle].f64();
             let table_drift = table.read_changes(changes, &seen.drift_place, 0);
@@ -442,11 +396,11 @@ impl<T: Real> Painter<T> {
             let drift = table_drift + seen.drift_slope * dd;
             let dt: [f64; 2] =
                 std::array::from_fn(|sky| part(dx, sky) + part(dp, sky) * seen.drift + seen.m[sky] * drift);
-            eye.land(selection, &seen, |landing| {
+            self.land(selection, &seen, |landing| {
                 let moved: [f64; 2] =
                     std::array::from_fn(|sky| dt[sky] * landing.scale - landing.at[sky] * dd / seen.d);
-                eye.for_pixels(&landing, |first, [w, wu, wv]| {
-                    for source in (0..eye.sources).filter(|&source| table.lenses(source, seen.d)) {
+                self.for_pixels(&landing, |first, [w, wu, wv]| {
+                    for source in (0..self.sources).filter(|&source| table.lenses(source, seen.d)) {
                         let (weight, slope) = table.read(&seen.place, 1 + source);
                         let weight_change = slope * dd + table.read_changes(changes, &seen.place, 1 + source);
                         let change = w * weight_change + weight * (wu * moved[0] + wv * moved[1]);
@@ -456,14 +410,10 @@ impl<T: Real> Painter<T> {
             });
         });
     }
+}
 
-    /// Adds up the maps, source by source.
-    pub(super) fn finish(self, out: &mut [T]) {
-        let (maps, sources) = (self.maps, self.sources);
-        let n = out.len() / sources;
-        out.par_iter_mut().enumerate().for_each(|(i, out)| {
-            let at = i % n * sources + i / n;
-            *out = maps.iter().map(|map| map[at]).sum();
-        });
+impl Selection {
+    fn rows(&self) -> Vec<[usize; 2]> {
+        self.planes[0].iter().flat_map(|&i| self.planes[1].iter().map(move |&j| [i, j])).collect()
     }
 }

@@ -1,0 +1,260 @@
+//! What a map of the sky shows of the matter along the line of sight, as a weight of distance; and its spectrum.
+
+use crate::quadrature::{gauss_legendre, on_interval};
+use crate::{Cosmology, Efficiency, Error, HUBBLE_DISTANCE, Halofit, Result, Scalar, Sources};
+
+/// `C1 rho_crit` of intrinsic alignments: `5e-14 (Mpc/h)^3 / (M_sun/h)` (Bridle & King 2007) times the critical density
+/// `2.7754e11 (M_sun/h) / (Mpc/h)^3`.
+const C1_CRITICAL_DENSITY: f64 = 5e-14 * 2.7754e11;
+
+/// Intrinsic alignments of the sources with the tidal field (Hirata & Seljak 2004; Bridle & King 2007): they add
+/// `-A C1 rho_crit omega_m D(1)/D(a) ((1 + z) / (1 + pivot))^slope n(z) dz/dchi` to the weight of the density.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Alignment {
+    /// Amplitude `A`.
+    pub amplitude: f64,
+    /// Power of `1 + z`.
+    pub slope: f64,
+    /// Redshift at which the power is one.
+    pub pivot: f64,
+}
+
+/// A map `int W(chi) delta dchi` of the density contrast.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tracer {
+    /// Convergence of sources, and of their alignment where it is given, which needs a distribution.
+    Convergence {
+        /// Where the galaxies are.
+        sources: Sources,
+        /// How they are aligned.
+        alignment: Option<Alignment>,
+    },
+    /// Mean density contrast between two distances \[Mpc/h\]: `W = chi^2 w / int chi^2 w dchi`, with a window `w` whose
+    /// edges have the width `edge`. Neighbouring shells with the same edge share what lies between them.
+    Shell {
+        /// Distance of the near edge.
+        near: f64,
+        /// Distance of the far edge.
+        far: f64,
+        /// Width of the edges.
+        edge: f64,
+    },
+}
+
+impl Tracer {
+    /// The convergence of sources that are not aligned.
+    pub fn convergence(sources: Sources) -> Tracer {
+        Tracer::Convergence { sources, alignment: None }
+    }
+
+    /// Refuses what means nothing.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what, value: f64, expected: &str| {
+            Err(Error::Range { what, value, expected: expected.to_string() })
+        };
+        match self {
+            Tracer::Convergence { sources, alignment } => {
+                sources.check()?;
+                let Some(Alignment { amplitude, slope, pivot }) = *alignment else { return Ok(()) };
+                if matches!(sources, Sources::Plane(_)) {
+                    let expected = "galaxies in one plane have no density to align with; give n(z)";
+                    return wrong("intrinsic alignment", amplitude, expected);
+                }
+                if !(amplitude.is_finite() && slope.is_finite() && pivot > -1.0 && pivot.is_finite()) {
+                    let expected = "amplitude, slope and pivot must be finite";
+                    return wrong("intrinsic alignment", amplitude, expected);
+                }
+                Ok(())
+            }
+            &Tracer::Shell { near, far, edge } => {
+                if !(near > 0.0 && far > near && far.is_finite()) {
+                    return wrong("shell", near, "its distances must be positive and rise [Mpc/h]");
+                }
+                if !(edge > 0.0 && edge <= far - near && near > 0.5 * edge) {
+                    return wrong(
+                        "edge of a shell",
+                        edge,
+                        "it must be positive, at most the shell's thickness, and its near edge must lie in front of us",
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Distance beyond which nothing counts \[Mpc/h\].
+    pub fn farthest<S: Scalar>(&self, cosmology: &Cosmology<S>) -> S {
+        match self {
+            Tracer::Convergence { sources, .. } => {
+                cosmology.history().distance(1.0 / (1.0 + sources.farthest()))
+            }
+            Tracer::Shell { far, edge, .. } => S::of(far + 0.5 * edge),
+        }
+    }
+}
+
+/// `6 t^5 - 15 t^4 + 10 t^3` between 0 and 1: a step with two continuous derivatives.
+pub fn smooth_step<S: Scalar>(t: S) -> S {
+    match t.value() {
+        v if v <= 0.0 => S::of(0.0),
+        v if v >= 1.0 => S::of(1.0),
+        _ => t.powi(3) * ((t * 6.0 - 15.0) * t + 10.0),
+    }
+}
+
+/// The weight `W` of a tracer as a function of distance.
+pub struct Kernel<'a, S: Scalar> {
+    cosmology: &'a Cosmology<S>,
+    kind: Kind<'a, S>,
+}
+
+enum Kind<'a, S: Scalar> {
+    Convergence(Efficiency<'a, S>, Option<(Sources, Alignment)>),
+    /// Edges and `1 / int chi^2 w dchi`.
+    Shell {
+        near: f64,
+        far: f64,
+        edge: f64,
+        norm: f64,
+    },
+}
+
+impl<'a, S: Scalar> Kernel<'a, S> {
+    /// Prepares the weight.
+    ///
+    /// # Errors
+    /// If the tracer is out of range.
+    pub fn new(cosmology: &'a Cosmology<S>, tracer: &Tracer) -> Result<Kernel<'a, S>> {
+        tracer.check()?;
+        let kind = match tracer {
+            Tracer::Convergence { sources, alignment } => Kind::Convergence(
+                Efficiency::new(cosmology, sources)?,
+                alignment.map(|alignment| (sources.clone(), alignment)),
+            ),
+            &Tracer::Shell { near, far, edge } => {
+                let window = |chi: f64| chi * chi * shell(chi, near, far, edge);
+                let rule = gauss_legendre(16);
+                let half = 0.5 * edge;
+                let pieces =
+                    [(near - half, near + half), (near + half, far - half), (far - half, far + half)];
+                let integral: f64 = pieces
+                    .into_iter()
+                    .flat_map(|(from, to)| on_interval(&rule, from, to).map(|(x, weight)| weight * window(x)))
+                    .sum();
+                Kind::Shell { near, far, edge, norm: 1.0 / integral }
+            }
+        };
+        Ok(Kernel { cosmology, kind })
+    }
+
+    /// `W` \[h/Mpc\] at distance `chi` \[Mpc/h\], where the scale factor is `a`.
+    pub fn at(&self, chi: S, a: S) -> S {
+        if chi.value() >= self.ends_at() { S::of(0.0) } else { self.continued(chi, a) }
+    }
+
+    /// The same without the end of a source plane: `W` goes on below zero behind it, so that it is smooth there.
+    pub fn continued(&self, chi: S, a: S) -> S {
+        match &self.kind {
+            Kind::Convergence(efficiency, None) => efficiency.continued(chi, a),
+            Kind::Convergence(efficiency, Some((sources, alignment))) => {
+                efficiency.continued(chi, a) + self.aligned(sources, alignment, a)
+            }
+            &Kind::Shell { near, far, edge, norm } => chi * chi * shell(chi, near, far, edge) * norm,
+        }
+    }
+
+    fn aligned(&self, sources: &Sources, alignment: &Alignment, a: S) -> S {
+        let background = self.cosmology.background();
+        // Quantities at a scale factor that itself depends on the parameters.
+        let (at, moved) = (a.value(), (a - a.value()) / a.value());
+        let now = self.cosmology.instant(at).d1;
+        let growth = now.d + moved * now.slope;
+        let (e2, slope) = background.e2_and_slope(at);
+        let e = (e2 + moved * slope).sqrt();
+        let z = S::of(1.0) / a - 1.0;
+        let power = ((z + 1.0) / (1.0 + alignment.pivot)).powf(alignment.slope);
+        let today = self.cosmology.instant(1.0).d1.d;
+        let share =
+            background.omega_m * today / growth * power * (-alignment.amplitude * C1_CRITICAL_DENSITY);
+        share * sources.number(z) * e / HUBBLE_DISTANCE
+    }
+
+    /// Distance at which the weight ends although it does not go to zero there: that of a source plane \[Mpc/h\].
+    pub fn ends_at(&self) -> f64 {
+        match &self.kind {
+            Kind::Convergence(efficiency, _) => efficiency.ends_at(),
+            Kind::Shell { .. } => f64::INFINITY,
+        }
+    }
+}
+
+fn shell<S: Scalar>(chi: S, near: f64, far: f64, edge: f64) -> S {
+    smooth_step((chi - near) / edge + 0.5) - smooth_step((chi - far) / edge + 0.5)
+}
+
+/// Angular power spectrum of two maps in Limber's approximation (LoVerde & Afshordi 2008):
+/// `C_l = f^2 int dchi W_i W_j / r^2 P((l + 1/2) / r, z)`, with `P` from halofit or linear theory. For convergences
+/// `f = l (l+1) / (l+1/2)^2`, which turns the potential's Laplacian on the sky into that in space; for shells it is one.
+///
+/// # Errors
+/// If a tracer is out of range.
+pub fn limber_spectrum<S: Scalar>(
+    cosmology: &Cosmology<S>,
+    tracers: (&Tracer, &Tracer),
+    multipoles: &[f64],
+    nonlinear: bool,
+) -> Result<Vec<S>> {
+    let kernels = (Kernel::new(cosmology, tracers.0)?, Kernel::new(cosmology, tracers.1)?);
+    let history = cosmology.history();
+    let (first, second) = (tracers.0.farthest(cosmology), tracers.1.farthest(cosmology));
+    let farthest = first.value().min(second.value());
+    // Slices of equal power of the distance, at fixed scale factors: the redshift of a source is given, its distance
+    // is not.
+    let rule = gauss_legendre(8);
+    let panels = 24;
+    let nearest = [tracers.0, tracers.1]
+        .map(|tracer| match tracer {
+            Tracer::Convergence { .. } => 0.0,
+            Tracer::Shell { near, edge, .. } => near - 0.5 * edge,
+        })
+        .into_iter()
+        .fold(0.0, f64::max);
+    let edge = |i: i32| {
+        let chi = nearest + (farthest - nearest) * (f64::from(i) / f64::from(panels)).powf(1.5);
+        history.scale_factor_at(chi).map(|a| a.value().ln())
+    };
+    let mut slices = Vec::new();
+    for i in 0..if farthest > nearest { panels } else { 0 } {
+        for (ln_a, weight) in on_interval(&rule, edge(i + 1)?, edge(i)?) {
+            let a = ln_a.exp();
+            let chi = history.distance(a);
+            let width = S::of(HUBBLE_DISTANCE * weight / a) / cosmology.background().e(a);
+            let r = history.transverse(chi);
+            let both = kernels.0.at(chi, S::of(a)) * kernels.1.at(chi, S::of(a));
+            // Where nothing has collapsed yet, halofit is linear theory.
+            let halofit = if nonlinear { Halofit::new(cosmology, a).ok() } else { None };
+            let growth2 = cosmology.instant(a).d1.d.powi(2);
+            slices.push((r, width * both / (r * r), growth2, halofit));
+        }
+    }
+    let lensing = [tracers.0, tracers.1].map(|tracer| matches!(tracer, Tracer::Convergence { .. }));
+    let power = lensing.into_iter().filter(|lensing| *lensing).count() as i32;
+    Ok(multipoles
+        .iter()
+        .map(|&l| {
+            let sum: S = slices
+                .iter()
+                .map(|(r, weight, growth2, halofit)| {
+                    let k = S::of(l + 0.5) / *r;
+                    let linear = cosmology.linear().power_at(k) * *growth2;
+                    let power = halofit.as_ref().map_or(linear, |halofit| halofit.power(k, linear));
+                    power * *weight
+                })
+                .sum();
+            sum * (l * (l + 1.0) / (l + 0.5).powi(2)).powi(power)
+        })
+        .collect())
+}

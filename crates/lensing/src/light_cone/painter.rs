@@ -1,0 +1,143 @@
+//! What flat and full-sky maps have in common: layers of paint, and cotangents on their way back to particles.
+
+use lookback_mesh::Healpix;
+use lookback_operator::Real;
+use rayon::prelude::*;
+
+use super::table::Table;
+use super::tiling::Layer;
+use super::{LightCone, Sky, flat, sphere};
+
+/// Maps that are painted apart and added up at the end. Fixed, so that sums do not depend on the number of threads.
+pub(super) const LAYERS: usize = 8;
+
+/// Displacements and momenta.
+pub(super) type Particles<'a, T> = (&'a [T], &'a [T]);
+
+/// Displacements and momenta, and their changes.
+#[derive(Clone, Copy)]
+pub(super) struct Moving<'a, T> {
+    pub(super) x: &'a [T],
+    pub(super) p: &'a [T],
+    pub(super) dx: &'a [T],
+    pub(super) dp: &'a [T],
+}
+
+/// How far a particle may be from its place on the lattice along each axis of the box, either way.
+pub(super) fn farthest_from_lattice<T: Real>(x: &[T], p: &[T], most_drift: f64) -> [f64; 3] {
+    let n = x.len() / 3;
+    std::array::from_fn(|axis| {
+        let range = axis * n..(axis + 1) * n;
+        let most = |v: &[T]| {
+            v.par_chunks(1 << 14)
+                .map(|v| v.iter().fold(T::zero(), |most, x| if x.abs() > most { x.abs() } else { most }))
+                .reduce(T::zero, |a, b| if a > b { a } else { b })
+                .f64()
+        };
+        most(&x[range.clone()]) + most_drift * most(&p[range])
+    })
+}
+
+/// What a part of the particles, and the table, are given by a cotangent of the maps.
+pub(super) struct Given<T> {
+    /// Particle, and cotangents of its position and momentum in axes of the sky.
+    pub(super) particles: Vec<(usize, [T; 6])>,
+    pub(super) table: Vec<f64>,
+}
+
+impl<T: Real> Given<T> {
+    pub(super) fn new(table: &Table<f64>) -> Given<T> {
+        Given { particles: Vec::new(), table: vec![0.0; table.len()] }
+    }
+
+    pub(super) fn add(&self, layer: &Layer, table: &mut [f64], x_bar: &mut [T], p_bar: &mut [T]) {
+        let n = x_bar.len() / 3;
+        for (particle, cotangents) in &self.particles {
+            for sky in 0..3 {
+                let sign = T::of(layer.signs[sky]);
+                x_bar[layer.axes[sky] * n + particle] += sign * cotangents[sky];
+                p_bar[layer.axes[sky] * n + particle] += sign * cotangents[3 + sky];
+            }
+        }
+        table.iter_mut().zip(&self.table).for_each(|(sum, part)| *sum += part);
+    }
+}
+
+/// What is looked at, and from where.
+pub(super) enum Eye {
+    Flat(flat::Eye),
+    Full(sphere::Eye),
+}
+
+impl Eye {
+    pub(super) fn new<T: Real>(cone: &LightCone<T>) -> Eye {
+        match cone.settings.sky {
+            Sky::Flat { pixels, field, centre, .. } => {
+                Eye::Flat(flat::Eye::new(cone, (pixels, field, centre)))
+            }
+            Sky::Full { nside } => match Healpix::new(nside) {
+                Some(pixels) => Eye::Full(sphere::Eye::new(cone, pixels)),
+                None => unreachable!("checked when the light cone was made"),
+            },
+        }
+    }
+
+    /// A cotangent of the maps with the maps of a pixel side by side.
+    pub(super) fn interleave<T: Real>(maps: &[T], count: usize) -> Vec<T> {
+        let n = maps.len() / count;
+        (0..maps.len()).into_par_iter().map(|i| maps[i % count * n + i / count]).collect()
+    }
+
+    /// Adds what the maps' cotangent gives to particles and to the table.
+    pub(super) fn pull<T: Real>(
+        &self,
+        table: (&Table<f64>, &mut [f64]),
+        map: &[T],
+        particles: Particles<'_, T>,
+        bars: (&mut [T], &mut [T]),
+    ) {
+        match self {
+            Eye::Flat(eye) => eye.pull(table, map, particles, bars),
+            Eye::Full(eye) => eye.pull(table, map, particles, bars),
+        }
+    }
+}
+
+/// Maps that are being painted.
+pub(super) struct Painter<'a, T> {
+    eye: &'a Eye,
+    layers: Vec<Vec<T>>,
+    maps: usize,
+}
+
+impl<T: Real> Painter<'_, T> {
+    pub(super) fn new<'a>(eye: &'a Eye, cone: &LightCone<T>) -> Painter<'a, T> {
+        let layer = || vec![T::zero(); cone.codomain.len()];
+        Painter { eye, layers: (0..LAYERS).map(|_| layer()).collect(), maps: cone.settings.maps.len() }
+    }
+
+    /// Paints what is seen in a view.
+    pub(super) fn paint(&mut self, table: &Table<f64>, particles: Particles<'_, T>) {
+        match self.eye {
+            Eye::Flat(eye) => eye.paint(&mut self.layers, table, particles),
+            Eye::Full(eye) => eye.paint(&mut self.layers, table, particles),
+        }
+    }
+
+    /// Paints the change of what is seen when particles and the table change.
+    pub(super) fn paint_push(&mut self, table: (&Table<f64>, &[f64]), moving: Moving<'_, T>) {
+        match self.eye {
+            Eye::Flat(eye) => eye.paint_push(&mut self.layers, table, moving),
+            Eye::Full(eye) => eye.paint_push(&mut self.layers, table, moving),
+        }
+    }
+
+    /// Adds up the layers, map by map.
+    pub(super) fn finish(self, out: &mut [T]) {
+        let n = out.len() / self.maps;
+        out.par_iter_mut().enumerate().for_each(|(i, out)| {
+            let at = i % n * self.maps + i / n;
+            *out = self.layers.iter().map(|layer| layer[at]).sum();
+        });
+    }
+}
