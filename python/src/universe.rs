@@ -50,8 +50,9 @@ pub(crate) fn nbody(
     Ok(PyOperator(Arc::new(simulation)))
 }
 
-/// The convergence of a simulated light cone: white noise on the modes of the lattice, then the free parameters, to one map
-/// for each source. `light_cone` has the keys of the section of simulation files, `pixels` and `field_deg` included.
+/// Maps of a simulated light cone: white noise on the modes of the lattice, then the free parameters, to the convergence of
+/// each source and the density of each shell. `light_cone` has the keys of the section of simulation files, `pixels` and
+/// `field_deg`, or `nside`, included.
 #[pyfunction]
 #[pyo3(signature = (simulation, light_cone, *, cosmology = None, free = Vec::new(), seed = 42))]
 pub(crate) fn light_cone(
@@ -65,10 +66,7 @@ pub(crate) fn light_cone(
     let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
-    let (Some(pixels), Some(field)) = (cone.pixels, cone.field_deg) else {
-        return Err(raise("light_cone: needs `pixels` and `field_deg`"));
-    };
-    let settings: LightConeSettings = cone.settings(pixels, field.to_radians(), seed).map_err(raise)?;
+    let settings: LightConeSettings = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
     let cone = universe::light_cone::<f64>(&cosmology, &simulation, settings, &names(&free), true);
     Ok(PyOperator(Arc::new(cone.map_err(raise)?)))
 }

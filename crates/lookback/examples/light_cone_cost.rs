@@ -26,10 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rounds: usize = std::env::args().nth(2).map_or(Ok(1), |word| word.parse())?;
     let file = SimulateFile::load(&path)?;
     let section = file.light_cone.as_ref().ok_or("the file has no [light_cone]")?;
-    let (Some(pixels), Some(field)) = (section.pixels, section.field_deg) else {
-        return Err("the file says neither `pixels` nor `field_deg`".into());
-    };
-    let settings = section.settings(pixels, field.to_radians(), file.seed)?;
+    let settings = section.settings(section.sky()?, file.seed)?;
     let cone: LightCone<f32> =
         light_cone(&file.cosmology, &file.simulation, settings, &["omega_m", "sigma8"], true)?;
     let estimate = [cone.memory(false), cone.memory(true)].map(|bytes| bytes as f64 / 1e9);

@@ -4,16 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lookback_cosmology::{
-    Cosmology, Normalization, Parameters, PowerTable, Settings as CosmologySettings, Sources, Transfer,
+    Alignment, Cosmology, Normalization, Parameters, PowerTable, Settings as CosmologySettings, Sources,
+    Tracer, Transfer,
 };
-use lookback_lensing::{Crossing, LightCone, LightConeSettings, Tiling};
+use lookback_lensing::{Crossing, LightCone, LightConeSettings, Sky, Tiling};
 use lookback_mesh::Window;
-use lookback_nbody::{GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Simulation};
+use lookback_nbody::{
+    GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Sharpening, Simulation,
+};
 use lookback_operator::Real;
 
 use crate::runfile::{
-    CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection, SchemeName,
-    SimulationSection, SourceSection, TilingName, TransferName, WindowName,
+    AlignmentSection, CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection,
+    SchemeName, SimulationSection, SourceSection, TilingName, TransferName, WindowName,
 };
 use crate::{Error, Result, files};
 
@@ -123,6 +126,7 @@ impl SimulationSection {
             kernels: Kernels { gradient, laplace, compensate: self.compensate },
             start_kernels: Kernels::default(),
             lpt,
+            sharpening: self.sharpening.map(|s| Sharpening { alpha: s.alpha, mu: s.mu, kl: s.kl, ks: s.ks }),
             scheme: match self.scheme {
                 SchemeName::BullFrog => Scheme::BullFrog,
                 SchemeName::FastPm => Scheme::FastPm(Middle::Geometric),
@@ -136,16 +140,20 @@ impl SimulationSection {
 }
 
 impl SourceSection {
-    fn build(&self) -> Result<Sources> {
-        let sources = match self {
-            SourceSection::Plane { z } => Sources::Plane(*z),
-            SourceSection::Distribution { redshift, density } => {
-                Sources::Distribution { redshift: redshift.clone(), density: density.clone() }
+    fn build(&self) -> Result<Tracer> {
+        let (sources, alignment) = match self {
+            SourceSection::Plane { z, alignment } => (Sources::Plane(*z), alignment),
+            SourceSection::Distribution { redshift, density, alignment } => {
+                (Sources::Distribution { redshift: redshift.clone(), density: density.clone() }, alignment)
             }
-            SourceSection::File { file } => read_distribution(file)?,
+            SourceSection::File { file, alignment } => (read_distribution(file)?, alignment),
         };
-        sources.check().map_err(|error| wrong("light_cone", error))?;
-        Ok(sources)
+        let of = |&AlignmentSection { amplitude, slope, pivot }: &AlignmentSection| Alignment {
+            amplitude,
+            slope,
+            pivot,
+        };
+        Ok(Tracer::Convergence { sources, alignment: alignment.as_ref().map(of) })
     }
 }
 
@@ -172,12 +180,39 @@ fn read_distribution(place: &str) -> Result<Sources> {
 }
 
 impl LightConeSection {
-    /// The settings that the section describes, on a square map of `pixels` and `field` \[rad\].
+    /// The pixels that the section describes.
+    ///
+    /// # Errors
+    /// If it describes none, or two kinds.
+    pub fn sky(&self) -> Result<Sky> {
+        let compensate = self.compensate;
+        match (self.nside, self.pixels, self.field_deg) {
+            (Some(nside), None, None) => Ok(Sky::Full { nside }),
+            (None, Some(pixels), Some(field)) => {
+                Ok(Sky::Flat { pixels, field: field.to_radians(), centre: [0.0; 2], compensate })
+            }
+            (Some(_), ..) => {
+                Err(wrong("light_cone", "give `nside` (full sky), or `pixels` and `field_deg`, not both"))
+            }
+            (None, None, _) => Err(wrong("light_cone", "`pixels` is missing (or `nside`, for the full sky)")),
+            (None, _, None) => Err(wrong("light_cone", "`field_deg` is missing")),
+        }
+    }
+
+    /// The settings that the section describes, on the pixels of a sky.
     ///
     /// # Errors
     /// If a source cannot be read or is out of range.
-    pub fn settings(&self, pixels: usize, field: f64, seed: u64) -> Result<LightConeSettings> {
-        let sources = self.sources.iter().map(SourceSection::build).collect::<Result<_>>()?;
+    pub fn settings(&self, sky: Sky, seed: u64) -> Result<LightConeSettings> {
+        let mut maps = self.sources.iter().map(SourceSection::build).collect::<Result<Vec<_>>>()?;
+        maps.extend(self.shells.iter().map(|shell| Tracer::Shell {
+            near: shell.near,
+            far: shell.far,
+            edge: shell.edge.unwrap_or(0.1 * (shell.far - shell.near)),
+        }));
+        for tracer in &maps {
+            tracer.check().map_err(|error| wrong("light_cone", error))?;
+        }
         Ok(LightConeSettings {
             tiling: match self.tiling {
                 TilingName::Random => Tiling::Random { seed },
@@ -191,8 +226,7 @@ impl LightConeSection {
             softness: self.softness,
             nearest: self.nearest,
             subtract_mean: self.subtract_mean,
-            compensate: self.compensate,
-            ..LightConeSettings::new(sources, pixels, field)
+            ..LightConeSettings::of(maps, sky)
         })
     }
 }

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use lookback_cosmology::{Cosmology, Parameters, Settings, Sources};
+use lookback_cosmology::{Cosmology, Parameters, Settings, Sources, Tracer};
 use lookback_imaging::{Mask, smooth};
-use lookback_lensing::{LightCone, LightConeSettings, ReducedShear, ShearCalibration, kaiser_squires};
+use lookback_lensing::{LightCone, LightConeSettings, ReducedShear, ShearCalibration, Sky, kaiser_squires};
 use lookback_mesh::{Grid, Readout, Window};
-use lookback_nbody::{Kernels, Lpt, Scheme, Settings as SimulationSettings, Simulation};
+use lookback_nbody::{Kernels, Lpt, Scheme, Settings as SimulationSettings, Sharpening, Simulation};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{
-    Block, Chain, DynOperator, Identity, LinearOperator, Operator, Pointwise, Real, Space, Stack, laws,
+    Block, Chain, DynOperator, Forget, Identity, LinearOperator, Operator, Pointwise, Real, Remember,
+    Renamed, Space, Stack, laws,
 };
 use lookback_prior::{
     CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum, gaussian_field, lognormal_field,
@@ -38,11 +39,11 @@ fn correlated<T: Real>(flexible: bool, rough: bool) -> DynOperator<T> {
 }
 
 /// Its light cone.
-fn light_cone<T: Real>() -> DynOperator<T> {
+fn light_cone<T: Real>(sky: Sky) -> DynOperator<T> {
     let settings = SimulationSettings { length: 160.0, times: vec![0.3, 0.6, 1.0], ..small() };
     let simulation = Simulation::new(settings, small_cosmology(), &[]).expect("a simulation");
-    let sources = vec![Sources::Plane(0.6), Sources::Plane(1.0)];
-    Arc::new(LightCone::new(simulation, LightConeSettings::new(sources, 8, 0.1)).expect("a light cone"))
+    let maps = [0.6, 1.0].map(|z| Tracer::convergence(Sources::Plane(z))).to_vec();
+    Arc::new(LightCone::new(simulation, LightConeSettings::of(maps, sky)).expect("a light cone"))
 }
 
 fn small_cosmology() -> Cosmology<f64> {
@@ -50,8 +51,8 @@ fn small_cosmology() -> Cosmology<f64> {
 }
 
 /// A small universe; derivatives with respect to its parameters are tested beside it.
-fn universe<T: Real>() -> DynOperator<T> {
-    Arc::new(Simulation::new(small(), small_cosmology(), &[]).expect("a simulation"))
+fn universe<T: Real>(settings: SimulationSettings) -> DynOperator<T> {
+    Arc::new(Simulation::new(settings, small_cosmology(), &[]).expect("a simulation"))
 }
 
 fn small() -> SimulationSettings {
@@ -80,13 +81,21 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
     let points: Vec<(f64, f64)> =
         (0..40).map(|i| (1.4e-2 * f64::from(i) / 40.0, 1.1e-2 * f64::from(i * 7 % 40) / 40.0)).collect();
     let parameter = |d: Distribution| -> DynOperator<T> { Arc::new(d.operator("p", &[3], "")) };
+    let sharpening = Some(Sharpening { alpha: 0.3, mu: -1.2, kl: 0.2, ks: 0.8 });
+    let flat = Sky::Flat { pixels: 8, field: 0.1, centre: [0.0; 2], compensate: true };
+    let two_maps = || -> DynOperator<T> { Arc::new(Pointwise::exp(shear.clone())) };
     let gaussian = || gaussian_field::<T>(&grid, &spectrum(), "kappa", "").shared();
     let lognormal = || lognormal_field::<T>(&grid, &spectrum(), 0.1, "kappa", "").expect("a prior").operator;
     let reduced = || -> DynOperator<T> { Arc::new(ReducedShear::new(&grid).expect("flat")) };
     vec![
         (Identity::new(map.clone()).shared(), 1.0),
-        (universe(), 1.0),
-        (light_cone(), 1.0),
+        (universe(small()), 1.0),
+        (universe(SimulationSettings { lpt: Lpt::Third, sharpening, ..small() }), 1.0),
+        (light_cone(flat), 1.0),
+        (light_cone(Sky::Full { nside: 2 }), 1.0),
+        (Arc::new(Remember::new(kaiser_squires(&grid).expect("flat").shared(), 1).expect("fits")), 1.0),
+        (Forget::new(shear.clone(), 0..1).expect("fits").shared(), 1.0),
+        (Arc::new(Renamed::new(two_maps(), |name| format!("{name}_1"))), 1.0),
         (Arc::new(Pointwise::exp(map.clone())), 1.0),
         (Mask::new(shear.clone(), &observed).expect("a mask").shared(), 1.0),
         (smooth(&grid, map.clone(), 2e-3).expect("a width").shared(), 1.0),

@@ -16,6 +16,7 @@
 //! # Ok::<(), lookback_operator::Error>(())
 //! ```
 
+mod blocks;
 mod chain;
 mod error;
 pub mod laws;
@@ -28,6 +29,7 @@ mod space;
 mod stack;
 pub mod vector;
 
+pub use blocks::{Forget, Remember, Renamed};
 pub use chain::Chain;
 pub use error::{Error, Result};
 pub use linear::{Identity, Linear, LinearOperator};

@@ -6,7 +6,7 @@ use std::path::Path;
 use fitsrs::card::Value;
 use fitsrs::hdu::header::Header;
 use fitsrs::{Fits, HDU};
-use lookback_mesh::Grid;
+use lookback_mesh::{Grid, Healpix};
 
 use super::Array;
 use crate::{Error, Result, files};
@@ -312,6 +312,45 @@ pub fn write_map(path: &Path, grid: &Grid, map: &[f64], wcs: Option<Wcs>, cards:
             out.write_all(&value.to_be_bytes())?;
         }
         let rest = (8 * map.len()).next_multiple_of(BLOCK) - 8 * map.len();
+        out.write_all(&vec![0; rest])
+    })
+}
+
+/// Writes a map of the full sky as a HEALPix table in ring order, which healpy and Aladin read.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn write_healpix(path: &Path, sphere: &Healpix, map: &[f64], name: &str, cards: &[Card]) -> Result<()> {
+    let title = |key: &str, value: &str| card(key, value);
+    let mut primary =
+        title("SIMPLE", "T") + &title("BITPIX", "8") + &title("NAXIS", "0") + &title("EXTEND", "T");
+    primary += &format!("{:<80}", "END");
+    let mut header = format!("{:<80}", "XTENSION= 'BINTABLE'");
+    header += &(title("BITPIX", "8") + &title("NAXIS", "2") + &title("NAXIS1", "4"));
+    header += &title("NAXIS2", &map.len().to_string());
+    header += &(title("PCOUNT", "0") + &title("GCOUNT", "1") + &title("TFIELDS", "1"));
+    let last = sphere.pixels() as i64 - 1;
+    let fixed = [
+        Card::Text("TTYPE1", name.into()),
+        Card::Text("TFORM1", "1E".into()),
+        Card::Text("PIXTYPE", "HEALPIX".into()),
+        Card::Text("ORDERING", "RING".into()),
+        Card::Integer("NSIDE", sphere.nside() as i64),
+        Card::Integer("FIRSTPIX", 0),
+        Card::Integer("LASTPIX", last),
+        Card::Text("INDXSCHM", "IMPLICIT".into()),
+    ];
+    for entry in fixed.iter().chain(cards) {
+        header += &render(entry);
+    }
+    header += &format!("{:<80}", "END");
+    let (first, second) = (primary.len().next_multiple_of(BLOCK), header.len().next_multiple_of(BLOCK));
+    files::write_whole(path, |out: &mut dyn Write| {
+        write!(out, "{primary:<first$}{header:<second$}")?;
+        for value in map {
+            out.write_all(&(*value as f32).to_be_bytes())?;
+        }
+        let rest = (4 * map.len()).next_multiple_of(BLOCK) - 4 * map.len();
         out.write_all(&vec![0; rest])
     })
 }

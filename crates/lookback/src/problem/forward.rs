@@ -6,9 +6,11 @@ use lookback_imaging::{Mask, sigma_of_fwhm, smooth};
 use lookback_inference::Number;
 use lookback_lensing::{ReducedShear, ShearCalibration, kaiser_squires};
 use lookback_mesh::{Grid, Readout};
-use lookback_operator::{Chain, DynOperator, Identity, LinearOperator, Operator, Space, Stack};
+use lookback_operator::{
+    Chain, DynOperator, Forget, Identity, LinearOperator, Operator, Renamed, Space, Stack,
+};
 
-use super::{Observation, Places, prior};
+use super::{Observation, Places, Prior, prior};
 use crate::runfile::{ForwardStep, RunFile};
 use crate::{Error, Result};
 
@@ -30,8 +32,16 @@ pub(crate) fn order_of_parameters(run: &RunFile) -> Result<Vec<String>> {
         }
         order.push(parameter.clone());
     }
+    let inside = |name: &String| {
+        run.prior.values().any(
+            |section| matches!(section, crate::runfile::PriorSection::LightCone { free, .. } if free.contains(name)),
+        )
+    };
+    if let Some(name) = order.iter().find(|name| inside(name)) {
+        return Err(Error::config(format!("prior.{name}"), "is used by the universe and by a step"));
+    }
     let unused = |(name, section): &(&String, &crate::runfile::PriorSection)| {
-        prior::distribution(section).is_some() && !order.contains(name)
+        prior::distribution(section).is_some() && !order.contains(name) && !inside(name)
     };
     match run.prior.iter().find(unused) {
         Some((name, _)) => {
@@ -55,13 +65,18 @@ pub(crate) struct Forward<T: Number> {
 }
 
 impl<T: Number> Forward<T> {
-    pub(crate) fn build(run: &RunFile, grid: &Grid, signal: &Space, maps: usize) -> Result<Forward<T>> {
-        let (field, parameters) = signal.blocks().split_at(maps);
+    pub(crate) fn build(run: &RunFile, grid: &Grid, prior: &Prior<T>) -> Result<Forward<T>> {
+        let signal = prior.operator.codomain();
+        let (field, parameters) = signal.blocks().split_at(prior.maps);
         let mut forward = Forward {
             links: Vec::new(),
             maps: Space::new(field.to_vec()),
-            carried: Space::new(parameters.to_vec()),
+            carried: Space::new(parameters[prior.used()..].to_vec()),
         };
+        if prior.used() > 0 {
+            let used = prior.maps..prior.maps + prior.used();
+            forward.links.push(Forget::new(signal.clone(), used)?.shared());
+        }
         for (i, step) in run.forward.iter().enumerate() {
             forward.add(step, grid).map_err(|error| match error {
                 Error::Model(error) => Error::config(format!("forward, step {}", i + 1), error.to_string()),
@@ -84,15 +99,11 @@ impl<T: Number> Forward<T> {
     }
 
     fn add(&mut self, step: &ForwardStep, grid: &Grid) -> Result<()> {
-        if let (ForwardStep::Shear {} | ForwardStep::ReducedShear {}, true) =
-            (step, self.maps.blocks().len() != 1)
-        {
-            let message = format!("shear is made from one map of convergence, not from {}", self.maps);
-            return Err(lookback_operator::Error::parameter("shear", message).into());
-        }
         let operator: DynOperator<T> = match step {
-            ForwardStep::Shear {} => kaiser_squires(grid)?.shared(),
-            ForwardStep::ReducedShear {} => Arc::new(ReducedShear::new(grid)?),
+            ForwardStep::Shear {} => self.of_each(|| Ok(kaiser_squires(grid)?.shared()))?,
+            ForwardStep::ReducedShear {} => {
+                self.of_each(|| Ok(Arc::new(ReducedShear::new(grid)?) as DynOperator<T>))?
+            }
             ForwardStep::Smooth { fwhm_arcmin } => {
                 smooth(grid, self.maps.clone(), sigma(*fwhm_arcmin))?.shared()
             }
@@ -102,6 +113,18 @@ impl<T: Number> Forward<T> {
             }
         };
         self.join(operator)
+    }
+
+    /// An operator on one map, for each of several: what comes out is called by the number of the map.
+    fn of_each(&self, one: impl Fn() -> Result<DynOperator<T>>) -> Result<DynOperator<T>> {
+        let count = self.maps.blocks().len();
+        if count == 1 {
+            return one();
+        }
+        let numbered = |map: usize| -> Result<DynOperator<T>> {
+            Ok(Arc::new(Renamed::new(one()?, |name| format!("{name}_{}", map + 1))))
+        };
+        Ok(Arc::new(Stack::new((0..count).map(numbered).collect::<Result<_>>()?)?))
     }
 
     /// Joins an operator on the maps, with the carried parameters passing by.

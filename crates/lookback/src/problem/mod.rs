@@ -21,7 +21,7 @@ use crate::runfile::{DataSection, LikelihoodSection, RunFile};
 use crate::{Error, Result, files};
 
 pub use data::{Observation, Places};
-pub use prior::Prior;
+pub use prior::{Prior, Universe};
 pub use sky::grid_of;
 
 /// A file that went into a run.
@@ -129,7 +129,7 @@ impl<T: Number> Problem<T> {
         let steps = forward::order_of_parameters(run)?;
         let prior = Prior::build(run, &grid, &steps, &mut inputs)?;
         let mut notes = prior.notes.clone();
-        let mut model = forward::Forward::build(run, &grid, prior.operator.codomain(), prior.maps)?;
+        let mut model = forward::Forward::build(run, &grid, &prior)?;
         let catalogue = match &run.data {
             DataSection::Catalogue { columns, negate_e2, .. } => {
                 Some(data::read_catalogue(columns, *negate_e2, &mut inputs)?)

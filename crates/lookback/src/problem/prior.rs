@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use lookback_inference::Number;
-use lookback_lensing::LightCone;
+use lookback_lensing::{LightCone, Sky};
 use lookback_mesh::Grid;
-use lookback_operator::{Chain, DynOperator, LinearOperator, Operator, Stack};
+use lookback_operator::{Chain, DynOperator, Identity, LinearOperator, Operator, Remember, Space, Stack};
 use lookback_prior::{
     CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum, gaussian_field, lognormal_field,
     shifted_exponential,
@@ -24,14 +24,29 @@ pub struct Prior<T: Number> {
     /// The grid whose modes are the first latents.
     pub latent_grid: Grid,
     /// The simulated universe behind the field, if there is one.
-    pub universe: Option<Arc<LightCone<T>>>,
+    pub universe: Option<Universe<T>>,
     /// Spectrum of the field, if it is known.
     pub spectrum: Option<Spectrum>,
     /// Things that the user should know.
     pub notes: Vec<String>,
 }
 
+/// A universe that is a prior.
+pub struct Universe<T: Number> {
+    /// What is seen of it.
+    pub cone: Arc<LightCone<T>>,
+    /// From the first latents to what the light cone takes: modes and free parameters.
+    pub point: DynOperator<T>,
+    /// Number of free parameters.
+    pub free: usize,
+}
+
 impl<T: Number> Prior<T> {
+    /// Number of parameters that the field itself has used: they stand first.
+    pub(crate) fn used(&self) -> usize {
+        self.universe.as_ref().map_or(0, |universe| universe.free)
+    }
+
     pub(crate) fn build(
         run: &RunFile,
         grid: &Grid,
@@ -70,8 +85,8 @@ impl<T: Number> Prior<T> {
         let operator = if parts.len() == 1 { parts.remove(0) } else { Arc::new(Stack::new(parts)?) };
         let maps = operator.codomain().len() / grid.len();
         let latent_grid = match &universe {
-            Some(cone) => {
-                let s = cone.simulation().settings();
+            Some(universe) => {
+                let s = universe.cone.simulation().settings();
                 Grid::new(&[s.particles; 3], &[s.length; 3])?
             }
             None => grid.clone(),
@@ -111,7 +126,7 @@ pub(crate) fn distribution(prior: &PriorSection) -> Option<Distribution> {
 struct Built<T: Number> {
     field: DynOperator<T>,
     spectrum: Option<Spectrum>,
-    universe: Option<Arc<LightCone<T>>>,
+    universe: Option<Universe<T>>,
     notes: Vec<String>,
 }
 
@@ -140,23 +155,51 @@ fn build_field<T: Number>(
             plain(field.operator, Some(spectrum), notes)
         }
         PriorSection::CorrelatedField(options) => plain(correlated(name, options, grid)?, None, Vec::new()),
-        PriorSection::LightCone { cosmology, simulation, light_cone } => {
+        PriorSection::LightCone { cosmology, simulation, light_cone, free } => {
             let &[rows, columns] = grid.shape() else { unreachable!("a sky has two axes") };
             if rows != columns {
                 let message = format!("a light cone is square, but [sky] says {rows} x {columns} pixels");
                 return Err(Error::config(format!("prior.{name}"), message));
             }
+            let refuse = |message: String| Err(Error::config(format!("prior.{name}"), message));
             for (key, given) in
                 [("pixels", light_cone.pixels.is_some()), ("field_deg", light_cone.field_deg.is_some())]
             {
                 if given {
-                    let message = format!("`{key}` is what [sky] says; leave it out");
-                    return Err(Error::config(format!("prior.{name}"), message));
+                    return refuse(format!("`{key}` is what [sky] says; leave it out"));
                 }
             }
-            let settings = light_cone.settings(rows, grid.lengths()[0], run.seed)?;
-            let cone = Arc::new(universe::light_cone::<T>(cosmology, simulation, settings, &[], true)?);
-            Ok(Built { field: cone.clone(), spectrum: None, universe: Some(cone), notes: Vec::new() })
+            if light_cone.nside.is_some() || !light_cone.shells.is_empty() {
+                return refuse("a run sees flat maps of convergence: no `nside` and no `shells`".into());
+            }
+            let sky = Sky::Flat {
+                pixels: rows,
+                field: grid.lengths()[0],
+                centre: [0.0; 2],
+                compensate: light_cone.compensate,
+            };
+            let settings = light_cone.settings(sky, run.seed)?;
+            let free: Vec<&str> = free.iter().map(String::as_str).collect();
+            let cone = Arc::new(universe::light_cone::<T>(cosmology, simulation, settings, &free, true)?);
+            let modes = Space::new(cone.domain().blocks()[..1].to_vec());
+            let mut inputs: Vec<DynOperator<T>> = vec![Identity::new(modes).shared()];
+            for parameter in &free {
+                let place = format!("prior.{parameter}");
+                let distribution = run.prior.get(*parameter).and_then(distribution).ok_or_else(|| {
+                    let message =
+                        format!("`{parameter}` is free in prior.{name}, so it needs a distribution");
+                    Error::config(&place, message)
+                })?;
+                let distribution =
+                    distribution.validated().map_err(|error| Error::config(place, error.to_string()))?;
+                inputs.push(Arc::new(distribution.operator(parameter, &[], "")));
+            }
+            let point: DynOperator<T> = Arc::new(Stack::new(inputs)?);
+            let seen: DynOperator<T> = Arc::new(Remember::new(cone.clone(), free.len())?);
+            let field: DynOperator<T> =
+                if free.is_empty() { cone.clone() } else { Arc::new(Chain::new(vec![point.clone(), seen])?) };
+            let universe = Some(Universe { cone, point, free: free.len() });
+            Ok(Built { field, spectrum: None, universe, notes: Vec::new() })
         }
         _ => Err(Error::config(format!("prior.{name}"), "is not a field")),
     }

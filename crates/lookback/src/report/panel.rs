@@ -1,8 +1,10 @@
 //! A map as a picture: pixels, axes, a colour bar and marks, as one SVG.
 
+use std::f64::consts::{FRAC_PI_2, PI};
+
 use base64::Engine;
 use lookback_inference::diagnostics::quantile;
-use lookback_mesh::Grid;
+use lookback_mesh::{Grid, Healpix};
 use plotters::prelude::*;
 
 use super::colour::Scale;
@@ -89,6 +91,46 @@ pub(crate) fn draw(grid: &Grid, panel: &Panel<'_>) -> Result<String> {
     let behind = svg.find("/>").map_or(0, |first| first + 2);
     svg.insert_str(behind, &format!("{picture}{bar}"));
     Ok(svg)
+}
+
+/// Draws a map of the full sky in Mollweide's projection, the north pole on top.
+pub(crate) fn draw_sphere(sphere: &Healpix, panel: &Panel<'_>) -> Result<String> {
+    let (columns, rows) = (640usize, 320usize);
+    let (low, high) = panel.range;
+    let colour = |i: usize| {
+        let (row, column) = (i / columns, i % columns);
+        let x = 2.0 * (column as f64 + 0.5) / columns as f64 - 1.0;
+        let y = 1.0 - 2.0 * (row as f64 + 0.5) / rows as f64;
+        if x * x + y * y >= 1.0 {
+            return [255; 3];
+        }
+        let auxiliary = y.asin();
+        let latitude = ((2.0 * auxiliary + (2.0 * auxiliary).sin()) / PI).asin();
+        let longitude = PI * x / auxiliary.cos();
+        let near = sphere.around(FRAC_PI_2 - latitude, longitude);
+        let best = (0..4).fold(0, |best, i| if near.weights[i] > near.weights[best] { i } else { best });
+        panel.scale.at((panel.map[near.pixels[best]] - low) / (high - low))
+    };
+    let colours: Vec<[u8; 3]> = (0..rows * columns).map(colour).collect();
+    let (width, height) = (columns as u32, rows as u32);
+    let bar: Vec<[u8; 3]> = (0..128).map(|i| panel.scale.at(1.0 - f64::from(i) / 127.0)).collect();
+    let picture = image(10, TOP, width, height, &png(columns, rows, &colours)?);
+    let bar = image(width + 24, TOP, BAR, height, &png(1, 128, &bar)?);
+    let (all_width, all_height) = (width + 24 + BAR + RIGHT, height + TOP + 10);
+    let mut svg = format!(
+        "<svg width=\"{all_width}\" height=\"{all_height}\" viewBox=\"0 0 {all_width} {all_height}\" xmlns=\"http://www.w3.org/2000/svg\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>{picture}{bar}\n<text x=\"10\" y=\"22\" font-family=\"sans-serif\" font-size=\"15\">{}</text>\n",
+        panel.title
+    );
+    for i in 0..=4 {
+        let t = f64::from(i) / 4.0;
+        let y = f64::from(TOP) + (1.0 - t) * f64::from(height) + 4.0;
+        let text = tick(low + t * (high - low), high - low);
+        svg += &format!(
+            "<text x=\"{}\" y=\"{y:.0}\" font-family=\"sans-serif\" font-size=\"11\">{text}</text>\n",
+            width + 24 + BAR + 5
+        );
+    }
+    Ok(svg + "</svg>")
 }
 
 fn frame(

@@ -39,16 +39,19 @@ pub(crate) struct Universe {
 
 /// Simulates the reconstruction once more, and the truth if it is known.
 pub(crate) fn analyse<T: Number>(problem: &Problem<T>, recorder: &Recorder) -> Result<Option<Universe>> {
-    let Some(cone) = problem.prior.universe.as_ref().filter(|_| !recorder.centre_latents.is_empty()) else {
+    let Some(universe) = problem.prior.universe.as_ref().filter(|_| !recorder.centre_latents.is_empty())
+    else {
         return Ok(None);
     };
+    let cone = &universe.cone;
     let grid = &problem.prior.latent_grid;
     let settings = cone.simulation().settings();
     let mesh = Grid::new(&[settings.cells; 3], &[settings.length; 3])?;
     let density = |latents: &[f32]| -> Result<Vec<f32>> {
-        let modes: Vec<T> = latents[..grid.len()].iter().map(|&z| T::of(f64::from(z))).collect();
+        let inside = grid.len() + universe.free;
+        let latents: Vec<T> = latents[..inside].iter().map(|&z| T::of(f64::from(z))).collect();
         let mut run = cone.simulation().run()?;
-        run.evolve(&modes, None)?;
+        run.evolve(&universe.point.apply(&latents)?, None)?;
         let mut delta = vec![T::zero(); mesh.len()];
         run.density(&mut delta);
         Ok(delta.iter().map(|d| d.f64() as f32).collect())

@@ -76,7 +76,8 @@ fn write_maps<T: Number>(
     if let Some(truth) = problem.true_map() {
         save("truth", &format!("{field}: truth"), truth)?;
     }
-    if let (Some(universe), Some(cone)) = (&analysis.universe, &problem.prior.universe) {
+    if let (Some(universe), Some(prior)) = (&analysis.universe, &problem.prior.universe) {
+        let cone = &prior.cone;
         let n = problem.grid.len();
         for (block, map) in cone.codomain().blocks().iter().zip(recorder.centre_maps.chunks(n)) {
             let map: Vec<f64> = map.iter().map(|&x| f64::from(x)).collect();

@@ -12,6 +12,7 @@ pub use sections::{
     SkyCentre, SkySection, SpectrumSection, Survey,
 };
 pub use universe::{
-    CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection, SchemeName,
-    SimulationSection, SourceSection, TilingName, TransferName, WindowName,
+    AlignmentSection, CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection,
+    SchemeName, SharpeningSection, ShellSection, SimulationSection, SourceSection, TilingName, TransferName,
+    WindowName,
 };

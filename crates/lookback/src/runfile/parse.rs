@@ -148,7 +148,7 @@ impl RunFile {
                 PriorSection::LightCone { cosmology, light_cone, .. } => {
                     places.extend(&mut cosmology.table);
                     places.extend(light_cone.sources.iter_mut().filter_map(|source| match source {
-                        SourceSection::File { file } => Some(file),
+                        SourceSection::File { file, .. } => Some(file),
                         _ => None,
                     }));
                 }

@@ -78,6 +78,9 @@ pub enum PriorSection {
         simulation: super::SimulationSection,
         /// Sources, and how the box fills the cone.
         light_cone: super::LightConeSection,
+        /// Parameters of the cosmology, or of the sharpening, that are inferred: each has a prior of its own name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        free: Vec<String>,
     },
     /// Gaussian parameter.
     Normal {

@@ -106,6 +106,23 @@ pub struct SimulationSection {
     /// Divide the window out of the force.
     #[serde(default)]
     pub compensate: bool,
+    /// Sharpen what is seen, at the end and on the light cone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharpening: Option<SharpeningSection>,
+}
+
+/// `sharpening`: particle gradient descent (Dai, Feng & Seljak 2018); `lookback sharpen` fits its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharpeningSection {
+    /// Share of the gravity today.
+    pub alpha: f64,
+    /// Power of the scale factor.
+    pub mu: f64,
+    /// Wave number below which nothing is moved \[h/Mpc\].
+    pub kl: f64,
+    /// Wave number above which nothing is moved \[h/Mpc\].
+    pub ks: f64,
 }
 
 fn one() -> f64 {
@@ -180,6 +197,9 @@ pub enum SourceSection {
     Plane {
         /// Redshift.
         z: f64,
+        /// Intrinsic alignment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        alignment: Option<AlignmentSection>,
     },
     /// `{ redshift = [...], density = [...] }`
     Distribution {
@@ -187,20 +207,64 @@ pub enum SourceSection {
         redshift: Vec<f64>,
         /// Numbers per redshift interval, in any unit.
         density: Vec<f64>,
+        /// Intrinsic alignment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        alignment: Option<AlignmentSection>,
     },
     /// `{ file = "nz.txt" }`: two columns, redshift and number.
     File {
         /// Text file.
         file: String,
+        /// Intrinsic alignment.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        alignment: Option<AlignmentSection>,
     },
+}
+
+/// `alignment` of sources with the tidal field (Bridle & King 2007).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlignmentSection {
+    /// Amplitude.
+    pub amplitude: f64,
+    /// Power of `1 + z`.
+    #[serde(default)]
+    pub slope: f64,
+    /// Redshift at which the power is one.
+    #[serde(default = "pivot")]
+    pub pivot: f64,
+}
+
+fn pivot() -> f64 {
+    0.62
+}
+
+/// A shell of the density about the observer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShellSection {
+    /// Distance of the near edge \[Mpc/h\].
+    pub near: f64,
+    /// Distance of the far edge \[Mpc/h\].
+    pub far: f64,
+    /// Width of the edges \[Mpc/h\]; a tenth of the thickness if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<f64>,
 }
 
 /// `light_cone`: what is seen of the simulation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LightConeSection {
-    /// Sources, one map each.
+    /// Sources, one map of convergence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceSection>,
+    /// Shells of density, one map each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shells: Vec<ShellSection>,
+    /// Resolution of HEALPix maps of the full sky, instead of a flat map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nside: Option<usize>,
     /// Pixels a side (in run files `sky` says it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixels: Option<usize>,

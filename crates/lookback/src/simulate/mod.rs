@@ -5,6 +5,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
+use lookback_cosmology::Tracer;
 use lookback_inference::Progress;
 use lookback_lensing::LightCone;
 use lookback_nbody::Simulation;
@@ -94,7 +95,7 @@ impl SimulateFile {
         };
         file.cosmology.table.as_mut().map(resolve).transpose()?;
         for source in file.light_cone.iter_mut().flat_map(|cone| &mut cone.sources) {
-            if let SourceSection::File { file } = source {
+            if let SourceSection::File { file, .. } = source {
                 resolve(file)?;
             }
         }
@@ -114,6 +115,22 @@ impl SimulateFile {
     }
 }
 
+/// Names of the files of the maps: sources and shells are counted apart.
+pub(crate) fn map_names(maps: &[Tracer]) -> Vec<String> {
+    let (mut sources, mut shells) = (0, 0);
+    let name = |tracer: &Tracer| match tracer {
+        Tracer::Convergence { .. } => {
+            sources += 1;
+            format!("kappa{sources}")
+        }
+        Tracer::Shell { .. } => {
+            shells += 1;
+            format!("shell{shells}")
+        }
+    };
+    maps.iter().map(name).collect()
+}
+
 /// What is simulated: with a light cone or without.
 pub(crate) enum Universe<T: Real> {
     Box(Simulation<T>),
@@ -129,10 +146,7 @@ impl<T: Real> Universe<T> {
                 .map_err(|error| Error::config("simulation", error.to_string()))?;
             return Ok(Universe::Box(simulation));
         };
-        let missing = |name: &str| Error::config("light_cone", format!("`{name}` is missing"));
-        let pixels = cone.pixels.ok_or_else(|| missing("pixels"))?;
-        let field = cone.field_deg.ok_or_else(|| missing("field_deg"))?.to_radians();
-        let settings = cone.settings(pixels, field, file.seed)?;
+        let settings = cone.settings(cone.sky()?, file.seed)?;
         Ok(Universe::Cone(light_cone(&file.cosmology, &file.simulation, settings, &[], false)?))
     }
 

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use lookback_mesh::{Grid, bin_edges, power_spectrum, white_modes};
+use lookback_lensing::{LightCone, Sky};
+use lookback_mesh::{Grid, Healpix, bin_edges, power_spectrum, sphere_spectrum, white_modes};
 use lookback_nbody::{Run, State};
 use lookback_operator::Real;
 use lookback_operator::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
-use super::{SimulateFile, Universe};
+use super::{SimulateFile, Universe, map_names};
 use crate::formats::fits::{self, Card};
 use crate::formats::npy;
 use crate::{Error, Result, VERSION, files};
@@ -32,8 +33,8 @@ pub struct Binned {
 pub struct Spectra {
     /// Of the density at the end, window divided out, shot noise left in.
     pub density: Binned,
-    /// Of the convergence of each source.
-    pub convergence: Vec<Binned>,
+    /// Of each map.
+    pub maps: Vec<Binned>,
     /// Seconds that the universe took.
     pub seconds: f64,
 }
@@ -53,7 +54,7 @@ pub(super) fn run<T: Real>(
     let grid = Grid::new(&[settings.particles; 3], &[settings.length; 3])?;
     let mut modes = vec![T::zero(); grid.len()];
     white_modes(&grid, Stream::new(file.seed, Purpose::Signal, number), &mut modes);
-    let mut convergence = Vec::new();
+    let mut spectra = Vec::new();
     let density = match universe {
         Universe::Box(simulation) => {
             let mut run = simulation.run()?;
@@ -62,45 +63,88 @@ pub(super) fn run<T: Real>(
             finish(file, &mut run, folder)?
         }
         Universe::Cone(cone) => {
-            let mut maps = vec![T::zero(); cone.grid().len() * cone.settings().sources.len()];
+            let pixels = cone.settings().sky.pixels();
+            let mut maps = vec![T::zero(); pixels * cone.settings().maps.len()];
             let mut look = cone.look()?;
             look.evolve(&modes, &mut maps, |_, _, _| tick("step done"))?;
             drop(modes);
-            for (source, map) in maps.chunks(cone.grid().len()).enumerate() {
-                let cards = cards(file, number, source);
+            for (name, map) in map_names(&cone.settings().maps).iter().zip(maps.chunks(pixels)) {
                 let values: Vec<f64> = map.iter().map(|kappa| kappa.f64()).collect();
-                fits::write_map(
-                    &folder.join(format!("kappa{}.fits", source + 1)),
-                    cone.grid(),
-                    &values,
-                    None,
-                    &cards,
-                )?;
-                if file.output.npy {
-                    let path = folder.join(format!("kappa{}.npy", source + 1));
-                    npy::write(&path, cone.grid().shape(), map.iter().map(|kappa| kappa.f64() as f32))?;
-                }
-                let edges = bin_edges(cone.grid(), BINS);
-                convergence.push(binned(power_spectrum(cone.grid(), map, &edges)?));
+                spectra.push(write_map(file, cone, (name, &values), number, folder)?);
             }
             finish(file, look.run(), folder)?
         }
     };
-    let spectra = Spectra { density, convergence, seconds: start.elapsed().as_secs_f64() };
-    table(&spectra, folder)?;
+    let spectra = Spectra { density, maps: spectra, seconds: start.elapsed().as_secs_f64() };
+    table(&spectra, universe, folder)?;
     files::write_whole(&folder.join("spectra.json"), |out| {
         serde_json::to_writer_pretty(out, &spectra).map_err(std::io::Error::from)
     })
+}
+
+/// Writes a map, and measures its spectrum.
+fn write_map<T: Real>(
+    file: &SimulateFile,
+    cone: &LightCone<T>,
+    (name, map): (&str, &[f64]),
+    number: u32,
+    folder: &Path,
+) -> Result<Binned> {
+    let cards = cards(file, number, name);
+    let path = folder.join(format!("{name}.fits"));
+    if file.output.npy {
+        let path = folder.join(format!("{name}.npy"));
+        npy::write(&path, &cone.settings().sky.shape(), map.iter().map(|&value| value as f32))?;
+    }
+    if let (Sky::Full { nside }, Some(sphere)) = (cone.settings().sky, sphere(cone)) {
+        fits::write_healpix(&path, &sphere, map, name, &cards)?;
+        return Ok(sphere_bins(&sphere_spectrum(&sphere, map, 2 * nside)));
+    }
+    let Some(grid) = cone.grid() else { unreachable!("flat maps have a grid") };
+    fits::write_map(&path, &grid, map, None, &cards)?;
+    Ok(binned(power_spectrum(&grid, map, &bin_edges(&grid, BINS))?))
+}
+
+/// The pixels of a light cone on the full sky.
+pub(super) fn sphere<T: Real>(cone: &LightCone<T>) -> Option<Healpix> {
+    match cone.settings().sky {
+        Sky::Full { nside } => Healpix::new(nside),
+        Sky::Flat { .. } => None,
+    }
+}
+
+/// Bins of a spectrum of the full sky, evenly spaced in the logarithm from `l = 2` on; each `l` counts as often as it has
+/// modes.
+fn sphere_bins(spectrum: &[f64]) -> Binned {
+    let largest = spectrum.len() - 1;
+    let mut bins = Binned { k: Vec::new(), power: Vec::new(), modes: Vec::new() };
+    let mut from = 2;
+    for bin in 1..=BINS {
+        let to = (2.0 * ((largest + 1) as f64 / 2.0).powf(bin as f64 / BINS as f64)).round() as usize;
+        let to = to.min(largest + 1);
+        if to <= from {
+            continue;
+        }
+        let modes: usize = (from..to).map(|l| 2 * l + 1).sum();
+        let sum = |f: &dyn Fn(usize) -> f64| {
+            (from..to).map(|l| (2 * l + 1) as f64 * f(l)).sum::<f64>() / modes as f64
+        };
+        bins.k.push(sum(&|l| l as f64));
+        bins.power.push(sum(&|l| spectrum[l]));
+        bins.modes.push(modes);
+        from = to;
+    }
+    bins
 }
 
 fn binned(spectrum: lookback_mesh::PowerSpectrum) -> Binned {
     Binned { k: spectrum.k, power: spectrum.power, modes: spectrum.modes }
 }
 
-fn cards(file: &SimulateFile, number: u32, source: usize) -> Vec<Card> {
+fn cards(file: &SimulateFile, number: u32, name: &str) -> Vec<Card> {
     let s = &file.simulation;
     vec![
-        Card::Text("OBJECT", format!("convergence, source {}", source + 1)),
+        Card::Text("OBJECT", name.into()),
         Card::Text("CREATOR", format!("lookback {VERSION}")),
         Card::Integer("SEED", file.seed as i64),
         Card::Integer("REALISAT", i64::from(number)),
@@ -162,7 +206,7 @@ fn write_particles<T: Real>(
     npy::write(&folder.join("velocities.npy"), &[count, 3], (0..3 * count).map(velocity))
 }
 
-fn table(spectra: &Spectra, folder: &Path) -> Result<()> {
+fn table<T: Real>(spectra: &Spectra, universe: &Universe<T>, folder: &Path) -> Result<()> {
     let write = |name: &str, head: &str, spectrum: &Binned| {
         let mut text = format!("{head}\n");
         for ((k, power), modes) in spectrum.k.iter().zip(&spectrum.power).zip(&spectrum.modes) {
@@ -171,8 +215,10 @@ fn table(spectra: &Spectra, folder: &Path) -> Result<()> {
         files::write_whole(&folder.join(name), |out| out.write_all(text.as_bytes()))
     };
     write("power.csv", "k_h_per_mpc,power_mpc_h_3,modes", &spectra.density)?;
-    for (source, spectrum) in spectra.convergence.iter().enumerate() {
-        write(&format!("cl_kappa{}.csv", source + 1), "ell,c_ell_sr,modes", spectrum)?;
+    if let Universe::Cone(cone) = universe {
+        for (name, spectrum) in map_names(&cone.settings().maps).iter().zip(&spectra.maps) {
+            write(&format!("cl_{name}.csv"), "ell,c_ell_sr,modes", spectrum)?;
+        }
     }
     Ok(())
 }

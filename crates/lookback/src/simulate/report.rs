@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use lookback_cosmology::{Halofit, convergence_spectrum};
+use lookback_cosmology::{Halofit, limber_spectrum};
+use lookback_lensing::LightCone;
 use lookback_mesh::Grid;
 use lookback_operator::Real;
 
-use super::realisation::{Binned, Spectra};
-use super::{SimulateFile, Universe};
+use super::realisation::{Binned, Spectra, sphere};
+use super::{SimulateFile, Universe, map_names};
 use crate::formats::{fits, npy};
 use crate::report::colour::Scale;
 use crate::report::curves::{COLOURS, Curve, Plot, Shade};
@@ -49,8 +50,8 @@ pub(super) fn write<T: Real>(
 ) -> Result<()> {
     let mut sections = Vec::new();
     if let Universe::Cone(cone) = universe {
-        sections.push(maps(cone.grid(), all[0].convergence.len(), directory)?);
-        sections.push(convergence(cone, all, directory)?);
+        sections.push(maps(cone, directory)?);
+        sections.push(map_spectra(cone, all, directory)?);
     }
     sections.push(matter(file, universe, all, directory)?);
     let seconds: Vec<f64> = all.iter().map(|s| s.seconds).collect();
@@ -91,17 +92,30 @@ fn citations() -> Vec<[String; 2]> {
     ]
 }
 
-fn maps(grid: &Grid, sources: usize, directory: &Path) -> Result<Section> {
+fn maps<T: Real>(cone: &LightCone<T>, directory: &Path) -> Result<Section> {
     let mut figures = Vec::new();
-    for source in 1..=sources {
-        let path = directory.join(format!("realisation_0000/kappa{source}.fits"));
-        let map = fits::read(&path, None)?.values;
-        let title = format!("convergence, source {source}");
-        let panel = Panel::new(&title, &map, Scale::Signal, robust_range(&map, 0.005));
-        figures.push(Figure { svg: panel::draw(grid, &panel)?, caption: String::new() });
+    for name in map_names(&cone.settings().maps) {
+        let path = directory.join(format!("realisation_0000/{name}.fits"));
+        let svg = match (sphere(cone), cone.grid()) {
+            (Some(sphere), _) => {
+                let map = fits::read(&path, Some(&name))?.values;
+                let panel = Panel::new(&name, &map, Scale::Signal, robust_range(&map, 0.005));
+                panel::draw_sphere(&sphere, &panel)?
+            }
+            (None, Some(grid)) => {
+                let map = fits::read(&path, None)?.values;
+                let panel = Panel::new(&name, &map, Scale::Signal, robust_range(&map, 0.005));
+                panel::draw(&grid, &panel)?
+            }
+            (None, None) => continue,
+        };
+        figures.push(Figure { svg, caption: String::new() });
     }
-    let words = "The first realisation, the mean of a smooth universe taken off. The colours leave out half a percent of the pixels at either end.".into();
-    Ok(Section { heading: "Convergence".into(), words, figures })
+    let mean = if cone.settings().subtract_mean { "taken off" } else { "left in" };
+    let words = format!(
+        "Convergence of the sources (kappa) and density contrast of the shells of the first realisation, the mean of a smooth universe {mean}. The colours leave out half a percent of the pixels at either end."
+    );
+    Ok(Section { heading: "Maps".into(), words, figures })
 }
 
 /// Multipoles at which theory is computed.
@@ -110,20 +124,17 @@ fn multipoles(k: &[f64]) -> Vec<f64> {
     (0..60).map(|i| low * (high / low).powf(f64::from(i) / 59.0)).collect()
 }
 
-fn convergence<T: Real>(
-    cone: &lookback_lensing::LightCone<T>,
-    all: &[Spectra],
-    directory: &Path,
-) -> Result<Section> {
+fn map_spectra<T: Real>(cone: &LightCone<T>, all: &[Spectra], directory: &Path) -> Result<Section> {
     let cosmology = cone.simulation().cosmology();
     let mut figures = Vec::new();
-    for (source, sources) in cone.settings().sources.iter().enumerate() {
-        let measured = mean(all.iter().map(|s| &s.convergence[source]));
+    let names = map_names(&cone.settings().maps);
+    for (which, (tracer, name)) in cone.settings().maps.iter().zip(&names).enumerate() {
+        let measured = mean(all.iter().map(|s| &s.maps[which]));
         let theory = |at: &[f64]| {
-            convergence_spectrum(cosmology, (sources, sources), at, true)
+            limber_spectrum(cosmology, (tracer, tracer), at, true)
                 .map_err(|error| Error::config("light_cone", error.to_string()))
         };
-        let shot = cone.shot_noise(source)?;
+        let shot = cone.shot_noise(which)?;
         let ell = multipoles(&measured.k);
         let smooth: Vec<(f64, f64)> = ell.iter().copied().zip(theory(&ell)?).collect();
         let with_shot = smooth.iter().map(|&(l, c)| (l, c + shot)).collect();
@@ -142,7 +153,7 @@ fn convergence<T: Real>(
                 .collect(),
             colour: COLOURS[5],
         };
-        let title = format!("C_ell, source {}", source + 1);
+        let title = format!("C_ell of {name}");
         let plot = Plot {
             title: &title,
             x_name: "ell",
@@ -163,12 +174,12 @@ fn convergence<T: Real>(
                 measured.k[i], measured.mean[i], measured.scatter[i], measured.modes[i], limber
             );
         }
-        files::write_whole(&directory.join(format!("cl_kappa{}_mean.csv", source + 1)), |out| {
+        files::write_whole(&directory.join(format!("cl_{name}_mean.csv")), |out| {
             out.write_all(text.as_bytes())
         })?;
     }
     let words = "Spectra of the maps, averaged over all realisations, beside Limber's approximation with the halofit of Takahashi et al. (2012). The band is the scatter that a single map of this size would have if it were Gaussian. Particles add shot noise; a mesh that is too coarse takes power from small scales.".into();
-    Ok(Section { heading: "Spectrum of the convergence".into(), words, figures })
+    Ok(Section { heading: "Spectra of the maps".into(), words, figures })
 }
 
 fn matter<T: Real>(
