@@ -8,6 +8,7 @@ use lookback::Result;
 use lookback::datasets::{self, State};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
+use lookback::sharpen::{self, SharpenOptions};
 use lookback::simulate::SimulateFile;
 
 use crate::progress::Bar;
@@ -25,6 +26,10 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
         Command::Demo(place) => demo(&place, &stop, quiet),
         Command::Run { file, place } => start(RunFile::load(&file)?, &place, &stop, quiet),
         Command::Simulate { file, place } => simulate(&file, &place, quiet),
+        Command::Sharpen { file, snapshots, from, k_max, output } => {
+            let directory = output.unwrap_or_else(|| sharpen::default_directory(&file));
+            fit_sharpening(&file, &SharpenOptions { snapshots, from, k_max, directory }, quiet)
+        }
         Command::Check { file } => {
             println!("{}{} can be run.", lookback::explain(&RunFile::load(&file)?)?, file.display());
             Ok(())
@@ -96,6 +101,22 @@ fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
         println!("{:<36}{:.2}", "seconds", outcome.seconds);
         println!("\nresults  {}", outcome.directory.display());
         println!("report   file://{}", absolute(&outcome.report()).display());
+    }
+    Ok(())
+}
+
+fn fit_sharpening(file: &Path, options: &SharpenOptions, quiet: bool) -> Result<()> {
+    let file = SimulateFile::load(file)?;
+    let mut bar = Bar::new(quiet);
+    let fitted = sharpen::sharpen(&file, options, &mut bar);
+    bar.finish();
+    let fitted = fitted?;
+    print!("{}", sharpen::section(&fitted.sharpening));
+    if !quiet {
+        let (before, after) = fitted.off;
+        println!("\nP(k) off theory, rms over bins    {before:.3} before, {after:.3} after");
+        println!("results  {}", fitted.directory.display());
+        println!("picture  file://{}", absolute(&fitted.directory.join("power.svg")).display());
     }
     Ok(())
 }

@@ -50,6 +50,26 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Fit the sharpening of a simulation: four numbers that give its particles the power of halofit on small scales.
+    ///
+    /// Prints the section `[simulation.sharpening]` for the simulation's file; a picture and a table of the power before and
+    /// after lie in the folder of the results.
+    Sharpen {
+        /// The file that describes the universe.
+        file: PathBuf,
+        /// Most snapshots to compare with theory.
+        #[arg(long, default_value_t = 4, value_name = "N")]
+        snapshots: usize,
+        /// Scale factor of the first of them.
+        #[arg(long, default_value_t = 0.5, value_name = "A")]
+        from: f64,
+        /// Largest wave number [h/Mpc] (seven tenths of what the force mesh holds if left out).
+        #[arg(long, value_name = "K")]
+        k_max: Option<f64>,
+        /// Folder of the results.
+        #[arg(long, short, value_name = "FOLDER")]
+        output: Option<PathBuf>,
+    },
     /// Explain what a run file would do, and what is wrong with it, without doing it.
     Check {
         /// The run file.

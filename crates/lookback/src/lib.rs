@@ -13,6 +13,7 @@ pub mod problem;
 pub mod report;
 pub mod run;
 pub mod runfile;
+pub mod sharpen;
 pub mod simulate;
 pub mod universe;
 

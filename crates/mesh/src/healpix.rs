@@ -1,6 +1,6 @@
 //! The sphere in equal pixels on rings of equal latitude: HEALPix (Gorski et al. 2005), ring order.
 
-use std::f64::consts::{FRAC_PI_2, PI, TAU};
+use std::f64::consts::{PI, TAU};
 
 /// HEALPix with `12 nside^2` pixels. Angles are the colatitude `theta` from the pole and the longitude `phi`, in radians.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,9 +76,8 @@ impl Healpix {
     }
 
     /// The last ring at or above a colatitude; 0 if there is none.
-    fn ring_above(&self, theta: f64) -> usize {
+    fn ring_above(&self, theta: f64, z: f64) -> usize {
         let n = self.nside as f64;
-        let z = theta.cos();
         let guess = if z.abs() <= 2.0 / 3.0 {
             (n * (2.0 - 1.5 * z)) as usize
         } else {
@@ -98,16 +97,33 @@ impl Healpix {
 
     /// The pixels around a direction.
     pub fn around(&self, theta: f64, phi: f64) -> Neighbours {
-        let above = self.ring_above(theta);
-        let sine = theta.sin().max(1e-12);
+        let (sine, z) = theta.sin_cos();
+        self.around_place(theta, phi, (sine, z))
+    }
+
+    /// The pixels around the direction of a unit vector.
+    pub fn around_vector(&self, [x, y, z]: [f64; 3]) -> Neighbours {
+        let across = (x * x + y * y).sqrt();
+        self.around_place(across.atan2(z), y.atan2(x), (across, z))
+    }
+
+    fn around_place(&self, theta: f64, phi: f64, (sine, z): (f64, f64)) -> Neighbours {
+        let above = self.ring_above(theta, z);
+        let sine = sine.max(1e-12);
+        // From 0 to 2 pi.
+        let phi = phi - TAU * (phi / TAU).floor();
         // Two pixels of a ring, their weights and slopes.
         let along = |i: usize| {
             let ring = self.ring(i);
             let width = TAU / ring.count as f64;
-            let place = phi.rem_euclid(TAU) / width - ring.shift;
+            let place = phi / width - ring.shift;
             let first = place.floor();
             let within = place - first;
-            let wrap = |j: f64| ring.start + (j as i64).rem_euclid(ring.count as i64) as usize;
+            let wrap = |j: f64| {
+                let (j, count) = (j as i64, ring.count as i64);
+                let j = j + if j < 0 { count } else { 0 };
+                ring.start + (j - if j >= count { count } else { 0 }) as usize
+            };
             let slope = 1.0 / (width * sine);
             ([wrap(first), wrap(first + 1.0)], [1.0 - within, within], [-slope, slope], ring.theta)
         };
@@ -224,13 +240,6 @@ fn ring(n: usize, i: usize) -> Ring {
     } else {
         Ring { theta: PI - z.acos(), start: 12 * n * n - start - count, count, shift }
     }
-}
-
-/// Direction of a vector: colatitude and longitude.
-pub fn angles([x, y, z]: [f64; 3]) -> (f64, f64) {
-    let across = x.hypot(y);
-    let theta = if across == 0.0 && z == 0.0 { FRAC_PI_2 } else { across.atan2(z) };
-    (theta, y.atan2(x))
 }
 
 #[cfg(test)]

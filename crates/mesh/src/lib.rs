@@ -24,7 +24,7 @@ pub use forces::{Differences, Quad, RowOf};
 pub use grid::Grid;
 pub use harmonics::sphere_spectrum;
 pub use hartley::{Hartley, white_modes};
-pub use healpix::{Healpix, Neighbours, angles};
+pub use healpix::{Healpix, Neighbours};
 pub use multiplier::Multiplier;
 pub use power::{PowerSpectrum, bin_edges, power_spectrum, skewness};
 pub use readout::Readout;

@@ -1,10 +1,10 @@
 //! What must hold for every simulation: laws of operators, reversal in time, and the same numbers in either precision.
 
 use lookback_cosmology::{Cosmology, Normalization, Parameters, Settings as CosmologySettings};
-use lookback_mesh::Window;
+use lookback_mesh::{Grid, Window, bin_edges, power_spectrum};
 use lookback_nbody::{
-    GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, SHARPENING_PARAMETERS, Scheme, Settings, Sharpening,
-    Simulation,
+    GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, SHARPENING_PARAMETERS, Scheme, Settings,
+    SharpenedPower, Sharpening, Simulation, Snapshot,
 };
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector::{dot, step};
@@ -195,4 +195,39 @@ fn bad_settings_are_refused_in_words() {
     assert!(error.contains("omega_m = -0.3"), "{error}");
     x[3] = f64::NAN;
     assert!(simulation.apply(&x).is_err());
+}
+
+/// The operator that sharpenings are fitted with: its power is that of the density, its derivatives are right.
+#[test]
+fn the_power_of_sharpened_particles_obeys_the_laws() {
+    let settings = Settings { cells: 32, ..settings(16, 4) };
+    let sharpening = Sharpening { alpha: 0.2, mu: -1.2, kl: 0.1, ks: 0.8 };
+    let sharp = Settings { sharpening: Some(sharpening), ..settings.clone() };
+    let simulation = |s: &Settings| Simulation::<f64>::new(s.clone(), cosmology(), &[]).expect("made");
+    let modes = white(4096);
+    let plain = simulation(&settings);
+    let mut run = plain.run().expect("a run");
+    run.evolve(&modes, None).expect("evolved");
+    let displacement = run.state().displacement;
+    let snapshots = vec![
+        Snapshot { at: 1.0, displacement: displacement.clone() },
+        Snapshot { at: 0.8, displacement: displacement.iter().map(|x| 0.9 * x).collect() },
+    ];
+    let grid = Grid::new(&[32; 3], &[settings.length; 3]).expect("a grid");
+    let edges = bin_edges(&grid, 5);
+    let power = SharpenedPower::new(settings, snapshots, edges.clone()).expect("made");
+    let x = sharpening.to_array();
+    let violation = laws::dot_product(&power, &x).expect("evaluated");
+    assert!(violation < 1e-10, "{violation:.1e}");
+    let weight: Vec<f64> = white(power.codomain().len());
+    let directions: Vec<Vec<f64>> =
+        (0..4).map(|i| (0..4).map(|j| f64::from(u8::from(i == j))).collect()).collect();
+    for (exact, difference) in laws::slopes(&power, &weight, &x, &directions, 1e-6).expect("evaluated") {
+        assert!((exact / difference - 1.0).abs() < 1e-5, "{exact} {difference}");
+    }
+    // The same from the density of a sharpened simulation, but for the window at the largest scales.
+    let delta = simulation(&sharp).apply(&modes).expect("evolved");
+    let expected = power_spectrum(&grid, &delta, &edges).expect("measured").power;
+    let found = power.apply(&x).expect("evaluated");
+    assert!((found[0] / expected[0] - 1.0).abs() < 0.02, "{} {}", found[0], expected[0]);
 }

@@ -373,7 +373,7 @@ impl Eye {
             self.land(selection, &seen, |landing| {
                 self.for_pixels(&landing, |first, [w, ..]| {
                     for source in (0..self.sources).filter(|&source| table.lenses(source, seen.d)) {
-                        map[first + source] += T::of(w * table.read(&seen.place, 1 + source).0);
+                        map[first + source] += T::of(w * table.value(&seen.place, 1 + source));
                     }
                 });
             });

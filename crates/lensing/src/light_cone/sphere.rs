@@ -1,6 +1,6 @@
 //! From particles to maps of the full sky, and back: distances are radial, and copies of the box lie all around.
 
-use lookback_mesh::{Healpix, Neighbours, angles};
+use lookback_mesh::Healpix;
 use lookback_operator::Real;
 use rayon::prelude::*;
 
@@ -52,10 +52,11 @@ struct Seen {
     place: Place,
 }
 
-/// Unit vectors of the sphere along `theta` and `phi`.
-fn tangents(theta: f64, phi: f64) -> [[f64; 3]; 2] {
-    let ((st, ct), (sp, cp)) = (theta.sin_cos(), phi.sin_cos());
-    [[ct * cp, ct * sp, -st], [-sp, cp, 0.0]]
+/// Unit vectors along `theta` and `phi` at a direction.
+fn tangents([x, y, z]: [f64; 3]) -> [[f64; 3]; 2] {
+    let across = (x * x + y * y).sqrt();
+    let (c, s) = if across > 0.0 { (x / across, y / across) } else { (1.0, 0.0) };
+    [[z * c, z * s, -across], [-s, c, 0.0]]
 }
 
 fn product(a: [f64; 3], b: [f64; 3]) -> f64 {
@@ -182,7 +183,8 @@ impl Eye {
         // d = |r + m drift(d)| by Newton's method; see the flat sky.
         let moved = |drift: f64| -> [f64; 3] { std::array::from_fn(|axis| r[axis] + m[axis] * drift) };
         let mut d = distance;
-        for _ in 0..2 {
+        // One step is right to 1e-6, more than single precision holds.
+        for _ in 0..if size_of::<T>() > 4 { 2 } else { 1 } {
             let (drift, slope) = table.read(&table.place(d), 0);
             let at = moved(drift);
             let length = product(at, at).sqrt();
@@ -210,11 +212,6 @@ impl Eye {
         all.filter(inside).collect()
     }
 
-    fn around(&self, seen: &Seen) -> (Neighbours, [[f64; 3]; 2]) {
-        let (theta, phi) = angles(seen.n);
-        (self.pixels.around(theta, phi), tangents(theta, phi))
-    }
-
     fn visit<T: Real>(
         &self,
         layers: &mut [Vec<T>],
@@ -239,9 +236,9 @@ impl Eye {
         particles: Particles<'_, T>,
     ) {
         self.visit(layers, table, particles, |_, seen, map| {
-            let (pixels, _) = self.around(&seen);
+            let pixels = self.pixels.around_vector(seen.n);
             for which in (0..self.maps).filter(|&which| table.lenses(which, seen.d)) {
-                let weight = table.read(&seen.place, 1 + which).0;
+                let weight = table.value(&seen.place, 1 + which);
                 for (pixel, w) in pixels.pixels.into_iter().zip(pixels.weights) {
                     map[pixel * self.maps + which] += T::of(w * weight);
                 }
@@ -269,7 +266,7 @@ impl Eye {
                 std::array::from_fn(|c| dx[c] + dp[c] * seen.drift + seen.m[c] * table_drift);
             let dd = product(seen.n, direct) * seen.response;
             let dr: [f64; 3] = std::array::from_fn(|c| direct[c] + seen.m[c] * seen.drift_slope * dd);
-            let (pixels, along) = self.around(&seen);
+            let (pixels, along) = (self.pixels.around_vector(seen.n), tangents(seen.n));
             let [by_theta, by_phi] = along.map(|tangent| product(tangent, dr) / seen.d);
             for which in (0..self.maps).filter(|&which| table.lenses(which, seen.d)) {
                 let (weight, slope) = table.read(&seen.place, 1 + which);
@@ -313,7 +310,7 @@ impl Eye {
 
     /// Cotangents of position and momentum, in axes of the sky, of one seen particle.
     fn pull_one<T: Real>(&self, seen: &Seen, table: &Table<f64>, map: &[T], bar: &mut [f64]) -> [f64; 6] {
-        let (pixels, along) = self.around(seen);
+        let (pixels, along) = (self.pixels.around_vector(seen.n), tangents(seen.n));
         let (mut d_bar, mut turn_bar) = (0.0, [0.0; 2]);
         for which in (0..self.maps).filter(|&which| table.lenses(which, seen.d)) {
             let (mut read, mut slopes) = (0.0, [0.0; 2]);

@@ -179,6 +179,12 @@ impl Table<f64> {
         (value, slope)
     }
 
+    /// A column at a place.
+    #[inline]
+    pub(super) fn value(&self, place: &Place, column: usize) -> f64 {
+        (0..4).map(|i| place.weights[i] * self.nodes[place.first + i * self.width + column]).sum()
+    }
+
     /// The largest drift per momentum, in size.
     pub(super) fn most_drift(&self) -> f64 {
         self.nodes.iter().step_by(self.width).fold(0.0, |most: f64, drift| most.max(drift.abs()))

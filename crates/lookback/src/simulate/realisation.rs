@@ -98,7 +98,13 @@ fn write_map<T: Real>(
     }
     if let (Sky::Full { nside }, Some(sphere)) = (cone.settings().sky, sphere(cone)) {
         fits::write_healpix(&path, &sphere, map, name, &cards)?;
-        return Ok(sphere_bins(&sphere_spectrum(&sphere, map, 2 * nside)));
+        let mut spectrum = sphere_spectrum(&sphere, map, 2 * nside);
+        // The interpolation between pixels is a cloud in a cell of their size: sinc(x/2)^4 for its square, on average
+        // exp(-x^2 / 6) along an axis, and the same along all directions.
+        for (l, power) in spectrum.iter_mut().enumerate() {
+            *power *= ((l as f64).powi(2) * sphere.solid_angle() / 6.0).exp();
+        }
+        return Ok(sphere_bins(&spectrum));
     }
     let Some(grid) = cone.grid() else { unreachable!("flat maps have a grid") };
     fits::write_map(&path, &grid, map, None, &cards)?;

@@ -1,0 +1,271 @@
+//! `lookback sharpen`: the numbers of a particle gradient descent that mends the power of a simulation.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use lookback_cosmology::Halofit;
+use lookback_inference::{Draw, Map, MapOptions, Method, Optimizer, Posterior, Progress, Workers};
+use lookback_likelihood::Gaussian;
+use lookback_mesh::{Grid, white_modes};
+use lookback_nbody::{SHARPENING_PARAMETERS, Settings, SharpenedPower, Sharpening, Simulation, Snapshot};
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::{Chain, DynOperator, Operator, Stack};
+use lookback_prior::Distribution;
+
+use crate::report::curves::{COLOURS, Curve, Plot};
+use crate::run::Reporter;
+use crate::simulate::SimulateFile;
+use crate::universe::check_memory;
+use crate::{Error, Result, VERSION, files};
+
+/// Choices of a fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SharpenOptions {
+    /// Most snapshots that are compared with theory.
+    pub snapshots: usize,
+    /// Scale factor of the first of them.
+    pub from: f64,
+    /// Largest wave number \[h/Mpc\]; seven tenths of what the force mesh holds if left out.
+    pub k_max: Option<f64>,
+    /// Folder of the results; `sharpening/NAME` if left out.
+    pub directory: PathBuf,
+}
+
+/// A finished fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fitted {
+    /// The numbers.
+    pub sharpening: Sharpening,
+    /// Root mean square of `P / theory - 1` over all bins before and after.
+    pub off: (f64, f64),
+    /// Folder of the results.
+    pub directory: PathBuf,
+}
+
+/// Bins of wave number.
+const BINS: usize = 16;
+
+/// Relative error of a bin: as good as halofit is.
+const TOLERANCE: f64 = 0.05;
+
+/// Fits the sharpening of a simulation to halofit (Takahashi et al. 2012).
+///
+/// One universe is simulated; the power of its sharpened particles at several times, shot noise left in, is compared
+/// with halofit and shot noise, where halofit is multiplied by what the initial modes of this universe have more or less than
+/// their mean. The four numbers are found as the maximum of a posterior with wide priors about what suits the distance
+/// between particles.
+///
+/// # Errors
+/// If a section is wrong, memory is short, or the disk refuses.
+pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn Reporter) -> Result<Fitted> {
+    let wrong = |message: String| Error::config("sharpen", message);
+    let settings = Settings { sharpening: None, ..file.simulation.settings()? };
+    let spacing = settings.length / settings.particles as f64;
+    let nyquist = std::f64::consts::PI * settings.cells as f64 / settings.length;
+    let k_max = options.k_max.unwrap_or(0.7 * nyquist);
+    let least = 4.0 * std::f64::consts::TAU / settings.length;
+    if !(k_max > 2.0 * least && k_max <= nyquist) {
+        return Err(wrong(format!(
+            "the largest wave number must lie between {:.3} and that of the mesh, {nyquist:.3} h/Mpc, not {k_max}",
+            2.0 * least
+        )));
+    }
+    if options.snapshots == 0 || !(options.from > 0.0 && options.from < 1.0) {
+        return Err(wrong("needs at least one snapshot, from a scale factor between 0 and 1 on".into()));
+    }
+    let kept = 3 * size_of::<f32>() * settings.particles.pow(3) * (options.snapshots + 6);
+    check_memory(settings.memory::<f32>(false) + kept + 12 * settings.cells.pow(3))?;
+    std::fs::create_dir_all(&options.directory).map_err(Error::io("create", &options.directory))?;
+
+    let cosmology = file.cosmology.build()?;
+    let simulation = Simulation::<f32>::new(settings.clone(), cosmology.clone(), &[])
+        .map_err(|error| Error::config("simulation", error.to_string()))?;
+    let grid = Grid::new(&[settings.particles; 3], &[settings.length; 3])?;
+    let mut modes = vec![0.0f32; grid.len()];
+    white_modes(&grid, Stream::new(file.seed, Purpose::Signal, 0), &mut modes);
+    let snapshots = snapshots(&simulation, &modes, options, reporter)?;
+    let edges: Vec<f64> = (0..=BINS).map(|i| least * (k_max / least).powf(i as f64 / BINS as f64)).collect();
+
+    let luck = excess(&grid, &modes, &edges);
+    let shot = spacing.powi(3);
+    let middle: Vec<f64> = edges.windows(2).map(|e| (0.5 * (e[0].powi(2) + e[1].powi(2))).sqrt()).collect();
+    let mut target = Vec::new();
+    for snapshot in &snapshots {
+        let halofit = Halofit::new(&cosmology, snapshot.at).map_err(|error| wrong(error.to_string()))?;
+        target.extend(middle.iter().zip(&luck).map(|(&k, luck)| {
+            (luck * halofit.power(k, cosmology.linear_power(k, snapshot.at)) + shot) as f32
+        }));
+    }
+    let times: Vec<f64> = snapshots.iter().map(|snapshot| snapshot.at).collect();
+    let power: DynOperator<f32> = Arc::new(SharpenedPower::new(settings, snapshots, edges)?);
+    let before =
+        power.apply(&Sharpening { alpha: 0.0, mu: 0.0, kl: 1.0, ks: 1.0 }.to_array().map(|x| x as f32))?;
+
+    // Wide, about the numbers that have been found for meshes of other spacings.
+    let priors = [
+        Distribution::LogNormal { mean: 0.01, std: 0.02 },
+        Distribution::Normal { mean: -2.0, std: 1.0 },
+        Distribution::LogNormal { mean: 0.8 / spacing, std: 0.8 / spacing },
+        Distribution::LogNormal { mean: 6.0 / spacing, std: 5.0 / spacing },
+    ];
+    let inputs = priors
+        .iter()
+        .zip(SHARPENING_PARAMETERS)
+        .map(|(prior, name)| -> DynOperator<f32> { Arc::new(prior.operator(name, &[], "")) });
+    let inputs: DynOperator<f32> = Arc::new(Stack::new(inputs.collect())?);
+    let model: DynOperator<f32> = Arc::new(Chain::new(vec![inputs.clone(), power.clone()])?);
+    let sigma: Vec<f32> = target.iter().map(|p| TOLERANCE as f32 * p).collect();
+    let likelihood = Gaussian::new(power.codomain().clone(), target.clone(), &sigma)?;
+    let latent = maximum(&Posterior::new(model, Arc::new(likelihood))?, file.seed, reporter)?;
+    let numbers = inputs.apply(&latent)?;
+    let after = power.apply(&numbers)?;
+    let sharpening = Sharpening::from_array(std::array::from_fn(|i| f64::from(numbers[i])));
+
+    let off = |powers: &[f32]| {
+        let sum: f64 = powers.iter().zip(&target).map(|(p, t)| f64::from(p / t - 1.0).powi(2)).sum();
+        (sum / target.len() as f64).sqrt()
+    };
+    let fitted =
+        Fitted { sharpening, off: (off(&before), off(&after)), directory: options.directory.clone() };
+    write(file, &fitted, &times, (&middle, &target, &before, &after))?;
+    Ok(fitted)
+}
+
+/// Particles at the times at which somebody looks.
+fn snapshots(
+    simulation: &Simulation<f32>,
+    modes: &[f32],
+    options: &SharpenOptions,
+    reporter: &mut dyn Reporter,
+) -> Result<Vec<Snapshot<f32>>> {
+    let mut run = simulation.run()?;
+    let views = run.schedule().views.clone();
+    let late: Vec<usize> = (0..views.len()).filter(|&i| views[i].at >= options.from).collect();
+    if late.is_empty() {
+        let message = format!("no step of the simulation lies after the scale factor {}", options.from);
+        return Err(Error::config("sharpen", message));
+    }
+    let count = options.snapshots.min(late.len());
+    // Evenly over the late ones, the last included.
+    let chosen: Vec<usize> =
+        (1..=count).map(|i| late[(i * late.len()).div_ceil(count).min(late.len()) - 1]).collect();
+    let mut snapshots = Vec::new();
+    run.evolve(
+        modes,
+        Some(&mut |view, x, _| {
+            if chosen.contains(&view) {
+                snapshots.push(Snapshot { at: views[view].at, displacement: x.to_vec() });
+            }
+            let steps = (view as u64 + 1, views.len() as u64);
+            reporter.step(&Progress { steps, message: "simulating".into(), done: false });
+        }),
+    )?;
+    Ok(snapshots)
+}
+
+/// Power of the initial modes over their mean in each bin; 1 beyond the modes.
+fn excess(grid: &Grid, modes: &[f32], edges: &[f64]) -> Vec<f64> {
+    let side = grid.columns();
+    let (mut sums, mut counts) = (vec![0.0; edges.len() - 1], vec![0.0; edges.len() - 1]);
+    for (i, mode) in modes.iter().enumerate() {
+        let k = grid.wave_vector(i / side, i % side).iter().map(|k| k * k).sum::<f64>().sqrt();
+        let bin = edges.partition_point(|&edge| edge <= k);
+        if bin > 0 && bin < edges.len() {
+            sums[bin - 1] += f64::from(*mode).powi(2);
+            counts[bin - 1] += 1.0;
+        }
+    }
+    // Modes that interact forget their own excess: it counts where it is that of single modes, on large scales.
+    sums.iter().zip(counts).map(|(sum, count)| if count > 0.0 { sum / count } else { 1.0 }).collect()
+}
+
+fn maximum(posterior: &Posterior<f32>, seed: u64, reporter: &mut dyn Reporter) -> Result<Vec<f32>> {
+    let options = MapOptions {
+        optimizer: Optimizer::NewtonCg,
+        tolerance: 0.02,
+        max_iterations: 30,
+        start_scale: 0.0,
+        ..MapOptions::default()
+    };
+    let mut map = Map::new(options, seed)?;
+    let stop = AtomicBool::new(false);
+    let workers = Workers::new(posterior, &stop);
+    let mut found = vec![0.0; 4];
+    loop {
+        let mut keep = |draw: Draw<f32>| {
+            if let Draw::Centre { z } = draw {
+                found = z;
+            }
+        };
+        let progress = map.advance(&workers, &mut keep)?;
+        reporter.step(&progress);
+        if progress.done {
+            return Ok(found);
+        }
+    }
+}
+
+/// Writes the section, the table and the picture.
+fn write(
+    file: &SimulateFile,
+    fitted: &Fitted,
+    times: &[f64],
+    (k, target, before, after): (&[f64], &[f32], &[f32], &[f32]),
+) -> Result<()> {
+    let Sharpening { alpha, mu, kl, ks } = fitted.sharpening;
+    let s = &file.simulation;
+    let section = format!(
+        "# lookback {VERSION}: {} particles a side, {} Mpc/h, mesh factor {}, {} steps; seed {}\n{}",
+        s.particles,
+        s.box_size,
+        s.mesh_factor,
+        s.steps,
+        file.seed,
+        section(&fitted.sharpening)
+    );
+    let save = |name: &str, text: &str| {
+        files::write_whole(&fitted.directory.join(name), |out| out.write_all(text.as_bytes()))
+    };
+    save("sharpening.toml", &section)?;
+    let mut table = "scale_factor,k_h_per_mpc,theory_mpc_h_3,power_before,power_after\n".to_string();
+    let mut curves = Vec::new();
+    for (i, at) in times.iter().enumerate() {
+        let range = i * k.len()..(i + 1) * k.len();
+        let points = |powers: &[f32]| {
+            let ratio = powers[range.clone()].iter().zip(&target[range.clone()]);
+            k.iter().copied().zip(ratio.map(|(p, t)| f64::from(p / t))).collect()
+        };
+        let colour = COLOURS[i % COLOURS.len()];
+        curves.push(Curve { name: format!("a = {at:.2}"), points: points(after), colour, width: 3 });
+        curves.push(Curve { name: String::new(), points: points(before), colour, width: 1 });
+        for (j, k) in k.iter().enumerate() {
+            let at_bin = range.start + j;
+            table += &format!("{at},{k:e},{:e},{:e},{:e}\n", target[at_bin], before[at_bin], after[at_bin]);
+        }
+    }
+    save("power.csv", &table)?;
+    let title =
+        format!("P / theory, sharpened (thick): alpha {alpha:.4}, mu {mu:.2}, kl {kl:.2}, ks {ks:.2}");
+    let plot = Plot {
+        title: &title,
+        x_name: "k [h/Mpc]",
+        y_name: "P / (halofit + shot noise)",
+        shades: Vec::new(),
+        curves,
+        size: (760, 460),
+    };
+    save("power.svg", &plot.logarithmic()?)
+}
+
+/// The section of a file that gives these numbers to a simulation.
+pub fn section(sharpening: &Sharpening) -> String {
+    let Sharpening { alpha, mu, kl, ks } = *sharpening;
+    format!("[simulation.sharpening]\nalpha = {alpha:.6}\nmu = {mu:.5}\nkl = {kl:.5}\nks = {ks:.5}\n")
+}
+
+/// Where the results of a file go if nothing else is said.
+pub fn default_directory(file: &Path) -> PathBuf {
+    let stem = file.file_stem().map_or("simulation".into(), |stem| stem.to_string_lossy().into_owned());
+    PathBuf::from("sharpening").join(stem)
+}

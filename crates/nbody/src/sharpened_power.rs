@@ -1,0 +1,251 @@
+//! What a sharpening does to the power of matter: the operator that its numbers are fitted with.
+
+use lookback_mesh::{Grid, RealFft};
+use lookback_operator::{
+    Block, Error as OperatorError, Linearization, Operator, Real, Result as OperatorResult, Space,
+};
+use num_complex::Complex;
+use rayon::prelude::*;
+
+use crate::sharpening::{BandKind, SHARPENING_PARAMETERS, Sharpening};
+use crate::{Gravity, Result, Settings};
+
+/// Particles at one time.
+#[derive(Debug, Clone)]
+pub struct Snapshot<T> {
+    /// Scale factor.
+    pub at: f64,
+    /// Displacements \[Mpc/h\].
+    pub displacement: Vec<T>,
+}
+
+/// The four numbers of a [`Sharpening`] to the power spectrum of sharpened particles, in bins, snapshot after snapshot:
+/// `mean |delta(k)|^2 V / W(k)^2` \[(Mpc/h)^3\], with the window `W` of the paint divided out and shot noise left in.
+///
+/// Cost: three forces and four painted and transformed meshes a snapshot, with all derivatives; one of each for a value.
+pub struct SharpenedPower<T> {
+    settings: Settings,
+    snapshots: Vec<Snapshot<T>>,
+    edges: Vec<f64>,
+    domain: Space,
+    codomain: Space,
+}
+
+impl<T: Real> SharpenedPower<T> {
+    /// Snapshots of a simulation, and rising edges of bins of wave number \[h/Mpc\] that all hold modes.
+    ///
+    /// # Errors
+    /// If a snapshot has another number of particles, or a bin holds no mode.
+    pub fn new(
+        settings: Settings,
+        snapshots: Vec<Snapshot<T>>,
+        edges: Vec<f64>,
+    ) -> Result<SharpenedPower<T>> {
+        settings.check()?;
+        let expected = 3 * settings.particles.pow(3);
+        if let Some(wrong) = snapshots.iter().find(|snapshot| snapshot.displacement.len() != expected) {
+            return Err(crate::Error::Setting(format!(
+                "a snapshot has {} numbers instead of {expected}",
+                wrong.displacement.len()
+            )));
+        }
+        let bins = edges.len().saturating_sub(1);
+        let shape = [snapshots.len(), bins];
+        let domain = Space::new(SHARPENING_PARAMETERS.map(|name| Block::new(name, &[], "")).to_vec());
+        let power = SharpenedPower {
+            domain,
+            codomain: Space::single("power", &shape, "(Mpc/h)^3"),
+            settings,
+            snapshots,
+            edges,
+        };
+        let counts = power.bins().1;
+        if counts.is_empty() || counts.contains(&0.0) {
+            return Err(crate::Error::Setting("every bin of wave number must hold a mode".into()));
+        }
+        Ok(power)
+    }
+
+    /// Bin of each mode of the half spectrum with its weight, and the number of modes a bin.
+    fn bins(&self) -> (Vec<Option<usize>>, Vec<f64>) {
+        let (cells, length) = (self.settings.cells, self.settings.length);
+        let half = cells / 2 + 1;
+        let bins = self.edges.len().saturating_sub(1);
+        let fundamental = std::f64::consts::TAU / length;
+        let bin = |i: usize| {
+            let n = [i / half / cells, i / half % cells, i % half].map(|i| f64::from(Grid::signed(i, cells)));
+            let k = fundamental * n.iter().map(|n| n * n).sum::<f64>().sqrt();
+            let bin = self.edges.partition_point(|&edge| edge <= k);
+            (bin > 0 && bin <= bins).then(|| bin - 1)
+        };
+        let of: Vec<Option<usize>> = (0..cells * cells * half).into_par_iter().map(bin).collect();
+        let mut counts = vec![0.0; bins];
+        for (i, bin) in of.iter().enumerate() {
+            if let Some(bin) = bin {
+                counts[*bin] += multiplicity(i % half, cells);
+            }
+        }
+        (of, counts)
+    }
+
+    fn workshop(&self) -> Result<Workshop<'_, T>> {
+        let s = &self.settings;
+        let grid = Grid::new(&[s.cells; 3], &[s.length; 3])?;
+        let fft = RealFft::new(&grid);
+        let (bins, counts) = self.bins();
+        Ok(Workshop {
+            power: self,
+            gravity: Gravity::new(s.particles, s.cells, s.length, s.kernels, s.window)?,
+            mesh: vec![T::zero(); grid.len()],
+            spectra: [fft.make_spectrum(), fft.make_spectrum()],
+            fft,
+            bins,
+            counts,
+            jacobian: Vec::new(),
+        })
+    }
+}
+
+/// How often a mode of the half spectrum stands for itself.
+fn multiplicity(column: usize, cells: usize) -> f64 {
+    if column == 0 || 2 * column == cells { 1.0 } else { 2.0 }
+}
+
+/// The meshes that a power spectrum needs, and the derivatives at a point.
+struct Workshop<'a, T: Real> {
+    power: &'a SharpenedPower<T>,
+    gravity: Gravity<T>,
+    fft: RealFft<T>,
+    mesh: Vec<T>,
+    spectra: [Vec<Complex<T>>; 2],
+    bins: Vec<Option<usize>>,
+    counts: Vec<f64>,
+    /// Rows of four, one for each entry of the output.
+    jacobian: Vec<[f64; 4]>,
+}
+
+impl<T: Real> Workshop<'_, T> {
+    /// `sum a b* / W^2` in each bin, times the volume.
+    fn products(&self, both: bool) -> Vec<f64> {
+        let s = &self.power.settings;
+        let half = s.cells / 2 + 1;
+        let (a, b) = (&self.spectra[0], &self.spectra[usize::from(both)]);
+        let inverse: Vec<f64> = (0..s.cells)
+            .map(|i| {
+                let w = std::f64::consts::TAU * f64::from(Grid::signed(i, s.cells)) / s.cells as f64;
+                s.window.transform(w).powi(-2)
+            })
+            .collect();
+        let scale = s.length.powi(3) / (s.particles as f64).powi(6);
+        let rows: Vec<Vec<f64>> = (0..s.cells)
+            .into_par_iter()
+            .map(|plane| {
+                let mut sums = vec![0.0; self.counts.len()];
+                for i in plane * s.cells * half..(plane + 1) * s.cells * half {
+                    let Some(bin) = self.bins[i] else { continue };
+                    let window = inverse[plane] * inverse[i / half % s.cells] * inverse[i % half];
+                    let product = a[i].re.f64() * b[i].re.f64() + a[i].im.f64() * b[i].im.f64();
+                    sums[bin] += multiplicity(i % half, s.cells) * product * window;
+                }
+                sums
+            })
+            .collect();
+        let total = |bin: usize| rows.iter().map(|row| row[bin]).sum::<f64>();
+        (0..self.counts.len()).map(|bin| scale * total(bin) / self.counts[bin]).collect()
+    }
+
+    /// Powers at a point, and with `slopes` their derivatives.
+    fn evaluate(&mut self, sharpening: Sharpening, slopes: bool, out: &mut [f64]) {
+        let bins = self.counts.len();
+        self.jacobian.clear();
+        let power = self.power;
+        for (snapshot, out) in power.snapshots.iter().zip(out.chunks_mut(bins)) {
+            let x = &snapshot.displacement;
+            let (seen, by) = self.gravity.sharpened(sharpening, snapshot.at, x);
+            self.gravity.count(&seen, &mut self.mesh);
+            self.fft.forward(&self.mesh, &mut self.spectra[0]);
+            out.copy_from_slice(&self.products(false));
+            if !slopes {
+                continue;
+            }
+            let share = sharpening.share(snapshot.at);
+            let along = |workshop: &mut Self, direction: &[T]| -> Vec<f64> {
+                workshop.gravity.count_push(&seen, direction, &mut workshop.mesh);
+                workshop.fft.forward(&workshop.mesh, &mut workshop.spectra[1]);
+                workshop.products(true).into_iter().map(|p| 2.0 * p).collect()
+            };
+            let by_share = along(self, &by);
+            let mut other = by;
+            let mut by_scale = |workshop: &mut Self, kind| {
+                workshop.gravity.within(sharpening.band(kind), |gravity| gravity.at(x, &mut other));
+                along(workshop, &other)
+            };
+            let by_kl = by_scale(self, BandKind::ByLarge);
+            let by_ks = by_scale(self, BandKind::BySmall);
+            let (by_alpha, by_mu) = (snapshot.at.powf(sharpening.mu), share * snapshot.at.ln());
+            self.jacobian.extend((0..bins).map(|bin| {
+                [by_alpha * by_share[bin], by_mu * by_share[bin], share * by_kl[bin], share * by_ks[bin]]
+            }));
+        }
+    }
+
+    fn value(&mut self, x: &[T], y: &mut [T], slopes: bool) -> OperatorResult<()> {
+        OperatorError::check_length(|| self.power.name(), "input", x.len(), 4)?;
+        OperatorError::check_length(|| self.power.name(), "output", y.len(), self.power.codomain.len())?;
+        let sharpening = Sharpening::from_array(std::array::from_fn(|i| x[i].f64()));
+        sharpening.check()?;
+        let mut powers = vec![0.0; y.len()];
+        self.evaluate(sharpening, slopes, &mut powers);
+        y.iter_mut().zip(powers).for_each(|(y, power)| *y = T::of(power));
+        Ok(())
+    }
+}
+
+impl<T: Real> Linearization<T> for Workshop<'_, T> {
+    fn move_to(&mut self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
+        self.value(x, y, true)
+    }
+
+    fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {
+        OperatorError::check_length(|| self.power.name(), "tangent", dx.len(), 4)?;
+        OperatorError::check_length(|| self.power.name(), "output", dy.len(), self.jacobian.len())?;
+        for (dy, row) in dy.iter_mut().zip(&self.jacobian) {
+            *dy = T::of(row.iter().zip(dx).map(|(j, dx)| j * dx.f64()).sum());
+        }
+        Ok(())
+    }
+
+    fn pull(&mut self, dy: &[T], dx: &mut [T]) -> OperatorResult<()> {
+        OperatorError::check_length(|| self.power.name(), "cotangent", dy.len(), self.jacobian.len())?;
+        OperatorError::check_length(|| self.power.name(), "input", dx.len(), 4)?;
+        for (i, dx) in dx.iter_mut().enumerate() {
+            *dx = T::of(self.jacobian.iter().zip(dy).map(|(row, dy)| row[i] * dy.f64()).sum());
+        }
+        Ok(())
+    }
+}
+
+impl<T: Real> Operator<T> for SharpenedPower<T> {
+    fn name(&self) -> String {
+        format!("power of {} snapshots of sharpened particles", self.snapshots.len())
+    }
+
+    fn domain(&self) -> &Space {
+        &self.domain
+    }
+
+    fn codomain(&self) -> &Space {
+        &self.codomain
+    }
+
+    fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
+        match self.workshop() {
+            Ok(workshop) => Box::new(workshop),
+            Err(error) => Box::new(lookback_operator::Unavailable(error.into())),
+        }
+    }
+
+    fn apply_into(&self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
+        self.workshop()?.value(x, y, false)
+    }
+}
