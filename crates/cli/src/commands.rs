@@ -26,9 +26,9 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
         Command::Demo(place) => demo(&place, &stop, quiet),
         Command::Run { file, place } => start(RunFile::load(&file)?, &place, &stop, quiet),
         Command::Simulate { file, place } => simulate(&file, &place, quiet),
-        Command::Sharpen { file, snapshots, from, k_max, output } => {
+        Command::Sharpen { file, snapshots, from, k_min, k_max, output } => {
             let directory = output.unwrap_or_else(|| sharpen::default_directory(&file));
-            fit_sharpening(&file, &SharpenOptions { snapshots, from, k_max, directory }, quiet)
+            fit_sharpening(&file, &SharpenOptions { snapshots, from, k_min, k_max, directory }, quiet)
         }
         Command::Check { file } => {
             println!("{}{} can be run.", lookback::explain(&RunFile::load(&file)?)?, file.display());

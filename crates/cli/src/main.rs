@@ -58,11 +58,14 @@ enum Command {
         /// The file that describes the universe.
         file: PathBuf,
         /// Most snapshots to compare with theory.
-        #[arg(long, default_value_t = 4, value_name = "N")]
+        #[arg(long, default_value_t = 3, value_name = "N")]
         snapshots: usize,
         /// Scale factor of the first of them.
         #[arg(long, default_value_t = 0.5, value_name = "A")]
         from: f64,
+        /// Smallest wave number [h/Mpc] (a tenth of what the force mesh holds if left out).
+        #[arg(long, value_name = "K")]
+        k_min: Option<f64>,
         /// Largest wave number [h/Mpc] (seven tenths of what the force mesh holds if left out).
         #[arg(long, value_name = "K")]
         k_max: Option<f64>,

@@ -114,6 +114,21 @@ fn bad_files_are_refused_in_words_and_write_nothing() {
         ("[light_cone]", "[cosmology]\nomega_m = -0.3\n[light_cone]", "omega_m = -0.3"),
         ("[light_cone]", "[cosmology]\nsigma8 = 0.8\na_s = 2.0\n[light_cone]", "not both"),
         ("realisations = 2", "realisations = 0", "at least 1"),
+        ("pixels = 16", "nside = 8\npixels = 16", "not both"),
+        ("pixels = 16\nfield_deg = 4.0", "nside = 0", "`nside` must lie between"),
+        ("pixels = 16\n", "", "`pixels` is missing"),
+        (
+            "pixels = 16\n",
+            "pixels = 16\nshells = [{ near = 50.0, far = 20.0 }]\n",
+            "must be positive and rise",
+        ),
+        ("{ z = 1.0 }", "{ z = 1.0, alignment = { amplitude = 1.0 } }", "give n(z)"),
+        ("steps = 3", "steps = 3\nlpt = 4", "`lpt` must be 1, 2 or 3"),
+        (
+            "steps = 3",
+            "steps = 3\nsharpening = { alpha = 0.1, mu = 0.0, kl = 0.1, ks = -1.0 }",
+            "positive ks",
+        ),
     ];
     for (from, to, words) in cases {
         assert!(SMALL.contains(from), "{from}");
@@ -128,6 +143,64 @@ fn bad_files_are_refused_in_words_and_write_nothing() {
     let (good, words) = bench.simulate();
     assert!(!good && words.contains("was not made by"), "{words}");
     assert_eq!(bench.read("mine.txt"), b"keep");
+}
+
+#[test]
+fn the_full_sky_is_written_as_healpix() {
+    let sky = SMALL
+        .replace("sources = [{ z = 0.5 }, { z = 1.0 }]", "sources = [{ z = 0.1 }, { z = 0.15 }]")
+        .replace("box_size = 100.0", "box_size = 200.0")
+        .replace("pixels = 16\nfield_deg = 4.0", "nside = 8\nshells = [{ near = 100.0, far = 300.0 }]")
+        .replace("realisations = 2", "realisations = 1");
+    let bench = Bench::new(&sky);
+    let (good, words) = bench.simulate();
+    assert!(good, "{words}");
+    for name in ["kappa1.fits", "kappa2.fits", "shell1.fits", "shell1.npy", "cl_shell1.csv"] {
+        assert!(!bench.read(&format!("realisation_0000/{name}")).is_empty(), "{name}");
+    }
+    let file = bench.read("realisation_0000/shell1.fits");
+    let header = String::from_utf8_lossy(&file[..5760]).into_owned();
+    for card in
+        ["PIXTYPE = 'HEALPIX", "ORDERING= 'RING", "NSIDE   =                    8", "TTYPE1  = 'shell1"]
+    {
+        assert!(header.contains(card), "`{card}` is missing in {header}");
+    }
+    assert_eq!(file.len(), 5760 + (4 * 768usize).next_multiple_of(2880));
+    let mean = file[5760..5760 + 4 * 768]
+        .chunks(4)
+        .map(|b| f32::from_be_bytes([b[0], b[1], b[2], b[3]]))
+        .sum::<f32>()
+        / 768.0;
+    // The density contrast of a shell that holds a good part of the box.
+    assert!(mean.abs() < 0.1, "{mean}");
+    assert!(String::from_utf8(bench.read("report.html")).expect("a page").contains("C_ell of shell1"));
+}
+
+#[test]
+fn a_sharpening_is_fitted_and_can_be_used() {
+    let text = SMALL
+        .replace("box_size = 100.0", "box_size = 32.0\nmesh_factor = 2")
+        .replace("sources = [{ z = 0.5 }, { z = 1.0 }]", "sources = [{ z = 0.5 }]");
+    let bench = Bench::new(&text);
+    let output = bench.lookback(&["sharpen", "file.toml", "-o", "fit", "--snapshots", "2"]);
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{words} {}", String::from_utf8_lossy(&output.stderr));
+    let section = &words[..words.find("\n\n").expect("two parts")];
+    let after = |word: &str| -> f64 {
+        let line = words.lines().find(|line| line.contains("rms over bins")).expect("a line");
+        let end = line.find(word).expect("named");
+        line[..end].split_whitespace().last().expect("a number").parse().expect("a number")
+    };
+    assert!(after(" after") < after(" before"), "{words}");
+    for name in ["sharpening.toml", "power.csv", "power.svg"] {
+        assert!(bench.0.path().join("fit").join(name).exists(), "{name}");
+    }
+    // What was printed can be pasted.
+    fs::write(bench.0.path().join("file.toml"), format!("{text}\n{section}\n")).expect("writes");
+    let (good, words) = bench.simulate();
+    assert!(good, "{words}");
+    let output = bench.lookback(&["sharpen", "file.toml", "--k-max", "1e9"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("wave numbers must rise"));
 }
 
 const RUN: &str = r#"
@@ -174,4 +247,31 @@ fn initial_conditions_are_found_from_tomographic_maps() {
     let refused = Bench::new(&RUN.replace("pixels = [8, 8]", "pixels = [8, 10]"));
     let output = refused.lookback(&["check", "file.toml"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("is square"));
+}
+
+#[test]
+fn free_parameters_and_shear_of_several_sources_are_inferred_together() {
+    let text = RUN
+        .replace("kind = \"light_cone\"", "kind = \"light_cone\"\nfree = [\"sigma8\"]")
+        .replace("[data]", "[prior.sigma8]\nkind = \"normal\"\nmean = 0.8\nstd = 0.1\n\n[[forward]]\nkind = \"shear\"\n\n[data]")
+        .replace("noise_std = [0.01, 0.01]", "noise_std = [0.01, 0.01, 0.01, 0.01]");
+    let bench = Bench::new(&text);
+    let output = bench.lookback(&["-q", "run", "file.toml", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&bench.read("summary.json")).expect("JSON");
+    // The truth is one draw of the prior, 0.8 with a spread of 0.1.
+    let sigma8 = summary["sigma8_centre"].as_f64().expect("a figure");
+    assert!((0.5..1.1).contains(&sigma8), "{sigma8}");
+    let cases = [
+        ("free = [\"sigma8\"]", "free = [\"sigma9\"]", "no step"),
+        ("free = [\"sigma8\"]", "free = [\"h\", \"sigma8\"]", "needs a distribution"),
+        ("[prior.sigma8]", "[prior.w0]", "needs a distribution"),
+        ("[sky]", "[prior.w0]\nkind = \"normal\"\nmean = -1.0\nstd = 0.1\n\n[sky]", "no step"),
+    ];
+    for (from, to, words) in cases {
+        assert!(text.contains(from), "{from}");
+        let output = Bench::new(&text.replace(from, to)).lookback(&["check", "file.toml"]);
+        let found = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(found.contains(words) && !found.contains("panicked"), "`{words}` is missing in: {found}");
+    }
 }

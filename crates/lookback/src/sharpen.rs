@@ -26,6 +26,9 @@ pub struct SharpenOptions {
     pub snapshots: usize,
     /// Scale factor of the first of them.
     pub from: f64,
+    /// Smallest wave number \[h/Mpc\]; a tenth of what the force mesh holds if left out. On larger scales a box of its own
+    /// has more or less power than the mean, which no sharpening should mend.
+    pub k_min: Option<f64>,
     /// Largest wave number \[h/Mpc\]; seven tenths of what the force mesh holds if left out.
     pub k_max: Option<f64>,
     /// Folder of the results; `sharpening/NAME` if left out.
@@ -44,7 +47,7 @@ pub struct Fitted {
 }
 
 /// Bins of wave number.
-const BINS: usize = 16;
+const BINS: usize = 12;
 
 /// Relative error of a bin: as good as halofit is.
 const TOLERANCE: f64 = 0.05;
@@ -52,9 +55,8 @@ const TOLERANCE: f64 = 0.05;
 /// Fits the sharpening of a simulation to halofit (Takahashi et al. 2012).
 ///
 /// One universe is simulated; the power of its sharpened particles at several times, shot noise left in, is compared
-/// with halofit and shot noise, where halofit is multiplied by what the initial modes of this universe have more or less than
-/// their mean. The four numbers are found as the maximum of a posterior with wide priors about what suits the distance
-/// between particles.
+/// with halofit and shot noise. The four numbers are found as the maximum of a posterior with wide priors about what suits
+/// the distance between particles.
 ///
 /// # Errors
 /// If a section is wrong, memory is short, or the disk refuses.
@@ -63,12 +65,14 @@ pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn
     let settings = Settings { sharpening: None, ..file.simulation.settings()? };
     let spacing = settings.length / settings.particles as f64;
     let nyquist = std::f64::consts::PI * settings.cells as f64 / settings.length;
+    let fundamental = std::f64::consts::TAU / settings.length;
+    let k_min = options.k_min.unwrap_or((0.1 * nyquist).max(3.0 * fundamental));
     let k_max = options.k_max.unwrap_or(0.7 * nyquist);
-    let least = 4.0 * std::f64::consts::TAU / settings.length;
-    if !(k_max > 2.0 * least && k_max <= nyquist) {
+    if !(k_min >= 2.0 * fundamental && k_max > 1.5 * k_min && k_max <= nyquist) {
         return Err(wrong(format!(
-            "the largest wave number must lie between {:.3} and that of the mesh, {nyquist:.3} h/Mpc, not {k_max}",
-            2.0 * least
+            "wave numbers must rise from at least {:.3} to at most {nyquist:.3} h/Mpc, what box and mesh hold, by half \
+             or more; not from {k_min:.3} to {k_max:.3}",
+            2.0 * fundamental
         )));
     }
     if options.snapshots == 0 || !(options.from > 0.0 && options.from < 1.0) {
@@ -85,17 +89,16 @@ pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn
     let mut modes = vec![0.0f32; grid.len()];
     white_modes(&grid, Stream::new(file.seed, Purpose::Signal, 0), &mut modes);
     let snapshots = snapshots(&simulation, &modes, options, reporter)?;
-    let edges: Vec<f64> = (0..=BINS).map(|i| least * (k_max / least).powf(i as f64 / BINS as f64)).collect();
-
-    let luck = excess(&grid, &modes, &edges);
+    drop(modes);
+    let edges: Vec<f64> = (0..=BINS).map(|i| k_min * (k_max / k_min).powf(i as f64 / BINS as f64)).collect();
     let shot = spacing.powi(3);
     let middle: Vec<f64> = edges.windows(2).map(|e| (0.5 * (e[0].powi(2) + e[1].powi(2))).sqrt()).collect();
     let mut target = Vec::new();
     for snapshot in &snapshots {
         let halofit = Halofit::new(&cosmology, snapshot.at).map_err(|error| wrong(error.to_string()))?;
-        target.extend(middle.iter().zip(&luck).map(|(&k, luck)| {
-            (luck * halofit.power(k, cosmology.linear_power(k, snapshot.at)) + shot) as f32
-        }));
+        target.extend(
+            middle.iter().map(|&k| (halofit.power(k, cosmology.linear_power(k, snapshot.at)) + shot) as f32),
+        );
     }
     let times: Vec<f64> = snapshots.iter().map(|snapshot| snapshot.at).collect();
     let power: DynOperator<f32> = Arc::new(SharpenedPower::new(settings, snapshots, edges)?);
@@ -164,27 +167,12 @@ fn snapshots(
     Ok(snapshots)
 }
 
-/// Power of the initial modes over their mean in each bin; 1 beyond the modes.
-fn excess(grid: &Grid, modes: &[f32], edges: &[f64]) -> Vec<f64> {
-    let side = grid.columns();
-    let (mut sums, mut counts) = (vec![0.0; edges.len() - 1], vec![0.0; edges.len() - 1]);
-    for (i, mode) in modes.iter().enumerate() {
-        let k = grid.wave_vector(i / side, i % side).iter().map(|k| k * k).sum::<f64>().sqrt();
-        let bin = edges.partition_point(|&edge| edge <= k);
-        if bin > 0 && bin < edges.len() {
-            sums[bin - 1] += f64::from(*mode).powi(2);
-            counts[bin - 1] += 1.0;
-        }
-    }
-    // Modes that interact forget their own excess: it counts where it is that of single modes, on large scales.
-    sums.iter().zip(counts).map(|(sum, count)| if count > 0.0 { sum / count } else { 1.0 }).collect()
-}
-
 fn maximum(posterior: &Posterior<f32>, seed: u64, reporter: &mut dyn Reporter) -> Result<Vec<f32>> {
     let options = MapOptions {
         optimizer: Optimizer::NewtonCg,
-        tolerance: 0.02,
-        max_iterations: 30,
+        // Bins are many and good to a few percent: the posterior is a hundred times narrower than its prior.
+        tolerance: 30.0,
+        max_iterations: 100,
         start_scale: 0.0,
         ..MapOptions::default()
     };

@@ -45,7 +45,7 @@ pub(crate) fn order_of_parameters(run: &RunFile) -> Result<Vec<String>> {
     };
     match run.prior.iter().find(unused) {
         Some((name, _)) => {
-            Err(Error::config(format!("prior.{name}"), "no step of the forward model uses it"))
+            Err(Error::config(format!("prior.{name}"), "no step of the forward model uses it, and no universe has it free"))
         }
         None => Ok(order),
     }
