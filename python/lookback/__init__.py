@@ -51,6 +51,7 @@ from ._lookback import (
     power_law,
     power_spectrum,
     python_likelihood,
+    ray_tracing,
     readout,
     reduced_shear,
     resume,

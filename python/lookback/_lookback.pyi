@@ -149,4 +149,15 @@ def light_cone(
     free: Sequence[str] = (),
     seed: int = 42,
 ) -> Operator: ...
+def ray_tracing(
+    simulation: dict[str, Any],
+    light_cone: dict[str, Any],
+    redshifts: Sequence[float],
+    *,
+    planes: int = 20,
+    edge: float = 0.2,
+    cosmology: dict[str, Any] | None = None,
+    free: Sequence[str] = (),
+    seed: int = 42,
+) -> Operator: ...
 def white_modes(side: int, *, seed: int, realisation: int = 0) -> Array: ...

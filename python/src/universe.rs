@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lookback::lensing::LightConeSettings;
+use lookback::lensing::{LightConeSettings, RaySettings, RayTracing};
 use lookback::mesh::{Grid, white_modes as fill_modes};
 use lookback::nbody::Simulation;
 use lookback::operator::random::{Purpose, Stream};
@@ -69,6 +69,38 @@ pub(crate) fn light_cone(
     let settings: LightConeSettings = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
     let cone = universe::light_cone::<f64>(&cosmology, &simulation, settings, &names(&free), true);
     Ok(PyOperator(Arc::new(cone.map_err(raise)?)))
+}
+
+/// Convergence, shear and rotation of each source beyond the Born approximation: rays through `planes` lens planes of a
+/// simulated light cone. `light_cone` has `pixels`, `field_deg` and the options of the cone, and no `sources`; `redshifts` are
+/// those of the sources.
+#[pyfunction]
+#[pyo3(signature = (simulation, light_cone, redshifts, *, planes = 20, edge = 0.2, cosmology = None, free = Vec::new(), seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn ray_tracing(
+    py: Python<'_>,
+    simulation: &Bound<'_, PyDict>,
+    light_cone: &Bound<'_, PyDict>,
+    redshifts: Vec<f64>,
+    planes: usize,
+    edge: f64,
+    cosmology: Option<&Bound<'_, PyDict>>,
+    free: Vec<String>,
+    seed: u64,
+) -> PyResult<PyOperator> {
+    let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
+    let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
+    let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
+    if !cone.sources.is_empty() || !cone.shells.is_empty() {
+        return Err(raise("light_cone: rays make their own maps; leave out `sources` and `shells`"));
+    }
+    let cone = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
+    let settings = simulation.settings().map_err(raise)?;
+    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
+    let cosmology = cosmology.build().map_err(raise)?;
+    let simulation = Simulation::<f64>::new(settings, cosmology, &names(&free)).map_err(raise)?;
+    let rays = RaySettings { sources: redshifts, planes, edge };
+    Ok(PyOperator(Arc::new(RayTracing::new(simulation, cone, rays).map_err(raise)?)))
 }
 
 /// White noise on the modes of a lattice of `side^3` particles: the same large scales for every `side`.

@@ -39,6 +39,19 @@ pub enum Tracer {
         /// Width of the edges.
         edge: f64,
     },
+    /// A lens plane between two distances \[Mpc/h\]: `W = 3/2 omega_m (H0/c)^2 (1 + z) r(chi) w`, such that the Born
+    /// convergence is the sum of planes, each times `r(chi_s - chi_plane) / r(chi_s)`. The window `w` has edges of the width
+    /// `edge`, except where it begins at the observer; that of the `last` plane lies in front of its end.
+    Plane {
+        /// Distance of the near edge.
+        near: f64,
+        /// Distance of the far edge.
+        far: f64,
+        /// Width of the edges.
+        edge: f64,
+        /// Whether nothing lies behind it.
+        last: bool,
+    },
 }
 
 impl Tracer {
@@ -69,6 +82,16 @@ impl Tracer {
                 }
                 Ok(())
             }
+            &Tracer::Plane { near, far, edge, .. } => {
+                if !(near >= 0.0 && far > near && far.is_finite() && edge > 0.0 && edge <= far - near) {
+                    return wrong(
+                        "lens plane",
+                        near,
+                        "its distances must rise, its edges be thinner than it",
+                    );
+                }
+                Ok(())
+            }
             &Tracer::Shell { near, far, edge } => {
                 if !(near > 0.0 && far > near && far.is_finite()) {
                     return wrong("shell", near, "its distances must be positive and rise [Mpc/h]");
@@ -91,7 +114,10 @@ impl Tracer {
             Tracer::Convergence { sources, .. } => {
                 cosmology.history().distance(1.0 / (1.0 + sources.farthest()))
             }
-            Tracer::Shell { far, edge, .. } => S::of(far + 0.5 * edge),
+            Tracer::Shell { far, edge, .. } | Tracer::Plane { far, edge, last: false, .. } => {
+                S::of(far + 0.5 * edge)
+            }
+            Tracer::Plane { far, .. } => S::of(*far),
         }
     }
 }
@@ -120,6 +146,12 @@ enum Kind<'a, S: Scalar> {
         edge: f64,
         norm: f64,
     },
+    Plane {
+        near: f64,
+        far: f64,
+        edge: f64,
+        last: bool,
+    },
 }
 
 impl<'a, S: Scalar> Kernel<'a, S> {
@@ -146,6 +178,7 @@ impl<'a, S: Scalar> Kernel<'a, S> {
                     .sum();
                 Kind::Shell { near, far, edge, norm: 1.0 / integral }
             }
+            &Tracer::Plane { near, far, edge, last } => Kind::Plane { near, far, edge, last },
         };
         Ok(Kernel { cosmology, kind })
     }
@@ -163,6 +196,12 @@ impl<'a, S: Scalar> Kernel<'a, S> {
                 efficiency.continued(chi, a) + self.aligned(sources, alignment, a)
             }
             &Kind::Shell { near, far, edge, norm } => chi * chi * shell(chi, near, far, edge) * norm,
+            &Kind::Plane { near, far, edge, last } => {
+                let begun = if near > 0.0 { smooth_step((chi - near) / edge + 0.5) } else { S::of(1.0) };
+                let ended = smooth_step((chi - far) / edge + if last { 1.0 } else { 0.5 });
+                let prefactor = self.cosmology.background().omega_m * (1.5 / HUBBLE_DISTANCE.powi(2));
+                prefactor * self.cosmology.history().transverse(chi) * (begun - ended) / a
+            }
         }
     }
 
@@ -186,7 +225,7 @@ impl<'a, S: Scalar> Kernel<'a, S> {
     pub fn ends_at(&self) -> f64 {
         match &self.kind {
             Kind::Convergence(efficiency, _) => efficiency.ends_at(),
-            Kind::Shell { .. } => f64::INFINITY,
+            Kind::Shell { .. } | Kind::Plane { .. } => f64::INFINITY,
         }
     }
 }
@@ -218,7 +257,7 @@ pub fn limber_spectrum<S: Scalar>(
     let nearest = [tracers.0, tracers.1]
         .map(|tracer| match tracer {
             Tracer::Convergence { .. } => 0.0,
-            Tracer::Shell { near, edge, .. } => near - 0.5 * edge,
+            Tracer::Shell { near, edge, .. } | Tracer::Plane { near, edge, .. } => near - 0.5 * edge,
         })
         .into_iter()
         .fold(0.0, f64::max);
@@ -240,7 +279,7 @@ pub fn limber_spectrum<S: Scalar>(
             slices.push((r, width * both / (r * r), growth2, halofit));
         }
     }
-    let lensing = [tracers.0, tracers.1].map(|tracer| matches!(tracer, Tracer::Convergence { .. }));
+    let lensing = [tracers.0, tracers.1].map(|tracer| !matches!(tracer, Tracer::Shell { .. }));
     let power = lensing.into_iter().filter(|lensing| *lensing).count() as i32;
     Ok(multipoles
         .iter()

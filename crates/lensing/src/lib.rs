@@ -5,6 +5,7 @@ mod catalogue;
 mod kaiser_squires;
 mod light_cone;
 mod projection;
+mod ray_tracing;
 mod reduced_shear;
 
 pub use calibration::ShearCalibration;
@@ -12,4 +13,5 @@ pub use catalogue::{Binned, Catalogue};
 pub use kaiser_squires::{kaiser_squires, mass_map};
 pub use light_cone::{Crossing, LightCone, Look, Settings as LightConeSettings, Sky, Tiling};
 pub use projection::Projection;
+pub use ray_tracing::{RaySettings, RayTracing};
 pub use reduced_shear::ReducedShear;

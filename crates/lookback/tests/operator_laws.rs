@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use lookback_cosmology::{Cosmology, Parameters, Settings, Sources, Tracer};
 use lookback_imaging::{Mask, smooth};
-use lookback_lensing::{LightCone, LightConeSettings, ReducedShear, ShearCalibration, Sky, kaiser_squires};
+use lookback_lensing::{
+    LightCone, LightConeSettings, RaySettings, RayTracing, ReducedShear, ShearCalibration, Sky,
+    kaiser_squires,
+};
 use lookback_mesh::{Grid, Readout, Window};
 use lookback_nbody::{Kernels, Lpt, Scheme, Settings as SimulationSettings, Sharpening, Simulation};
 use lookback_operator::random::{Purpose, Stream};
@@ -39,11 +42,22 @@ fn correlated<T: Real>(flexible: bool, rough: bool) -> DynOperator<T> {
 }
 
 /// Its light cone.
-fn light_cone<T: Real>(sky: Sky) -> DynOperator<T> {
+fn light_cone<T: Real>(sky: Sky, redshifts: [f64; 2], length: f64) -> DynOperator<T> {
+    let settings = SimulationSettings { length, times: vec![0.3, 0.6, 1.0], ..small() };
+    let simulation = Simulation::new(settings, small_cosmology(), &[]).expect("a simulation");
+    let maps = redshifts.map(|z| Tracer::convergence(Sources::Plane(z))).to_vec();
+    // With the mean left in: its rounding is that of the map.
+    let cone = LightConeSettings { subtract_mean: false, ..LightConeSettings::of(maps, sky) };
+    Arc::new(LightCone::new(simulation, cone).expect("a light cone"))
+}
+
+/// Rays through planes of it.
+fn ray_tracing<T: Real>(sky: Sky) -> DynOperator<T> {
     let settings = SimulationSettings { length: 160.0, times: vec![0.3, 0.6, 1.0], ..small() };
     let simulation = Simulation::new(settings, small_cosmology(), &[]).expect("a simulation");
-    let maps = [0.6, 1.0].map(|z| Tracer::convergence(Sources::Plane(z))).to_vec();
-    Arc::new(LightCone::new(simulation, LightConeSettings::of(maps, sky)).expect("a light cone"))
+    let rays = RaySettings { sources: vec![1.0], planes: 3, edge: 0.3 };
+    let cone = LightConeSettings { nearest: 60.0, ..LightConeSettings::of(Vec::new(), sky) };
+    Arc::new(RayTracing::new(simulation, cone, rays).expect("rays"))
 }
 
 fn small_cosmology() -> Cosmology<f64> {
@@ -91,8 +105,9 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (Identity::new(map.clone()).shared(), 1.0),
         (universe(small()), 1.0),
         (universe(SimulationSettings { lpt: Lpt::Third, sharpening, ..small() }), 1.0),
-        (light_cone(flat), 1.0),
-        (light_cone(Sky::Full { nside: 2 }), 1.0),
+        (light_cone(flat, [0.6, 1.0], 160.0), 1.0),
+        (light_cone(Sky::Full { nside: 2 }, [0.05, 0.1], 160.0), 1.0),
+        (ray_tracing(flat), 1.0),
         (Arc::new(Remember::new(kaiser_squires(&grid).expect("flat").shared(), 1).expect("fits")), 1.0),
         (Forget::new(shear.clone(), 0..1).expect("fits").shared(), 1.0),
         (Arc::new(Renamed::new(two_maps(), |name| format!("{name}_1"))), 1.0),

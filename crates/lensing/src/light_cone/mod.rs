@@ -174,7 +174,7 @@ impl Settings {
     fn names(&self) -> Vec<String> {
         let lensing = |tracer: &&Tracer| matches!(tracer, Tracer::Convergence { .. });
         let alone = self.maps.iter().filter(lensing).count() == 1;
-        let (mut sources, mut shells) = (0, 0);
+        let (mut sources, mut shells, mut planes) = (0, 0, 0);
         let name = |tracer| match tracer {
             &Tracer::Convergence { .. } => {
                 sources += 1;
@@ -183,6 +183,10 @@ impl Settings {
             Tracer::Shell { .. } => {
                 shells += 1;
                 format!("shell{shells}")
+            }
+            Tracer::Plane { .. } => {
+                planes += 1;
+                format!("plane{planes}")
             }
         };
         self.maps.iter().map(name).collect()

@@ -44,9 +44,10 @@ pub(crate) fn order_of_parameters(run: &RunFile) -> Result<Vec<String>> {
         prior::distribution(section).is_some() && !order.contains(name) && !inside(name)
     };
     match run.prior.iter().find(unused) {
-        Some((name, _)) => {
-            Err(Error::config(format!("prior.{name}"), "no step of the forward model uses it, and no universe has it free"))
-        }
+        Some((name, _)) => Err(Error::config(
+            format!("prior.{name}"),
+            "no step of the forward model uses it, and no universe has it free",
+        )),
         None => Ok(order),
     }
 }

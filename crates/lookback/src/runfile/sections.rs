@@ -73,11 +73,11 @@ pub enum PriorSection {
     LightCone {
         /// Parameters of the universe.
         #[serde(default)]
-        cosmology: super::CosmologySection,
+        cosmology: Box<super::CosmologySection>,
         /// Particles, mesh and time steps.
-        simulation: super::SimulationSection,
+        simulation: Box<super::SimulationSection>,
         /// Sources, and how the box fills the cone.
-        light_cone: super::LightConeSection,
+        light_cone: Box<super::LightConeSection>,
         /// Parameters of the cosmology, or of the sharpening, that are inferred: each has a prior of its own name.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         free: Vec<String>,

@@ -117,7 +117,7 @@ impl SimulateFile {
 
 /// Names of the files of the maps: sources and shells are counted apart.
 pub(crate) fn map_names(maps: &[Tracer]) -> Vec<String> {
-    let (mut sources, mut shells) = (0, 0);
+    let (mut sources, mut shells, mut planes) = (0, 0, 0);
     let name = |tracer: &Tracer| match tracer {
         Tracer::Convergence { .. } => {
             sources += 1;
@@ -126,6 +126,10 @@ pub(crate) fn map_names(maps: &[Tracer]) -> Vec<String> {
         Tracer::Shell { .. } => {
             shells += 1;
             format!("shell{shells}")
+        }
+        Tracer::Plane { .. } => {
+            planes += 1;
+            format!("plane{planes}")
         }
     };
     maps.iter().map(name).collect()
