@@ -37,6 +37,7 @@ from ._lookback import (
     draw,
     energy,
     function,
+    galaxies,
     gaussian,
     gaussian_field,
     hmc,

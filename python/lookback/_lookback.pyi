@@ -149,6 +149,15 @@ def light_cone(
     free: Sequence[str] = (),
     seed: int = 42,
 ) -> Operator: ...
+def galaxies(
+    simulation: dict[str, Any],
+    bias: tuple[float, float],
+    *,
+    redshift_space: bool = True,
+    cosmology: dict[str, Any] | None = None,
+    free: Sequence[str] = (),
+    free_bias: bool = False,
+) -> Operator: ...
 def ray_tracing(
     simulation: dict[str, Any],
     light_cone: dict[str, Any],

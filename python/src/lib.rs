@@ -32,7 +32,7 @@ mod lookback_module {
     #[pymodule_export]
     use crate::runs::{check, resume, run};
     #[pymodule_export]
-    use crate::universe::{light_cone, nbody, ray_tracing, white_modes};
+    use crate::universe::{galaxies, light_cone, nbody, ray_tracing, white_modes};
 
     use pyo3::prelude::*;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lookback::lensing::{LightConeSettings, RaySettings, RayTracing};
 use lookback::mesh::{Grid, white_modes as fill_modes};
-use lookback::nbody::Simulation;
+use lookback::nbody::{Bias, Galaxies, Simulation};
 use lookback::operator::random::{Purpose, Stream};
 use lookback::runfile::{CosmologySection, LightConeSection, SimulationSection};
 use lookback::universe;
@@ -43,9 +43,9 @@ pub(crate) fn nbody(
 ) -> PyResult<PyOperator> {
     let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
-    let settings = simulation.settings().map_err(raise)?;
-    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
     let cosmology = cosmology.build().map_err(raise)?;
+    let settings = simulation.settings(&cosmology).map_err(raise)?;
+    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
     let simulation = Simulation::<f64>::new(settings, cosmology, &names(&free)).map_err(raise)?;
     Ok(PyOperator(Arc::new(simulation)))
 }
@@ -69,6 +69,29 @@ pub(crate) fn light_cone(
     let settings: LightConeSettings = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
     let cone = universe::light_cone::<f64>(&cosmology, &simulation, settings, &names(&free), true);
     Ok(PyOperator(Arc::new(cone.map_err(raise)?)))
+}
+
+/// Density contrast of galaxies of a simulation at its end: Lagrangian `bias = (b1, b2)`, in redshift space along the last
+/// axis or not. With `free_bias` the two numbers follow the other free parameters.
+#[pyfunction]
+#[pyo3(signature = (simulation, bias, *, redshift_space = true, cosmology = None, free = Vec::new(), free_bias = false))]
+pub(crate) fn galaxies(
+    py: Python<'_>,
+    simulation: &Bound<'_, PyDict>,
+    bias: (f64, f64),
+    redshift_space: bool,
+    cosmology: Option<&Bound<'_, PyDict>>,
+    free: Vec<String>,
+    free_bias: bool,
+) -> PyResult<PyOperator> {
+    let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
+    let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
+    let cosmology = cosmology.build().map_err(raise)?;
+    let settings = simulation.settings(&cosmology).map_err(raise)?;
+    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
+    let simulation = Simulation::<f64>::new(settings, cosmology, &names(&free)).map_err(raise)?;
+    let bias = Bias { b1: bias.0, b2: bias.1 };
+    Ok(PyOperator(Arc::new(Galaxies::new(simulation, bias, free_bias, redshift_space).map_err(raise)?)))
 }
 
 /// Convergence, shear and rotation of each source beyond the Born approximation: rays through `planes` lens planes of a
@@ -95,9 +118,9 @@ pub(crate) fn ray_tracing(
         return Err(raise("light_cone: rays make their own maps; leave out `sources` and `shells`"));
     }
     let cone = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
-    let settings = simulation.settings().map_err(raise)?;
-    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
     let cosmology = cosmology.build().map_err(raise)?;
+    let settings = simulation.settings(&cosmology).map_err(raise)?;
+    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
     let simulation = Simulation::<f64>::new(settings, cosmology, &names(&free)).map_err(raise)?;
     let rays = RaySettings { sources: redshifts, planes, edge };
     Ok(PyOperator(Arc::new(RayTracing::new(simulation, cone, rays).map_err(raise)?)))

@@ -239,16 +239,17 @@ def test_a_simulation_gives_the_density():
     assert delta.shape == (16, 16, 16) and abs(delta.mean()) < 1e-12
 
 
-def test_full_skies_and_rays_have_derivatives():
+def test_full_skies_rays_and_galaxies_have_derivatives():
     sky = {"sources": [{"z": 0.1}], "shells": [{"near": 100.0, "far": 200.0}], "nside": 2}
     full = lb.light_cone(SIMULATION, sky, free=["sigma8"])
     assert full.codomain == {"kappa": [48], "shell1": [48]}
     options = {"pixels": 8, "field_deg": 5.0, "nearest": 60.0}
     rays = lb.ray_tracing(SIMULATION, options, [0.5, 1.0], planes=4, free=["omega_m"])
     assert list(rays.codomain)[:4] == ["kappa_1", "gamma1_1", "gamma2_1", "omega_1"]
+    tracers = lb.galaxies(SIMULATION, (0.5, 0.1), free_bias=True)
     rng = np.random.default_rng(1)
-    for operator, parameter in [(full, 0.81), (rays, 0.31)]:
-        x = np.concatenate([lb.white_modes(8, seed=1).ravel(), [parameter]])
+    for operator, parameters in [(full, [0.81]), (rays, [0.31]), (tracers, [0.5, 0.1])]:
+        x = np.concatenate([lb.white_modes(8, seed=1).ravel(), parameters])
         value = operator(x)
         u, v = rng.normal(size=x.size), rng.normal(size=value.size)
         assert lb.jvp(operator, x, u)[1] @ v == pytest.approx(lb.vjp(operator, x, v)[1] @ u, rel=1e-9)

@@ -62,7 +62,8 @@ const TOLERANCE: f64 = 0.05;
 /// If a section is wrong, memory is short, or the disk refuses.
 pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn Reporter) -> Result<Fitted> {
     let wrong = |message: String| Error::config("sharpen", message);
-    let settings = Settings { sharpening: None, ..file.simulation.settings()? };
+    let cosmology = file.cosmology.build()?;
+    let settings = Settings { sharpening: None, ..file.simulation.settings(&cosmology)? };
     let spacing = settings.length / settings.particles as f64;
     let nyquist = std::f64::consts::PI * settings.cells as f64 / settings.length;
     let fundamental = std::f64::consts::TAU / settings.length;
@@ -82,7 +83,6 @@ pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn
     check_memory(settings.memory::<f32>(false) + kept + 12 * settings.cells.pow(3))?;
     std::fs::create_dir_all(&options.directory).map_err(Error::io("create", &options.directory))?;
 
-    let cosmology = file.cosmology.build()?;
     let simulation = Simulation::<f32>::new(settings.clone(), cosmology.clone(), &[])
         .map_err(|error| Error::config("simulation", error.to_string()))?;
     let grid = Grid::new(&[settings.particles; 3], &[settings.length; 3])?;
@@ -171,7 +171,7 @@ fn maximum(posterior: &Posterior<f32>, seed: u64, reporter: &mut dyn Reporter) -
     let options = MapOptions {
         optimizer: Optimizer::NewtonCg,
         // Bins are many and good to a few percent: the posterior is a hundred times narrower than its prior.
-        tolerance: 30.0,
+        tolerance: 5.0,
         max_iterations: 100,
         start_scale: 0.0,
         ..MapOptions::default()
@@ -243,7 +243,7 @@ fn write(
         curves,
         size: (760, 460),
     };
-    save("power.svg", &plot.logarithmic()?)
+    save("power.svg", &plot.linear()?)
 }
 
 /// The section of a file that gives these numbers to a simulation.

@@ -16,7 +16,7 @@ use lookback_operator::Real;
 
 use crate::runfile::{
     AlignmentSection, CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection,
-    SchemeName, SimulationSection, SourceSection, TilingName, TransferName, WindowName,
+    SchemeName, SimulationSection, SourceSection, SpacingName, TilingName, TransferName, WindowName,
 };
 use crate::{Error, Result, files};
 
@@ -74,11 +74,11 @@ fn read_table(place: &str) -> Result<Arc<PowerTable>> {
 }
 
 impl SimulationSection {
-    /// The settings that the section describes.
+    /// The settings that the section describes, in a cosmology.
     ///
     /// # Errors
     /// If a number is out of range.
-    pub fn settings(&self) -> Result<Settings> {
+    pub fn settings(&self, cosmology: &Cosmology<f64>) -> Result<Settings> {
         let bad = |message: String| Err(wrong("simulation", message));
         let cells = self.particles as f64 * self.mesh_factor;
         if !(cells.is_finite() && (0.0..=65_536.0).contains(&cells)) {
@@ -93,12 +93,7 @@ impl SimulationSection {
         let times = match (self.times.is_empty(), self.steps) {
             (false, _) => self.times.clone(),
             (true, 0) => return bad("`steps` must be at least 1".into()),
-            (true, steps) => {
-                let last = steps as f64;
-                (0..=steps)
-                    .map(|i| if i == steps { 1.0 } else { self.start + (1.0 - self.start) * i as f64 / last })
-                    .collect()
-            }
+            (true, steps) => steps_between(self.start, steps, self.spacing, cosmology),
         };
         let lpt = match self.lpt {
             1 => Lpt::First,
@@ -137,6 +132,29 @@ impl SimulationSection {
         settings.check().map_err(|error| wrong("simulation", error))?;
         Ok(settings)
     }
+}
+
+/// Scale factors from the start to today.
+fn steps_between(start: f64, steps: usize, spacing: SpacingName, cosmology: &Cosmology<f64>) -> Vec<f64> {
+    let share = |i: usize| i as f64 / steps as f64;
+    let equal = |i: usize| start + (1.0 - start) * share(i);
+    let growth = |a: f64| cosmology.instant(a).d1.d;
+    let at = |i: usize| match spacing {
+        _ if i == 0 => start,
+        _ if i == steps => 1.0,
+        // What is wrong with the start is said when the steps are checked.
+        SpacingName::Growth if start > 1e-4 && start < 1.0 => {
+            let wanted = growth(start) + (growth(1.0) - growth(start)) * share(i);
+            let (mut low, mut high) = (start, 1.0);
+            while high - low > 1e-12 {
+                let middle = 0.5 * (low + high);
+                if growth(middle) < wanted { low = middle } else { high = middle }
+            }
+            low
+        }
+        _ => equal(i),
+    };
+    (0..=steps).map(at).collect()
 }
 
 impl SourceSection {
@@ -242,9 +260,10 @@ pub fn light_cone<T: Real>(
     free: &[&str],
     gradient: bool,
 ) -> Result<LightCone<T>> {
-    let settings = simulation.settings()?;
+    let cosmology = cosmology.build()?;
+    let settings = simulation.settings(&cosmology)?;
     let simulation =
-        Simulation::new(settings, cosmology.build()?, free).map_err(|error| wrong("simulation", error))?;
+        Simulation::new(settings, cosmology, free).map_err(|error| wrong("simulation", error))?;
     let cone = LightCone::new(simulation, cone).map_err(|error| wrong("light_cone", error))?;
     check_memory(cone.memory(gradient))?;
     Ok(cone)

@@ -4,10 +4,17 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use lookback::formats::fits;
+use lookback_cosmology::{Cosmology, Parameters, Settings as CosmologySettings, Tracer};
 use lookback_inference::{Posterior, Target};
-use lookback_lensing::{Projection, ReducedShear, kaiser_squires, mass_map};
+use lookback_lensing::{
+    LightCone, LightConeSettings, Projection, RaySettings, RayTracing, ReducedShear, Sky, Tiling,
+    kaiser_squires, mass_map,
+};
 use lookback_likelihood::{ComplexGaussian, Gaussian, Likelihood};
-use lookback_mesh::{Grid, Hartley, Readout, RealFft, bin_edges, power_spectrum, white_modes};
+use lookback_mesh::{
+    Grid, Hartley, Healpix, Readout, RealFft, Window, bin_edges, power_spectrum, white_modes,
+};
+use lookback_nbody::{Bias, Galaxies, Kernels, Lpt, Scheme, Settings, Simulation};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Identity, LinearOperator, Operator, Space};
 use lookback_prior::{Spectrum, gaussian_field};
@@ -225,6 +232,95 @@ fn convention_17_a_finer_grid_shows_the_same_sky() {
         [low(0, 1), low(3, 5), low(n - 2, 4), low(n - 1, n - 3)]
     };
     assert_eq!(modes(16), modes(50));
+}
+
+fn small_simulation(particles: usize, length: f64) -> Simulation<f64> {
+    let settings = Settings {
+        particles,
+        length,
+        cells: particles,
+        window: Window::Cic,
+        kernels: Kernels::default(),
+        start_kernels: Kernels::default(),
+        lpt: Lpt::First,
+        sharpening: None,
+        scheme: Scheme::BullFrog,
+        times: vec![0.3, 0.6, 1.0],
+    };
+    let cosmology =
+        Cosmology::new(Parameters::planck18(), CosmologySettings::default()).expect("a cosmology");
+    Simulation::new(settings, cosmology, &[]).expect("a simulation")
+}
+
+/// White noise of one long wave along an axis of the box; its matter, averaged over the other axes.
+fn one_wave(axis: usize, n: usize, amplitude: f64) -> Vec<f64> {
+    let mut modes = vec![0.0; n.pow(3)];
+    let stride = [n * n, n, 1][axis];
+    modes[stride] = amplitude;
+    modes
+}
+
+#[test]
+fn convention_18_columns_run_along_the_first_axis_of_the_sky() {
+    // A box that is wider than the field at all distances: the map sees one slope of a wave along its first axis.
+    let length = 2000.0;
+    for (axis, expected) in [(0, 1), (1, 0)] {
+        let maps = vec![Tracer::Shell { near: 300.0, far: 800.0, edge: 100.0 }];
+        let sky = Sky::Flat { pixels: 8, field: 0.2, centre: [0.15, 0.15], compensate: false };
+        let settings =
+            LightConeSettings { tiling: Tiling::Aligned, nearest: 0.0, ..LightConeSettings::of(maps, sky) };
+        let cone = LightCone::new(small_simulation(64, length), settings).expect("a light cone");
+        let wavy = cone.apply(&one_wave(axis, 64, 30.0)).expect("seen");
+        let smooth = cone.apply(&vec![0.0; 64usize.pow(3)]).expect("seen");
+        let map: Vec<f64> = wavy.iter().zip(smooth).map(|(w, s)| w - s).collect();
+        let along = |f: &dyn Fn(usize) -> usize| {
+            let mean = |k: usize| (0..64).filter(|&i| f(i) == k).map(|i| map[i]).sum::<f64>() / 8.0;
+            (1..7)
+                .map(mean)
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), m| (low.min(m), high.max(m)))
+        };
+        let spread = [along(&|i| i / 8), along(&|i| i % 8)].map(|(low, high)| high - low);
+        assert!(spread[expected] > 3.0 * spread[1 - expected], "axis {axis}: rows, columns {spread:?}");
+    }
+    let sphere = Healpix::new(8).expect("a sphere");
+    assert!(sphere.around_vector([0.0, 0.0, 1.0]).pixels.iter().all(|&pixel| pixel < 4));
+    let (theta, phi) = sphere.centre(sphere.around_vector([0.01, 1.0, 0.0]).pixels[0]);
+    assert!((theta - TAU / 4.0).abs() < 0.2 && (phi - TAU / 4.0).abs() < 0.2, "{theta} {phi}");
+}
+
+#[test]
+fn convention_19_shear_of_rays_is_that_of_kaiser_and_squires() {
+    let sky = Sky::Flat { pixels: 16, field: 0.1, centre: [0.0; 2], compensate: true };
+    let cone = LightConeSettings { nearest: 60.0, ..LightConeSettings::of(Vec::new(), sky) };
+    let rays = RaySettings { sources: vec![1.0], planes: 4, edge: 0.3 };
+    let rays = RayTracing::new(small_simulation(16, 200.0), cone, rays).expect("rays");
+    let mut modes = vec![0.0; 4096];
+    Stream::new(4, Purpose::Signal, 0).fill_normal(&mut modes);
+    let maps = rays.apply(&modes).expect("traced");
+    let grid = Grid::sky(16, 16, 0.1 / 16.0).expect("a grid");
+    let expected = shear(&grid, &maps[..256]);
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    for (ours, theirs) in maps[256..768].chunks(256).zip(expected.chunks(256)) {
+        let r = product(ours, theirs) / (product(ours, ours) * product(theirs, theirs)).sqrt();
+        // Beyond Born they differ by a little, and between pixels of this noisy map.
+        assert!(r > 0.9, "{r}");
+    }
+}
+
+#[test]
+fn convention_20_redshift_space_is_along_the_last_axis() {
+    let n = 16;
+    let boost = |axis: usize| {
+        let modes = one_wave(axis, n, 1.0);
+        let simulation = small_simulation(n, 2000.0);
+        let matter = simulation.apply(&modes).expect("evolved");
+        let galaxies = Galaxies::new(simulation, Bias { b1: 0.0, b2: 0.0 }, false, true).expect("made");
+        let seen = galaxies.apply(&modes).expect("evolved");
+        seen.iter().zip(&matter).map(|(s, m)| s * m).sum::<f64>() / matter.iter().map(|m| m * m).sum::<f64>()
+    };
+    // Matter falls together: along the line of sight waves look stronger, by the growth rate of 0.5.
+    assert!((boost(0) - 1.0).abs() < 0.01 && (boost(1) - 1.0).abs() < 0.01, "{} {}", boost(0), boost(1));
+    assert!((1.4..1.6).contains(&boost(2)), "{}", boost(2));
 }
 
 /// Every numbered line of the page has its test.

@@ -10,7 +10,9 @@ use lookback_lensing::{
     kaiser_squires,
 };
 use lookback_mesh::{Grid, Readout, Window};
-use lookback_nbody::{Kernels, Lpt, Scheme, Settings as SimulationSettings, Sharpening, Simulation};
+use lookback_nbody::{
+    Bias, Galaxies, Kernels, Lpt, Scheme, Settings as SimulationSettings, Sharpening, Simulation,
+};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{
     Block, Chain, DynOperator, Forget, Identity, LinearOperator, Operator, Pointwise, Real, Remember,
@@ -49,6 +51,12 @@ fn light_cone<T: Real>(sky: Sky, redshifts: [f64; 2], length: f64) -> DynOperato
     // With the mean left in: its rounding is that of the map.
     let cone = LightConeSettings { subtract_mean: false, ..LightConeSettings::of(maps, sky) };
     Arc::new(LightCone::new(simulation, cone).expect("a light cone"))
+}
+
+/// Its galaxies.
+fn galaxies<T: Real>() -> DynOperator<T> {
+    let simulation = Simulation::new(small(), small_cosmology(), &[]).expect("a simulation");
+    Arc::new(Galaxies::new(simulation, Bias { b1: 0.5, b2: 0.2 }, false, true).expect("galaxies"))
 }
 
 /// Rays through planes of it.
@@ -105,6 +113,7 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (Identity::new(map.clone()).shared(), 1.0),
         (universe(small()), 1.0),
         (universe(SimulationSettings { lpt: Lpt::Third, sharpening, ..small() }), 1.0),
+        (galaxies(), 1.0),
         (light_cone(flat, [0.6, 1.0], 160.0), 1.0),
         (light_cone(Sky::Full { nside: 2 }, [0.05, 0.1], 160.0), 1.0),
         (ray_tracing(flat), 1.0),

@@ -6,6 +6,7 @@
 
 mod displacements;
 mod error;
+mod galaxies;
 mod gravity;
 mod kernel;
 mod modes;
@@ -18,6 +19,7 @@ mod third_order;
 
 pub use displacements::{Displacements, Lpt};
 pub use error::{Error, Result};
+pub use galaxies::{BIAS_PARAMETERS, Bias, Galaxies};
 pub use gravity::{Backwards, Gravity, KickDrift};
 pub use kernel::{GradientKernel, Kernels, LaplaceKernel};
 pub use modes::Modes;

@@ -180,6 +180,56 @@ impl<'a, T: Real> Run<'a, T> {
         Start { displacements, linear, orders }
     }
 
+    /// The particles and the force mesh.
+    pub(crate) fn cloud(&self) -> &Cloud {
+        self.gravity.cloud()
+    }
+
+    /// Displacements at the end \[Mpc/h\].
+    pub(crate) fn displacement(&self) -> &[T] {
+        &self.displacement
+    }
+
+    /// Momenta at the end, in the unit of the schedule.
+    pub(crate) fn momentum(&self) -> &[T] {
+        &self.momentum
+    }
+
+    /// The spectrum of the linear density of white noise; see [`Modes::forward`].
+    pub(crate) fn linear_modes(&self, white: &[T], spectrum: &mut [Complex<T>]) {
+        self.modes.forward(white, spectrum);
+    }
+
+    /// Its transpose; see [`Modes::adjoint`].
+    pub(crate) fn linear_modes_adjoint(&self, spectrum: &[Complex<T>], white: &mut [T]) {
+        self.modes.adjoint(spectrum, white);
+    }
+
+    /// The cosmology of the last point with derivatives, and the unit of the momentum.
+    ///
+    /// # Errors
+    /// As [`gradient_cosmology`](Run::gradient_cosmology).
+    pub(crate) fn gradient_unit(&self) -> Result<(Cosmology<Gradient>, Gradient)> {
+        let cosmology = self.gradient_cosmology()?;
+        let unit = self.gradient_schedule(&cosmology)?.momentum_unit;
+        Ok((cosmology, unit))
+    }
+
+    /// Adds to a change of the modes what changes of parameters do to the linear density.
+    pub(crate) fn push_amplitudes(
+        &self,
+        cosmology: &Cosmology<Gradient>,
+        parameters: &PerParameter,
+        change: &mut [T],
+    ) {
+        self.modes.parameter_push(&self.white, cosmology, &split(parameters).0, change);
+    }
+
+    /// What a cotangent of the modes says of the parameters, through the amplitudes of the linear density.
+    pub(crate) fn pull_amplitudes(&self, cosmology: &Cosmology<Gradient>, cotangent: &[T]) -> Vec<f64> {
+        self.modes.parameter_gradient(&self.white, cotangent, cosmology).to_vec()
+    }
+
     /// Particles at the end.
     pub fn state(&self) -> State<T> {
         let unit = T::of(self.schedule.momentum_unit);
@@ -421,7 +471,7 @@ impl<'a, T: Real> Run<'a, T> {
         white: &[T],
         parameters: &PerParameter,
         mut watch: Option<&mut WatchPush<'_, T>>,
-    ) -> Result<Vec<T>> {
+    ) -> Result<(Vec<T>, Vec<T>)> {
         let mut change = white.to_vec();
         let mut slopes = vec![0.0; self.schedule.factors().len()];
         if !self.simulation.free().is_empty() {
@@ -484,7 +534,7 @@ impl<'a, T: Real> Run<'a, T> {
                 }
             }
         }
-        Ok(dx)
+        Ok((dx, dp))
     }
 
     /// The parameters in a tangent of the domain.
@@ -530,7 +580,7 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
     fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {
         check_length("tangent", dx.len(), self.simulation.domain().len())?;
         let parameters = self.parameters_of(dx);
-        let moved = self.push_state(&dx[..self.white.len()], &parameters, None)?;
+        let (moved, _) = self.push_state(&dx[..self.white.len()], &parameters, None)?;
         match self.sharpening {
             None => self.gravity.count_push(&self.displacement, &moved, dy),
             Some(sharpening) => {

@@ -241,10 +241,18 @@ fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
     }
     let data = problem.posterior.likelihood().data_count() as f64;
     let words = match scene.recorder.centre_chi2 {
-        Some(chi2) => format!(
-            "Reduced chi-squared at the centre: {:.4} for {data:.0} data (below one by the share of the data that went into the fit).",
-            chi2 / data
-        ),
+        Some(chi2) => {
+            let reduced = chi2 / data;
+            let why = if reduced < 1.0 {
+                "below one by the share of the data that went into the fit".to_string()
+            } else {
+                let scatter = (2.0 / data).sqrt();
+                format!(
+                    "above one: beyond a scatter of {scatter:.3}, model or noise do not fit, or the search ended early"
+                )
+            };
+            format!("Reduced chi-squared at the centre: {reduced:.4} for {data:.0} data ({why}).")
+        }
         None => format!("{data:.0} data."),
     };
     Ok(Section { heading: "Residuals".into(), words, figures })

@@ -13,6 +13,6 @@ pub use sections::{
 };
 pub use universe::{
     AlignmentSection, CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection,
-    SchemeName, SharpeningSection, ShellSection, SimulationSection, SourceSection, TilingName, TransferName,
-    WindowName,
+    SchemeName, SharpeningSection, ShellSection, SimulationSection, SourceSection, SpacingName, TilingName,
+    TransferName, WindowName,
 };

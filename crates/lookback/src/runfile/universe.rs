@@ -79,9 +79,12 @@ pub struct SimulationSection {
     /// Cells of the force mesh per particle, along an axis.
     #[serde(default = "one")]
     pub mesh_factor: f64,
-    /// Number of steps, equal in the scale factor; or give `times`.
+    /// Number of steps; or give `times`.
     #[serde(default = "steps")]
     pub steps: usize,
+    /// In what steps are equal.
+    #[serde(default)]
+    pub spacing: SpacingName,
     /// Scale factor of the start.
     #[serde(default = "start")]
     pub start: f64,
@@ -139,6 +142,17 @@ fn start() -> f64 {
 
 fn second() -> u8 {
     2
+}
+
+/// What is equal for all steps, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpacingName {
+    /// The scale factor.
+    #[default]
+    ScaleFactor,
+    /// The growth of structure: a few steps of BullFrog are several times as exact (List, Hahn & Rampf 2024).
+    Growth,
 }
 
 /// Integrators by name.

@@ -144,9 +144,10 @@ pub(crate) enum Universe<T: Real> {
 impl<T: Real> Universe<T> {
     pub(crate) fn build(file: &SimulateFile) -> Result<Universe<T>> {
         let Some(cone) = &file.light_cone else {
-            let settings = file.simulation.settings()?;
+            let cosmology = file.cosmology.build()?;
+            let settings = file.simulation.settings(&cosmology)?;
             check_memory(settings.memory::<T>(false))?;
-            let simulation = Simulation::new(settings, file.cosmology.build()?, &[])
+            let simulation = Simulation::new(settings, cosmology, &[])
                 .map_err(|error| Error::config("simulation", error.to_string()))?;
             return Ok(Universe::Box(simulation));
         };

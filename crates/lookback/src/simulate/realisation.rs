@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lookback_lensing::{LightCone, Sky};
 use lookback_mesh::{Grid, Healpix, bin_edges, power_spectrum, sphere_spectrum, white_modes};
-use lookback_nbody::{Run, State};
+use lookback_nbody::{Run, Settings, State};
 use lookback_operator::Real;
 use lookback_operator::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
@@ -60,7 +60,7 @@ pub(super) fn run<T: Real>(
             let mut run = simulation.run()?;
             run.evolve(&modes, Some(&mut |_, _, _| tick("step done")))?;
             drop(modes);
-            finish(file, &mut run, folder)?
+            finish(file, settings, &mut run, folder)?
         }
         Universe::Cone(cone) => {
             let pixels = cone.settings().sky.pixels();
@@ -72,7 +72,7 @@ pub(super) fn run<T: Real>(
                 let values: Vec<f64> = map.iter().map(|kappa| kappa.f64()).collect();
                 spectra.push(write_map(file, cone, (name, &values), number, folder)?);
             }
-            finish(file, look.run(), folder)?
+            finish(file, settings, look.run(), folder)?
         }
     };
     let spectra = Spectra { density, maps: spectra, seconds: start.elapsed().as_secs_f64() };
@@ -162,8 +162,12 @@ fn cards(file: &SimulateFile, number: u32, name: &str) -> Vec<Card> {
 }
 
 /// Density at the end, its slice and spectrum, and the particles if they are wanted.
-fn finish<T: Real>(file: &SimulateFile, run: &mut Run<'_, T>, folder: &Path) -> Result<Binned> {
-    let settings = file.simulation.settings()?;
+fn finish<T: Real>(
+    file: &SimulateFile,
+    settings: &Settings,
+    run: &mut Run<'_, T>,
+    folder: &Path,
+) -> Result<Binned> {
     let grid = Grid::new(&[settings.cells; 3], &[settings.length; 3])?;
     let mut delta = vec![T::zero(); grid.len()];
     run.density(&mut delta);
@@ -186,17 +190,13 @@ fn finish<T: Real>(file: &SimulateFile, run: &mut Run<'_, T>, folder: &Path) -> 
         *power /= settings.window.transform(w).powi(6);
     }
     if file.output.particles {
-        write_particles(&run.state(), &settings, folder)?;
+        write_particles(&run.state(), settings, folder)?;
     }
     Ok(spectrum)
 }
 
 /// Rows of three: positions in the box, and peculiar velocities today.
-fn write_particles<T: Real>(
-    state: &State<T>,
-    settings: &lookback_nbody::Settings,
-    folder: &Path,
-) -> Result<()> {
+fn write_particles<T: Real>(state: &State<T>, settings: &Settings, folder: &Path) -> Result<()> {
     let (n, length) = (settings.particles, settings.length);
     let count = n.pow(3);
     let spacing = length / n as f64;
