@@ -55,7 +55,9 @@ fn light_cone<T: Real>(sky: Sky, redshifts: [f64; 2], length: f64) -> DynOperato
 
 /// Its galaxies.
 fn galaxies<T: Real>() -> DynOperator<T> {
-    let simulation = Simulation::new(small(), small_cosmology(), &[]).expect("a simulation");
+    // A window without kinks: galaxies weigh more than one where they crowd.
+    let settings = SimulationSettings { window: Window::Tsc, ..small() };
+    let simulation = Simulation::new(settings, small_cosmology(), &[]).expect("a simulation");
     Arc::new(Galaxies::new(simulation, Bias { b1: 0.5, b2: 0.2 }, false, true).expect("galaxies"))
 }
 
