@@ -123,7 +123,9 @@ pub(crate) fn ray_tracing(
     universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
     let simulation = Simulation::<f64>::new(settings, cosmology, &names(&free)).map_err(raise)?;
     let rays = RaySettings { sources: redshifts, planes, edge };
-    Ok(PyOperator(Arc::new(RayTracing::new(simulation, cone, rays).map_err(raise)?)))
+    let rays = RayTracing::new(simulation, cone, rays).map_err(raise)?;
+    universe::check_memory(rays.memory(true)).map_err(raise)?;
+    Ok(PyOperator(Arc::new(rays)))
 }
 
 /// White noise on the modes of a lattice of `side^3` particles: the same large scales for every `side`.

@@ -59,6 +59,7 @@ impl<T: Real> Target<T> for Posterior<T> {
             linearization: self.model.linearization(),
             prediction: vec![T::zero(); n],
             work: [vec![T::zero(); n], vec![T::zero(); n]],
+            started: false,
         })
     }
 }
@@ -68,11 +69,18 @@ struct PosteriorEvaluator<'a, T: Real> {
     linearization: Box<dyn Linearization<T> + 'a>,
     prediction: Vec<T>,
     work: [Vec<T>; 2],
+    /// Whether the model could be evaluated somewhere.
+    started: bool,
 }
 
 impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
     fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
-        self.linearization.move_to(z, &mut self.prediction)?;
+        match self.linearization.move_to(z, &mut self.prediction) {
+            Ok(()) => self.started = true,
+            // A parameter that left its range on the way has no likelihood there; at the start it is the user's to mend.
+            Err(lookback_operator::Error::Parameter { .. }) if self.started => return Ok(f64::INFINITY),
+            Err(error) => return Err(error.into()),
+        }
         let misfit = self.likelihood.energy(&self.prediction, &mut self.work[0]);
         if !misfit.is_finite() {
             return Ok(f64::INFINITY);

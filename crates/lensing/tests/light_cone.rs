@@ -196,6 +196,20 @@ fn a_full_sky_without_structure_is_even() {
     }
 }
 
+/// A particle at the very place of the observer, and numbers that are none.
+#[test]
+fn what_has_no_direction_is_not_seen() {
+    let sky = Sky::Full { nside: 2 };
+    let maps = vec![Tracer::convergence(Sources::Plane(0.2))];
+    let settings_of_cone = LightConeSettings { tiling: Tiling::Aligned, ..LightConeSettings::of(maps, sky) };
+    let simulation = Simulation::<f64>::new(settings(8, 400.0, 2), cosmology(), &[]).expect("a simulation");
+    let cone = LightCone::new(simulation, settings_of_cone).expect("a light cone");
+    let map = cone.apply(&[0.0; 512]).expect("seen");
+    assert!(map.iter().all(|kappa| kappa.is_finite()));
+    let error = cone.apply(&[1e200; 512]).expect_err("particles that flew apart").to_string();
+    assert!(error.contains("finite"), "{error}");
+}
+
 #[test]
 fn threads_do_not_change_a_bit() {
     let simulation = Simulation::<f32>::new(settings(16, 100.0, 4), cosmology(), &["sigma8"]).expect("made");

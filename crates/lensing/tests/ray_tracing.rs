@@ -116,6 +116,7 @@ fn bad_rays_are_refused_in_words() {
         (cone(8, 0.1), RaySettings { sources: vec![], ..good.clone() }, "need sources"),
         (cone(8, 0.1), RaySettings { planes: 1, ..good.clone() }, "planes"),
         (cone(8, 0.1), RaySettings { sources: vec![9.0], ..good.clone() }, "beyond the beginning"),
+        (cone(8, 0.1), RaySettings { sources: vec![0.05, 1.0], ..good.clone() }, "within the first"),
         (full, good, "flat map"),
     ];
     for (cone, rays, words) in cases {

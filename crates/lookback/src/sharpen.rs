@@ -79,8 +79,10 @@ pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn
     if options.snapshots == 0 || !(options.from > 0.0 && options.from < 1.0) {
         return Err(wrong("needs at least one snapshot, from a scale factor between 0 and 1 on".into()));
     }
-    let kept = 3 * size_of::<f32>() * settings.particles.pow(3) * (options.snapshots + 6);
-    check_memory(settings.memory::<f32>(false) + kept + 12 * settings.cells.pow(3))?;
+    let most = options.snapshots.min(settings.times.len());
+    let kept = 3 * size_of::<f32>() * settings.particles.pow(3) * (most + 6);
+    // The bin of each mode, the mesh and two spectra of the power beside those of the forces.
+    check_memory(settings.memory::<f32>(false) + kept + 20 * settings.cells.pow(3))?;
     std::fs::create_dir_all(&options.directory).map_err(Error::io("create", &options.directory))?;
 
     let simulation = Simulation::<f32>::new(settings.clone(), cosmology.clone(), &[])

@@ -158,6 +158,15 @@ fn steps_between(start: f64, steps: usize, spacing: SpacingName, cosmology: &Cos
 }
 
 impl SourceSection {
+    /// Whether its galaxies are aligned with the tidal field.
+    pub(crate) fn is_aligned(&self) -> bool {
+        match self {
+            SourceSection::Plane { alignment, .. }
+            | SourceSection::Distribution { alignment, .. }
+            | SourceSection::File { alignment, .. } => alignment.is_some(),
+        }
+    }
+
     fn build(&self) -> Result<Tracer> {
         let (sources, alignment) = match self {
             SourceSection::Plane { z, alignment } => (Sources::Plane(*z), alignment),

@@ -26,8 +26,8 @@ pub struct Bias {
 ///
 /// In redshift space particles are moved along the last axis by `v / (a H)`, their peculiar velocity in units of the
 /// expansion (Kaiser 1987), as seen by a distant observer. The matter is that of the [`Simulation`], and so are derivatives:
-/// the reverse pass runs it backwards. Cost beside it: one transform of the lattice, one paint. Memory: four numbers a
-/// particle more.
+/// the reverse pass runs it backwards. Cost beside it: one transform of the lattice, one paint. Memory: five numbers a
+/// particle more, eleven in reverse.
 pub struct Galaxies<T: Real> {
     simulation: Simulation<T>,
     bias: Bias,

@@ -185,8 +185,8 @@ impl<'a, T: Real> Run<'a, T> {
         self.gravity.cloud()
     }
 
-    /// Displacements at the end \[Mpc/h\].
-    pub(crate) fn displacement(&self) -> &[T] {
+    /// Displacements at the end \[Mpc/h\], not sharpened.
+    pub fn displacement(&self) -> &[T] {
         &self.displacement
     }
 
@@ -499,6 +499,7 @@ impl<'a, T: Real> Run<'a, T> {
         };
         let (mut x, mut dx) = start(&self.schedule.start.displacement);
         let (mut p, mut dp) = start(&self.schedule.start.momentum);
+        drop((displacements, linear, spectrum, orders, moved));
         let (mut g, mut dg) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
         let mut next = || slopes.next().unwrap_or(0.0);
         let mut view = 0;

@@ -47,11 +47,12 @@ impl Sharpening {
     /// With the value.
     pub fn check(&self) -> Result<()> {
         let scales = self.kl >= 0.0 && self.ks > 0.0 && self.kl.is_finite() && self.ks.is_finite();
-        if scales && self.alpha.is_finite() && self.mu.is_finite() && self.mu.abs() < 50.0 {
+        // Beyond the whole of gravity particles would fly through each other.
+        if scales && self.alpha.abs() <= 10.0 && self.mu.abs() <= 10.0 {
             return Ok(());
         }
         Err(Error::Setting(format!(
-            "sharpening needs finite alpha and mu, kl of at least 0 and positive ks [h/Mpc], not {} {} {} {}",
+            "sharpening needs alpha and mu between -10 and 10, kl of at least 0 and positive ks [h/Mpc], not {} {} {} {}",
             self.alpha, self.mu, self.kl, self.ks
         )))
     }

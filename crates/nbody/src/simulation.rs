@@ -64,8 +64,9 @@ impl Settings {
     /// Bytes that a simulation holds at its peak: particles and meshes of the forward pass, and what a reverse pass adds.
     ///
     /// Forward: 6 numbers a particle for the state and 2.5 for modes and their amplitudes; 6 a mesh cell for density,
-    /// spectrum and field, and up to 2.5 to paint on. The start needs 14 numbers a particle more than the state, before
-    /// the meshes are full, and 40 more at third order. Reverse: 6 more a particle, and 1 a cell.
+    /// spectrum and field, and up to 2.5 to paint on. The start needs 10 numbers a particle more than these, before the meshes
+    /// are full, and 31 more at third order. Reverse: 8 more a particle (12 beside the start), and 1 a cell. Sharpening:
+    /// 6 more a particle, 18 in reverse.
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
         let spectral = if self.kernels.gradient.differences().is_some() { 0 } else { 2 };
@@ -78,7 +79,7 @@ impl Settings {
         let start = match self.lpt {
             Lpt::First => 9,
             Lpt::Second => 19,
-            Lpt::Third => 45,
+            Lpt::Third => 50,
         };
         // Halves: a mesh for painting counts two and a half.
         size_of::<T>() * (state.max(if gradient { start + 12 } else { start }) * particles + cells * mesh / 2)
@@ -132,6 +133,9 @@ impl<T: Real> Simulation<T> {
                 let message = format!("no parameter `{name}`; there are {}", names.join(", "));
                 return Err(Error::Setting(message));
             };
+            if indices.contains(&index) {
+                return Err(Error::Setting(format!("the parameter `{name}` is free twice")));
+            }
             blocks.push(Block::new(name, &[], ""));
             indices.push(index);
         }

@@ -182,6 +182,8 @@ fn bad_settings_are_refused_in_words() {
     let error =
         Simulation::<f64>::new(good.clone(), cosmology(), &["sigma_8"]).err().expect("refused").to_string();
     assert!(error.contains("sigma8"), "{error}");
+    let twice = Simulation::<f64>::new(good.clone(), cosmology(), &["sigma8", "sigma8"]).err();
+    assert!(twice.expect("refused").to_string().contains("free twice"));
     let primordial = CosmologySettings {
         normalization: Normalization::PrimordialAmplitude,
         ..CosmologySettings::default()

@@ -3,7 +3,7 @@
 use lookback_operator::Real;
 use rayon::prelude::*;
 
-use super::painter::{Given, LAYERS, Moving, Particles, farthest_from_lattice};
+use super::painter::{BATCH, Given, LAYERS, Moving, Particles, farthest_from_lattice};
 use super::table::{Place, Table};
 use super::tiling::Layer;
 use super::{Crossing, LightCone};
@@ -258,22 +258,24 @@ impl Eye {
     ) {
         for selection in self.selections(table, x, p) {
             let rows = selection.rows();
-            let chunk = rows.len().div_ceil(8 * LAYERS).max(1);
-            // Gathered apart and added in order: a particle is seen once in a layer, so the sums are few.
-            let given: Vec<Given<T>> = rows
-                .par_chunks(chunk)
-                .map(|rows| {
-                    let mut given = Given::new(table);
-                    self.for_seen(&selection, rows, table, (x, p), |seen| {
-                        let cotangents = self.pull_one(&selection, &seen, table, map, &mut given.table);
-                        if let Some(cotangents) = cotangents {
-                            given.particles.push((seen.particle, cotangents.map(T::of)));
-                        }
-                    });
-                    given
-                })
-                .collect();
-            given.iter().for_each(|given| given.add(&selection.layer, bar, x_bar, p_bar));
+            for batch in rows.chunks((BATCH / self.side).max(LAYERS)) {
+                let chunk = batch.len().div_ceil(8 * LAYERS).max(1);
+                // Gathered apart and added in order: a particle is seen once in a layer, so the sums are few.
+                let given: Vec<Given<T>> = batch
+                    .par_chunks(chunk)
+                    .map(|rows| {
+                        let mut given = Given::new(table);
+                        self.for_seen(&selection, rows, table, (x, p), |seen| {
+                            let cotangents = self.pull_one(&selection, &seen, table, map, &mut given.table);
+                            if let Some(cotangents) = cotangents {
+                                given.particles.push((seen.particle, cotangents.map(T::of)));
+                            }
+                        });
+                        given
+                    })
+                    .collect();
+                given.iter().for_each(|given| given.add(&selection.layer, bar, x_bar, p_bar));
+            }
         }
     }
 

@@ -264,6 +264,8 @@ impl<T: Real> LightCone<T> {
     pub fn memory(&self, gradient: bool) -> usize {
         self.simulation.settings().memory::<T>(gradient)
             + size_of::<T>() * (painter::LAYERS + 2) * self.codomain.len()
+            // What a batch of particles is given, in vectors that grow by doubling.
+            + if gradient { 2 * painter::BATCH * (8 + 6 * size_of::<T>()) } else { 0 }
     }
 
     /// The light cone at a point of its domain.
@@ -298,7 +300,9 @@ impl<T: Real> LightCone<T> {
     /// If the map is out of range.
     pub fn shot_noise(&self, map: usize) -> Result<f64> {
         let cosmology = self.simulation.cosmology();
-        let tracer = &self.settings.maps[map];
+        let Some(tracer) = self.settings.maps.get(map) else {
+            return Err(Error::Setting(format!("there is no map {map}")));
+        };
         let farthest = tracer.farthest(cosmology);
         let kernel = Kernel::new(cosmology, tracer)?;
         let count = 2000;
@@ -398,6 +402,11 @@ impl<'a, T: Real> Look<'a, T> {
             seen(view, x, p);
         }));
         painter.finish(maps);
+        lookback_operator::vector::check_finite(
+            "light cone",
+            "particles at the end",
+            self.run.displacement(),
+        )?;
         self.compensation.apply(maps);
         if cone.settings.subtract_mean {
             for (map, mean) in maps.chunks_mut(cone.settings.sky.pixels()).zip(self.means()) {

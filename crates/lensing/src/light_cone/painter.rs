@@ -11,6 +11,9 @@ use super::{LightCone, Sky, flat, sphere};
 /// Maps that are painted apart and added up at the end. Fixed, so that sums do not depend on the number of threads.
 pub(super) const LAYERS: usize = 8;
 
+/// Lattice points that are looked at in reverse before what they give is added up: bounds the memory of that.
+pub(super) const BATCH: usize = 1 << 22;
+
 /// Displacements and momenta.
 pub(super) type Particles<'a, T> = (&'a [T], &'a [T]);
 

@@ -5,12 +5,9 @@ use lookback_operator::Real;
 use rayon::prelude::*;
 
 use super::LightCone;
-use super::painter::{Given, LAYERS, Moving, Particles, farthest_from_lattice};
+use super::painter::{BATCH, Given, LAYERS, Moving, Particles, farthest_from_lattice};
 use super::table::{Place, Table};
 use super::tiling::{Layer, Tiling};
-
-/// Lattice points that are looked at before what they give is added up: bounds the memory of the reverse pass.
-const BATCH: usize = 1 << 22;
 
 /// What is looked at: the geometry of a full sky in plain numbers.
 pub(super) struct Eye {
@@ -177,7 +174,8 @@ impl Eye {
         let (low, high) = table.range;
         let distance = product(r, r).sqrt();
         let margin = selection.most_drift * product(m, m).sqrt();
-        if distance < low - margin || distance > high + margin {
+        // What is not a number is nowhere; what is at the observer has no direction.
+        if !(distance > 0.0 && distance >= low - margin && distance <= high + margin) {
             return None;
         }
         // d = |r + m drift(d)| by Newton's method; see the flat sky.
@@ -188,6 +186,9 @@ impl Eye {
             let (drift, slope) = table.read(&table.place(d), 0);
             let at = moved(drift);
             let length = product(at, at).sqrt();
+            if !(length > 0.0) {
+                return None;
+            }
             d -= (d - length) / (1.0 - product(at, m) / length * slope);
         }
         if !(d > low && d < high) {

@@ -143,7 +143,8 @@ impl<S: Scalar> Table<S> {
     #[inline]
     pub(super) fn place(&self, d: f64) -> Place {
         let last = self.nodes.len() / self.width;
-        let x = ((d - self.start) / SPACING).clamp(1.0, (last - 3) as f64 + 0.999_999);
+        // `max` takes the number where the other is none.
+        let x = ((d - self.start) / SPACING).max(1.0).min((last - 3) as f64 + 0.999_999);
         let i = x as usize;
         let t = x - i as f64;
         let (t2, t3) = (t * t, t * t * t);

@@ -31,9 +31,10 @@ pub struct RaySettings {
 /// with `c = r_k r(k-1, k+1) / (r_(k+1) r(k-1, k))`, `e = r(k, k+1) / r_(k+1)`, and `alpha = grad psi`, `U = grad grad psi`,
 /// `lap psi = 2 kappa_k` of plane `k`. Planes are slices of the light cone of the simulation ([`Tracer::Plane`]); their
 /// deflections are read between pixels by cubic interpolation. The sky is flat and periodic: what lies beyond the map is
-/// taken to be the map again, so deflections near its edges are those of a torus.
+/// taken to be the map again, so deflections near its edges are those of a torus, and the mean convergence of the map is zero.
+/// Planes stay where they are when parameters move the sources.
 ///
-/// Cost beside the light cone: six transforms a plane, twice as many in reverse. Memory: ten maps a plane.
+/// Cost beside the light cone: six transforms a plane, twice as many in reverse. Memory: see [`RayTracing::memory`].
 pub struct RayTracing<T: Real> {
     cone: LightCone<T>,
     settings: RaySettings,
@@ -70,6 +71,13 @@ impl<T: Real> RayTracing<T> {
         let farthest = settings.sources.iter().copied().map(distance).fold(0.0, f64::max);
         let thickness = farthest / settings.planes as f64;
         let edge = settings.edge * thickness;
+        if let Some(near) = settings.sources.iter().find(|z| distance(**z) < thickness) {
+            return wrong(format!(
+                "a source at redshift {near} lies within the first of {} planes, {thickness:.0} Mpc/h thick; more planes \
+                 are thinner",
+                settings.planes
+            ));
+        }
         let plane = |i: usize| Tracer::Plane {
             near: i as f64 * thickness,
             far: (i + 1) as f64 * thickness,
@@ -88,6 +96,13 @@ impl<T: Real> RayTracing<T> {
             ["kappa", "gamma1", "gamma2", "omega"].map(|what| Block::new(name(s, what), &shape, ""))
         });
         Ok(RayTracing { codomain: Space::new(blocks.collect()), cone, settings, distances })
+    }
+
+    /// Bytes at the peak: those of the light cone, and rays at each plane, with their cotangents in double precision.
+    pub fn memory(&self, gradient: bool) -> usize {
+        let rays = self.cone.codomain().len();
+        let each = 8 * size_of::<T>() + if gradient { 6 * size_of::<f64>() } else { 0 };
+        self.cone.memory(gradient) + each * rays
     }
 
     /// The light cone whose maps are the planes.

@@ -186,13 +186,11 @@ fn samples<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
 fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
     let problem = scene.problem;
     let n = problem.grid.len();
-    let signal: Vec<T> = scene
-        .estimate
-        .iter()
-        .copied()
-        .chain(scene.recorder.centre_parameters.iter().copied())
-        .map(T::of)
-        .collect();
+    // A light cone has more maps than the one that is drawn.
+    let all: Vec<f64> = scene.recorder.centre_maps.iter().map(|&x| f64::from(x)).collect();
+    let maps = if all.is_empty() { scene.estimate } else { &all };
+    let signal: Vec<T> =
+        maps.iter().copied().chain(scene.recorder.centre_parameters.iter().copied()).map(T::of).collect();
     let needed = problem.prior.operator.codomain().len();
     let mut figures = Vec::new();
     if signal.len() == needed {

@@ -300,7 +300,8 @@ pub struct LightConeSection {
     /// Take the mean convergence of a smooth universe off.
     #[serde(default = "yes")]
     pub subtract_mean: bool,
-    /// Divide the window of the pixels out, once for the whole map.
+    /// Divide the window of the pixels out, once for the whole flat map; maps of the full sky have what a uniform sky would
+    /// give to each pixel divided out.
     #[serde(default = "yes")]
     pub compensate: bool,
 }

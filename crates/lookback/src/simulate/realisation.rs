@@ -58,6 +58,8 @@ pub(super) fn run<T: Real>(
     let density = match universe {
         Universe::Box(simulation) => {
             let mut run = simulation.run()?;
+            // The watch only counts steps: nothing is sharpened for it.
+            run.look_from(usize::MAX);
             run.evolve(&modes, Some(&mut |_, _, _| tick("step done")))?;
             drop(modes);
             finish(file, settings, &mut run, folder)?
@@ -190,20 +192,26 @@ fn finish<T: Real>(
         *power /= settings.window.transform(w).powi(6);
     }
     if file.output.particles {
-        write_particles(&run.state(), settings, folder)?;
+        let state = run.state();
+        write_particles(&run.seen(), &state, settings, folder)?;
     }
     Ok(spectrum)
 }
 
-/// Rows of three: positions in the box, and peculiar velocities today.
-fn write_particles<T: Real>(state: &State<T>, settings: &Settings, folder: &Path) -> Result<()> {
+/// Rows of three: positions in the box, sharpened if the settings say so, and peculiar velocities today.
+fn write_particles<T: Real>(
+    displacement: &[T],
+    state: &State<T>,
+    settings: &Settings,
+    folder: &Path,
+) -> Result<()> {
     let (n, length) = (settings.particles, settings.length);
     let count = n.pow(3);
     let spacing = length / n as f64;
     let position = |i: usize| {
         let (p, d) = (i / 3, i % 3);
         let q = [p / (n * n), p / n % n, p % n][d] as f64 * spacing;
-        (q + state.displacement[d * count + p].f64()).rem_euclid(length) as f32
+        (q + displacement[d * count + p].f64()).rem_euclid(length) as f32
     };
     npy::write(&folder.join("positions.npy"), &[count, 3], (0..3 * count).map(position))?;
     // a^2 dx/dt in H0 Mpc/h over a is the peculiar velocity: 100 km/s a unit.

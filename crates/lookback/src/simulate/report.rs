@@ -14,6 +14,7 @@ use crate::report::colour::Scale;
 use crate::report::curves::{COLOURS, Curve, Plot, Shade};
 use crate::report::panel::{self, Panel, robust_range};
 use crate::report::{Figure, Section, render};
+use crate::runfile::SourceSection;
 use crate::{Error, Result, files};
 
 /// Mean and scatter of a spectrum over realisations.
@@ -75,21 +76,35 @@ pub(super) fn write<T: Real>(
         "notes": Vec::<String>::new(),
         "inputs": Vec::<String>::new(),
         "config": file.text()?,
-        "citations": citations(),
+        "citations": citations(file),
     }))?;
     files::write_whole(&directory.join("report.html"), |out| out.write_all(page.as_bytes()))
 }
 
-fn citations() -> Vec<[String; 2]> {
+fn citations(file: &SimulateFile) -> Vec<[String; 2]> {
     let line = |what: &str, words: &str| [what.to_string(), words.to_string()];
-    vec![
+    let mut all = vec![
         line("time steps", "List, Hahn & Rampf 2024, arXiv:2409.19049; Feng et al. 2016, MNRAS 463, 2273"),
         line("theory", "Takahashi et al. 2012, ApJ 761, 152; Eisenstein & Hu 1998, ApJ 496, 605"),
         line(
             "light cone",
             "Boehm et al. 2020, arXiv:2012.07266; Bartelmann & Schneider 2001, Phys. Rep. 340, 291",
         ),
-    ]
+    ];
+    let cone = file.light_cone.as_ref();
+    if file.simulation.sharpening.is_some() {
+        all.push(line("sharpening", "Dai, Feng & Seljak 2018, JCAP 11, 009"));
+    }
+    if file.simulation.lpt == 3 {
+        all.push(line("third order", "Catelan 1995, MNRAS 276, 115"));
+    }
+    if cone.is_some_and(|cone| cone.nside.is_some()) {
+        all.push(line("full sky", "Gorski et al. 2005, ApJ 622, 759"));
+    }
+    if cone.is_some_and(|cone| cone.sources.iter().any(SourceSection::is_aligned)) {
+        all.push(line("intrinsic alignment", "Bridle & King 2007, New J. Phys. 9, 444"));
+    }
+    all
 }
 
 fn maps<T: Real>(cone: &LightCone<T>, directory: &Path) -> Result<Section> {
@@ -198,7 +213,7 @@ fn matter<T: Real>(
     panel.unit = panel::Unit::Megaparsec;
     let mut figures = vec![Figure {
         svg: panel::draw(&grid, &panel)?,
-        caption: "A slab of 10 Mpc/h of the first realisation, today.".into(),
+        caption: "A slab of 10 Mpc/h of the first realisation, at the end.".into(),
     }];
     let measured = mean(all.iter().map(|s| &s.density));
     let linear = |k: f64| cosmology.linear_power(k, a);
