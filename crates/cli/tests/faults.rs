@@ -284,7 +284,7 @@ fn shapes_that_do_not_match() {
     says(&bench.refused(), &["data_gamma1.fits", "cut short"]);
     says(
         &with("kind = \"shear\"", "kind = \"shear\"\n[[forward]]\nkind = \"shear\"").refused(),
-        &["forward, step 2", "one map"],
+        &["forward, step 2", "maps of convergence"],
     );
 }
 

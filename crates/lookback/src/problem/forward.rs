@@ -63,6 +63,8 @@ pub(crate) struct Forward<T: Number> {
     maps: Space,
     /// Parameters that have not been used yet.
     carried: Space,
+    /// Whether the maps are shear.
+    sheared: bool,
 }
 
 impl<T: Number> Forward<T> {
@@ -73,6 +75,7 @@ impl<T: Number> Forward<T> {
             links: Vec::new(),
             maps: Space::new(field.to_vec()),
             carried: Space::new(parameters[prior.used()..].to_vec()),
+            sheared: false,
         };
         if prior.used() > 0 {
             let used = prior.maps..prior.maps + prior.used();
@@ -116,8 +119,12 @@ impl<T: Number> Forward<T> {
         self.join(operator)
     }
 
-    /// An operator on one map, for each of several: what comes out is called by the number of the map.
-    fn of_each(&self, one: impl Fn() -> Result<DynOperator<T>>) -> Result<DynOperator<T>> {
+    /// Shear of one map of convergence, for each of several: what comes out is called by the number of the map.
+    fn of_each(&mut self, one: impl Fn() -> Result<DynOperator<T>>) -> Result<DynOperator<T>> {
+        if std::mem::replace(&mut self.sheared, true) {
+            let message = format!("shear is made from maps of convergence, not from {}", self.maps);
+            return Err(lookback_operator::Error::parameter("shear", message).into());
+        }
         let count = self.maps.blocks().len();
         if count == 1 {
             return one();
