@@ -31,6 +31,21 @@ fn names(free: &[String]) -> Vec<&str> {
     free.iter().map(String::as_str).collect()
 }
 
+/// A simulation from its sections, if there is memory for it and its gradient.
+fn build_simulation(
+    py: Python<'_>,
+    simulation: &Bound<'_, PyDict>,
+    cosmology: Option<&Bound<'_, PyDict>>,
+    free: &[String],
+) -> PyResult<Simulation<f64>> {
+    let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
+    let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
+    let cosmology = cosmology.build().map_err(raise)?;
+    let settings = simulation.settings(&cosmology).map_err(raise)?;
+    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
+    Simulation::new(settings, cosmology, &names(free)).map_err(raise)
+}
+
 /// An N-body simulation: white noise on the modes of the lattice, then the free parameters, to the density contrast at the
 /// end. `simulation` and `cosmology` have the keys of the sections of run files.
 #[pyfunction]
@@ -41,12 +56,7 @@ pub(crate) fn nbody(
     cosmology: Option<&Bound<'_, PyDict>>,
     free: Vec<String>,
 ) -> PyResult<PyOperator> {
-    let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
-    let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
-    let cosmology = cosmology.build().map_err(raise)?;
-    let settings = simulation.settings(&cosmology).map_err(raise)?;
-    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
-    let simulation = Simulation::<f64>::new(settings, cosmology, &names(&free)).map_err(raise)?;
+    let simulation = build_simulation(py, simulation, cosmology, &free)?;
     Ok(PyOperator(Arc::new(simulation)))
 }
 
@@ -84,12 +94,7 @@ pub(crate) fn galaxies(
     free: Vec<String>,
     free_bias: bool,
 ) -> PyResult<PyOperator> {
-    let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
-    let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
-    let cosmology = cosmology.build().map_err(raise)?;
-    let settings = simulation.settings(&cosmology).map_err(raise)?;
-    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
-    let simulation = Simulation::<f64>::new(settings, cosmology, &names(&free)).map_err(raise)?;
+    let simulation = build_simulation(py, simulation, cosmology, &free)?;
     let bias = Bias { b1: bias.0, b2: bias.1 };
     Ok(PyOperator(Arc::new(Galaxies::new(simulation, bias, free_bias, redshift_space).map_err(raise)?)))
 }
@@ -111,17 +116,12 @@ pub(crate) fn ray_tracing(
     free: Vec<String>,
     seed: u64,
 ) -> PyResult<PyOperator> {
-    let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
-    let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
     if !cone.sources.is_empty() || !cone.shells.is_empty() {
         return Err(raise("light_cone: rays make their own maps; leave out `sources` and `shells`"));
     }
     let cone = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
-    let cosmology = cosmology.build().map_err(raise)?;
-    let settings = simulation.settings(&cosmology).map_err(raise)?;
-    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
-    let simulation = Simulation::<f64>::new(settings, cosmology, &names(&free)).map_err(raise)?;
+    let simulation = build_simulation(py, simulation, cosmology, &free)?;
     let rays = RaySettings { sources: redshifts, planes, edge };
     let rays = RayTracing::new(simulation, cone, rays).map_err(raise)?;
     universe::check_memory(rays.memory(true)).map_err(raise)?;

@@ -108,6 +108,16 @@ impl Tracer {
         }
     }
 
+    /// Distance in front of which nothing counts \[Mpc/h\].
+    pub fn nearest(&self) -> f64 {
+        match self {
+            Tracer::Convergence { .. } => 0.0,
+            Tracer::Shell { near, edge, .. } | Tracer::Plane { near, edge, .. } => {
+                (near - 0.5 * edge).max(0.0)
+            }
+        }
+    }
+
     /// Distance beyond which nothing counts \[Mpc/h\].
     pub fn farthest<S: Scalar>(&self, cosmology: &Cosmology<S>) -> S {
         match self {
@@ -254,13 +264,7 @@ pub fn limber_spectrum<S: Scalar>(
     // is not.
     let rule = gauss_legendre(8);
     let panels = 24;
-    let nearest = [tracers.0, tracers.1]
-        .map(|tracer| match tracer {
-            Tracer::Convergence { .. } => 0.0,
-            Tracer::Shell { near, edge, .. } | Tracer::Plane { near, edge, .. } => near - 0.5 * edge,
-        })
-        .into_iter()
-        .fold(0.0, f64::max);
+    let nearest = tracers.0.nearest().max(tracers.1.nearest());
     let edge = |i: i32| {
         let chi = nearest + (farthest - nearest) * (f64::from(i) / f64::from(panels)).powf(1.5);
         history.scale_factor_at(chi).map(|a| a.value().ln())

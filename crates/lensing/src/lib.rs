@@ -2,6 +2,7 @@
 
 mod calibration;
 mod catalogue;
+mod cubic;
 mod kaiser_squires;
 mod light_cone;
 mod projection;

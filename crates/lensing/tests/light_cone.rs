@@ -102,16 +102,7 @@ fn every_kind_of_light_cone_obeys_the_laws() {
 fn gradient_agrees_with_differences(cone: &LightCone<f64>, x: &[f64]) {
     let weight: Vec<f64> = white(cone.codomain().len());
     let modes = cone.simulation().settings().particles.pow(3);
-    let directions: Vec<Vec<f64>> = (0..=x.len() - modes)
-        .map(|direction| {
-            let mut v = vec![0.0; x.len()];
-            match direction.checked_sub(1) {
-                None => v[..modes].copy_from_slice(&white::<f64>(modes)),
-                Some(parameter) => v[modes + parameter] = 1.0,
-            }
-            v
-        })
-        .collect();
+    let directions = laws::directions(&white::<f64>(modes), x.len());
     // The weights have kinks where a particle crosses a cell, so the step is as small as rounding allows.
     let slopes = laws::slopes(cone, &weight, x, &directions, 1e-6).expect("evaluated");
     for (direction, (exact, difference)) in slopes.into_iter().enumerate() {

@@ -154,13 +154,9 @@ impl<'a, T: Real> Run<'a, T> {
                             if first {
                                 axpy(before, p, x);
                             }
-                            match self.sharpening.filter(|_| view >= self.first_view) {
-                                None => watch(view, x, p),
-                                Some(sharpening) => {
-                                    let at = self.schedule.views[view].at;
-                                    watch(view, &self.gravity.sharpened(sharpening, at, x).0, p);
-                                }
-                            }
+                            let sharpening = self.sharpening.filter(|_| view >= self.first_view);
+                            let at = self.schedule.views[view].at;
+                            watch(view, &sharpened(&mut self.gravity, sharpening, at, x), p);
                             axpy(after, p, x);
                         }
                     }
@@ -246,22 +242,14 @@ impl<'a, T: Real> Run<'a, T> {
     /// Displacements at the end, sharpened if the settings say so.
     pub fn seen(&mut self) -> Cow<'_, [T]> {
         let at = self.last_time();
-        match self.sharpening {
-            None => Cow::Borrowed(&self.displacement),
-            Some(sharpening) => Cow::Owned(self.gravity.sharpened(sharpening, at, &self.displacement).0),
-        }
+        sharpened(&mut self.gravity, self.sharpening, at, &self.displacement)
     }
 
     /// The density contrast at the end, of particles as they are [`seen`](Run::seen).
     pub fn density(&mut self, delta: &mut [T]) {
         let at = self.last_time();
-        match self.sharpening {
-            None => self.gravity.count(&self.displacement, delta),
-            Some(sharpening) => {
-                let (seen, _) = self.gravity.sharpened(sharpening, at, &self.displacement);
-                self.gravity.count(&seen, delta);
-            }
-        }
+        let seen = sharpened(&mut self.gravity, self.sharpening, at, &self.displacement);
+        self.gravity.count(&seen, delta);
         let scale = mean_inverse(self.gravity.cloud());
         delta.par_iter_mut().for_each(|delta| *delta = *delta * scale - T::one());
     }
@@ -356,7 +344,13 @@ impl<'a, T: Real> Run<'a, T> {
                                     let mut seen_bar = vec![T::zero(); x.len()];
                                     watch(view, &seen, &p, &mut seen_bar, &mut p_bar);
                                     drop(seen);
-                                    let bar = self.pull_sharpening(at, &x, (&by, &seen_bar), &mut x_bar);
+                                    let bar = self.pull_sharpening(
+                                        sharpening,
+                                        at,
+                                        &x,
+                                        (&by, &seen_bar),
+                                        &mut x_bar,
+                                    );
                                     sharpening_bar.iter_mut().zip(bar).for_each(|(sum, bar)| *sum += bar);
                                 }
                             }
@@ -408,12 +402,12 @@ impl<'a, T: Real> Run<'a, T> {
     /// `by` is what moved the particles, per share.
     fn pull_sharpening(
         &mut self,
+        sharpening: Sharpening,
         at: f64,
         x: &[T],
         (by, seen_bar): (&[T], &[T]),
         x_bar: &mut [T],
     ) -> [f64; 4] {
-        let Some(sharpening) = self.sharpening else { return [0.0; 4] };
         axpy(1.0, seen_bar, x_bar);
         let share = sharpening.share(at);
         self.gravity.within(sharpening.band(BandKind::Value), |gravity| {
@@ -548,6 +542,19 @@ impl<'a, T: Real> Run<'a, T> {
     }
 }
 
+/// Displacements as they are seen at a scale factor.
+fn sharpened<'a, T: Real>(
+    gravity: &mut Gravity<T>,
+    sharpening: Option<Sharpening>,
+    at: f64,
+    x: &'a [T],
+) -> Cow<'a, [T]> {
+    match sharpening {
+        None => Cow::Borrowed(x),
+        Some(sharpening) => Cow::Owned(gravity.sharpened(sharpening, at, x).0),
+    }
+}
+
 /// `p = keep p + pull g`.
 fn kick<T: Real>(p: &mut [T], keep: f64, pull: f64, g: &[T]) {
     let (keep, pull) = (T::of(keep), T::of(pull));
@@ -610,7 +617,7 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
                 let (seen, by) = self.gravity.sharpened(sharpening, at, &x);
                 let mut seen_bar = vec![T::zero(); x.len()];
                 self.gravity.cloud().gradient(&seen, dy, None, scale, &mut seen_bar);
-                bar = self.pull_sharpening(at, &x, (&by, &seen_bar), &mut x_bar);
+                bar = self.pull_sharpening(sharpening, at, &x, (&by, &seen_bar), &mut x_bar);
                 self.displacement = x;
             }
         }

@@ -25,8 +25,12 @@ pub struct Snapshot<T> {
 /// Cost: three forces and four painted and transformed meshes a snapshot, with all derivatives; one of each for a value.
 pub struct SharpenedPower<T> {
     settings: Settings,
+    grid: Grid,
     snapshots: Vec<Snapshot<T>>,
-    edges: Vec<f64>,
+    /// Bin of each mode of the half spectrum.
+    bins: Vec<Option<usize>>,
+    /// Number of modes in each bin.
+    counts: Vec<f64>,
     domain: Space,
     codomain: Space,
 }
@@ -49,66 +53,47 @@ impl<T: Real> SharpenedPower<T> {
                 wrong.displacement.len()
             )));
         }
-        let bins = edges.len().saturating_sub(1);
-        let shape = [snapshots.len(), bins];
-        let domain = Space::new(SHARPENING_PARAMETERS.map(|name| Block::new(name, &[], "")).to_vec());
-        let power = SharpenedPower {
-            domain,
-            codomain: Space::single("power", &shape, "(Mpc/h)^3"),
-            settings,
-            snapshots,
-            edges,
-        };
-        let counts = power.bins().1;
+        let grid = Grid::new(&[settings.cells; 3], &[settings.length; 3])?;
+        let (bins, counts) = bin_modes(&grid, &edges);
         if counts.is_empty() || counts.contains(&0.0) {
             return Err(crate::Error::Setting("every bin of wave number must hold a mode".into()));
         }
-        Ok(power)
-    }
-
-    /// Bin of each mode of the half spectrum with its weight, and the number of modes a bin.
-    fn bins(&self) -> (Vec<Option<usize>>, Vec<f64>) {
-        let (cells, length) = (self.settings.cells, self.settings.length);
-        let half = cells / 2 + 1;
-        let bins = self.edges.len().saturating_sub(1);
-        let fundamental = std::f64::consts::TAU / length;
-        let bin = |i: usize| {
-            let n = [i / half / cells, i / half % cells, i % half].map(|i| f64::from(Grid::signed(i, cells)));
-            let k = fundamental * n.iter().map(|n| n * n).sum::<f64>().sqrt();
-            let bin = self.edges.partition_point(|&edge| edge <= k);
-            (bin > 0 && bin <= bins).then(|| bin - 1)
-        };
-        let of: Vec<Option<usize>> = (0..cells * cells * half).into_par_iter().map(bin).collect();
-        let mut counts = vec![0.0; bins];
-        for (i, bin) in of.iter().enumerate() {
-            if let Some(bin) = bin {
-                counts[*bin] += multiplicity(i % half, cells);
-            }
-        }
-        (of, counts)
+        let domain = Space::new(SHARPENING_PARAMETERS.map(|name| Block::new(name, &[], "")).to_vec());
+        let codomain = Space::single("power", &[snapshots.len(), counts.len()], "(Mpc/h)^3");
+        Ok(SharpenedPower { settings, grid, snapshots, bins, counts, domain, codomain })
     }
 
     fn workshop(&self) -> Result<Workshop<'_, T>> {
         let s = &self.settings;
-        let grid = Grid::new(&[s.cells; 3], &[s.length; 3])?;
-        let fft = RealFft::new(&grid);
-        let (bins, counts) = self.bins();
+        let fft = RealFft::new(&self.grid);
         Ok(Workshop {
             power: self,
             gravity: Gravity::new(s.particles, s.cells, s.length, s.kernels, s.window)?,
-            mesh: vec![T::zero(); grid.len()],
+            mesh: vec![T::zero(); self.grid.len()],
             spectra: [fft.make_spectrum(), fft.make_spectrum()],
             fft,
-            bins,
-            counts,
             jacobian: Vec::new(),
         })
     }
 }
 
-/// How often a mode of the half spectrum stands for itself.
-fn multiplicity(column: usize, cells: usize) -> f64 {
-    if column == 0 || 2 * column == cells { 1.0 } else { 2.0 }
+/// Bin of each mode of the half spectrum, and the number of modes a bin.
+fn bin_modes(grid: &Grid, edges: &[f64]) -> (Vec<Option<usize>>, Vec<f64>) {
+    let half = grid.half_columns();
+    let bins = edges.len().saturating_sub(1);
+    let bin = |i: usize| {
+        let k = grid.wave_vector(i / half, i % half).iter().map(|k| k * k).sum::<f64>().sqrt();
+        let bin = edges.partition_point(|&edge| edge <= k);
+        (bin > 0 && bin <= bins).then(|| bin - 1)
+    };
+    let of: Vec<Option<usize>> = (0..grid.half_len()).into_par_iter().map(bin).collect();
+    let mut counts = vec![0.0; bins];
+    for (i, bin) in of.iter().enumerate() {
+        if let Some(bin) = bin {
+            counts[*bin] += grid.multiplicity(i % half) as f64;
+        }
+    }
+    (of, counts)
 }
 
 /// The meshes that a power spectrum needs, and the derivatives at a point.
@@ -118,8 +103,6 @@ struct Workshop<'a, T: Real> {
     fft: RealFft<T>,
     mesh: Vec<T>,
     spectra: [Vec<Complex<T>>; 2],
-    bins: Vec<Option<usize>>,
-    counts: Vec<f64>,
     /// Rows of four, one for each entry of the output.
     jacobian: Vec<[f64; 4]>,
 }
@@ -140,23 +123,23 @@ impl<T: Real> Workshop<'_, T> {
         let rows: Vec<Vec<f64>> = (0..s.cells)
             .into_par_iter()
             .map(|plane| {
-                let mut sums = vec![0.0; self.counts.len()];
+                let mut sums = vec![0.0; self.power.counts.len()];
                 for i in plane * s.cells * half..(plane + 1) * s.cells * half {
-                    let Some(bin) = self.bins[i] else { continue };
+                    let Some(bin) = self.power.bins[i] else { continue };
                     let window = inverse[plane] * inverse[i / half % s.cells] * inverse[i % half];
                     let product = a[i].re.f64() * b[i].re.f64() + a[i].im.f64() * b[i].im.f64();
-                    sums[bin] += multiplicity(i % half, s.cells) * product * window;
+                    sums[bin] += self.power.grid.multiplicity(i % half) as f64 * product * window;
                 }
                 sums
             })
             .collect();
         let total = |bin: usize| rows.iter().map(|row| row[bin]).sum::<f64>();
-        (0..self.counts.len()).map(|bin| scale * total(bin) / self.counts[bin]).collect()
+        (0..self.power.counts.len()).map(|bin| scale * total(bin) / self.power.counts[bin]).collect()
     }
 
     /// Powers at a point, and with `slopes` their derivatives.
     fn evaluate(&mut self, sharpening: Sharpening, slopes: bool, out: &mut [f64]) {
-        let bins = self.counts.len();
+        let bins = self.power.counts.len();
         self.jacobian.clear();
         let power = self.power;
         for (snapshot, out) in power.snapshots.iter().zip(out.chunks_mut(bins)) {

@@ -46,16 +46,7 @@ fn galaxies_obey_the_laws() {
         let violation = laws::dot_product(&galaxies, &x).expect("evaluated");
         assert!(violation < 1e-10, "{violation:.1e}");
         let weight: Vec<f64> = white(galaxies.codomain().len());
-        let directions: Vec<Vec<f64>> = (0..=free.len() + 2)
-            .map(|direction| {
-                let mut v = vec![0.0; x.len()];
-                match direction.checked_sub(1) {
-                    None => v[..512].copy_from_slice(&white::<f64>(512)),
-                    Some(parameter) => v[512 + parameter] = 1.0,
-                }
-                v
-            })
-            .collect();
+        let directions = laws::directions(&white::<f64>(512), x.len());
         let slopes = laws::slopes(&galaxies, &weight, &x, &directions, 1e-6).expect("evaluated");
         for (direction, (exact, difference)) in slopes.into_iter().enumerate() {
             let error = (exact - difference).abs() / exact.abs().max(1.0);

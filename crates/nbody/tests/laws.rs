@@ -78,16 +78,7 @@ fn every_kind_of_simulation_obeys_the_laws() {
 fn gradient_agrees_with_differences(simulation: &Simulation<f64>, x: &[f64]) {
     let weight: Vec<f64> = white(simulation.codomain().len());
     let modes = simulation.settings().particles.pow(3);
-    let directions: Vec<Vec<f64>> = (0..=x.len() - modes)
-        .map(|direction| {
-            let mut v = vec![0.0; x.len()];
-            match direction.checked_sub(1) {
-                None => v[..modes].copy_from_slice(&white::<f64>(modes)),
-                Some(parameter) => v[modes + parameter] = 1.0,
-            }
-            v
-        })
-        .collect();
+    let directions = laws::directions(&white::<f64>(modes), x.len());
     // The weights have kinks where a particle crosses a cell, so the step is as small as rounding allows.
     let slopes = laws::slopes(simulation, &weight, x, &directions, 1e-6).expect("evaluated");
     for (direction, (exact, difference)) in slopes.into_iter().enumerate() {
@@ -222,9 +213,8 @@ fn the_power_of_sharpened_particles_obeys_the_laws() {
     let violation = laws::dot_product(&power, &x).expect("evaluated");
     assert!(violation < 1e-10, "{violation:.1e}");
     let weight: Vec<f64> = white(power.codomain().len());
-    let directions: Vec<Vec<f64>> =
-        (0..4).map(|i| (0..4).map(|j| f64::from(u8::from(i == j))).collect()).collect();
-    for (exact, difference) in laws::slopes(&power, &weight, &x, &directions, 1e-6).expect("evaluated") {
+    let directions = &laws::directions(&[], 4)[1..];
+    for (exact, difference) in laws::slopes(&power, &weight, &x, directions, 1e-6).expect("evaluated") {
         assert!((exact / difference - 1.0).abs() < 1e-5, "{exact} {difference}");
     }
     // The same from the density of a sharpened simulation, but for the window at the largest scales.

@@ -111,6 +111,19 @@ pub fn repeatability<T: Real>(operator: &dyn Operator<T>, x: &[T]) -> Result<f64
         + norm2(&difference(&pulled[0], &pulled[1])).sqrt())
 }
 
+/// Directions for [`slopes`] in a space whose first numbers are a field and whose others are parameters: one of the whole
+/// field, then each parameter by itself.
+pub fn directions<T: Real>(field: &[T], len: usize) -> Vec<Vec<T>> {
+    let unit = |i: usize| {
+        let mut v = vec![T::zero(); len];
+        v[i] = T::one();
+        v
+    };
+    let mut along = vec![T::zero(); len];
+    along[..field.len()].copy_from_slice(field);
+    std::iter::once(along).chain((field.len()..len).map(unit)).collect()
+}
+
 /// Slopes of `<weight, F>` at `x` along each direction: by one pull, and by central differences of step `h`. For operators with
 /// kinks, near which [`taylor`] has no meaning.
 ///

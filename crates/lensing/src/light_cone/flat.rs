@@ -3,7 +3,7 @@
 use lookback_operator::Real;
 use rayon::prelude::*;
 
-use super::painter::{BATCH, Given, LAYERS, Moving, Particles, farthest_from_lattice};
+use super::painter::{LAYERS, Moving, Particles, farthest_from_lattice, gather};
 use super::table::{Place, Table};
 use super::tiling::Layer;
 use super::{Crossing, LightCone};
@@ -258,24 +258,15 @@ impl Eye {
     ) {
         for selection in self.selections(table, x, p) {
             let rows = selection.rows();
-            for batch in rows.chunks((BATCH / self.side).max(LAYERS)) {
-                let chunk = batch.len().div_ceil(8 * LAYERS).max(1);
-                // Gathered apart and added in order: a particle is seen once in a layer, so the sums are few.
-                let given: Vec<Given<T>> = batch
-                    .par_chunks(chunk)
-                    .map(|rows| {
-                        let mut given = Given::new(table);
-                        self.for_seen(&selection, rows, table, (x, p), |seen| {
-                            let cotangents = self.pull_one(&selection, &seen, table, map, &mut given.table);
-                            if let Some(cotangents) = cotangents {
-                                given.particles.push((seen.particle, cotangents.map(T::of)));
-                            }
-                        });
-                        given
-                    })
-                    .collect();
-                given.iter().for_each(|given| given.add(&selection.layer, bar, x_bar, p_bar));
-            }
+            let bars = (&mut *x_bar, &mut *p_bar);
+            gather((&rows, self.side), (table, bar), &selection.layer, bars, |rows, given| {
+                self.for_seen(&selection, rows, table, (x, p), |seen| {
+                    let cotangents = self.pull_one(&selection, &seen, table, map, &mut given.table);
+                    if let Some(cotangents) = cotangents {
+                        given.particles.push((seen.particle, cotangents.map(T::of)));
+                    }
+                });
+            });
         }
     }
 

@@ -170,24 +170,17 @@ impl Settings {
         lookback_cosmology::smooth_step(d / self.nearest - 1.0)
     }
 
-    /// Names of the maps.
-    fn names(&self) -> Vec<String> {
-        let lensing = |tracer: &&Tracer| matches!(tracer, Tracer::Convergence { .. });
-        let alone = self.maps.iter().filter(lensing).count() == 1;
+    /// Names of the maps, each kind counted apart: `kappa1`, `kappa2`, `shell1`.
+    pub fn names(&self) -> Vec<String> {
         let (mut sources, mut shells, mut planes) = (0, 0, 0);
-        let name = |tracer| match tracer {
-            &Tracer::Convergence { .. } => {
-                sources += 1;
-                if alone { "kappa".into() } else { format!("kappa{sources}") }
-            }
-            Tracer::Shell { .. } => {
-                shells += 1;
-                format!("shell{shells}")
-            }
-            Tracer::Plane { .. } => {
-                planes += 1;
-                format!("plane{planes}")
-            }
+        let name = |tracer: &Tracer| {
+            let (kind, count) = match tracer {
+                Tracer::Convergence { .. } => ("kappa", &mut sources),
+                Tracer::Shell { .. } => ("shell", &mut shells),
+                Tracer::Plane { .. } => ("plane", &mut planes),
+            };
+            *count += 1;
+            format!("{kind}{count}")
         };
         self.maps.iter().map(name).collect()
     }
@@ -238,7 +231,12 @@ impl<T: Real> LightCone<T> {
             )));
         }
         let shape = settings.sky.shape();
-        let blocks = settings.names().into_iter().map(|name| Block::new(&name, &shape, "")).collect();
+        let mut names = settings.names();
+        // A convergence that stands alone needs no number.
+        if !names.iter().any(|name| name == "kappa2") {
+            names.iter_mut().filter(|name| *name == "kappa1").for_each(|name| *name = "kappa".into());
+        }
+        let blocks = names.into_iter().map(|name| Block::new(name, &shape, "")).collect();
         Ok(LightCone { simulation, codomain: Space::new(blocks), settings })
     }
 
@@ -257,6 +255,14 @@ impl<T: Real> LightCone<T> {
         match self.settings.sky {
             Sky::Flat { pixels, field, .. } => Grid::sky(pixels, pixels, field / pixels as f64).ok(),
             Sky::Full { .. } => None,
+        }
+    }
+
+    /// The pixels of the full sky; `None` for flat maps.
+    pub fn sphere(&self) -> Option<Healpix> {
+        match self.settings.sky {
+            Sky::Full { nside } => Healpix::new(nside),
+            Sky::Flat { .. } => None,
         }
     }
 
@@ -281,7 +287,7 @@ impl<T: Real> LightCone<T> {
                 Compensation::Window { spectrum: fft.make_spectrum(), fft, pixels }
             }
             Sky::Full { nside } => {
-                let Some(sphere) = Healpix::new(nside) else {
+                let Some(sphere) = self.sphere() else {
                     return Err(Error::Setting(format!("no HEALPix with nside {nside}")));
                 };
                 let rings = sphere.all_rings().zip(sphere.response());

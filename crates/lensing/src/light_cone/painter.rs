@@ -1,6 +1,5 @@
 //! What flat and full-sky maps have in common: layers of paint, and cotangents on their way back to particles.
 
-use lookback_mesh::Healpix;
 use lookback_operator::Real;
 use rayon::prelude::*;
 
@@ -49,11 +48,11 @@ pub(super) struct Given<T> {
 }
 
 impl<T: Real> Given<T> {
-    pub(super) fn new(table: &Table<f64>) -> Given<T> {
+    fn new(table: &Table<f64>) -> Given<T> {
         Given { particles: Vec::new(), table: vec![0.0; table.len()] }
     }
 
-    pub(super) fn add(&self, layer: &Layer, table: &mut [f64], x_bar: &mut [T], p_bar: &mut [T]) {
+    fn add(&self, layer: &Layer, table: &mut [f64], x_bar: &mut [T], p_bar: &mut [T]) {
         let n = x_bar.len() / 3;
         for (particle, cotangents) in &self.particles {
             for sky in 0..3 {
@@ -63,6 +62,29 @@ impl<T: Real> Given<T> {
             }
         }
         table.iter_mut().zip(&self.table).for_each(|(sum, part)| *sum += part);
+    }
+}
+
+/// Gathers what units of lattice points give, apart and in batches, and adds it up in order: a particle is seen seldom in a
+/// layer, so the sums are few. `points` is the number of lattice points of a unit.
+pub(super) fn gather<U: Sync, T: Real>(
+    (units, points): (&[U], usize),
+    (table, bar): (&Table<f64>, &mut [f64]),
+    layer: &Layer,
+    (x_bar, p_bar): (&mut [T], &mut [T]),
+    give: impl Fn(&[U], &mut Given<T>) + Sync,
+) {
+    for batch in units.chunks((BATCH / points).max(LAYERS)) {
+        let chunk = batch.len().div_ceil(8 * LAYERS).max(1);
+        let given: Vec<Given<T>> = batch
+            .par_chunks(chunk)
+            .map(|units| {
+                let mut given = Given::new(table);
+                give(units, &mut given);
+                given
+            })
+            .collect();
+        given.iter().for_each(|given| given.add(layer, bar, x_bar, p_bar));
     }
 }
 
@@ -78,7 +100,7 @@ impl Eye {
             Sky::Flat { pixels, field, centre, .. } => {
                 Eye::Flat(flat::Eye::new(cone, (pixels, field, centre)))
             }
-            Sky::Full { nside } => match Healpix::new(nside) {
+            Sky::Full { .. } => match cone.sphere() {
                 Some(pixels) => Eye::Full(sphere::Eye::new(cone, pixels)),
                 None => unreachable!("checked when the light cone was made"),
             },

@@ -5,7 +5,7 @@ use lookback_operator::Real;
 use rayon::prelude::*;
 
 use super::LightCone;
-use super::painter::{BATCH, Given, LAYERS, Moving, Particles, farthest_from_lattice};
+use super::painter::{LAYERS, Moving, Particles, farthest_from_lattice, gather};
 use super::table::{Place, Table};
 use super::tiling::{Layer, Tiling};
 
@@ -291,21 +291,14 @@ impl Eye {
     ) {
         for selection in self.selections(table, particles) {
             let planes = self.planes(&selection);
-            for batch in planes.chunks((BATCH / self.side.pow(2)).max(LAYERS)) {
-                let chunk = batch.len().div_ceil(8 * LAYERS).max(1);
-                let given: Vec<Given<T>> = batch
-                    .par_chunks(chunk)
-                    .map(|planes| {
-                        let mut given = Given::new(table);
-                        self.for_seen(&selection, planes, table, particles, |seen| {
-                            let cotangents = self.pull_one(&seen, table, map, &mut given.table);
-                            given.particles.push((seen.particle, cotangents.map(T::of)));
-                        });
-                        given
-                    })
-                    .collect();
-                given.iter().for_each(|given| given.add(&selection.layer, bar, x_bar, p_bar));
-            }
+            let bars = (&mut *x_bar, &mut *p_bar);
+            let units = (&planes[..], self.side.pow(2));
+            gather(units, (table, bar), &selection.layer, bars, |planes, given| {
+                self.for_seen(&selection, planes, table, particles, |seen| {
+                    let cotangents = self.pull_one(&seen, table, map, &mut given.table);
+                    given.particles.push((seen.particle, cotangents.map(T::of)));
+                });
+            });
         }
     }
 

@@ -4,6 +4,7 @@ use lookback_cosmology::{Cosmology, Kernel, Scalar, Tracer, smooth_step};
 use lookback_nbody::{Result, View};
 
 use super::{Crossing, Settings};
+use crate::cubic;
 
 /// Distance between nodes \[Mpc/h\]; cubic interpolation leaves an error below 1e-9 of the drift. Nodes lie at its multiples,
 /// whatever the cosmology: a table whose nodes moved would have a derivative of its own where n(z) has a kink.
@@ -147,23 +148,8 @@ impl<S: Scalar> Table<S> {
         let x = ((d - self.start) / SPACING).max(1.0).min((last - 3) as f64 + 0.999_999);
         let i = x as usize;
         let t = x - i as f64;
-        let (t2, t3) = (t * t, t * t * t);
-        let inverse = 1.0 / SPACING;
-        Place {
-            first: (i - 1) * self.width,
-            weights: [
-                -0.5 * t3 + t2 - 0.5 * t,
-                1.5 * t3 - 2.5 * t2 + 1.0,
-                -1.5 * t3 + 2.0 * t2 + 0.5 * t,
-                0.5 * t3 - 0.5 * t2,
-            ],
-            slopes: [
-                (-1.5 * t2 + 2.0 * t - 0.5) * inverse,
-                (4.5 * t2 - 5.0 * t) * inverse,
-                (-4.5 * t2 + 4.0 * t + 0.5) * inverse,
-                (1.5 * t2 - t) * inverse,
-            ],
-        }
+        let (weights, slopes) = cubic::weights_and_slopes(t);
+        Place { first: (i - 1) * self.width, weights, slopes: slopes.map(|slope| slope / SPACING) }
     }
 }
 

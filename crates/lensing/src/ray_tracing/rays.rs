@@ -5,6 +5,8 @@ use lookback_operator::Real;
 use num_complex::Complex;
 use rayon::prelude::*;
 
+use crate::cubic;
+
 /// Rays that are gathered apart in the reverse pass. Fixed, so that sums do not depend on the number of threads.
 const STRIPS: usize = 8;
 
@@ -53,7 +55,7 @@ struct Strip<T> {
     steps: Vec<[f64; 2]>,
 }
 
-/// Four weights along an axis, and their slopes, for a spacing of one (Catmull & Rom 1974).
+/// The four pixels around a place along an axis: the first of them, weights and slopes.
 struct Cubic {
     first: i64,
     weights: [f64; 4],
@@ -63,18 +65,8 @@ struct Cubic {
 impl Cubic {
     fn at(u: f64) -> Cubic {
         let floor = u.floor();
-        let t = u - floor;
-        let (t2, t3) = (t * t, t * t * t);
-        Cubic {
-            first: floor as i64 - 1,
-            weights: [
-                -0.5 * t3 + t2 - 0.5 * t,
-                1.5 * t3 - 2.5 * t2 + 1.0,
-                -1.5 * t3 + 2.0 * t2 + 0.5 * t,
-                0.5 * t3 - 0.5 * t2,
-            ],
-            slopes: [-1.5 * t2 + 2.0 * t - 0.5, 4.5 * t2 - 5.0 * t, -4.5 * t2 + 4.0 * t + 0.5, 1.5 * t2 - t],
-        }
+        let (weights, slopes) = cubic::weights_and_slopes(u - floor);
+        Cubic { first: floor as i64 - 1, weights, slopes }
     }
 }
 
@@ -87,26 +79,24 @@ impl<T: Real> Rays<T> {
         vec![[T::zero(); NUMBERS]; self.grid.len()]
     }
 
-    /// Factor of a mode for each field: deflection `i k (-2 / k^2)`, derivatives `2 k_i k_j / k^2`.
-    fn factors(&self, row: usize, column: usize) -> [Complex<f64>; FIELDS] {
+    /// Factor of a mode for a field: deflection `i k (-2 / k^2)`, derivatives `2 k_i k_j / k^2`.
+    fn factor(&self, field: usize, row: usize, column: usize) -> Complex<f64> {
         let [_, ky, kx] = self.grid.wave_vector(row, column);
         let k2 = kx * kx + ky * ky;
         if k2 == 0.0 {
-            return [Complex::default(); FIELDS];
+            return Complex::default();
         }
         let n = self.grid.columns();
         // Odd factors have no meaning on a Nyquist line.
         let odd = |k: f64, i: usize| if 2 * i == n { 0.0 } else { k };
         let (ox, oy) = (odd(kx, column), odd(ky, row));
-        let real = |x: f64| Complex::new(x, 0.0);
-        let imaginary = |x: f64| Complex::new(0.0, x);
-        [
-            imaginary(-2.0 * ox / k2),
-            imaginary(-2.0 * oy / k2),
-            real(2.0 * kx * kx / k2),
-            real(2.0 * ox * oy / k2),
-            real(2.0 * ky * ky / k2),
-        ]
+        match field {
+            0 => Complex::new(0.0, -2.0 * ox / k2),
+            1 => Complex::new(0.0, -2.0 * oy / k2),
+            2 => Complex::new(2.0 * kx * kx / k2, 0.0),
+            3 => Complex::new(2.0 * ox * oy / k2, 0.0),
+            _ => Complex::new(2.0 * ky * ky / k2, 0.0),
+        }
     }
 
     /// The fields of a plane from its map `grad^2 psi / 2`.
@@ -119,7 +109,7 @@ impl<T: Real> Rays<T> {
         let mut out = vec![[T::zero(); FIELDS]; self.grid.len()];
         for field in 0..FIELDS {
             filtered.par_iter_mut().zip(&spectrum).enumerate().for_each(|(i, (out, mode))| {
-                let factor = self.factors(i / half, i % half)[field] * scale;
+                let factor = self.factor(field, i / half, i % half) * scale;
                 *out = *mode * Complex::new(T::of(factor.re), T::of(factor.im));
             });
             self.fft.inverse(&mut filtered, &mut mesh);
@@ -140,7 +130,7 @@ impl<T: Real> Rays<T> {
                 .collect();
             self.fft.forward(&mesh, &mut spectrum);
             total.par_iter_mut().zip(&spectrum).enumerate().for_each(|(i, (out, mode))| {
-                let factor = self.factors(i / half, i % half)[field].conj() * scale;
+                let factor = self.factor(field, i / half, i % half).conj() * scale;
                 *out += *mode * Complex::new(T::of(factor.re), T::of(factor.im));
             });
         }

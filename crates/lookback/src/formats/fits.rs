@@ -321,14 +321,12 @@ pub fn write_map(path: &Path, grid: &Grid, map: &[f64], wcs: Option<Wcs>, cards:
 /// # Errors
 /// If the disk refuses.
 pub fn write_healpix(path: &Path, sphere: &Healpix, map: &[f64], name: &str, cards: &[Card]) -> Result<()> {
-    let title = |key: &str, value: &str| card(key, value);
-    let mut primary =
-        title("SIMPLE", "T") + &title("BITPIX", "8") + &title("NAXIS", "0") + &title("EXTEND", "T");
+    let mut primary = card("SIMPLE", "T") + &card("BITPIX", "8") + &card("NAXIS", "0") + &card("EXTEND", "T");
     primary += &format!("{:<80}", "END");
     let mut header = format!("{:<80}", "XTENSION= 'BINTABLE'");
-    header += &(title("BITPIX", "8") + &title("NAXIS", "2") + &title("NAXIS1", "4"));
-    header += &title("NAXIS2", &map.len().to_string());
-    header += &(title("PCOUNT", "0") + &title("GCOUNT", "1") + &title("TFIELDS", "1"));
+    header += &(card("BITPIX", "8") + &card("NAXIS", "2") + &card("NAXIS1", "4"));
+    header += &card("NAXIS2", &map.len().to_string());
+    header += &(card("PCOUNT", "0") + &card("GCOUNT", "1") + &card("TFIELDS", "1"));
     let last = sphere.pixels() as i64 - 1;
     let fixed = [
         Card::Text("TTYPE1", name.into()),

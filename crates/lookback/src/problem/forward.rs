@@ -104,9 +104,9 @@ impl<T: Number> Forward<T> {
 
     fn add(&mut self, step: &ForwardStep, grid: &Grid) -> Result<()> {
         let operator: DynOperator<T> = match step {
-            ForwardStep::Shear {} => self.of_each(|| Ok(kaiser_squires(grid)?.shared()))?,
+            ForwardStep::Shear {} => self.shear_each(|| Ok(kaiser_squires(grid)?.shared()))?,
             ForwardStep::ReducedShear {} => {
-                self.of_each(|| Ok(Arc::new(ReducedShear::new(grid)?) as DynOperator<T>))?
+                self.shear_each(|| Ok(Arc::new(ReducedShear::new(grid)?) as DynOperator<T>))?
             }
             ForwardStep::Smooth { fwhm_arcmin } => {
                 smooth(grid, self.maps.clone(), sigma(*fwhm_arcmin))?.shared()
@@ -120,7 +120,7 @@ impl<T: Number> Forward<T> {
     }
 
     /// Shear of one map of convergence, for each of several: what comes out is called by the number of the map.
-    fn of_each(&mut self, one: impl Fn() -> Result<DynOperator<T>>) -> Result<DynOperator<T>> {
+    fn shear_each(&mut self, one: impl Fn() -> Result<DynOperator<T>>) -> Result<DynOperator<T>> {
         if std::mem::replace(&mut self.sheared, true) {
             let message = format!("shear is made from maps of convergence, not from {}", self.maps);
             return Err(lookback_operator::Error::parameter("shear", message).into());

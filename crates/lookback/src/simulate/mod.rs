@@ -5,7 +5,6 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use lookback_cosmology::Tracer;
 use lookback_inference::Progress;
 use lookback_lensing::LightCone;
 use lookback_nbody::Simulation;
@@ -113,26 +112,6 @@ impl SimulateFile {
         toml::to_string(self)
             .map_err(|error| Error::config("simulate", format!("cannot be written as TOML: {error}")))
     }
-}
-
-/// Names of the files of the maps: sources and shells are counted apart.
-pub(crate) fn map_names(maps: &[Tracer]) -> Vec<String> {
-    let (mut sources, mut shells, mut planes) = (0, 0, 0);
-    let name = |tracer: &Tracer| match tracer {
-        Tracer::Convergence { .. } => {
-            sources += 1;
-            format!("kappa{sources}")
-        }
-        Tracer::Shell { .. } => {
-            shells += 1;
-            format!("shell{shells}")
-        }
-        Tracer::Plane { .. } => {
-            planes += 1;
-            format!("plane{planes}")
-        }
-    };
-    maps.iter().map(name).collect()
 }
 
 /// What is simulated: with a light cone or without.

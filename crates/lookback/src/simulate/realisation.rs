@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use lookback_lensing::{LightCone, Sky};
-use lookback_mesh::{Grid, Healpix, bin_edges, power_spectrum, sphere_spectrum, white_modes};
+use lookback_lensing::LightCone;
+use lookback_mesh::{Grid, bin_edges, power_spectrum, sphere_spectrum, white_modes};
 use lookback_nbody::{Run, Settings, State};
 use lookback_operator::Real;
 use lookback_operator::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
-use super::{SimulateFile, Universe, map_names};
+use super::{SimulateFile, Universe};
 use crate::formats::fits::{self, Card};
 use crate::formats::npy;
 use crate::{Error, Result, VERSION, files};
@@ -70,7 +70,7 @@ pub(super) fn run<T: Real>(
             let mut look = cone.look()?;
             look.evolve(&modes, &mut maps, |_, _, _| tick("step done"))?;
             drop(modes);
-            for (name, map) in map_names(&cone.settings().maps).iter().zip(maps.chunks(pixels)) {
+            for (name, map) in cone.settings().names().iter().zip(maps.chunks(pixels)) {
                 let values: Vec<f64> = map.iter().map(|kappa| kappa.f64()).collect();
                 spectra.push(write_map(file, cone, (name, &values), number, folder)?);
             }
@@ -98,9 +98,9 @@ fn write_map<T: Real>(
         let path = folder.join(format!("{name}.npy"));
         npy::write(&path, &cone.settings().sky.shape(), map.iter().map(|&value| value as f32))?;
     }
-    if let (Sky::Full { nside }, Some(sphere)) = (cone.settings().sky, sphere(cone)) {
+    if let Some(sphere) = cone.sphere() {
         fits::write_healpix(&path, &sphere, map, name, &cards)?;
-        let mut spectrum = sphere_spectrum(&sphere, map, 2 * nside);
+        let mut spectrum = sphere_spectrum(&sphere, map, 2 * sphere.nside());
         // The interpolation between pixels is a cloud in a cell of their size: sinc(x/2)^4 for its square, on average
         // exp(-x^2 / 6) along an axis, and the same along all directions.
         for (l, power) in spectrum.iter_mut().enumerate() {
@@ -111,14 +111,6 @@ fn write_map<T: Real>(
     let Some(grid) = cone.grid() else { unreachable!("flat maps have a grid") };
     fits::write_map(&path, &grid, map, None, &cards)?;
     Ok(binned(power_spectrum(&grid, map, &bin_edges(&grid, BINS))?))
-}
-
-/// The pixels of a light cone on the full sky.
-pub(super) fn sphere<T: Real>(cone: &LightCone<T>) -> Option<Healpix> {
-    match cone.settings().sky {
-        Sky::Full { nside } => Healpix::new(nside),
-        Sky::Flat { .. } => None,
-    }
 }
 
 /// Bins of a spectrum of the full sky, evenly spaced in the logarithm from `l = 2` on; each `l` counts as often as it has
@@ -230,7 +222,7 @@ fn table<T: Real>(spectra: &Spectra, universe: &Universe<T>, folder: &Path) -> R
     };
     write("power.csv", "k_h_per_mpc,power_mpc_h_3,modes", &spectra.density)?;
     if let Universe::Cone(cone) = universe {
-        for (name, spectrum) in map_names(&cone.settings().maps).iter().zip(&spectra.maps) {
+        for (name, spectrum) in cone.settings().names().iter().zip(&spectra.maps) {
             write(&format!("cl_{name}.csv"), "ell,c_ell_sr,modes", spectrum)?;
         }
     }

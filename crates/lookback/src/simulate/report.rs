@@ -7,8 +7,8 @@ use lookback_lensing::LightCone;
 use lookback_mesh::Grid;
 use lookback_operator::Real;
 
-use super::realisation::{Binned, Spectra, sphere};
-use super::{SimulateFile, Universe, map_names};
+use super::realisation::{Binned, Spectra};
+use super::{SimulateFile, Universe};
 use crate::formats::{fits, npy};
 use crate::report::colour::Scale;
 use crate::report::curves::{COLOURS, Curve, Plot, Shade};
@@ -109,9 +109,9 @@ fn citations(file: &SimulateFile) -> Vec<[String; 2]> {
 
 fn maps<T: Real>(cone: &LightCone<T>, directory: &Path) -> Result<Section> {
     let mut figures = Vec::new();
-    for name in map_names(&cone.settings().maps) {
+    for name in cone.settings().names() {
         let path = directory.join(format!("realisation_0000/{name}.fits"));
-        let svg = match (sphere(cone), cone.grid()) {
+        let svg = match (cone.sphere(), cone.grid()) {
             (Some(sphere), _) => {
                 let map = fits::read(&path, Some(&name))?.values;
                 let panel = Panel::new(&name, &map, Scale::Signal, robust_range(&map, 0.005));
@@ -142,7 +142,7 @@ fn multipoles(k: &[f64]) -> Vec<f64> {
 fn map_spectra<T: Real>(cone: &LightCone<T>, all: &[Spectra], directory: &Path) -> Result<Section> {
     let cosmology = cone.simulation().cosmology();
     let mut figures = Vec::new();
-    let names = map_names(&cone.settings().maps);
+    let names = cone.settings().names();
     for (which, (tracer, name)) in cone.settings().maps.iter().zip(&names).enumerate() {
         let measured = mean(all.iter().map(|s| &s.maps[which]));
         let theory = |at: &[f64]| {
