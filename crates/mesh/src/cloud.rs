@@ -6,6 +6,8 @@
 
 use lookback_operator::{Error, Real, Result};
 
+use crate::places::TOGETHER;
+
 /// The shape of a particle on the mesh (Hockney & Eastwood 1988, section 5-3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Window {
@@ -95,22 +97,20 @@ pub struct Cloud {
     pub(crate) cells: usize,
     pub(crate) inverse_spacing: f64,
     window: Window,
-    /// Mesh point below each lattice point along an axis, and the rest.
-    pub(crate) lattice: Vec<(i32, f64)>,
+    pub(crate) lattice: Lattice,
+}
+
+/// The lattice along an axis, and some zeros, so that a few particles from any on have a place.
+#[derive(Debug, Clone)]
+pub(crate) struct Lattice {
+    /// Mesh point below each lattice point.
+    pub(crate) points: Vec<i32>,
+    /// What is beyond it, in cells.
+    pub(crate) rests: Vec<f64>,
 }
 
 /// A mesh of this many cells a side is still counted by 32 bits.
 const MOST_CELLS: usize = 1600;
-
-/// Displacements beyond this many cells are not followed: they only occur where a simulation has gone astray.
-const FARTHEST: f64 = 1e8;
-
-/// Where the particles of one row of the lattice fall: first point of the window along each axis (not wrapped), and the
-/// place within.
-pub(crate) struct Row<T> {
-    pub(crate) first: [Vec<i32>; 3],
-    pub(crate) fraction: [Vec<T>; 3],
-}
 
 impl Cloud {
     /// `side^3` particles in a box of `length` on a mesh of `cells^3` points.
@@ -128,8 +128,11 @@ impl Cloud {
             let message = format!("at most {MOST_CELLS} cells a side, not {cells}");
             return Err(Error::parameter("particles on a mesh", message));
         }
-        let lattice =
-            (0..side).map(|i| ((i * cells / side) as i32, (i * cells % side) as f64 / side as f64)).collect();
+        let mut lattice = Lattice { points: vec![0; side + TOGETHER], rests: vec![0.0; side + TOGETHER] };
+        for i in 0..side {
+            lattice.points[i] = (i * cells / side) as i32;
+            lattice.rests[i] = (i * cells % side) as f64 / side as f64;
+        }
         Ok(Cloud { side, cells, inverse_spacing: cells as f64 / length, window, lattice })
     }
 
@@ -171,73 +174,6 @@ impl Cloud {
         let (y, z) = rest.split_at_mut(n);
         [x, y, z]
     }
-
-    pub(crate) fn make_row<T: Real>(&self) -> Row<T> {
-        let (first, fraction) = (|| vec![0; self.side], || vec![T::zero(); self.side]);
-        Row { first: [first(), first(), first()], fraction: [fraction(), fraction(), fraction()] }
-    }
-
-    /// Finds the places of row `row` of the lattice from the displacements of its particles.
-    #[inline(always)]
-    pub(crate) fn locate<S: Shape, T: Real>(&self, row: usize, x: [&[T]; 3], out: &mut Row<T>) {
-        let scale = T::of(self.inverse_spacing);
-        for (axis, lattice) in [(0, row / self.side), (1, row % self.side)] {
-            let (point, rest) = self.lattice[lattice];
-            let (point, rest) = (point + 2 - S::POINTS as i32, T::of(rest + S::SHIFT));
-            let (first, fraction) = (&mut out.first[axis], &mut out.fraction[axis]);
-            for ((first, fraction), &x) in first.iter_mut().zip(fraction).zip(x[axis]) {
-                let (floor, above) = bounded(x * scale + rest).split_floor();
-                (*first, *fraction) = (point + floor, above);
-            }
-        }
-        let (first, fraction) = (&mut out.first[2], &mut out.fraction[2]);
-        for (((first, fraction), &x), &(point, rest)) in
-            first.iter_mut().zip(fraction).zip(x[2]).zip(&self.lattice)
-        {
-            let (floor, above) = bounded(x * scale + T::of(rest + S::SHIFT)).split_floor();
-            (*first, *fraction) = (point + 2 - S::POINTS as i32 + floor, above);
-        }
-    }
-
-    /// As [`locate`](Cloud::locate), with the first points in the box.
-    #[inline(always)]
-    pub(crate) fn place<S: Shape, T: Real>(&self, row: usize, x: [&[T]; 3], out: &mut Row<T>) {
-        self.locate::<S, T>(row, x, out);
-        for first in &mut out.first {
-            self.wrap(first);
-        }
-    }
-
-    /// Brings the first points of a row along an axis into the box.
-    #[inline(always)]
-    pub(crate) fn wrap(&self, first: &mut [i32]) {
-        let cells = self.cells as i32;
-        let mut outside = false;
-        for point in first.iter_mut() {
-            // Few particles are outside of the box, and hardly any by more than its length: no division for the others.
-            let moved = *point + if *point < 0 { cells } else { 0 };
-            *point = moved - if moved >= cells { cells } else { 0 };
-            outside |= *point < 0 || *point >= cells;
-        }
-        if outside {
-            first.iter_mut().for_each(|point| *point = point.rem_euclid(cells));
-        }
-    }
-}
-
-/// A coordinate within what integers hold; NaN stays.
-#[inline(always)]
-fn bounded<T: Real>(x: T) -> T {
-    let (low, high) = (T::of(-FARTHEST), T::of(FARTHEST));
-    let x = if x < low { low } else { x };
-    if x > high { high } else { x }
-}
-
-/// The point `step` after `first` on an axis of `cells` points, both below `cells`.
-#[inline(always)]
-pub(crate) fn after(first: i32, step: usize, cells: usize) -> usize {
-    let point = first as usize + step;
-    if point >= cells { point - cells } else { point }
 }
 
 /// Calls a method for the shape of a window.

@@ -1,323 +1,430 @@
 //! A field of vectors on the mesh, read by particles with its derivatives: what pulls them, and how that changes when they
 //! move.
-//!
-//! The three components of a mesh point lie side by side with a fourth number, so that a particle reads them as one.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use lookback_operator::Real;
 use rayon::prelude::*;
 
-use crate::Cloud;
-use crate::cloud::{Row, Shape, after, for_window};
+use crate::cloud::{Shape, for_window};
 use crate::lanes::{LANES, Lanes, Wide, widest};
-
-/// Three components of a vector on a mesh point, and another number.
-pub type Quad<T> = [T; LANES];
+use crate::paint::TILE;
+use crate::places::{Few, Places, TOGETHER, multiply};
+use crate::{Cloud, Field, Quad};
 
 /// Displacements, momenta or cotangents of one row of particles, component by component.
 pub type RowOf<'a, T> = [&'a mut [T]; 3];
 
-/// Central differences `(D f)(m) = sum_s c_s (f(m + s) - f(m - s)) / h`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Differences {
-    /// `c_1, c_2`.
-    coefficients: [f64; 2],
-}
-
-impl Differences {
-    /// Second order: `(f(m + 1) - f(m - 1)) / (2 h)`.
-    pub const TWO_POINT: Differences = Differences { coefficients: [0.5, 0.0] };
-    /// Fourth order: `(8 (f(m + 1) - f(m - 1)) - (f(m + 2) - f(m - 2))) / (12 h)`.
-    pub const FOUR_POINT: Differences = Differences { coefficients: [8.0 / 12.0, -1.0 / 12.0] };
-}
-
 impl Cloud {
     /// Reads `g_d(p) = sum_m W(x_p - m) F_d(m)` for each row of particles and hands them to
-    /// `f(row, displacements, momenta, g)`, which may move the particles.
+    /// `f(displacements, momenta, g)`, which may move the particles.
     pub fn visit_forces<T: Real>(
         &self,
         x: &mut [T],
         p: &mut [T],
-        field: &[Quad<T>],
-        f: impl Fn(usize, RowOf<'_, T>, RowOf<'_, T>, [&[T]; 3]) + Sync,
+        field: &Field<T>,
+        f: impl Fn(RowOf<'_, T>, RowOf<'_, T>, [&[T]; 3]) + Sync,
     ) {
-        assert_eq!(field.len(), self.mesh_len(), "length of the mesh");
-        let scratch =
-            || (self.make_row(), vec![[T::zero(); LANES]; self.side], vec![T::zero(); 3 * self.side]);
-        for_window!(self, S => self.rows([x, p]).into_par_iter().enumerate().for_each_init(
-            scratch,
-            |(places, out, parts), (row, [x, p])| {
-                let from = [&*x[0], &*x[1], &*x[2]];
-                widest(Read::<S, T> { cloud: self, row, x: from, places, field, out, shape: PhantomData });
-                f(row, x, p, apart(out, parts));
-            },
+        self.check_field(field);
+        for_window!(self, S => self.tiles([x, p]).into_par_iter().for_each_init(
+            || Scratch::new(self),
+            |scratch, mut tile| widest(Visit {
+                cloud: self,
+                rows: tile.rows.clone(),
+                planes: tile.planes.clone(),
+                field,
+                scratch,
+                work: Read::<S, T, _> {
+                    vectors: &mut tile.vectors,
+                    f: |[x, p]: [RowOf<'_, T>; 2], g: [&[T]; 3]| f(x, p, g),
+                    shape: PhantomData,
+                },
+            }),
         ));
     }
 
     /// Reads for each row of particles, with a vector `c` for each, the force `g` and its tide
     /// `d/dx (c . g + weight * fourth)`, where `fourth` is the fourth number of the field, and hands them to
-    /// `f([x, p, x_bar, c], g, tide)`. Gives what `f` gives, row by row.
-    pub fn visit_tides<T: Real, R: Send>(
+    /// `f([x, p, x_bar, c], g, tide)`. Gives the sum of what `f` gives, row by row.
+    pub fn visit_tides<T: Real, const N: usize>(
         &self,
         [x, p, x_bar, c]: [&mut [T]; 4],
-        field: &[Quad<T>],
+        field: &Field<T>,
         weight: T,
-        f: impl Fn([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]) -> R + Sync,
-    ) -> Vec<R> {
-        assert_eq!(field.len(), self.mesh_len(), "length of the mesh");
-        let quads = || vec![[T::zero(); LANES]; self.side];
-        let scratch = || (self.make_row(), [quads(), quads()], vec![T::zero(); 6 * self.side]);
-        for_window!(self, S => self.rows([x, p, x_bar, c]).into_par_iter().enumerate().map_init(
-            scratch,
-            |(places, [g, tide], parts), (row, [x, p, x_bar, c])| {
-                let (from, vectors) = ([&*x[0], &*x[1], &*x[2]], [&*c[0], &*c[1], &*c[2]]);
-                let (g, tide) = (&mut g[..], &mut tide[..]);
-                let read = |k: usize, [value, by_x, by_y, by_z]: [Quad<T>; 4]| {
-                    let along = |by: Quad<T>| {
-                        vectors[0][k] * by[0] + vectors[1][k] * by[1] + vectors[2][k] * by[2] + weight * by[3]
+        f: impl Fn([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]) -> [f64; N] + Sync,
+    ) -> [f64; N] {
+        self.check_field(field);
+        let sums: Vec<[f64; N]> = for_window!(self, S => {
+            self.tiles([x, p, x_bar, c]).into_par_iter().map_init(
+                || Scratch::new(self),
+                |scratch, mut tile| {
+                    let (rows, planes) = (tile.rows.clone(), tile.planes.clone());
+                    let mut sums = [0.0; N];
+                    let read = |vectors: &[PlaneOf<'_, T>; 4], particle: usize, [by_x, by_y, by_z]: [Quad<T>; 3]| {
+                        let c = &vectors[3];
+                        let c = [c[0][particle], c[1][particle], c[2][particle]];
+                        let along = |by: Quad<T>| c[0] * by[0] + c[1] * by[1] + c[2] * by[2] + weight * by[3];
+                        [along(by_x), along(by_y), along(by_z)]
                     };
-                    (value, [along(by_x), along(by_y), along(by_z), T::zero()])
-                };
-                widest(Differentiate::<S, T, _> {
-                    cloud: self, row, x: from, places, field, g, other: tide, f: read, shape: PhantomData,
-                });
-                let (first, second) = parts.split_at_mut(3 * self.side);
-                f([x, p, x_bar, c], apart(g, first), apart(tide, second))
-            },
-        ).collect())
+                    let visit = |vectors: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
+                        sums.iter_mut().zip(f(vectors, g, tide)).for_each(|(sum, more)| *sum += more);
+                    };
+                    let shape = PhantomData::<S>;
+                    let work = Differentiate { vectors: &mut tile.vectors, read, f: visit, shape };
+                    widest(Visit { cloud: self, planes, rows, field, scratch, work });
+                    sums
+                },
+            ).collect()
+        });
+        sums.into_iter().fold([0.0; N], |sum, plane| std::array::from_fn(|i| sum[i] + plane[i]))
     }
 
     /// Writes the force `g` and its change `(dx . d/dx) g` when the particles move by `dx`.
-    pub fn push_forces<T: Real>(&self, x: &[T], dx: &[T], field: &[Quad<T>], g: &mut [T], change: &mut [T]) {
-        assert_eq!(field.len(), self.mesh_len(), "length of the mesh");
-        let (x, dx) = (self.components(x), self.components(dx));
-        let quads = || vec![[T::zero(); LANES]; self.side];
-        let scratch = || (self.make_row(), quads(), quads());
-        for_window!(self, S => self.rows([g, change]).into_par_iter().enumerate().for_each_init(
-            scratch,
-            |(places, value, moved), (row, [g, change])| {
-                let range = row * self.side..(row + 1) * self.side;
-                let [from, dx] = [x, dx].map(|v| v.map(|v| &v[range.clone()]));
-                let read = |k: usize, [value, by_x, by_y, by_z]: [Quad<T>; 4]| {
-                    (value, std::array::from_fn(|d| dx[0][k] * by_x[d] + dx[1][k] * by_y[d] + dx[2][k] * by_z[d]))
-                };
-                widest(Differentiate::<S, T, _> {
-                    cloud: self, row, x: from, places, field, g: value, other: moved, f: read, shape: PhantomData,
+    pub fn push_forces<T: Real>(&self, x: &[T], dx: &[T], field: &Field<T>, g: &mut [T], change: &mut [T]) {
+        self.check_field(field);
+        // A visitor may move what it visits; here it does not.
+        let (mut x, mut dx) = (x.to_vec(), dx.to_vec());
+        for_window!(self, S => {
+            self.tiles([&mut x, &mut dx, g, change]).into_par_iter().for_each_init(
+                || Scratch::new(self),
+                |scratch, mut tile| {
+                    let (rows, planes) = (tile.rows.clone(), tile.planes.clone());
+                    let read = |vectors: &[PlaneOf<'_, T>; 4], particle: usize, [by_x, by_y, by_z]: [Quad<T>; 3]| {
+                        let dx = &vectors[1];
+                        let dx = [dx[0][particle], dx[1][particle], dx[2][particle]];
+                        std::array::from_fn(|d| dx[0] * by_x[d] + dx[1] * by_y[d] + dx[2] * by_z[d])
+                    };
+                    let visit = |[_, _, g, change]: [RowOf<'_, T>; 4], value: [&[T]; 3], moved: [&[T]; 3]| {
+                        for d in 0..3 {
+                            g[d].copy_from_slice(value[d]);
+                            change[d].copy_from_slice(moved[d]);
+                        }
+                    };
+                    let shape = PhantomData::<S>;
+                    let work = Differentiate { vectors: &mut tile.vectors, read, f: visit, shape };
+                    widest(Visit { cloud: self, planes, rows, field, scratch, work });
+                },
+            );
+        });
+    }
+
+    fn check_field<T: Real>(&self, field: &Field<T>) {
+        assert_eq!(field.padded().len(), self.cells * self.cells * field.line(), "length of the field");
+    }
+
+    /// Several vector fields, cut into tiles.
+    fn tiles<'a, T, const K: usize>(&self, fields: [&'a mut [T]; K]) -> Vec<Tile<'a, T, K>> {
+        let side = self.side;
+        let mut rest = fields.map(|field| self.components_mut(field));
+        let mut tiles: Vec<Tile<'a, T, K>> = Vec::new();
+        let across = side.div_ceil(TILE);
+        for plane in 0..side {
+            for (index, from) in (0..side).step_by(TILE).enumerate() {
+                let rows = from..(from + TILE).min(side);
+                let part = rest.each_mut().map(|field| {
+                    field
+                        .each_mut()
+                        .map(|component| component.split_off_mut(..rows.len() * side).unwrap_or_default())
                 });
-                for d in 0..3 {
-                    g[d].iter_mut().zip(value.iter()).for_each(|(out, v)| *out = v[d]);
-                    change[d].iter_mut().zip(moved.iter()).for_each(|(out, v)| *out = v[d]);
+                if plane % PLANES == 0 {
+                    let planes = plane..(plane + PLANES).min(side);
+                    tiles.push(Tile { planes, rows, vectors: Vec::with_capacity(PLANES) });
                 }
-            },
-        ));
-    }
-
-    /// Writes the differences of a mesh along the three axes side by side, with another mesh as the fourth number; without
-    /// one it stays as it is.
-    pub fn differences<T: Real>(
-        &self,
-        mesh: &[T],
-        kernel: Differences,
-        fourth: Option<&[T]>,
-        field: &mut [Quad<T>],
-    ) {
-        let n = self.cells;
-        let [c1, c2] = kernel.coefficients.map(|c| T::of(c * self.inverse_spacing));
-        let line = |i: usize, j: usize| &mesh[(i % n * n + j % n) * n..][..n];
-        field.par_chunks_mut(n * n).enumerate().for_each_init(
-            || vec![T::zero(); n + 4],
-            |padded, (i, plane)| {
-                for (j, out) in plane.chunks_mut(n).enumerate() {
-                    let middle = line(i, j);
-                    pad(middle, padded);
-                    let along = |step: [usize; 4]| step.map(|step| line(i + step, j));
-                    let [x1, x2, x3, x4] = along([1, n - 1, 2, n - 2]);
-                    let [y1, y2, y3, y4] = [1, n - 1, 2, n - 2].map(|step| line(i, j + step));
-                    for k in 0..n {
-                        let z = &padded[k..k + 5];
-                        out[k][0] = c1 * (x1[k] - x2[k]) + c2 * (x3[k] - x4[k]);
-                        out[k][1] = c1 * (y1[k] - y2[k]) + c2 * (y3[k] - y4[k]);
-                        out[k][2] = c1 * (z[3] - z[1]) + c2 * (z[4] - z[0]);
-                    }
-                    if let Some(fourth) = fourth {
-                        let fourth = &fourth[(i * n + j) * n..][..n];
-                        out.iter_mut().zip(fourth).for_each(|(out, x)| out[3] = *x);
-                    }
-                }
-            },
-        );
-    }
-
-    /// Adds one component of the transpose of [`differences`](Cloud::differences): `out += D_axis^T mesh`.
-    pub fn add_difference_adjoint<T: Real>(
-        &self,
-        mesh: &[T],
-        axis: usize,
-        kernel: Differences,
-        out: &mut [T],
-    ) {
-        let n = self.cells;
-        let [c1, c2] = kernel.coefficients.map(|c| T::of(c * self.inverse_spacing));
-        let line = |i: usize, j: usize| &mesh[(i % n * n + j % n) * n..][..n];
-        out.par_chunks_mut(n * n).enumerate().for_each_init(
-            || vec![T::zero(); n + 4],
-            |padded, (i, plane)| {
-                for (j, out) in plane.chunks_mut(n).enumerate() {
-                    let steps = [1, n - 1, 2, n - 2];
-                    // Differences are odd, so their transpose is their negative.
-                    if axis < 2 {
-                        let [a, b, c, d] =
-                            steps.map(|step| if axis == 0 { line(i + step, j) } else { line(i, j + step) });
-                        for k in 0..n {
-                            out[k] += c1 * (b[k] - a[k]) + c2 * (d[k] - c[k]);
-                        }
-                    } else {
-                        pad(line(i, j), padded);
-                        for k in 0..n {
-                            let z = &padded[k..k + 5];
-                            out[k] += c1 * (z[1] - z[3]) + c2 * (z[0] - z[4]);
-                        }
-                    }
-                }
-            },
-        );
-    }
-
-    /// The rows of several vector fields, component by component.
-    fn rows<'a, T, const K: usize>(&self, fields: [&'a mut [T]; K]) -> Vec<[RowOf<'a, T>; K]> {
-        let mut chunks = fields.map(|field| self.components_mut(field).map(|c| c.chunks_mut(self.side)));
-        (0..self.side * self.side)
-            .map(|_| chunks.each_mut().map(|field| field.each_mut().map(|c| c.next().unwrap_or_default())))
-            .collect()
-    }
-}
-
-/// A line with two of its neighbours on either side.
-fn pad<T: Copy>(line: &[T], padded: &mut [T]) {
-    let n = line.len();
-    padded[2..n + 2].copy_from_slice(line);
-    padded[..2].copy_from_slice(&line[n - 2..]);
-    padded[n + 2..].copy_from_slice(&line[..2]);
-}
-
-/// The three components one after the other.
-fn apart<'a, T: Real>(quads: &[Quad<T>], parts: &'a mut [T]) -> [&'a [T]; 3] {
-    let side = quads.len();
-    for (d, part) in parts.chunks_mut(side).enumerate() {
-        part.iter_mut().zip(quads).for_each(|(out, quad)| *out = quad[d]);
-    }
-    let parts = &*parts;
-    [&parts[..side], &parts[side..2 * side], &parts[2 * side..]]
-}
-
-/// Where the mesh points around a particle begin in the field: a start for each line of them.
-#[inline(always)]
-fn points<S: Shape>(first: [i32; 3], cells: usize) -> ([usize; 9], [usize; 3]) {
-    let mut lines = [0; 9];
-    for i in 0..S::POINTS {
-        for j in 0..S::POINTS {
-            lines[i * S::POINTS + j] =
-                (after(first[0], i, cells) * cells + after(first[1], j, cells)) * cells;
+                tiles[plane / PLANES * across + index].vectors.push(part);
+            }
         }
+        tiles
     }
-    let mut columns = [0; 3];
-    for (k, column) in columns.iter_mut().enumerate().take(S::POINTS) {
-        *column = after(first[2], k, cells);
-    }
-    (lines, columns)
 }
 
-/// The field at a mesh point.
+/// Most planes of a tile.
+const PLANES: usize = 32;
+
+/// A part of the lattice: a few rows in each of several planes, so that what they touch of the mesh is still at hand for the
+/// next plane.
+struct Tile<'a, T, const K: usize> {
+    planes: Range<usize>,
+    rows: Range<usize>,
+    /// Vectors of the rows, plane by plane.
+    vectors: Vec<[PlaneOf<'a, T>; K]>,
+}
+
+/// Displacements, momenta or cotangents of the rows of one plane, component by component.
+type PlaneOf<'a, T> = [&'a mut [T]; 3];
+
+/// One row of vectors of a plane.
 #[inline(always)]
-fn at<T: Real, L: Lanes<T>>(field: &[Quad<T>], point: usize) -> L {
-    debug_assert!(point < field.len());
-    // SAFETY: `points` makes it from a plane, a line and a column below `cells`, and the field has `cells^3` points.
-    L::load(unsafe { field.get_unchecked(point) })
+fn row_of<'a, T>(plane: &'a mut PlaneOf<'_, T>, row: usize, side: usize) -> RowOf<'a, T> {
+    plane.each_mut().map(|component| &mut component[row * side..(row + 1) * side])
 }
 
-/// Reads the field at a row of particles.
-struct Read<'a, S: Shape, T: Real> {
-    cloud: &'a Cloud,
-    row: usize,
-    x: [&'a [T]; 3],
-    places: &'a mut Row<T>,
-    field: &'a [Quad<T>],
-    out: &'a mut [Quad<T>],
-    shape: PhantomData<S>,
+/// A few particles, and the lines of mesh points around them.
+struct Around<T> {
+    places: Places<T>,
+    /// The first point of each line.
+    lines: [Few<u32>; 9],
+    /// Weights of the lines; then with slopes along the first axis; then along the second.
+    across: [[Few<T>; 9]; 3],
 }
 
-impl<S: Shape, T: Real> Wide<T> for Read<'_, S, T> {
+impl<T: Real> Around<T> {
+    fn new() -> Box<Around<T>> {
+        let nothing = [T::zero(); TOGETHER];
+        Box::new(Around { places: Places::new(), lines: [[0; TOGETHER]; 9], across: [[nothing; 9]; 3] })
+    }
+
+    /// Looks around the few particles whose places are found, with slopes if these are asked for, and asks for the memory of
+    /// the lines.
     #[inline(always)]
-    fn run<L: Lanes<T>>(self) {
-        self.cloud.place::<S, T>(self.row, self.x, self.places);
-        let places = &*self.places;
-        for (k, out) in self.out.iter_mut().enumerate() {
-            let (lines, columns) =
-                points::<S>(places.first.each_ref().map(|first| first[k]), self.cloud.cells);
-            let [wx, wy, wz] = places.fraction.each_ref().map(|fraction| S::weights(fraction[k]));
-            let mut sum = L::zero();
-            for i in 0..S::POINTS {
-                for j in 0..S::POINTS {
-                    let weight = wx[i] * wy[j];
-                    for c in 0..S::POINTS {
-                        let point = at::<T, L>(self.field, lines[i * S::POINTS + j] + columns[c]);
-                        sum = sum.plus(weight * wz[c], point);
-                    }
+    fn look<W: Work<T>, L: Lanes<T>>(&mut self, cells: usize, field: &Field<T>) {
+        let (cells, line) = (cells as u32, field.line() as u32);
+        let Places { points, weights, slopes, .. } = &self.places;
+        for i in 0..W::Shape::POINTS {
+            for j in 0..W::Shape::POINTS {
+                let at = i * W::Shape::POINTS + j;
+                let (lines, planes, along, columns) =
+                    (&mut self.lines[at], &points[0][i], &points[1][j], &points[2][0]);
+                for k in 0..TOGETHER {
+                    lines[k] = (planes[k] * cells + along[k]) * line + columns[k];
+                }
+                for start in lines {
+                    L::soon(field.padded(), *start as usize);
+                }
+                multiply(&weights[0][i], &weights[1][j], &mut self.across[0][at]);
+                if W::SLOPES {
+                    multiply(&slopes[0][i], &weights[1][j], &mut self.across[1][at]);
+                    multiply(&weights[0][i], &slopes[1][j], &mut self.across[2][at]);
                 }
             }
-            *out = sum.store();
+        }
+    }
+
+    /// Sums of the field over the lines around particle `k`, for each pair of points along them, with each of `N` weights.
+    #[inline(always)]
+    fn sums<S: Shape, L: Lanes<T>, const N: usize>(&self, field: &[Quad<T>], k: usize) -> [[L; 2]; N] {
+        let mut sums = [[L::zero(); 2]; N];
+        for at in 0..S::POINTS * S::POINTS {
+            let start = self.lines[at][k] as usize;
+            for pair in 0..S::POINTS.div_ceil(2) {
+                debug_assert!(start + 2 * pair + 1 < field.len());
+                // SAFETY: `look` makes the start from a plane, a line and a column below `cells`, and lines go on for four
+                // points beyond that.
+                let points = unsafe { &*field.as_ptr().add(start + 2 * pair).cast::<[Quad<T>; 2]>() };
+                let points = L::load(points);
+                for (sum, across) in sums.iter_mut().zip(&self.across) {
+                    sum[pair] = sum[pair].plus(across[at][k], points);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// A sum over the points along the lines around particle `k`, with the weights or the slopes along the third axis.
+#[inline(always)]
+fn along<S: Shape, T: Real, L: Lanes<T>>(weights: &[Few<T>; 3], pairs: [L; 2], k: usize) -> Quad<T> {
+    let mut sum = pairs[0].across(weights[0][k], weights[1][k]);
+    if S::POINTS > 2 {
+        let more = pairs[1].across(weights[2][k], T::zero());
+        sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+    }
+    sum
+}
+
+/// Takes the components of vectors apart.
+#[inline(always)]
+fn apart<T: Real>(quads: &[Quad<T>], from: usize, parts: &mut [Vec<T>; 3]) {
+    for (d, part) in parts.iter_mut().enumerate() {
+        part[from..from + quads.len()].iter_mut().zip(quads).for_each(|(out, quad)| *out = quad[d]);
+    }
+}
+
+/// What a thread needs to visit particles.
+struct Scratch<T> {
+    /// The few particles that are read, and the next ones, whose mesh points are on their way from memory.
+    around: [Box<Around<T>>; 2],
+    /// What was read for a row: forces, and what was made of their derivatives.
+    read: [[Vec<T>; 3]; 2],
+}
+
+impl<T: Real> Scratch<T> {
+    fn new(cloud: &Cloud) -> Scratch<T> {
+        let parts = || std::array::from_fn(|_| vec![T::zero(); cloud.side]);
+        Scratch { around: [Around::new(), Around::new()], read: [parts(), parts()] }
+    }
+}
+
+/// What is read for particles, and what is done with it.
+trait Work<T: Real> {
+    /// The shape of a particle.
+    type Shape: Shape;
+    /// Whether slopes are needed.
+    const SLOPES: bool;
+    /// Displacements of the rows of a plane, counted from the first of the tile.
+    fn displacements(&self, plane: usize) -> [&[T]; 3];
+    /// Reads for the particles `from .. from + count` of a row.
+    fn read<L: Lanes<T>>(
+        &self,
+        around: &Around<T>,
+        field: &[Quad<T>],
+        inverse_spacing: T,
+        particles: Particles,
+        out: &mut [[Vec<T>; 3]; 2],
+    );
+    /// Does what is to be done with a row for which everything is read.
+    fn finish(&mut self, plane: usize, row: usize, side: usize, read: &[[Vec<T>; 3]; 2]);
+}
+
+/// A few particles of a plane.
+#[derive(Clone, Copy)]
+struct Particles {
+    /// Plane, counted from the first of the tile.
+    plane: usize,
+    /// Index of the first in its row.
+    from: usize,
+    count: usize,
+    /// Index of the first among the rows of the tile in this plane.
+    first: usize,
+}
+
+/// Visits the particles of a tile of the lattice, a few at a time, while the points around the next few come from memory.
+struct Visit<'a, T: Real, W> {
+    cloud: &'a Cloud,
+    planes: Range<usize>,
+    rows: Range<usize>,
+    field: &'a Field<T>,
+    scratch: &'a mut Scratch<T>,
+    work: W,
+}
+
+impl<T: Real, W: Work<T>> Wide<T> for Visit<'_, T, W> {
+    #[inline(always)]
+    fn run<L: Lanes<T>>(self) {
+        let Visit { cloud, planes, rows, field, scratch, mut work } = self;
+        let Scratch { around: [now, next], read } = scratch;
+        let side = cloud.side;
+        let few = side.div_ceil(TOGETHER);
+        let rounds = planes.len() * rows.len() * few;
+        let place =
+            |round: usize| (round / few / rows.len(), round / few % rows.len(), round % few * TOGETHER);
+        // One round more than there are particles to look at: the last ones are read in it.
+        for round in 0..=rounds {
+            if round < rounds {
+                let (plane, row, from) = place(round);
+                let x = work.displacements(plane).map(|x| &x[row * side..(row + 1) * side]);
+                let lattice_row = (planes.start + plane) * side + rows.start + row;
+                next.places.find::<W::Shape>(cloud, lattice_row, from, x, W::SLOPES);
+                next.look::<W, L>(cloud.cells, field);
+            }
+            if round > 0 {
+                let (plane, row, from) = place(round - 1);
+                let count = TOGETHER.min(side - from);
+                let particles = Particles { plane, from, count, first: row * side + from };
+                work.read::<L>(now, field.padded(), T::of(cloud.inverse_spacing), particles, read);
+                if from + count == side {
+                    work.finish(plane, row, side, read);
+                }
+            }
+            std::mem::swap(now, next);
         }
     }
 }
 
-/// Reads the field and its derivatives along the three axes at a row of particles.
-struct Differentiate<'a, S: Shape, T: Real, F> {
-    cloud: &'a Cloud,
-    row: usize,
-    x: [&'a [T]; 3],
-    places: &'a mut Row<T>,
-    field: &'a [Quad<T>],
-    g: &'a mut [Quad<T>],
-    other: &'a mut [Quad<T>],
+/// Reads the field.
+struct Read<'a, 'b, S, T, F> {
+    /// Displacements and others of the planes.
+    vectors: &'a mut [[PlaneOf<'b, T>; 2]],
     f: F,
     shape: PhantomData<S>,
 }
 
-impl<S: Shape, T: Real, F: Fn(usize, [Quad<T>; 4]) -> (Quad<T>, Quad<T>)> Wide<T>
-    for Differentiate<'_, S, T, F>
-{
+impl<S: Shape, T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for Read<'_, '_, S, T, F> {
+    type Shape = S;
+    const SLOPES: bool = false;
+
     #[inline(always)]
-    fn run<L: Lanes<T>>(self) {
-        self.cloud.place::<S, T>(self.row, self.x, self.places);
-        let places = &*self.places;
-        let scale = T::of(self.cloud.inverse_spacing);
-        for (k, (g, other)) in self.g.iter_mut().zip(self.other.iter_mut()).enumerate() {
-            let (lines, columns) =
-                points::<S>(places.first.each_ref().map(|first| first[k]), self.cloud.cells);
-            let [wx, wy, wz] = places.fraction.each_ref().map(|fraction| S::weights(fraction[k]));
-            let [sx, sy, sz] =
-                places.fraction.each_ref().map(|fraction| S::slopes(fraction[k]).map(|slope| slope * scale));
-            let [mut value, mut by_x, mut by_y, mut by_z] = [L::zero(); 4];
-            for i in 0..S::POINTS {
-                let [mut plane, mut plane_y, mut plane_z] = [L::zero(); 3];
-                for j in 0..S::POINTS {
-                    let [mut line, mut line_z] = [L::zero(); 2];
-                    for c in 0..S::POINTS {
-                        let point = at::<T, L>(self.field, lines[i * S::POINTS + j] + columns[c]);
-                        line = line.plus(wz[c], point);
-                        line_z = line_z.plus(sz[c], point);
-                    }
-                    plane = plane.plus(wy[j], line);
-                    plane_y = plane_y.plus(sy[j], line);
-                    plane_z = plane_z.plus(wy[j], line_z);
-                }
-                value = value.plus(wx[i], plane);
-                by_x = by_x.plus(sx[i], plane);
-                by_y = by_y.plus(wx[i], plane_y);
-                by_z = by_z.plus(wx[i], plane_z);
-            }
-            (*g, *other) = (self.f)(k, [value.store(), by_x.store(), by_y.store(), by_z.store()]);
+    fn displacements(&self, plane: usize) -> [&[T]; 3] {
+        self.vectors[plane][0].each_ref().map(|x| &**x)
+    }
+
+    #[inline(always)]
+    fn read<L: Lanes<T>>(
+        &self,
+        around: &Around<T>,
+        field: &[Quad<T>],
+        _: T,
+        particles: Particles,
+        out: &mut [[Vec<T>; 3]; 2],
+    ) {
+        let mut read = [[T::zero(); LANES]; TOGETHER];
+        for (k, out) in read[..particles.count].iter_mut().enumerate() {
+            let [sum] = around.sums::<S, L, 1>(field, k);
+            *out = along::<S, T, L>(&around.places.weights[2], sum, k);
         }
+        apart(&read[..particles.count], particles.from, &mut out[0]);
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, plane: usize, row: usize, side: usize, [g, _]: &[[Vec<T>; 3]; 2]) {
+        let vectors = self.vectors[plane].each_mut().map(|vectors| row_of(vectors, row, side));
+        (self.f)(vectors, g.each_ref().map(|g| &g[..]));
+    }
+}
+
+/// Reads the field and its derivatives along the three axes.
+struct Differentiate<'a, 'b, S, T, R, F> {
+    /// Displacements and others of the planes.
+    vectors: &'a mut [[PlaneOf<'b, T>; 4]],
+    /// What is made of the derivatives at a particle of the plane, in proportion to them.
+    read: R,
+    f: F,
+    shape: PhantomData<S>,
+}
+
+impl<'b, S, T, R, F> Work<T> for Differentiate<'_, 'b, S, T, R, F>
+where
+    S: Shape,
+    T: Real,
+    R: Fn(&[PlaneOf<'b, T>; 4], usize, [Quad<T>; 3]) -> [T; 3],
+    F: FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]),
+{
+    type Shape = S;
+    const SLOPES: bool = true;
+
+    #[inline(always)]
+    fn displacements(&self, plane: usize) -> [&[T]; 3] {
+        self.vectors[plane][0].each_ref().map(|x| &**x)
+    }
+
+    #[inline(always)]
+    fn read<L: Lanes<T>>(
+        &self,
+        around: &Around<T>,
+        field: &[Quad<T>],
+        inverse_spacing: T,
+        particles: Particles,
+        [g, other]: &mut [[Vec<T>; 3]; 2],
+    ) {
+        let mut read = [[T::zero(); LANES]; TOGETHER];
+        let Places { weights, slopes, .. } = &around.places;
+        for (k, out) in read[..particles.count].iter_mut().enumerate() {
+            let [value, by_x, by_y] = around.sums::<S, L, 3>(field, k);
+            *out = along::<S, T, L>(&weights[2], value, k);
+            let by_z = along::<S, T, L>(&slopes[2], value, k);
+            let [by_x, by_y] = [by_x, by_y].map(|by| along::<S, T, L>(&weights[2], by, k));
+            let made = (self.read)(&self.vectors[particles.plane], particles.first + k, [by_x, by_y, by_z]);
+            for (part, made) in other.iter_mut().zip(made) {
+                part[particles.from + k] = made * inverse_spacing;
+            }
+        }
+        apart(&read[..particles.count], particles.from, g);
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, plane: usize, row: usize, side: usize, read: &[[Vec<T>; 3]; 2]) {
+        let vectors = self.vectors[plane].each_mut().map(|vectors| row_of(vectors, row, side));
+        let [g, other] = read.each_ref().map(|parts| parts.each_ref().map(|part| &part[..]));
+        (self.f)(vectors, g, other);
     }
 }

@@ -1,49 +1,62 @@
-//! Four numbers at a time: vector instructions where the machine has them, the same loops where not.
+//! Two mesh points of four numbers at a time: vector instructions where the machine has them, the same loops where not.
 
 use std::any::TypeId;
 
 use lookback_operator::Real;
 
-/// Numbers that travel together.
+/// Numbers of a mesh point that travel together.
 pub(crate) const LANES: usize = 4;
 
-/// Four numbers in a register.
+/// Two neighbouring mesh points, each of four numbers, in registers.
 pub(crate) trait Lanes<T: Real>: Copy {
     /// All zero.
     fn zero() -> Self;
-    /// Takes four numbers.
-    fn load(from: &[T; LANES]) -> Self;
+    /// Takes two points.
+    fn load(from: &[[T; LANES]; 2]) -> Self;
     /// `self + weight * x`.
     fn plus(self, weight: T, x: Self) -> Self;
-    /// Gives the four numbers.
-    fn store(self) -> [T; LANES];
+    /// `low` times the first point and `high` times the second.
+    fn across(self, low: T, high: T) -> [T; LANES];
+    /// Asks for the memory of a point that is needed soon.
+    fn soon<P>(points: &[P], place: usize);
+    /// `to += weight * x`, for one point.
+    fn add(to: &mut [T; LANES], weight: T, x: &[T; LANES]);
 }
 
 /// Plain numbers, on any machine and of any type.
 #[derive(Clone, Copy)]
-pub(crate) struct Plain<T>([T; LANES]);
+pub(crate) struct Plain<T>([[T; LANES]; 2]);
 
 impl<T: Real> Lanes<T> for Plain<T> {
     #[inline(always)]
     fn zero() -> Self {
-        Plain([T::zero(); LANES])
+        Plain([[T::zero(); LANES]; 2])
     }
 
     #[inline(always)]
-    fn load(from: &[T; LANES]) -> Self {
+    fn load(from: &[[T; LANES]; 2]) -> Self {
         Plain(*from)
     }
 
     #[inline(always)]
     fn plus(self, weight: T, x: Self) -> Self {
         let mut sum = self.0;
-        sum.iter_mut().zip(x.0).for_each(|(sum, x)| *sum += weight * x);
+        sum.iter_mut().flatten().zip(x.0.iter().flatten()).for_each(|(sum, x)| *sum += weight * *x);
         Plain(sum)
     }
 
     #[inline(always)]
-    fn store(self) -> [T; LANES] {
-        self.0
+    fn across(self, low: T, high: T) -> [T; LANES] {
+        let [first, second] = self.0;
+        std::array::from_fn(|i| low * first[i] + high * second[i])
+    }
+
+    #[inline(always)]
+    fn soon<P>(_: &[P], _: usize) {}
+
+    #[inline(always)]
+    fn add(to: &mut [T; LANES], weight: T, x: &[T; LANES]) {
+        to.iter_mut().zip(x).for_each(|(to, x)| *to += weight * *x);
     }
 }
 
@@ -82,6 +95,13 @@ mod x86 {
         }
     }
 
+    /// Asks for the memory of a point.
+    #[inline(always)]
+    fn soon<P>(points: &[P], place: usize) {
+        // SAFETY: asking for memory does no harm wherever it is.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(points.as_ptr().wrapping_add(place).cast()) };
+    }
+
     /// The same number as `f32`, which it must be.
     #[inline(always)]
     fn single<T: Real>(x: T) -> f32 {
@@ -99,64 +119,104 @@ mod x86 {
     }
 
     #[derive(Clone, Copy)]
-    pub(super) struct Single(__m128);
+    pub(super) struct Single(__m256);
 
     impl<T: Real> Lanes<T> for Single {
         #[inline(always)]
         fn zero() -> Self {
             // SAFETY: called from `run` only, so the machine has the instructions; as below.
-            Single(unsafe { _mm_setzero_ps() })
+            Single(unsafe { _mm256_setzero_ps() })
         }
 
         #[inline(always)]
-        fn load(from: &[T; LANES]) -> Self {
-            // SAFETY: four numbers of type `f32`.
-            Single(unsafe { _mm_loadu_ps(from.as_ptr().cast()) })
+        fn load(from: &[[T; LANES]; 2]) -> Self {
+            // SAFETY: eight numbers of type `f32`.
+            Single(unsafe { _mm256_loadu_ps(from.as_ptr().cast()) })
         }
 
         #[inline(always)]
         fn plus(self, weight: T, x: Self) -> Self {
             // SAFETY: as in `zero`.
-            Single(unsafe { _mm_fmadd_ps(_mm_set1_ps(single(weight)), x.0, self.0) })
+            Single(unsafe { _mm256_fmadd_ps(_mm256_set1_ps(single(weight)), x.0, self.0) })
         }
 
         #[inline(always)]
-        fn store(self) -> [T; LANES] {
+        fn across(self, low: T, high: T) -> [T; LANES] {
             let mut out = [T::zero(); LANES];
             // SAFETY: four numbers of type `f32`.
-            unsafe { _mm_storeu_ps(out.as_mut_ptr().cast(), self.0) };
+            unsafe {
+                let first = _mm_mul_ps(_mm_set1_ps(single(low)), _mm256_castps256_ps128(self.0));
+                let second = _mm256_extractf128_ps(self.0, 1);
+                let sum = _mm_fmadd_ps(_mm_set1_ps(single(high)), second, first);
+                _mm_storeu_ps(out.as_mut_ptr().cast(), sum);
+            };
             out
+        }
+
+        #[inline(always)]
+        fn soon<P>(points: &[P], place: usize) {
+            soon(points, place);
+        }
+
+        #[inline(always)]
+        fn add(to: &mut [T; LANES], weight: T, x: &[T; LANES]) {
+            // SAFETY: four numbers of type `f32` each.
+            unsafe {
+                let (at, x) = (to.as_mut_ptr().cast(), _mm_loadu_ps(x.as_ptr().cast()));
+                _mm_storeu_ps(at, _mm_fmadd_ps(_mm_set1_ps(single(weight)), x, _mm_loadu_ps(at)));
+            }
         }
     }
 
     #[derive(Clone, Copy)]
-    pub(super) struct Double(__m256d);
+    pub(super) struct Double([__m256d; 2]);
 
     impl<T: Real> Lanes<T> for Double {
         #[inline(always)]
         fn zero() -> Self {
             // SAFETY: called from `run` only, so the machine has the instructions; as below.
-            Double(unsafe { _mm256_setzero_pd() })
+            Double([unsafe { _mm256_setzero_pd() }; 2])
         }
 
         #[inline(always)]
-        fn load(from: &[T; LANES]) -> Self {
-            // SAFETY: four numbers of type `f64`.
-            Double(unsafe { _mm256_loadu_pd(from.as_ptr().cast()) })
+        fn load(from: &[[T; LANES]; 2]) -> Self {
+            // SAFETY: four numbers of type `f64` each.
+            Double(from.each_ref().map(|point| unsafe { _mm256_loadu_pd(point.as_ptr().cast()) }))
         }
 
         #[inline(always)]
         fn plus(self, weight: T, x: Self) -> Self {
             // SAFETY: as in `zero`.
-            Double(unsafe { _mm256_fmadd_pd(_mm256_set1_pd(double(weight)), x.0, self.0) })
+            Double(unsafe {
+                let weight = _mm256_set1_pd(double(weight));
+                [_mm256_fmadd_pd(weight, x.0[0], self.0[0]), _mm256_fmadd_pd(weight, x.0[1], self.0[1])]
+            })
         }
 
         #[inline(always)]
-        fn store(self) -> [T; LANES] {
+        fn across(self, low: T, high: T) -> [T; LANES] {
             let mut out = [T::zero(); LANES];
             // SAFETY: four numbers of type `f64`.
-            unsafe { _mm256_storeu_pd(out.as_mut_ptr().cast(), self.0) };
+            unsafe {
+                let first = _mm256_mul_pd(_mm256_set1_pd(double(low)), self.0[0]);
+                let sum = _mm256_fmadd_pd(_mm256_set1_pd(double(high)), self.0[1], first);
+                _mm256_storeu_pd(out.as_mut_ptr().cast(), sum);
+            };
             out
+        }
+
+        #[inline(always)]
+        fn soon<P>(points: &[P], place: usize) {
+            soon(points, place);
+        }
+
+        #[inline(always)]
+        fn add(to: &mut [T; LANES], weight: T, x: &[T; LANES]) {
+            // SAFETY: four numbers of type `f64` each.
+            unsafe {
+                let (at, x) = (to.as_mut_ptr().cast(), _mm256_loadu_pd(x.as_ptr().cast()));
+                _mm256_storeu_pd(at, _mm256_fmadd_pd(_mm256_set1_pd(double(weight)), x, _mm256_loadu_pd(at)));
+            }
         }
     }
 }

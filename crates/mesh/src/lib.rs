@@ -5,6 +5,7 @@
 
 mod cloud;
 mod fft;
+mod field;
 mod forces;
 mod grid;
 mod harmonics;
@@ -13,6 +14,7 @@ mod healpix;
 mod lanes;
 mod multiplier;
 mod paint;
+mod places;
 mod power;
 mod read;
 mod readout;
@@ -20,7 +22,8 @@ mod synthesis;
 
 pub use cloud::{Cloud, Window};
 pub use fft::RealFft;
-pub use forces::{Differences, Quad, RowOf};
+pub use field::{Differences, Field, Quad};
+pub use forces::RowOf;
 pub use grid::Grid;
 pub use harmonics::sphere_spectrum;
 pub use hartley::{Hartley, white_modes};

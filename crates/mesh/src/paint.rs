@@ -1,304 +1,433 @@
 //! From particles to the mesh, and the derivatives of that.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use lookback_operator::Real;
 use rayon::prelude::*;
 
-use crate::Cloud;
-use crate::cloud::{Row, Shape, for_window};
+use crate::cloud::{Shape, for_window};
 use crate::lanes::{Lanes, Wide, widest};
-
-/// Particles whose shares are computed together before any is given: they fit the first cache.
-const TOGETHER: usize = 64;
+use crate::places::{ByPoint, Few, Places, TOGETHER, add_product, multiply};
+use crate::{Cloud, Field, Quad};
 
 /// Most mesh points that a particle touches.
 const TOUCHED: usize = 27;
 
-/// One share of a particle: a weight for each point along each axis; their products go to the mesh.
-type Share<T> = [[T; 3]; 3];
+/// Rows of a tile.
+pub(crate) const TILE: usize = 16;
 
-/// A range of planes of the lattice, and the planes of the mesh that its particles touch.
-struct Block {
-    rows: std::ops::Range<usize>,
-    /// First plane, not wrapped.
-    low: i32,
-    planes: usize,
+/// Slabs of the mesh for each thread: more of them balance the work, but more rows of particles then lie across two.
+const SLABS_PER_THREAD: usize = 1;
+
+/// One share of a few particles: weights for each point along each axis; their products go to the mesh.
+type Share<'a, T> = [&'a [Few<T>; 3]; 3];
+
+/// What particles give to mesh points, as a sum of `K` shares.
+trait Gift<T: Real, const K: usize>: Sync {
+    /// What a mesh point holds.
+    type Point: Copy + Send;
+    /// Points beyond the end of a line, which stand for those at its beginning.
+    const ROOM: usize;
+    /// Whether shares need slopes.
+    const SLOPES: bool;
+    /// What a mesh point holds before the first particle.
+    fn nothing() -> Self::Point;
+    /// Computes what the shares need beside the weights of the particles that have these places.
+    fn prepare(&self, particles: Range<usize>, places: &Places<T>, own: &mut ByPoint<T>);
+    /// The shares, made of the weights and of what was prepared.
+    fn shares<'a>(weights: Share<'a, T>, own: Share<'a, T>) -> [Share<'a, T>; K];
+    /// Adds what a particle gives to a point.
+    fn add<L: Lanes<T>>(&self, particle: usize, weight: T, to: &mut Self::Point);
+}
+
+/// A one from each particle.
+struct Count;
+
+/// A number of its own from each particle.
+struct Values<'a, T>(&'a [T]);
+
+/// What changes when the particles move by vectors, in cells.
+struct Moved<'a, T> {
+    by: [&'a [T]; 3],
+    inverse_spacing: T,
+}
+
+/// The three components of each particle's vector, and a one.
+struct Vectors<'a, T>([&'a [T]; 3]);
+
+impl<T: Real> Gift<T, 1> for Count {
+    type Point = T;
+    const ROOM: usize = 0;
+    const SLOPES: bool = false;
+
+    fn nothing() -> T {
+        T::zero()
+    }
+
+    #[inline(always)]
+    fn prepare(&self, _: Range<usize>, _: &Places<T>, _: &mut ByPoint<T>) {}
+
+    #[inline(always)]
+    fn shares<'a>(weights: Share<'a, T>, _: Share<'a, T>) -> [Share<'a, T>; 1] {
+        [weights]
+    }
+
+    #[inline(always)]
+    fn add<L: Lanes<T>>(&self, _: usize, weight: T, to: &mut T) {
+        *to += weight;
+    }
+}
+
+impl<T: Real> Gift<T, 1> for Values<'_, T> {
+    type Point = T;
+    const ROOM: usize = 0;
+    const SLOPES: bool = false;
+
+    fn nothing() -> T {
+        T::zero()
+    }
+
+    #[inline(always)]
+    fn prepare(&self, particles: Range<usize>, places: &Places<T>, own: &mut ByPoint<T>) {
+        for (weights, out) in places.weights[0].iter().zip(&mut own[0]) {
+            let values = weights.iter().zip(&self.0[particles.clone()]);
+            out.iter_mut().zip(values).for_each(|(out, (weight, value))| *out = *weight * *value);
+        }
+    }
+
+    #[inline(always)]
+    fn shares<'a>([_, y, z]: Share<'a, T>, [own, ..]: Share<'a, T>) -> [Share<'a, T>; 1] {
+        [[own, y, z]]
+    }
+
+    #[inline(always)]
+    fn add<L: Lanes<T>>(&self, _: usize, weight: T, to: &mut T) {
+        *to += weight;
+    }
+}
+
+impl<T: Real> Gift<T, 3> for Moved<'_, T> {
+    type Point = T;
+    const ROOM: usize = 0;
+    const SLOPES: bool = true;
+
+    fn nothing() -> T {
+        T::zero()
+    }
+
+    #[inline(always)]
+    fn prepare(&self, particles: Range<usize>, places: &Places<T>, own: &mut ByPoint<T>) {
+        for ((slopes, own), by) in places.slopes.iter().zip(own).zip(self.by) {
+            for (slopes, out) in slopes.iter().zip(own) {
+                let moved = slopes.iter().zip(&by[particles.clone()]);
+                let out = out.iter_mut().zip(moved);
+                out.for_each(|(out, (slope, by))| *out = *slope * *by * self.inverse_spacing);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn shares<'a>([x, y, z]: Share<'a, T>, own: Share<'a, T>) -> [Share<'a, T>; 3] {
+        [[own[0], y, z], [x, own[1], z], [x, y, own[2]]]
+    }
+
+    #[inline(always)]
+    fn add<L: Lanes<T>>(&self, _: usize, weight: T, to: &mut T) {
+        *to += weight;
+    }
+}
+
+impl<T: Real> Gift<T, 1> for Vectors<'_, T> {
+    type Point = Quad<T>;
+    const ROOM: usize = Field::<f64>::ROOM;
+    const SLOPES: bool = false;
+
+    fn nothing() -> Quad<T> {
+        [T::zero(); 4]
+    }
+
+    #[inline(always)]
+    fn prepare(&self, _: Range<usize>, _: &Places<T>, _: &mut ByPoint<T>) {}
+
+    #[inline(always)]
+    fn shares<'a>(weights: Share<'a, T>, _: Share<'a, T>) -> [Share<'a, T>; 1] {
+        [weights]
+    }
+
+    #[inline(always)]
+    fn add<L: Lanes<T>>(&self, particle: usize, weight: T, to: &mut Quad<T>) {
+        let [x, y, z] = self.0.map(|component| component[particle]);
+        L::add(to, weight, &[x, y, z, T::one()]);
+    }
 }
 
 impl Cloud {
     /// `mesh(m) = sum_p W(x_p - m)`: counts, whose mean is `(side / cells)^3`.
     ///
-    /// Blocks of the lattice paint slabs of their own, which are then added up. `slabs` is their memory, used again from
-    /// call to call: at most two and a half meshes.
-    pub fn paint<T: Real>(&self, displacement: &[T], mesh: &mut [T], slabs: &mut Vec<T>) {
-        for_window!(self, S => self.scatter::<S, T, 1>(displacement, mesh, slabs, |_, w, _| [w]));
+    /// Slabs of the mesh are painted side by side, each by the particles that touch it in the order of the lattice, so the
+    /// sums do not depend on how many slabs or threads there are. No memory beside the mesh.
+    pub fn paint<T: Real>(&self, displacement: &[T], mesh: &mut [T]) {
+        for_window!(self, S => self.scatter::<S, T, _, 1>(displacement, mesh, &Count));
     }
 
     /// `mesh(m) = sum_p v(p) W(x_p - m)`: the transpose of [`read`](Cloud::read).
-    pub fn paint_values<T: Real>(
-        &self,
-        displacement: &[T],
-        values: &[T],
-        mesh: &mut [T],
-        slabs: &mut Vec<T>,
-    ) {
+    pub fn paint_values<T: Real>(&self, displacement: &[T], values: &[T], mesh: &mut [T]) {
         assert_eq!(values.len(), self.particles(), "one value for every particle");
-        for_window!(self, S => self.scatter::<S, T, 1>(displacement, mesh, slabs, |p, w, _| {
-            [[w[0].map(|w| w * values[p]), w[1], w[2]]]
-        }));
+        for_window!(self, S => self.scatter::<S, T, _, 1>(displacement, mesh, &Values(values)));
+    }
+
+    /// `field(m) = sum_p (v_p, 1) W(x_p - m)`: vectors, and counts as the fourth number, in one pass over the particles.
+    pub fn paint_vectors<T: Real>(&self, displacement: &[T], vectors: &[T], field: &mut Field<T>) {
+        let gift = Vectors(self.components(vectors));
+        for_window!(self, S => self.scatter::<S, T, _, 1>(displacement, field.padded_mut(), &gift));
+        field.fold();
     }
 
     /// The change of [`paint`](Cloud::paint) when particles move by `tangent`.
-    pub fn paint_push<T: Real>(&self, displacement: &[T], tangent: &[T], mesh: &mut [T], slabs: &mut Vec<T>) {
-        let dx = self.components(tangent);
-        let scale = T::of(self.inverse_spacing);
-        for_window!(self, S => self.scatter::<S, T, 3>(displacement, mesh, slabs, |p, w, f| {
-            std::array::from_fn(|axis| {
-                let mut share = w;
-                share[axis] = S::slopes(f[axis]).map(|slope| slope * dx[axis][p] * scale);
-                share
-            })
-        }));
+    pub fn paint_push<T: Real>(&self, displacement: &[T], tangent: &[T], mesh: &mut [T]) {
+        let gift = Moved { by: self.components(tangent), inverse_spacing: T::of(self.inverse_spacing) };
+        for_window!(self, S => self.scatter::<S, T, _, 3>(displacement, mesh, &gift));
     }
 
-    /// Cuts the lattice into blocks whose slabs together hold at most two and a half meshes, as many as that allows.
-    fn blocks<S: Shape, T: Real>(&self, x: &[T]) -> Vec<Block> {
-        let (least, most) = x
-            .par_chunks(self.side * self.side)
-            .map(|plane| {
-                plane.iter().fold((T::zero(), T::zero()), |(low, high), &x| {
-                    (if x < low { x } else { low }, if x > high { x } else { high })
-                })
-            })
-            .reduce(
-                || (T::zero(), T::zero()),
-                |a, b| (if b.0 < a.0 { b.0 } else { a.0 }, if b.1 > a.1 { b.1 } else { a.1 }),
-            );
-        let in_cells = |x: T| (x.f64() * self.inverse_spacing).clamp(-1e8, 1e8);
-        // One plane more on either side, for rounding.
-        let below = in_cells(least).floor() as i32 - 1 + 2 - S::POINTS as i32;
-        let above = in_cells(most).floor() as i32 + 3;
-        let reach = (above - below) as usize;
-        let count = (3 * self.cells / (2 * reach)).clamp(2, 64).min(self.side.div_ceil(4)).max(1);
-        let thickness = self.side.div_ceil(count);
-        (0..self.side.div_ceil(thickness))
-            .map(|block| {
-                let (from, to) = (block * thickness, ((block + 1) * thickness).min(self.side));
-                let (low, high) = (self.lattice[from].0 + below, self.lattice[to - 1].0 + above);
-                let planes = (high - low + 1) as usize;
-                let rows = from * self.side..to * self.side;
-                let whole = planes >= self.cells;
-                Block { rows, low: if whole { 0 } else { low }, planes: planes.min(self.cells) }
-            })
-            .collect()
-    }
-
-    /// Adds up the shares `f(particle, weights, place)` of every particle.
-    fn scatter<S: Shape, T: Real, const K: usize>(
+    /// Adds up what every particle gives to the mesh.
+    fn scatter<S: Shape, T: Real, G: Gift<T, K>, const K: usize>(
         &self,
         displacement: &[T],
-        mesh: &mut [T],
-        slabs: &mut Vec<T>,
-        f: impl Fn(usize, Share<T>, [T; 3]) -> [Share<T>; K] + Sync,
+        mesh: &mut [G::Point],
+        gift: &G,
     ) {
-        assert_eq!(mesh.len(), self.mesh_len(), "length of the mesh");
+        let line = self.cells + G::ROOM;
+        let area = self.cells * line;
+        assert_eq!(mesh.len(), self.cells * area, "length of the mesh");
         let x = self.components(displacement);
-        let area = self.cells * self.cells;
-        let blocks = self.blocks::<S, T>(x[0]);
-        let total = blocks.iter().map(|block| block.planes).sum::<usize>() * area;
-        if slabs.len() < total {
-            // Once for all calls: pages that are not touched cost nothing. Not `resize`: what was there need not be copied.
-            *slabs = vec![T::zero(); total.max(5 * mesh.len() / 2)];
-        }
-        let mut rest = &mut slabs[..total];
-        let mut work = Vec::with_capacity(blocks.len());
-        for block in &blocks {
-            let (slab, after) = rest.split_at_mut(block.planes * area);
-            work.push((block, slab));
-            rest = after;
-        }
-        work.into_par_iter().for_each_init(
-            || (self.make_row(), Shares::new()),
-            |scratch, (block, slab)| self.fill::<S, T, K>(block, x, slab, scratch, &f),
+        let spans = self.spans::<S, T>(x[0]);
+        let planes = self.cells.div_ceil(SLABS_PER_THREAD * rayon::current_num_threads());
+        mesh.par_chunks_mut(planes * area).enumerate().for_each_init(
+            || [Shares::new(), Shares::new()],
+            |shares, (index, points)| {
+                points.fill(G::nothing());
+                let slab = Slab { first: index * planes, planes: points.len() / area, line };
+                let shape = PhantomData::<S>;
+                widest(Give { cloud: self, slab, spans: &spans, x, shares, gift, points, shape });
+            },
         );
-        self.add_up(&blocks, &slabs[..total], mesh);
     }
 
-    /// Paints the particles of one block onto its slab.
-    fn fill<S: Shape, T: Real, const K: usize>(
-        &self,
-        block: &Block,
-        x: [&[T]; 3],
-        slab: &mut [T],
-        (places, shares): &mut (Row<T>, Shares<T>),
-        f: &impl Fn(usize, Share<T>, [T; 3]) -> [Share<T>; K],
-    ) {
-        slab.fill(T::zero());
-        let side = self.side;
-        for row in block.rows.clone() {
-            let start = row * side;
-            widest(Locate::<S, T> {
-                cloud: self,
-                block,
-                row,
-                x: x.map(|x| &x[start..start + side]),
-                places,
-                shape: PhantomData,
-            });
-            for from in (0..side).step_by(TOGETHER) {
-                let count = TOGETHER.min(side - from);
-                widest(Weigh::<S, T, _, K> {
-                    cloud: self,
-                    planes: block.planes,
-                    places,
-                    from,
-                    count,
-                    first_particle: start,
-                    f,
-                    shares,
-                    shape: PhantomData,
-                });
-                shares.give::<S>(count, slab);
-            }
-        }
-    }
-
-    /// Writes the sum of all slabs, in the order of the blocks.
-    fn add_up<T: Real>(&self, blocks: &[Block], slabs: &[T], mesh: &mut [T]) {
+    /// The planes that each row of particles touches.
+    fn spans<S: Shape, T: Real>(&self, x: &[T]) -> Vec<Span> {
         let cells = self.cells as i32;
-        let area = self.cells * self.cells;
-        mesh.par_chunks_mut(area).enumerate().for_each(|(plane, out)| {
-            let mut start = 0;
-            let mut empty = true;
-            for block in blocks {
-                let offset = (plane as i32 - block.low).rem_euclid(cells) as usize;
-                if offset < block.planes {
-                    let slab = &slabs[(start + offset) * area..][..area];
-                    if empty {
-                        out.copy_from_slice(slab);
-                    } else {
-                        out.iter_mut().zip(slab).for_each(|(out, x)| *out += *x);
-                    }
-                    empty = false;
-                }
-                start += block.planes;
+        let whole = Span { first: 0, planes: cells };
+        let rows = x.par_chunks(self.side).with_min_len(64).enumerate();
+        let span = |(row, x): (usize, &[T])| {
+            let (mut low, mut high, mut strange) = (x[0], x[0], false);
+            for &x in x {
+                low = if x < low { x } else { low };
+                high = if x > high { x } else { high };
+                strange |= x.is_nan();
             }
-            if empty {
-                out.fill(T::zero());
+            let [low, high] =
+                [low, high].map(|x| (x.f64() * self.inverse_spacing).clamp(-1e8, 1e8).floor() as i32);
+            // One plane more on either side, for rounding, and one for the place on the lattice.
+            let planes = high - low + 3 + S::POINTS as i32;
+            if strange || planes >= cells {
+                return whole;
             }
-        });
+            let first = self.lattice.points[row / self.side] + low + 1 - S::POINTS as i32;
+            Span { first: first.rem_euclid(cells), planes }
+        };
+        rows.map(span).collect()
     }
 }
 
-/// Places of a row of particles, with their planes counted from the first of a slab.
-struct Locate<'a, S: Shape, T: Real> {
-    cloud: &'a Cloud,
-    block: &'a Block,
-    row: usize,
-    x: [&'a [T]; 3],
-    places: &'a mut Row<T>,
-    shape: PhantomData<S>,
+/// Neighbouring planes of the mesh, beyond its end again from its beginning.
+#[derive(Clone, Copy)]
+struct Span {
+    first: i32,
+    planes: i32,
 }
 
-impl<S: Shape, T: Real> Wide<T> for Locate<'_, S, T> {
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self) {
-        let (cloud, block) = (self.cloud, self.block);
-        cloud.locate::<S, T>(self.row, self.x, self.places);
-        let [planes, lines, columns] = &mut self.places.first;
-        if block.planes == cloud.cells {
-            cloud.wrap(planes);
-        } else {
-            // Only where a displacement is not a number does this bound matter.
-            let last = (block.planes - S::POINTS) as i32;
-            planes.iter_mut().for_each(|plane| {
-                let above = *plane - block.low;
-                let above = if above < 0 { 0 } else { above };
-                *plane = if above > last { last } else { above };
-            });
-        }
-        cloud.wrap(lines);
-        cloud.wrap(columns);
+/// The planes that one task paints.
+struct Slab {
+    first: usize,
+    planes: usize,
+    /// Points from one line to the next.
+    line: usize,
+}
+
+impl Span {
+    /// Whether they have a plane in common.
+    fn meets(&self, slab: &Slab, cells: usize) -> bool {
+        let (first, planes, cells) = (slab.first as i32, slab.planes as i32, cells as i32);
+        (self.first - first).rem_euclid(cells) < planes
+            || (first - self.first).rem_euclid(cells) < self.planes
     }
 }
 
 /// What a few particles give to each of the mesh points around them, and where these are.
 struct Shares<T> {
-    weights: Vec<[T; TOGETHER]>,
-    places: Vec<[u32; TOGETHER]>,
+    particles: Range<usize>,
+    places: Places<T>,
+    weights: [Few<T>; TOUCHED],
+    points: [Few<u32>; TOUCHED],
+    /// What a gift prepares.
+    own: ByPoint<T>,
+    /// One where a plane is within the slab, else zero; and then products across the lines.
+    inside: Few<T>,
+    plane: Few<T>,
+    across: Few<T>,
+    /// First points of planes and lines.
+    start: [Few<u32>; 2],
 }
 
 impl<T: Real> Shares<T> {
-    fn new() -> Shares<T> {
-        Shares { weights: vec![[T::zero(); TOGETHER]; TOUCHED], places: vec![[0; TOGETHER]; TOUCHED] }
-    }
-
-    /// Adds the shares of the first `count` particles to the slab, a particle at a time.
-    #[inline(always)]
-    fn give<S: Shape>(&self, count: usize, slab: &mut [T]) {
-        let touched = S::POINTS.pow(3);
-        let (weights, places) = (&self.weights[..touched], &self.places[..touched]);
-        for k in 0..count.min(TOGETHER) {
-            for point in 0..touched {
-                let place = places[point][k] as usize;
-                debug_assert!(place < slab.len());
-                // SAFETY: `Weigh` makes the place from a plane below `planes` and a line and a column below `cells`.
-                unsafe { *slab.get_unchecked_mut(place) += weights[point][k] };
-            }
-        }
+    fn new() -> Box<Shares<T>> {
+        let nothing = [T::zero(); TOGETHER];
+        Box::new(Shares {
+            particles: 0..0,
+            places: Places::new(),
+            weights: [nothing; TOUCHED],
+            points: [[0; TOGETHER]; TOUCHED],
+            own: [[nothing; 3]; 3],
+            inside: nothing,
+            plane: nothing,
+            across: nothing,
+            start: [[0; TOGETHER]; 2],
+        })
     }
 }
 
-/// Computes the shares of a few particles.
-struct Weigh<'a, S: Shape, T: Real, F, const K: usize> {
+/// Paints a slab, a few particles at a time, while the points around the next few come from memory.
+struct Give<'a, S, T: Real, G: Gift<T, K>, const K: usize> {
     cloud: &'a Cloud,
-    planes: usize,
-    places: &'a Row<T>,
-    from: usize,
-    count: usize,
-    first_particle: usize,
-    f: &'a F,
-    shares: &'a mut Shares<T>,
+    slab: Slab,
+    spans: &'a [Span],
+    x: [&'a [T]; 3],
+    shares: &'a mut [Box<Shares<T>>; 2],
+    gift: &'a G,
+    points: &'a mut [G::Point],
     shape: PhantomData<S>,
 }
 
-impl<S, T, F, const K: usize> Wide<T> for Weigh<'_, S, T, F, K>
-where
-    S: Shape,
-    T: Real,
-    F: Fn(usize, Share<T>, [T; 3]) -> [Share<T>; K],
-{
+impl<S: Shape, T: Real, G: Gift<T, K>, const K: usize> Wide<T> for Give<'_, S, T, G, K> {
     #[inline(always)]
     fn run<L: Lanes<T>>(self) {
-        let Weigh { cloud, planes, places, from, count, first_particle, f, shares, .. } = self;
-        let cells = cloud.cells as u32;
-        let ends = [planes as u32, cells, cells];
-        let range = from..from + count;
-        let [first0, first1, first2] = places.first.each_ref().map(|first| &first[range.clone()]);
-        let [fraction0, fraction1, fraction2] = places.fraction.each_ref().map(|f| &f[range.clone()]);
-        let (weights, points) = (&mut shares.weights[..TOUCHED], &mut shares.places[..TOUCHED]);
-        for k in 0..count.min(TOGETHER) {
-            let place = [fraction0[k], fraction1[k], fraction2[k]];
-            let given = f(first_particle + from + k, place.map(S::weights), place);
-            let first = [first0[k] as u32, first1[k] as u32, first2[k] as u32];
-            let step = |axis: usize, step: u32| {
-                let point = first[axis] + step;
-                if point >= ends[axis] { point - ends[axis] } else { point }
-            };
-            for i in 0..S::POINTS {
-                for j in 0..S::POINTS {
-                    let line = (step(0, i as u32) * cells + step(1, j as u32)) * cells;
-                    for c in 0..S::POINTS {
-                        let point = (i * S::POINTS + j) * S::POINTS + c;
-                        let mut gift = given[0][0][i] * given[0][1][j] * given[0][2][c];
-                        for share in &given[1..] {
-                            gift += share[0][i] * share[1][j] * share[2][c];
-                        }
-                        weights[point][k] = gift;
-                        points[point][k] = line + step(2, c as u32);
+        let Give { cloud, slab, spans, x, shares: [now, next], gift, points, .. } = self;
+        let side = cloud.side;
+        now.particles = 0..0;
+        for row in 0..spans.len() {
+            let row = tiled(row, side);
+            if !spans[row].meets(&slab, cloud.cells) {
+                continue;
+            }
+            let x = x.map(|x| &x[row * side..(row + 1) * side]);
+            for from in (0..side).step_by(TOGETHER) {
+                next.places.find::<S>(cloud, row, from, x, G::SLOPES);
+                if slab.touched::<S, T>(&next.places, cloud.cells) {
+                    next.particles = row * side + from..row * side + from + TOGETHER.min(side - from);
+                    gift.prepare(next.particles.clone(), &next.places, &mut next.own);
+                    next.weigh::<S, L, G, K>(cloud.cells, &slab, points);
+                    now.give::<S, L, G, K>(gift, points);
+                    std::mem::swap(now, next);
+                }
+            }
+        }
+        now.give::<S, L, G, K>(gift, points);
+    }
+}
+
+/// The row of the lattice that is visited as number `index`: tiles of a few rows go through all planes, so that what they
+/// touch of the mesh is still at hand for the next plane.
+fn tiled(index: usize, side: usize) -> usize {
+    let first = index / (TILE * side) * TILE;
+    let rows = TILE.min(side - first);
+    let within = index - first * side;
+    within / rows * side + first + within % rows
+}
+
+impl Slab {
+    /// Whether any of a few particles touches it.
+    #[inline(always)]
+    fn touched<S: Shape, T>(&self, places: &Places<T>, cells: usize) -> bool {
+        let (cells, reach) = (cells as i32, S::POINTS as i32 - 1);
+        let (first, planes) = (self.first as i32, self.planes as i32);
+        let mut inside = planes + reach >= cells;
+        for &plane in &places.points[0][0] {
+            let above = plane as i32 - first + reach;
+            let above = if above < 0 { above + cells } else { above };
+            let above = if above >= cells { above - cells } else { above };
+            inside |= above < planes + reach;
+        }
+        inside
+    }
+}
+
+impl<T: Real> Shares<T> {
+    /// Computes the shares of the few particles whose places are found, and asks for the memory of the points. Shares of
+    /// planes beyond the slab are zero, for a point within it.
+    #[inline(always)]
+    fn weigh<S: Shape, L: Lanes<T>, G: Gift<T, K>, const K: usize>(
+        &mut self,
+        cells: usize,
+        slab: &Slab,
+        slab_points: &[G::Point],
+    ) {
+        let [cells, below, planes, line] = [cells, slab.first, slab.planes, slab.line].map(|n| n as u32);
+        let Shares {
+            places, weights, points, own, inside, plane, across, start: [planes_at, lines_at], ..
+        } = self;
+        let given = G::shares(places.weights.each_ref(), own.each_ref());
+        for i in 0..S::POINTS {
+            let from = &places.points[0][i];
+            for k in 0..TOGETHER {
+                let above = from[k].wrapping_sub(below);
+                inside[k] = if above < planes { T::one() } else { T::zero() };
+                planes_at[k] = if above < planes { above * cells } else { 0 };
+            }
+            for j in 0..S::POINTS {
+                let along = &places.points[1][j];
+                for k in 0..TOGETHER {
+                    lines_at[k] = (planes_at[k] + along[k]) * line;
+                }
+                for c in 0..S::POINTS {
+                    let point = (i * S::POINTS + j) * S::POINTS + c;
+                    let (points, first) = (&mut points[point], &places.points[2][0]);
+                    let column = if G::ROOM > 0 { first } else { &places.points[2][c] };
+                    let beyond = if G::ROOM > 0 { c as u32 } else { 0 };
+                    for k in 0..TOGETHER {
+                        points[k] = lines_at[k] + column[k] + beyond;
+                    }
+                    if c == 0 {
+                        points.iter().for_each(|point| L::soon(slab_points, *point as usize));
                     }
                 }
+                for (n, share) in given.iter().enumerate() {
+                    multiply(&share[0][i], inside, plane);
+                    multiply(&share[1][j], plane, across);
+                    for c in 0..S::POINTS {
+                        let weights = &mut weights[(i * S::POINTS + j) * S::POINTS + c];
+                        if n == 0 {
+                            multiply(&share[2][c], across, weights);
+                        } else {
+                            add_product(&share[2][c], across, weights);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the shares of the few particles to the points of the slab for which they were weighed, a particle at a time.
+    #[inline(always)]
+    fn give<S: Shape, L: Lanes<T>, G: Gift<T, K>, const K: usize>(&self, gift: &G, points: &mut [G::Point]) {
+        let touched = S::POINTS.pow(3);
+        for (k, particle) in self.particles.clone().enumerate().take(TOGETHER) {
+            for point in 0..touched {
+                let place = self.points[point][k] as usize;
+                debug_assert!(place < points.len());
+                // SAFETY: `weigh` makes the place from a plane below `planes`, a line below `cells` and a column on it.
+                let to = unsafe { points.get_unchecked_mut(place) };
+                gift.add::<L>(particle, self.weights[point][k], to);
             }
         }
     }

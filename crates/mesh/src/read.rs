@@ -4,7 +4,8 @@ use lookback_operator::Real;
 use rayon::prelude::*;
 
 use crate::Cloud;
-use crate::cloud::{Row, Shape, after, for_window};
+use crate::cloud::{Shape, for_window};
+use crate::places::{Places, TOGETHER};
 
 /// The mesh points around one particle, and its place among them.
 struct Around<T> {
@@ -44,7 +45,7 @@ impl Cloud {
         assert_eq!(values.len(), self.particles(), "one value for every particle");
         let x = self.components(displacement);
         for_window!(self, S => values.par_chunks_mut(self.side).enumerate().for_each_init(
-            || self.make_row(),
+            || Places::new(),
             |places, (row, out)| self.at_row::<S, T>(row, x, places, |k, around| {
                 out[k] = around.sum::<S>(self.cells, mesh, around.place.map(S::weights));
             }),
@@ -67,7 +68,7 @@ impl Cloud {
         let [g0, g1, g2] = self.components_mut(gradient);
         let rows = g0.par_chunks_mut(side).zip(g1.par_chunks_mut(side)).zip(g2.par_chunks_mut(side));
         for_window!(self, S => rows.enumerate().for_each_init(
-            || self.make_row(),
+            || Places::new(),
             |places, (row, ((g0, g1), g2))| self.at_row::<S, T>(row, x, places, |k, around| {
                 let factor = cotangent.map_or(scale, |c| scale * c[row * side + k]);
                 for (axis, out) in [&mut *g0, &mut *g1, &mut *g2].into_iter().enumerate() {
@@ -82,7 +83,7 @@ impl Cloud {
         let (x, dx) = (self.components(displacement), self.components(dx));
         let scale = T::of(self.inverse_spacing);
         for_window!(self, S => tangent.par_chunks_mut(self.side).enumerate().for_each_init(
-            || self.make_row(),
+            || Places::new(),
             |places, (row, out)| self.at_row::<S, T>(row, x, places, |k, around| {
                 for (axis, dx) in dx.iter().enumerate() {
                     out[k] += scale * dx[row * self.side + k] * around.slope::<S>(self.cells, mesh, axis);
@@ -97,17 +98,20 @@ impl Cloud {
         &self,
         row: usize,
         x: [&[T]; 3],
-        places: &mut Row<T>,
+        places: &mut Places<T>,
         mut f: impl FnMut(usize, Around<T>),
     ) {
         let start = row * self.side;
-        self.locate::<S, T>(row, x.map(|x| &x[start..start + self.side]), places);
-        places.first.iter_mut().for_each(|first| self.wrap(first));
-        for k in 0..self.side {
-            let points = std::array::from_fn(|axis| {
-                std::array::from_fn(|step| after(places.first[axis][k], step, self.cells))
-            });
-            f(k, Around { points, place: std::array::from_fn(|axis| places.fraction[axis][k]) });
+        let x = x.map(|x| &x[start..start + self.side]);
+        for from in (0..self.side).step_by(TOGETHER) {
+            places.find::<S>(self, row, from, x, false);
+            for k in 0..TOGETHER.min(self.side - from) {
+                let points = std::array::from_fn(|axis| {
+                    std::array::from_fn(|step| places.points[axis][step][k] as usize)
+                });
+                let place = std::array::from_fn(|axis| places.fraction[axis][k]);
+                f(from + k, Around { points, place });
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Painting and reading against their definitions, transposes and differences, on any number of threads.
 
-use lookback_mesh::{Cloud, Differences, Quad, Window};
+use lookback_mesh::{Cloud, Differences, Field, Window};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector::dot;
 
@@ -68,13 +68,19 @@ fn painting_and_reading_agree_with_the_definition_on_any_number_of_threads() {
             for threads in [1, 2, 5] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
                 let mut meshes = [vec![1.0; cells], vec![1.0; cells]];
-                let mut slabs = Vec::new();
                 pool.install(|| {
-                    cloud.paint(&x, &mut meshes[0], &mut slabs);
-                    cloud.paint_values(&x, &v, &mut meshes[1], &mut slabs);
+                    cloud.paint(&x, &mut meshes[0]);
+                    cloud.paint_values(&x, &v, &mut meshes[1]);
                 });
                 for (a, b) in meshes.concat().iter().zip(expected.concat()) {
                     assert!((a - b).abs() < 1e-12, "{cloud:?}: {a} {b}");
+                }
+                let mut vectors = Field::new(&cloud);
+                pool.install(|| cloud.paint_vectors(&x, &[&v[..], &v, &v].concat(), &mut vectors));
+                for (m, expected) in expected[1].iter().zip(&expected[0]).enumerate() {
+                    let [x, y, z, count] = vectors.at(m);
+                    assert!([x, y, z].iter().all(|v| (v - expected.0).abs() < 1e-12), "{cloud:?}");
+                    assert!((count - expected.1).abs() < 1e-12, "{cloud:?}: {count}");
                 }
                 assert_eq!(first.get_or_insert_with(|| meshes.concat()), &meshes.concat());
             }
@@ -97,10 +103,9 @@ fn derivatives_are_transposes_and_agree_with_differences() {
         let moved = |sign: f64| -> Vec<f64> { x.iter().zip(&dx).map(|(x, dx)| x + sign * h * dx).collect() };
         let central = |f: &dyn Fn(&[f64]) -> f64| (f(&moved(1.0)) - f(&moved(-1.0))) / (2.0 * h);
         let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6 * b.abs().max(1.0), "{cloud:?} {a} {b}");
-        let mut slabs = Vec::new();
 
         let mut mesh = vec![0.0; cloud.mesh_len()];
-        cloud.paint_push(&x, &dx, &mut mesh, &mut slabs);
+        cloud.paint_push(&x, &dx, &mut mesh);
         let mut gradient = vec![0.0; n3];
         cloud.gradient(&x, &field, None, 1.0, &mut gradient);
         close(dot(&mesh, &field), dot(&gradient, &dx));
@@ -108,7 +113,7 @@ fn derivatives_are_transposes_and_agree_with_differences() {
             dot(&gradient, &dx),
             central(&|x| {
                 let mut mesh = vec![0.0; cloud.mesh_len()];
-                cloud.paint(x, &mut mesh, &mut Vec::new());
+                cloud.paint(x, &mut mesh);
                 dot(&mesh, &field)
             }),
         );
@@ -124,7 +129,7 @@ fn derivatives_are_transposes_and_agree_with_differences() {
         cloud.gradient(&x, &field, Some(&c), 1.0, &mut gradient);
         close(dot(&tangent, &c), dot(&gradient, &dx));
         close(dot(&gradient, &dx), central(&read));
-        cloud.paint_values(&x, &c, &mut mesh, &mut slabs);
+        cloud.paint_values(&x, &c, &mut mesh);
         close(read(&x), dot(&mesh, &field));
     }
 }
@@ -154,8 +159,8 @@ fn forces_and_tides_agree_with_component_meshes() {
         let (mut x, mut p) = (normal(3 * n, 1, 3.0), normal(3 * n, 2, 1.0));
         let (mut x_bar, mut c) = (vec![0.0; 3 * n], normal(3 * n, 3, 1.0));
         let meshes: Vec<Vec<f64>> = (4..8).map(|s| normal(cloud.mesh_len(), s, 1.0)).collect();
-        let field: Vec<Quad<f64>> =
-            (0..cloud.mesh_len()).map(|m| std::array::from_fn(|d| meshes[d][m])).collect();
+        let mut field = Field::new(&cloud);
+        meshes.iter().enumerate().for_each(|(component, mesh)| field.set(component, mesh));
         let (mut force, mut tide, mut change) = (vec![0.0; 3 * n], vec![0.0; 3 * n], vec![0.0; 3 * n]);
         for (axis, mesh) in meshes[..3].iter().enumerate() {
             let part = axis * n..(axis + 1) * n;
@@ -175,10 +180,11 @@ fn forces_and_tides_agree_with_component_meshes() {
                 p[d].copy_from_slice(g[d]);
                 x_bar[d].copy_from_slice(tide[d]);
             }
+            [g[0].len() as f64]
         });
         close(&p, &force);
         close(&x_bar, &tide);
-        cloud.visit_forces(&mut x, &mut p, &field, |_, _, p, g| {
+        cloud.visit_forces(&mut x, &mut p, &field, |_, p, g| {
             p.into_iter().zip(g).for_each(|(p, g)| p.iter_mut().zip(g).for_each(|(p, g)| *p -= g));
         });
         close(&p, &vec![0.0; 3 * n]);
@@ -190,22 +196,29 @@ fn differences_agree_with_the_definition_and_their_transpose() {
     for cells in [4, 5, 12] {
         let cloud = Cloud::new(4, cells, 20.0, Window::Cic).expect("a cloud");
         for (four, kernel) in [(false, Differences::TWO_POINT), (true, Differences::FOUR_POINT)] {
-            let (mesh, other) = (normal(cloud.mesh_len(), 0, 1.0), normal(4 * cloud.mesh_len(), 1, 1.0));
-            let mut field = vec![[7.0; 4]; mesh.len()];
-            cloud.differences(&mesh, kernel, None, &mut field);
+            let mesh = normal(cloud.mesh_len(), 0, 1.0);
+            let sevens = vec![7.0; mesh.len()];
+            let mut field = Field::new(&cloud);
+            field.set(3, &sevens);
+            let component = |field: &Field<f64>, component: usize| {
+                let mut mesh = vec![0.0; cloud.mesh_len()];
+                field.get(component, &mut mesh);
+                mesh
+            };
+            field.set_differences(&mesh, kernel, None);
             for axis in 0..3 {
                 let expected = difference(&cloud, &mesh, axis, four);
-                assert!(field.iter().zip(&expected).all(|(f, e)| (f[axis] - e).abs() < 1e-12 && f[3] == 7.0));
+                let found = component(&field, axis);
+                assert!(found.iter().zip(&expected).all(|(f, e)| (f - e).abs() < 1e-12));
             }
-            cloud.differences(&mesh, kernel, Some(&mesh), &mut field);
-            assert!(field.iter().zip(&mesh).all(|(f, m)| f[3] == *m));
-            let other: Vec<Quad<f64>> = other.chunks(4).map(|q| [q[0], q[1], q[2], q[3]]).collect();
+            assert_eq!(component(&field, 3), sevens);
+            field.set_differences(&mesh, kernel, Some(&mesh));
+            assert_eq!(component(&field, 3), mesh);
+            let mut other = Field::new(&cloud);
+            (0..4).for_each(|d| other.set(d, &normal(cloud.mesh_len(), 1 + d as u32, 1.0)));
             let mut adjoint = vec![0.0; mesh.len()];
-            for axis in 0..3 {
-                let component: Vec<f64> = other.iter().map(|quad| quad[axis]).collect();
-                cloud.add_difference_adjoint(&component, axis, kernel, &mut adjoint);
-            }
-            let left: f64 = field.iter().zip(&other).map(|(a, b)| dot(&a[..3], &b[..3])).sum();
+            other.difference_adjoint(kernel, &mut adjoint);
+            let left: f64 = (0..3).map(|d| dot(&component(&field, d), &component(&other, d))).sum();
             assert!((left - dot(&mesh, &adjoint)).abs() < 1e-11 * left.abs().max(1.0));
         }
     }

@@ -158,7 +158,7 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
             *weight = T::of(1.0 + bias.b1 * growth * delta + 0.5 * bias.b2 * growth * growth * excess);
         });
         self.place = self.shifted(self.run.displacement(), self.run.momentum(), self.shift);
-        self.run.cloud().paint_values(&self.place, &self.weight, y, &mut Vec::new());
+        self.run.cloud().paint_values(&self.place, &self.weight, y);
         let scale = self.scale();
         y.par_iter_mut().for_each(|y| *y = *y * scale - T::one());
         Ok(())
@@ -205,8 +205,8 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
         }
         let cloud = self.run.cloud();
         let mut by_place = vec![T::zero(); dy.len()];
-        cloud.paint_push(&self.place, &d_place, &mut by_place, &mut Vec::new());
-        cloud.paint_values(&self.place, &d_weight, dy, &mut Vec::new());
+        cloud.paint_push(&self.place, &d_place, &mut by_place);
+        cloud.paint_values(&self.place, &d_weight, dy);
         let scale = self.scale();
         dy.par_iter_mut().zip(&by_place).for_each(|(dy, by)| *dy = (*dy + *by) * scale);
         Ok(())

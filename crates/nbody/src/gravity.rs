@@ -1,6 +1,6 @@
 //! Gravity on a mesh: the field that sources of density pull particles along.
 
-use lookback_mesh::{Cloud, Grid, Quad, RealFft, RowOf, Window};
+use lookback_mesh::{Cloud, Field, Grid, RealFft, RowOf, Window};
 use lookback_operator::Real;
 use lookback_operator::vector::axpy;
 use num_complex::Complex;
@@ -14,8 +14,8 @@ use crate::sharpening::{Band, BandKind, Sharpening};
 ///
 /// In the equation of motion `dp/dt = 3/2 omega_m g / a`. With differences as the gradient: paint, two transforms of the
 /// mesh, differences, readout; with the spectral gradient four transforms. The product with the transposed Jacobian costs
-/// as many again. Memory: a mesh, its spectrum, four meshes for the field, and at most two and a half meshes to paint on
-/// all threads; the transposed Jacobian needs one mesh more.
+/// as many again. Memory: a mesh, its spectrum, and four meshes for the field; the transposed Jacobian needs one mesh
+/// more.
 pub struct Gravity<T: Real> {
     cloud: Cloud,
     fft: RealFft<T>,
@@ -29,8 +29,7 @@ pub struct Gravity<T: Real> {
     second: Vec<T>,
     spectrum: Vec<Complex<T>>,
     filtered: Vec<Complex<T>>,
-    field: Vec<Quad<T>>,
-    slabs: Vec<T>,
+    field: Field<T>,
 }
 
 /// A kick of the momenta and the drift that follows it: `p = keep p + pull g(x)`, `x = x + by p`.
@@ -88,8 +87,7 @@ impl<T: Real> Gravity<T> {
             second: Vec::new(),
             spectrum: fft.make_spectrum(),
             filtered,
-            field: vec![[T::zero(); 4]; cloud.mesh_len()],
-            slabs: Vec::new(),
+            field: Field::new(&cloud),
             cloud,
             fft,
         })
@@ -110,12 +108,12 @@ impl<T: Real> Gravity<T> {
 
     /// Writes how many particles are at each mesh point.
     pub fn count(&mut self, displacement: &[T], mesh: &mut [T]) {
-        self.cloud.paint(displacement, mesh, &mut self.slabs);
+        self.cloud.paint(displacement, mesh);
     }
 
     /// The change of [`count`](Gravity::count).
     pub fn count_push(&mut self, displacement: &[T], tangent: &[T], mesh: &mut [T]) {
-        self.cloud.paint_push(displacement, tangent, mesh, &mut self.slabs);
+        self.cloud.paint_push(displacement, tangent, mesh);
     }
 
     /// Contrast per painted particle over the normalisation of a transform and its inverse.
@@ -129,24 +127,17 @@ impl<T: Real> Gravity<T> {
             Some(kernel) => {
                 let factor = green(&self.tables, self.compensation.as_deref(), self.band, self.scale());
                 self.fft.convolve(&mut self.mesh, &mut self.spectrum, factor);
-                let fourth = adjoint.then_some(&self.second[..]);
-                self.cloud.differences(&self.mesh, kernel, fourth, &mut self.field);
+                self.field.set_differences(&self.mesh, kernel, adjoint.then_some(&self.second[..]));
             }
             None => {
                 self.fft.forward(&self.mesh, &mut self.spectrum);
                 for axis in 0..3 {
                     self.filter(axis, false);
                     self.fft.inverse(&mut self.filtered, &mut self.mesh);
-                    let lines = self.field.par_chunks_mut(1 << 14).zip(self.mesh.par_chunks(1 << 14));
-                    lines.for_each(|(field, mesh)| {
-                        field.iter_mut().zip(mesh).for_each(|(field, mesh)| field[axis] = *mesh);
-                    });
+                    self.field.set(axis, &self.mesh);
                 }
                 if adjoint {
-                    let lines = self.field.par_chunks_mut(1 << 14).zip(self.second.par_chunks(1 << 14));
-                    lines.for_each(|(field, mesh)| {
-                        field.iter_mut().zip(mesh).for_each(|(field, mesh)| field[3] = *mesh);
-                    });
+                    self.field.set(3, &self.second);
                 }
             }
         }
@@ -175,14 +166,13 @@ impl<T: Real> Gravity<T> {
 
     /// Leaves the field of the particles on the mesh.
     fn place(&mut self, displacement: &[T]) {
-        self.cloud.paint(displacement, &mut self.mesh, &mut self.slabs);
+        self.cloud.paint(displacement, &mut self.mesh);
         self.solve(false);
     }
 
     /// The same with what [`solve_adjoint`](Gravity::solve_adjoint) gives as its fourth number.
     fn place_both(&mut self, displacement: &[T], c: &[T]) {
         self.solve_adjoint(displacement, c);
-        self.cloud.paint(displacement, &mut self.mesh, &mut self.slabs);
         self.solve(true);
     }
 
@@ -191,7 +181,7 @@ impl<T: Real> Gravity<T> {
         self.place(displacement);
         // The visitor moves particles; these stay where they are.
         let mut x = displacement.to_vec();
-        self.cloud.visit_forces(&mut x, g, &self.field, |_, _, out, g| {
+        self.cloud.visit_forces(&mut x, g, &self.field, |_, out, g| {
             out.into_iter().zip(g).for_each(|(out, g)| out.copy_from_slice(g));
         });
     }
@@ -209,7 +199,7 @@ impl<T: Real> Gravity<T> {
     pub fn kick_drift(&mut self, x: &mut [T], p: &mut [T], step: KickDrift) {
         self.place(x);
         let [keep, pull, by] = [step.keep, step.pull, step.by].map(T::of);
-        self.cloud.visit_forces(x, p, &self.field, |_, x, p, g| {
+        self.cloud.visit_forces(x, p, &self.field, |x, p, g| {
             for ((x, p), g) in x.into_iter().zip(p).zip(g) {
                 for ((x, p), g) in x.iter_mut().zip(p.iter_mut()).zip(g) {
                     *p = keep * *p + pull * *g;
@@ -223,10 +213,10 @@ impl<T: Real> Gravity<T> {
     pub fn push(&mut self, displacement: &[T], dx: &[T], g: &mut [T], tangent: &mut [T]) {
         self.place(displacement);
         self.cloud.push_forces(displacement, dx, &self.field, g, tangent);
-        self.cloud.paint_push(displacement, dx, &mut self.mesh, &mut self.slabs);
+        self.cloud.paint_push(displacement, dx, &mut self.mesh);
         self.solve(false);
         let mut x = displacement.to_vec();
-        self.cloud.visit_forces(&mut x, tangent, &self.field, |_, _, out, g| {
+        self.cloud.visit_forces(&mut x, tangent, &self.field, |_, out, g| {
             for (out, g) in out.into_iter().zip(g) {
                 out.iter_mut().zip(g).for_each(|(out, g)| *out += *g);
             }
@@ -234,46 +224,30 @@ impl<T: Real> Gravity<T> {
     }
 
     /// Leaves in `self.second` what the mesh gives to positions through the density, when the particles have the
-    /// cotangents `c` of their `g`.
+    /// cotangents `c` of their `g`; and the density in `self.mesh`.
     fn solve_adjoint(&mut self, displacement: &[T], c: &[T]) {
-        let n = self.cloud.particles();
-        if self.second.is_empty() {
-            self.second = vec![T::zero(); self.cloud.mesh_len()];
-        }
-        let kernel = self.kernels.gradient.differences();
-        match kernel {
-            Some(_) => self.second.par_iter_mut().for_each(|x| *x = T::zero()),
-            None => self.spectrum.par_iter_mut().for_each(|x| *x = Complex::default()),
-        }
-        for axis in 0..3 {
-            self.cloud.paint_values(
-                displacement,
-                &c[axis * n..(axis + 1) * n],
-                &mut self.mesh,
-                &mut self.slabs,
-            );
-            match kernel {
-                Some(kernel) => {
-                    self.cloud.add_difference_adjoint(&self.mesh, axis, kernel, &mut self.second);
-                }
-                None => {
-                    self.fft.forward(&self.mesh, &mut self.filtered);
-                    self.filter(axis, true);
-                }
-            }
-        }
-        match kernel {
-            Some(_) => {
+        self.second.resize(self.cloud.mesh_len(), T::zero());
+        self.cloud.paint_vectors(displacement, c, &mut self.field);
+        match self.kernels.gradient.differences() {
+            Some(kernel) => {
+                self.field.difference_adjoint(kernel, &mut self.second);
                 let factor = green(&self.tables, self.compensation.as_deref(), self.band, self.scale());
                 self.fft.convolve(&mut self.second, &mut self.spectrum, factor);
             }
             None => {
+                self.spectrum.par_iter_mut().for_each(|x| *x = Complex::default());
+                for axis in 0..3 {
+                    self.field.get(axis, &mut self.mesh);
+                    self.fft.forward(&self.mesh, &mut self.filtered);
+                    self.filter(axis, true);
+                }
                 if let Some(along) = &self.compensation {
                     compensate_lines(along, self.tables.half(), &mut self.spectrum);
                 }
                 self.fft.inverse(&mut self.spectrum, &mut self.second);
             }
         }
+        self.field.get(3, &mut self.mesh);
     }
 
     /// Adds `scale * (dg/dx)^T c` to `gradient`.
@@ -287,6 +261,7 @@ impl<T: Real> Gravity<T> {
             for (out, tide) in out.into_iter().zip(tide) {
                 out.iter_mut().zip(tide).for_each(|(out, tide)| *out += scale * *tide);
             }
+            [0.0; 0]
         });
     }
 
@@ -299,26 +274,36 @@ impl<T: Real> Gravity<T> {
         let row = |[x, p, x_bar, p_bar]: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
             let mut sums = [0.0; 3];
             for d in 0..3 {
-                let mut part = [T::zero(); 3];
-                for k in 0..x[d].len() {
-                    let cotangent = p_bar[d][k];
-                    part[1] += cotangent * g[d][k];
-                    let before = (p[d][k] - pull * g[d][k]) * one_over;
-                    part[0] += cotangent * before;
-                    let given = x_bar[d][k] + pull * tide[d][k];
-                    part[2] += given * before;
-                    x_bar[d][k] = given;
-                    p[d][k] = before;
-                    p_bar[d][k] = keep * cotangent + by * given;
-                    x[d][k] -= by * before;
+                let (x, p, x_bar, p_bar) = (&mut *x[d], &mut *p[d], &mut *x_bar[d], &mut *p_bar[d]);
+                for ((p, given), (g, tide)) in
+                    p.iter_mut().zip(x_bar.iter_mut()).zip(g[d].iter().zip(tide[d]))
+                {
+                    *p = (*p - pull * *g) * one_over;
+                    *given += pull * *tide;
                 }
-                sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part.f64());
+                for (sum, (a, b)) in sums.iter_mut().zip([(&*p_bar, &*p), (p_bar, g[d]), (x_bar, p)]) {
+                    *sum += row_dot(a, b).f64();
+                }
+                for ((x, p), (given, cotangent)) in x.iter_mut().zip(p).zip(x_bar.iter().zip(p_bar)) {
+                    *cotangent = keep * *cotangent + by * *given;
+                    *x -= by * *p;
+                }
             }
             sums
         };
-        let rows = self.cloud.visit_tides([x, p, x_bar, p_bar], &self.field, T::one(), row);
-        rows.into_iter().fold([0.0; 3], |sum, row| std::array::from_fn(|i| sum[i] + row[i]))
+        self.cloud.visit_tides([x, p, x_bar, p_bar], &self.field, T::one(), row)
     }
+}
+
+/// The product of two rows, in an order that vector instructions can keep.
+fn row_dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest = a.remainder().iter().zip(b.remainder()).map(|(a, b)| *a * *b).sum::<T>();
+    let mut lanes = [T::zero(); 8];
+    for (a, b) in a.zip(b) {
+        lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane += *a * *b);
+    }
+    lanes.into_iter().sum::<T>() + rest
 }
 
 /// `scale band / (lambda W^2)` for the modes of a line along the first axis.

@@ -64,13 +64,13 @@ impl Settings {
     /// Bytes that a simulation holds at its peak: particles and meshes of the forward pass, and what a reverse pass adds.
     ///
     /// Forward: 6 numbers a particle for the state and 2.5 for modes and their amplitudes; 6 a mesh cell for density,
-    /// spectrum and field, and up to 2.5 to paint on. The start needs 10 numbers a particle more than these, before the meshes
+    /// spectrum and field. The start needs 10 numbers a particle more than these, before the meshes
     /// are full, and 31 more at third order. Reverse: 8 more a particle (12 beside the start), and 1 a cell. Sharpening:
     /// 6 more a particle, 18 in reverse.
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
-        let spectral = if self.kernels.gradient.differences().is_some() { 0 } else { 2 };
-        let (state, cells) = if gradient { (17, 19 + 2 * spectral) } else { (9, 17 + 2 * spectral) };
+        let spectral = if self.kernels.gradient.differences().is_some() { 0 } else { 1 };
+        let (state, cells) = if gradient { (17, 7 + spectral) } else { (9, 6 + spectral) };
         let state = match (self.sharpening, gradient) {
             (None, _) => state,
             (Some(_), false) => state + 6,
@@ -81,8 +81,7 @@ impl Settings {
             Lpt::Second => 19,
             Lpt::Third => 50,
         };
-        // Halves: a mesh for painting counts two and a half.
-        size_of::<T>() * (state.max(if gradient { start + 12 } else { start }) * particles + cells * mesh / 2)
+        size_of::<T>() * (state.max(if gradient { start + 12 } else { start }) * particles + cells * mesh)
     }
 }
 
