@@ -85,6 +85,60 @@ fn a_simulation_writes_everything_and_goes_on_where_it_stopped() {
     assert!(!good && words.contains("other settings"), "{words}");
 }
 
+/// A numpy array of single precision, without its header.
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    bytes[start..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+#[test]
+fn a_snapshot_is_the_end_of_a_shorter_simulation() {
+    let times = "times = [0.2, 0.4, 0.5, 0.75, 1.0]";
+    let galaxies = "[galaxies]\nb1 = 0.8\n[light_cone]";
+    let long = SMALL.replace("steps = 3\nstart = 0.2", times).replace("[light_cone]", galaxies);
+    let long = long.replace("density = true", "density = true\nsnapshots = [1.0, 0.25]");
+    let short = "times = [0.2, 0.4, 0.5]";
+    // A light cone would have to end today.
+    let cone = SMALL.find("[light_cone]").expect("there")..SMALL.find("[output]").expect("there");
+    let short =
+        SMALL.replace(&SMALL[cone], "[galaxies]\nb1 = 0.8\n").replace("steps = 3\nstart = 0.2", short);
+    let (long, short) = (Bench::new(&long), Bench::new(&short));
+    for bench in [&long, &short] {
+        let (good, words) = bench.simulate();
+        assert!(good, "{words}");
+    }
+    for name in ["positions", "velocities", "density", "galaxies"] {
+        let early = numbers(&long.read(&format!("realisation_0000/snapshot_z1/{name}.npy")));
+        let end = numbers(&short.read(&format!("realisation_0000/{name}.npy")));
+        let scale = end.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let apart = |a: f32, b: f32| {
+            if name == "positions" { (a - b).abs().min(100.0 - (a - b).abs()) } else { (a - b).abs() }
+        };
+        assert!(early.len() == end.len() && scale > 0.0);
+        assert!(early.iter().zip(&end).all(|(a, b)| apart(*a, *b) < 1e-4 * scale), "{name}");
+    }
+    assert!(!long.read("realisation_0000/snapshot_z0.25/power_galaxies.csv").is_empty());
+}
+
+#[test]
+fn rays_are_traced_through_the_same_universe() {
+    let bench = Bench::new(
+        &SMALL.replace("field_deg = 4.0", "field_deg = 4.0\nrays = { sources = [1.0], planes = 8 }"),
+    );
+    let (good, words) = bench.simulate();
+    assert!(good, "{words}");
+    for name in ["rays_kappa.fits", "rays_gamma1.npy", "rays_gamma2.npy", "rays_omega.npy", "cl_rays_1.csv"] {
+        assert!(!bench.read(&format!("realisation_0001/{name}")).is_empty());
+    }
+    let [born, rays, omega] = ["kappa2", "rays_kappa", "rays_omega"]
+        .map(|name| numbers(&bench.read(&format!("realisation_0000/{name}.npy"))));
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    // Deflections are small: the maps are almost the same, and the rotation is of second order.
+    let correlation = dot(&born, &rays) / (dot(&born, &born) * dot(&rays, &rays)).sqrt();
+    assert!(correlation > 0.95, "{correlation}");
+    assert!(dot(&omega, &omega) < 1e-2 * dot(&rays, &rays));
+}
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let bench = Bench::new(SMALL);
@@ -124,6 +178,15 @@ fn bad_files_are_refused_in_words_and_write_nothing() {
         ),
         ("{ z = 1.0 }", "{ z = 1.0, alignment = { amplitude = 1.0 } }", "give n(z)"),
         ("steps = 3", "steps = 3\nlpt = 4", "`lpt` must be 1, 2 or 3"),
+        ("density = true", "density = true\nsnapshots = [5.0]", "outside of the simulation"),
+        ("density = true", "density = true\nsnapshots = [0.0]", "outside of the simulation"),
+        (
+            "field_deg = 4.0",
+            "field_deg = 4.0\nrays = { sources = [0.01, 1.0] }",
+            "lies within the first of 20 planes",
+        ),
+        ("field_deg = 4.0", "field_deg = 4.0\nrays = { sources = [] }", "rays need sources"),
+        ("[light_cone]", "[galaxies]\nb1 = nan\n[light_cone]", "bias must be finite"),
         (
             "steps = 3",
             "steps = 3\nsharpening = { alpha = 0.1, mu = 0.0, kl = 0.1, ks = -1.0 }",

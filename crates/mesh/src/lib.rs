@@ -29,6 +29,6 @@ pub use harmonics::sphere_spectrum;
 pub use hartley::{Hartley, white_modes};
 pub use healpix::{Healpix, Neighbours};
 pub use multiplier::Multiplier;
-pub use power::{PowerSpectrum, bin_edges, power_spectrum, skewness};
+pub use power::{PowerSpectrum, bin_edges, power_quadrupole, power_spectrum, skewness};
 pub use readout::Readout;
 pub use synthesis::Synthesis;

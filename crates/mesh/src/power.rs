@@ -27,6 +27,25 @@ pub fn bin_edges(grid: &Grid, count: usize) -> Vec<f64> {
 /// # Errors
 /// If the field has the wrong length, or the edges do not rise.
 pub fn power_spectrum<T: Real>(grid: &Grid, field: &[T], edges: &[f64]) -> Result<PowerSpectrum> {
+    weighted_power(grid, field, edges, |_, _| 1.0)
+}
+
+/// The quadrupole of the power spectrum about the last axis, `5 <P(k, mu) (3 mu^2 - 1) / 2>` in each bin: what redshift-space
+/// distortions leave (Hamilton 1992, ApJ 385, L5).
+///
+/// # Errors
+/// As [`power_spectrum`].
+pub fn power_quadrupole<T: Real>(grid: &Grid, field: &[T], edges: &[f64]) -> Result<PowerSpectrum> {
+    weighted_power(grid, field, edges, |[_, _, along], k| 2.5 * (3.0 * (along / k).powi(2) - 1.0))
+}
+
+/// Power in bins, each mode weighted by a function of its wave vector and wave number.
+fn weighted_power<T: Real>(
+    grid: &Grid,
+    field: &[T],
+    edges: &[f64],
+    weight: impl Fn([f64; 3], f64) -> f64,
+) -> Result<PowerSpectrum> {
     if field.len() != grid.len() {
         return Err(Error::Length {
             operator: "power spectrum".into(),
@@ -56,7 +75,8 @@ pub fn power_spectrum<T: Real>(grid: &Grid, field: &[T], edges: &[f64]) -> Resul
         let count = grid.multiplicity(i % grid.half_columns());
         let power = f.re.f64() * f.re.f64() + f.im.f64() * f.im.f64();
         k_sum[bin - 1] += k * count as f64;
-        p_sum[bin - 1] += power * count as f64;
+        let weight = weight(grid.wave_vector(i / grid.half_columns(), i % grid.half_columns()), k);
+        p_sum[bin - 1] += weight * power * count as f64;
         modes[bin - 1] += count;
     }
     let norm = grid.volume() / (grid.len() as f64).powi(2);

@@ -22,6 +22,25 @@ pub struct Bias {
     pub b2: f64,
 }
 
+impl Bias {
+    /// Galaxies for each particle, from the linear density at `D1 = 1` and the growth; and the mean square of that density.
+    pub fn weights<T: Real>(&self, linear: &[T], growth: f64) -> (Vec<T>, f64) {
+        let variance = dot(linear, linear) / linear.len() as f64;
+        let weight = |delta: &T| {
+            let delta = delta.f64();
+            let excess = delta * delta - variance;
+            T::of(1.0 + self.b1 * growth * delta + 0.5 * self.b2 * growth * growth * excess)
+        };
+        (linear.par_iter().map(weight).collect(), variance)
+    }
+}
+
+/// What `a^2 dx/dt` \[H0 Mpc/h\] adds to a position in redshift space, as a displacement: `v / (a H) = p / (a^2 E)`
+/// (Kaiser 1987).
+pub fn redshift_shift<S: Scalar>(cosmology: &Cosmology<S>, a: f64) -> S {
+    S::of(1.0) / (cosmology.background().e(a) * (a * a))
+}
+
 /// White noise, cosmological parameters and bias to the density contrast of galaxies on the force mesh at the end.
 ///
 /// In redshift space particles are moved along the last axis by `v / (a H)`, their peculiar velocity in units of the
@@ -79,7 +98,7 @@ impl<T: Real> Galaxies<T> {
     fn factors<S: Scalar>(&self, cosmology: &Cosmology<S>, momentum_unit: S) -> [S; 2] {
         let times = &self.simulation.settings().times;
         let a = times[times.len() - 1];
-        let shift = momentum_unit / (cosmology.background().e(a) * (a * a));
+        let shift = momentum_unit * redshift_shift(cosmology, a);
         [cosmology.instant(a).d1.d, if self.redshift_space { shift } else { S::of(0.0) }]
     }
 }
@@ -147,16 +166,8 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
         self.run.evolve(inside, None)?;
         [self.growth, self.shift] =
             self.galaxies.factors(self.run.cosmology(), self.run.schedule().momentum_unit);
-        let mut spectrum = self.fft.make_spectrum();
-        self.run.linear_modes(&inside[..self.delta.len()], &mut spectrum);
-        self.fft.inverse(&mut spectrum, &mut self.delta);
-        self.variance = dot(&self.delta, &self.delta) / self.delta.len() as f64;
-        let (bias, growth, variance) = (self.bias, self.growth, self.variance);
-        self.weight.par_iter_mut().zip(&self.delta).for_each(|(weight, delta)| {
-            let delta = delta.f64();
-            let excess = delta * delta - variance;
-            *weight = T::of(1.0 + bias.b1 * growth * delta + 0.5 * bias.b2 * growth * growth * excess);
-        });
+        self.delta = self.run.linear_density();
+        (self.weight, self.variance) = self.bias.weights(&self.delta, self.growth);
         self.place = self.shifted(self.run.displacement(), self.run.momentum(), self.shift);
         self.run.cloud().paint_values(&self.place, &self.weight, y);
         let scale = self.scale();

@@ -19,7 +19,7 @@ mod third_order;
 
 pub use displacements::{Displacements, Lpt};
 pub use error::{Error, Result};
-pub use galaxies::{BIAS_PARAMETERS, Bias, Galaxies};
+pub use galaxies::{BIAS_PARAMETERS, Bias, Galaxies, redshift_shift};
 pub use gravity::{Backwards, Gravity, KickDrift};
 pub use kernel::{GradientKernel, Kernels, LaplaceKernel};
 pub use modes::Modes;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use lookback_cosmology::{Cosmology, Gradient};
-use lookback_mesh::{Cloud, Grid};
+use lookback_mesh::{Cloud, Grid, RealFft};
 use lookback_operator::vector::{axpy, check_finite, dot};
 use lookback_operator::{Linearization, Operator, Real, Result as OperatorResult};
 use num_complex::Complex;
@@ -38,8 +38,9 @@ pub struct Run<'a, T: Real> {
     displacement: Vec<T>,
     momentum: Vec<T>,
     sharpening: Option<Sharpening>,
-    /// The first view in which somebody looks.
+    /// The first view from which on somebody looks, and others at which somebody does.
     first_view: usize,
+    looks: Vec<usize>,
 }
 
 /// The displacement fields of the start, and what made them.
@@ -67,6 +68,7 @@ impl<'a, T: Real> Run<'a, T> {
             momentum: vectors(),
             sharpening: s.sharpening,
             first_view: 0,
+            looks: Vec::new(),
             grid,
         })
     }
@@ -118,6 +120,20 @@ impl<'a, T: Real> Run<'a, T> {
         self.first_view = view;
     }
 
+    /// Tells that somebody looks at some views before those of [`look_from`](Run::look_from), too.
+    pub fn look_at(&mut self, views: Vec<usize>) {
+        self.looks = views;
+    }
+
+    /// The linear density contrast of the last point on the lattice, at `D1 = 1`.
+    pub fn linear_density(&self) -> Vec<T> {
+        let mut spectrum = self.modes.hartley().make_spectrum();
+        self.modes.forward(&self.white, &mut spectrum);
+        let mut delta = vec![T::zero(); self.grid.len()];
+        RealFft::new(&self.grid).inverse(&mut spectrum, &mut delta);
+        delta
+    }
+
     /// Runs forward with the factors of a given schedule instead of those of the cosmology.
     pub fn evolve_with(&mut self, white: &[T], schedule: Schedule<f64>) {
         self.white = white.to_vec();
@@ -154,7 +170,9 @@ impl<'a, T: Real> Run<'a, T> {
                             if first {
                                 axpy(before, p, x);
                             }
-                            let sharpening = self.sharpening.filter(|_| view >= self.first_view);
+                            let sharpening = self
+                                .sharpening
+                                .filter(|_| view >= self.first_view || self.looks.contains(&view));
                             let at = self.schedule.views[view].at;
                             watch(view, &sharpened(&mut self.gravity, sharpening, at, x), p);
                             axpy(after, p, x);
@@ -177,7 +195,7 @@ impl<'a, T: Real> Run<'a, T> {
     }
 
     /// The particles and the force mesh.
-    pub(crate) fn cloud(&self) -> &Cloud {
+    pub fn cloud(&self) -> &Cloud {
         self.gravity.cloud()
     }
 
@@ -336,7 +354,10 @@ impl<'a, T: Real> Run<'a, T> {
                     match &mut watch {
                         None => factors.extend(factors.last().copied()),
                         Some(watch) => {
-                            match self.sharpening.filter(|_| view >= self.first_view) {
+                            match self
+                                .sharpening
+                                .filter(|_| view >= self.first_view || self.looks.contains(&view))
+                            {
                                 None => watch(view, &x, &p, &mut x_bar, &mut p_bar),
                                 Some(sharpening) => {
                                     let at = self.schedule.views[view].at;
@@ -513,7 +534,10 @@ impl<'a, T: Real> Run<'a, T> {
                         axpy(next(), &p, &mut dx);
                         axpy(by, &p, &mut x);
                         if let (Some(watch), 0) = (&mut watch, part) {
-                            match self.sharpening.filter(|_| view >= self.first_view) {
+                            match self
+                                .sharpening
+                                .filter(|_| view >= self.first_view || self.looks.contains(&view))
+                            {
                                 None => watch(view, &x, &p, &dx, &dp),
                                 Some(sharpening) => {
                                     let at = self.schedule.views[view].at;

@@ -12,7 +12,7 @@ pub use sections::{
     SkyCentre, SkySection, SpectrumSection, Survey,
 };
 pub use universe::{
-    AlignmentSection, CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection,
-    SchemeName, SharpeningSection, ShellSection, SimulationSection, SourceSection, SpacingName, TilingName,
-    TransferName, WindowName,
+    AlignmentSection, CosmologySection, CrossingName, GalaxiesSection, GradientName, LaplaceName,
+    LightConeSection, RaysSection, SchemeName, SharpeningSection, ShellSection, SimulationSection,
+    SourceSection, SpacingName, TilingName, TransferName, WindowName,
 };

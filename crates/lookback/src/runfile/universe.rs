@@ -266,6 +266,42 @@ pub struct ShellSection {
     pub edge: Option<f64>,
 }
 
+/// `rays`: light rays through many lens planes, beyond the Born approximation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RaysSection {
+    /// Redshifts of the sources.
+    pub sources: Vec<f64>,
+    /// Lens planes up to the farthest source.
+    #[serde(default = "planes")]
+    pub planes: usize,
+    /// Width of the edges between planes, as a share of their thickness.
+    #[serde(default = "plane_edge")]
+    pub edge: f64,
+}
+
+fn planes() -> usize {
+    20
+}
+
+fn plane_edge() -> f64 {
+    0.2
+}
+
+/// `galaxies`: tracers of the matter, biased by the density that they were born in.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GalaxiesSection {
+    /// Linear bias in Lagrangian space; today's is one more.
+    pub b1: f64,
+    /// Quadratic bias in Lagrangian space.
+    #[serde(default)]
+    pub b2: f64,
+    /// Whether velocities move them along the last axis, as a distant observer sees it.
+    #[serde(default = "yes")]
+    pub redshift_space: bool,
+}
+
 /// `light_cone`: what is seen of the simulation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -288,6 +324,9 @@ pub struct LightConeSection {
     /// How copies of the box fill the cone.
     #[serde(default)]
     pub tiling: TilingName,
+    /// Rays beyond the Born approximation, traced through the same universe (`lookback simulate`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rays: Option<RaysSection>,
     /// When particles cross the light cone.
     #[serde(default)]
     pub crossing: CrossingName,

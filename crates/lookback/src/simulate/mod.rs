@@ -6,14 +6,17 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use lookback_inference::Progress;
-use lookback_lensing::LightCone;
+use lookback_lensing::{LightCone, RaySettings, RayTracing};
 use lookback_nbody::Simulation;
 use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::run::Reporter;
-use crate::runfile::{self, CosmologySection, LightConeSection, Precision, SimulationSection, SourceSection};
+use crate::runfile::{
+    self, CosmologySection, GalaxiesSection, LightConeSection, Precision, RaysSection, SchemeName,
+    SimulationSection, SourceSection,
+};
 use crate::universe::{check_memory, light_cone};
 use crate::{Error, Result, VERSION, files};
 
@@ -43,6 +46,9 @@ pub struct SimulateFile {
     /// Convergence of its light cone; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub light_cone: Option<LightConeSection>,
+    /// Galaxies in the box; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub galaxies: Option<GalaxiesSection>,
     /// What is written, and where.
     #[serde(default)]
     pub output: SimulateOutput,
@@ -67,9 +73,13 @@ pub struct SimulateOutput {
     /// Folder, made by the command; `simulations/NAME` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
-    /// Write the density contrast at the end, as `density.npy`.
+    /// Redshifts at which matter and galaxies are written too, besides the end: folders `snapshot_zZ`. Each becomes the end of
+    /// a step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<f64>,
+    /// Write the density contrast, as `density.npy` (and `galaxies.npy`).
     pub density: bool,
-    /// Write positions \[Mpc/h\] and velocities \[km/s\] at the end, as `positions.npy` and `velocities.npy`.
+    /// Write positions \[Mpc/h\] and peculiar velocities \[km/s\], as `positions.npy` and `velocities.npy`.
     pub particles: bool,
     /// Write maps as numpy arrays besides FITS.
     pub npy: bool,
@@ -114,32 +124,101 @@ impl SimulateFile {
     }
 }
 
-/// What is simulated: with a light cone or without.
-pub(crate) enum Universe<T: Real> {
+/// What is simulated.
+pub(crate) struct Universe<T: Real> {
+    pub(crate) matter: Matter<T>,
+    /// Rays through the same light cone.
+    pub(crate) rays: Option<RayTracing<T>>,
+    /// Views of the simulation at which snapshots are taken, with their redshifts, the earliest first.
+    pub(crate) snapshots: Snapshots,
+}
+
+/// A box, with a light cone or without.
+pub(crate) enum Matter<T: Real> {
     Box(Simulation<T>),
     Cone(LightCone<T>),
 }
 
 impl<T: Real> Universe<T> {
     pub(crate) fn build(file: &SimulateFile) -> Result<Universe<T>> {
+        let mut section = file.simulation.clone();
+        let times = section.settings(&file.cosmology.build()?)?.times;
+        let snapshots = snapshot_views(file, &times)?;
+        section.times = snapshots.0;
         let Some(cone) = &file.light_cone else {
-            let cosmology = file.cosmology.build()?;
-            let settings = file.simulation.settings(&cosmology)?;
-            check_memory(settings.memory::<T>(false))?;
-            let simulation = Simulation::new(settings, cosmology, &[])
-                .map_err(|error| Error::config("simulation", error.to_string()))?;
-            return Ok(Universe::Box(simulation));
+            let simulation = box_of(file, &section)?;
+            check_memory(simulation.settings().memory::<T>(false))?;
+            return Ok(Universe { matter: Matter::Box(simulation), rays: None, snapshots: snapshots.1 });
         };
         let settings = cone.settings(cone.sky()?, file.seed)?;
-        Ok(Universe::Cone(light_cone(&file.cosmology, &file.simulation, settings, &[], false)?))
+        let tracing = |rays: &RaysSection| -> Result<RayTracing<T>> {
+            let RaysSection { sources, planes, edge } = rays.clone();
+            let tracing = RayTracing::new(
+                box_of(file, &section)?,
+                settings.clone(),
+                RaySettings { sources, planes, edge },
+            )
+            .map_err(|error| Error::config("light_cone.rays", error.to_string()))?;
+            check_memory(tracing.memory(false))?;
+            Ok(tracing)
+        };
+        let rays = cone.rays.as_ref().map(tracing).transpose()?;
+        let cone = light_cone(&file.cosmology, &section, settings, &[], false)?;
+        Ok(Universe { matter: Matter::Cone(cone), rays, snapshots: snapshots.1 })
     }
 
     pub(crate) fn simulation(&self) -> &Simulation<T> {
-        match self {
-            Universe::Box(simulation) => simulation,
-            Universe::Cone(cone) => cone.simulation(),
+        match &self.matter {
+            Matter::Box(simulation) => simulation,
+            Matter::Cone(cone) => cone.simulation(),
         }
     }
+}
+
+fn box_of<T: Real>(file: &SimulateFile, section: &SimulationSection) -> Result<Simulation<T>> {
+    let cosmology = file.cosmology.build()?;
+    let settings = section.settings(&cosmology)?;
+    Simulation::new(settings, cosmology, &[]).map_err(|error| Error::config("simulation", error.to_string()))
+}
+
+/// Snapshots as views of the simulation, with their redshifts.
+type Snapshots = Vec<(usize, f64)>;
+
+/// The steps with the snapshots among them, and these.
+fn snapshot_views(file: &SimulateFile, times: &[f64]) -> Result<(Vec<f64>, Snapshots)> {
+    let redshifts = &file.output.snapshots;
+    let wrong = |message: String| Err(Error::config("output", message));
+    if redshifts.is_empty() {
+        return Ok((times.to_vec(), Vec::new()));
+    }
+    if file.simulation.scheme != SchemeName::BullFrog {
+        return wrong(
+            "`snapshots` need `scheme = \"bull_frog\"`, whose positions and velocities meet after each step"
+                .into(),
+        );
+    }
+    let (first, last) = (1.0 / times[0] - 1.0, 1.0 / times[times.len() - 1] - 1.0);
+    if let Some(z) = redshifts.iter().find(|z| !(**z > last && **z < first)) {
+        return wrong(format!(
+            "a snapshot at redshift {z} lies outside of the simulation, which goes from {first:.4} to {last:.4}"
+        ));
+    }
+    let mut all = times.to_vec();
+    for z in redshifts {
+        let a = 1.0 / (1.0 + z);
+        if !all.iter().any(|time| (time - a).abs() < 1e-9) {
+            all.push(a);
+        }
+    }
+    all.sort_by(f64::total_cmp);
+    let view = |z: &f64| {
+        let view = all.iter().position(|time| (time - 1.0 / (1.0 + z)).abs() < 1e-9);
+        (view.unwrap_or(0), *z)
+    };
+    let mut views: Vec<(usize, f64)> = redshifts.iter().map(view).collect();
+    views.sort_by_key(|(view, _)| *view);
+    views.dedup_by_key(|(view, _)| *view);
+    Ok((all, views))
 }
 
 /// A finished simulation.
@@ -179,6 +258,13 @@ fn simulate_in<T: Real>(
 ) -> Result<Simulated> {
     if file.realisations == 0 {
         return Err(Error::config("simulate", "`realisations` must be at least 1"));
+    }
+    if file.galaxies.is_some_and(|galaxies| !(galaxies.b1.is_finite() && galaxies.b2.is_finite())) {
+        return Err(Error::config("galaxies", "bias must be finite"));
+    }
+    if file.galaxies.is_some() && file.simulation.sharpening.is_some() {
+        let message = "galaxies are painted from particles as they move: leave out `simulation.sharpening`";
+        return Err(Error::config("galaxies", message));
     }
     let universe = Universe::<T>::build(file)?;
     let directory = file.directory();

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use lookback_lensing::LightCone;
-use lookback_mesh::{Grid, bin_edges, power_spectrum, sphere_spectrum, white_modes};
-use lookback_nbody::{Run, Settings, State};
-use lookback_operator::Real;
+use lookback_lensing::{LightCone, RayTracing};
+use lookback_mesh::{Cloud, Grid, bin_edges, power_quadrupole, power_spectrum, sphere_spectrum, white_modes};
+use lookback_nbody::{Bias, Run, Settings, Simulation, redshift_shift};
 use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::vector::axpy;
+use lookback_operator::{Operator, Real};
 use serde::{Deserialize, Serialize};
 
-use super::{SimulateFile, Universe};
+use super::{Matter, SimulateFile, Universe};
 use crate::formats::fits::{self, Card};
 use crate::formats::npy;
 use crate::{Error, Result, VERSION, files};
@@ -35,6 +36,15 @@ pub struct Spectra {
     pub density: Binned,
     /// Of each map.
     pub maps: Vec<Binned>,
+    /// Of the convergence of each source of the rays.
+    #[serde(default)]
+    pub rays: Vec<Binned>,
+    /// Of the galaxies at the end: monopole and quadrupole, shot noise left in.
+    #[serde(default)]
+    pub galaxies: Option<[Binned; 2]>,
+    /// Of density and galaxies at each snapshot.
+    #[serde(default)]
+    pub snapshots: Vec<(Binned, Option<[Binned; 2]>)>,
     /// Seconds that the universe took.
     pub seconds: f64,
 }
@@ -54,44 +64,98 @@ pub(super) fn run<T: Real>(
     let grid = Grid::new(&[settings.particles; 3], &[settings.length; 3])?;
     let mut modes = vec![T::zero(); grid.len()];
     white_modes(&grid, Stream::new(file.seed, Purpose::Signal, number), &mut modes);
-    let mut spectra = Vec::new();
-    let density = match universe {
-        Universe::Box(simulation) => {
-            let mut run = simulation.run()?;
-            // The watch only counts steps: nothing is sharpened for it.
-            run.look_from(usize::MAX);
-            run.evolve(&modes, Some(&mut |_, _, _| tick("step done")))?;
-            drop(modes);
-            finish(file, settings, &mut run, folder)?
-        }
-        Universe::Cone(cone) => {
-            let pixels = cone.settings().sky.pixels();
-            let mut maps = vec![T::zero(); pixels * cone.settings().maps.len()];
-            let mut look = cone.look()?;
-            look.evolve(&modes, &mut maps, |_, _, _| tick("step done"))?;
-            drop(modes);
-            for (name, map) in cone.settings().names().iter().zip(maps.chunks(pixels)) {
-                let values: Vec<f64> = map.iter().map(|kappa| kappa.f64()).collect();
-                spectra.push(write_map(file, cone, (name, &values), number, folder)?);
+    let mut painter = MatterPainter { file, simulation, linear: Vec::new() };
+    let mut snapshots = Vec::new();
+    let mut failure = None;
+    let views: Vec<usize> = universe.snapshots.iter().map(|(view, _)| *view).collect();
+    let mut seen = |painter: &MatterPainter<'_, T>, view: usize, x: &[T], p: &[T]| {
+        if let Some(which) = views.iter().position(|at| *at == view) {
+            let moment = Moment { displacement: x, momentum: p, at: settings.times[view] };
+            let folder = folder.join(snapshot_folder(universe.snapshots[which].1));
+            match painter.write(&moment, &folder) {
+                Ok(spectra) => snapshots.push(spectra),
+                Err(error) => failure = failure.take().or(Some(error)),
             }
-            finish(file, settings, look.run(), folder)?
+        }
+        tick("step done");
+    };
+    let mut maps = Vec::new();
+    let (density, galaxies) = match &universe.matter {
+        Matter::Box(simulation) => {
+            let mut run = simulation.run()?;
+            run.look_from(usize::MAX);
+            run.look_at(views.clone());
+            run.prepare(&modes)?;
+            painter.linear = painter.linear_density(&run);
+            run.advance(Some(&mut |view, x, p| seen(&painter, view, x, p)));
+            painter.finish(&mut run, folder)?
+        }
+        Matter::Cone(cone) => {
+            let pixels = cone.settings().sky.pixels();
+            let mut values = vec![T::zero(); pixels * cone.settings().maps.len()];
+            let mut look = cone.look()?;
+            look.run().look_at(views.clone());
+            look.run().prepare(&modes)?;
+            painter.linear = painter.linear_density(look.run());
+            look.evolve(&modes, &mut values, |view, x, p| seen(&painter, view, x, p))?;
+            for (name, map) in cone.settings().names().iter().zip(values.chunks(pixels)) {
+                maps.push(write_map(file, cone, (name, map), number, folder)?);
+            }
+            painter.finish(look.run(), folder)?
         }
     };
-    let spectra = Spectra { density, maps: spectra, seconds: start.elapsed().as_secs_f64() };
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let rays = match &universe.rays {
+        None => Vec::new(),
+        Some(tracing) => trace(file, tracing, &modes, number, folder)?,
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    let spectra = Spectra { density, maps, rays, galaxies, snapshots, seconds };
     table(&spectra, universe, folder)?;
     files::write_whole(&folder.join("spectra.json"), |out| {
         serde_json::to_writer_pretty(out, &spectra).map_err(std::io::Error::from)
     })
 }
 
+/// The folder of a snapshot.
+pub(super) fn snapshot_folder(redshift: f64) -> String {
+    format!("snapshot_z{redshift}")
+}
+
+/// Traces rays, writes their maps, and measures the spectra of the convergence.
+fn trace<T: Real>(
+    file: &SimulateFile,
+    tracing: &RayTracing<T>,
+    modes: &[T],
+    number: u32,
+    folder: &Path,
+) -> Result<Vec<Binned>> {
+    let cone = tracing.cone();
+    let pixels = cone.settings().sky.pixels();
+    let mut maps = vec![T::zero(); tracing.codomain().len()];
+    tracing.linearization().move_to(modes, &mut maps)?;
+    let mut spectra = Vec::new();
+    for (block, map) in tracing.codomain().blocks().iter().zip(maps.chunks(pixels)) {
+        let name = format!("rays_{}", block.name);
+        let spectrum = write_map(file, cone, (&name, map), number, folder)?;
+        if block.name.starts_with("kappa") {
+            spectra.push(spectrum);
+        }
+    }
+    Ok(spectra)
+}
+
 /// Writes a map, and measures its spectrum.
 fn write_map<T: Real>(
     file: &SimulateFile,
     cone: &LightCone<T>,
-    (name, map): (&str, &[f64]),
+    (name, map): (&str, &[T]),
     number: u32,
     folder: &Path,
 ) -> Result<Binned> {
+    let map: &[f64] = &map.iter().map(|value| value.f64()).collect::<Vec<_>>();
     let cards = cards(file, number, name);
     let path = folder.join(format!("{name}.fits"));
     if file.output.npy {
@@ -155,76 +219,154 @@ fn cards(file: &SimulateFile, number: u32, name: &str) -> Vec<Card> {
     ]
 }
 
-/// Density at the end, its slice and spectrum, and the particles if they are wanted.
-fn finish<T: Real>(
-    file: &SimulateFile,
-    settings: &Settings,
-    run: &mut Run<'_, T>,
-    folder: &Path,
-) -> Result<Binned> {
-    let grid = Grid::new(&[settings.cells; 3], &[settings.length; 3])?;
-    let mut delta = vec![T::zero(); grid.len()];
-    run.density(&mut delta);
-    let n = settings.cells;
-    // A slab of about 10 Mpc/h, seen along the first axis.
-    let depth = ((10.0 / settings.length * n as f64).round() as usize).clamp(1, n);
-    let slab = (0..n * n).map(|i| {
-        let sum: f64 = (0..depth).map(|plane| 1.0 + delta[plane * n * n + i].f64()).sum();
-        (sum / depth as f64) as f32
-    });
-    npy::write(&folder.join("density_slab.npy"), &[n, n], slab)?;
-    if file.output.density {
-        npy::write(&folder.join("density.npy"), &[n, n, n], delta.iter().map(|d| d.f64() as f32))?;
-    }
-    let mut spectrum = binned(power_spectrum(&grid, &delta, &bin_edges(&grid, BINS))?);
-    drop(delta);
-    // The window of the paint, at the mean of each bin, along no axis in particular.
-    for (k, power) in spectrum.k.iter().zip(&mut spectrum.power) {
-        let w = k * settings.length / n as f64 / 3.0f64.sqrt();
-        *power /= settings.window.transform(w).powi(6);
-    }
-    if file.output.particles {
-        let state = run.state();
-        write_particles(&run.seen(), &state, settings, folder)?;
-    }
-    Ok(spectrum)
+/// Particles at one moment.
+struct Moment<'a, T> {
+    /// Displacements as they are seen \[Mpc/h\].
+    displacement: &'a [T],
+    /// `dx / dD1` \[Mpc/h\].
+    momentum: &'a [T],
+    /// Scale factor.
+    at: f64,
 }
 
-/// Rows of three: positions in the box, sharpened if the settings say so, and peculiar velocities today.
-fn write_particles<T: Real>(
-    displacement: &[T],
-    state: &State<T>,
-    settings: &Settings,
-    folder: &Path,
-) -> Result<()> {
+/// Writes matter and galaxies of one moment.
+struct MatterPainter<'a, T: Real> {
+    file: &'a SimulateFile,
+    simulation: &'a Simulation<T>,
+    /// The linear density on the lattice, where galaxies need it.
+    linear: Vec<T>,
+}
+
+impl<T: Real> MatterPainter<'_, T> {
+    fn linear_density(&self, run: &Run<'_, T>) -> Vec<T> {
+        if self.file.galaxies.is_some() { run.linear_density() } else { Vec::new() }
+    }
+
+    /// The end of a run.
+    fn finish(&self, run: &mut Run<'_, T>, folder: &Path) -> Result<(Binned, Option<[Binned; 2]>)> {
+        let at = self.simulation.settings().times.last().copied().unwrap_or(1.0);
+        // States are given as a^2 dx/dt.
+        let unit = self.simulation.cosmology().instant(at).momentum_factor();
+        let state = run.state();
+        let momentum: Vec<T> = state.momentum.iter().map(|p| T::of(p.f64() / unit)).collect();
+        self.write(&Moment { displacement: &run.seen(), momentum: &momentum, at }, folder)
+    }
+
+    /// Writes a slab of the density and whatever else is wanted; gives the spectra of matter and of galaxies.
+    fn write(&self, moment: &Moment<'_, T>, folder: &Path) -> Result<(Binned, Option<[Binned; 2]>)> {
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let settings = self.simulation.settings();
+        let cloud = Cloud::new(settings.particles, settings.cells, settings.length, settings.window)?;
+        let grid = Grid::new(&[settings.cells; 3], &[settings.length; 3])?;
+        let mut delta = vec![T::zero(); grid.len()];
+        cloud.paint(moment.displacement, &mut delta);
+        contrast(&cloud, &mut delta);
+        let n = settings.cells;
+        // A slab of about 10 Mpc/h, seen along the first axis.
+        let depth = ((10.0 / settings.length * n as f64).round() as usize).clamp(1, n);
+        let slab = (0..n * n).map(|i| {
+            let sum: f64 = (0..depth).map(|plane| 1.0 + delta[plane * n * n + i].f64()).sum();
+            (sum / depth as f64) as f32
+        });
+        npy::write(&folder.join("density_slab.npy"), &[n, n], slab)?;
+        let edges = bin_edges(&grid, BINS);
+        let matter = unwindowed(binned(power_spectrum(&grid, &delta, &edges)?), settings);
+        self.write_mesh("density.npy", &delta, folder)?;
+        spectrum_table(&folder.join("power.csv"), &[("power_mpc_h_3", &matter)])?;
+        if self.file.output.particles {
+            write_particles(moment, self.simulation, folder)?;
+        }
+        let Some(section) = self.file.galaxies else { return Ok((matter, None)) };
+        let cosmology = self.simulation.cosmology();
+        let growth = cosmology.instant(moment.at).d1.d;
+        let (weights, _) = Bias { b1: section.b1, b2: section.b2 }.weights(&self.linear, growth);
+        let mut place = moment.displacement.to_vec();
+        if section.redshift_space {
+            let unit = cosmology.instant(moment.at).momentum_factor();
+            let shift = redshift_shift(cosmology, moment.at) * unit;
+            let last = 2 * place.len() / 3;
+            axpy(shift, &moment.momentum[last..], &mut place[last..]);
+        }
+        cloud.paint_values(&place, &weights, &mut delta);
+        contrast(&cloud, &mut delta);
+        self.write_mesh("galaxies.npy", &delta, folder)?;
+        let monopole = unwindowed(binned(power_spectrum(&grid, &delta, &edges)?), settings);
+        let quadrupole = unwindowed(binned(power_quadrupole(&grid, &delta, &edges)?), settings);
+        let columns = [("monopole_mpc_h_3", &monopole), ("quadrupole_mpc_h_3", &quadrupole)];
+        spectrum_table(&folder.join("power_galaxies.csv"), &columns)?;
+        Ok((matter, Some([monopole, quadrupole])))
+    }
+
+    fn write_mesh(&self, name: &str, delta: &[T], folder: &Path) -> Result<()> {
+        if !self.file.output.density {
+            return Ok(());
+        }
+        let n = self.simulation.settings().cells;
+        npy::write(&folder.join(name), &[n, n, n], delta.iter().map(|d| d.f64() as f32))
+    }
+}
+
+/// Turns counts into a contrast.
+fn contrast<T: Real>(cloud: &Cloud, counts: &mut [T]) {
+    let scale = T::of(cloud.mesh_len() as f64 / cloud.particles() as f64);
+    counts.iter_mut().for_each(|count| *count = *count * scale - T::one());
+}
+
+/// Takes the window of the paint off, at the mean of each bin, along no axis in particular.
+fn unwindowed(mut spectrum: Binned, settings: &Settings) -> Binned {
+    for (k, power) in spectrum.k.iter().zip(&mut spectrum.power) {
+        let w = k * settings.length / settings.cells as f64 / 3.0f64.sqrt();
+        *power /= settings.window.transform(w).powi(6);
+    }
+    spectrum
+}
+
+/// Writes spectra with the same bins side by side.
+fn spectrum_table(path: &Path, columns: &[(&str, &Binned)]) -> Result<()> {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let mut text = format!("k_h_per_mpc,{},modes\n", names.join(","));
+    let Some((_, first)) = columns.first() else { return Ok(()) };
+    for (i, k) in first.k.iter().enumerate() {
+        let powers: Vec<String> =
+            columns.iter().map(|(_, spectrum)| format!("{:e}", spectrum.power[i])).collect();
+        text += &format!("{k:e},{},{}\n", powers.join(","), first.modes[i]);
+    }
+    files::write_whole(path, |out| out.write_all(text.as_bytes()))
+}
+
+/// Rows of three: positions in the box, sharpened if the settings say so, and peculiar velocities.
+fn write_particles<T: Real>(moment: &Moment<'_, T>, simulation: &Simulation<T>, folder: &Path) -> Result<()> {
+    let settings = simulation.settings();
     let (n, length) = (settings.particles, settings.length);
     let count = n.pow(3);
     let spacing = length / n as f64;
     let position = |i: usize| {
         let (p, d) = (i / 3, i % 3);
         let q = [p / (n * n), p / n % n, p % n][d] as f64 * spacing;
-        (q + displacement[d * count + p].f64()).rem_euclid(length) as f32
+        (q + moment.displacement[d * count + p].f64()).rem_euclid(length) as f32
     };
     npy::write(&folder.join("positions.npy"), &[count, 3], (0..3 * count).map(position))?;
     // a^2 dx/dt in H0 Mpc/h over a is the peculiar velocity: 100 km/s a unit.
-    let last = settings.times[settings.times.len() - 1];
-    let velocity = |i: usize| (100.0 / last * state.momentum[i % 3 * count + i / 3].f64()) as f32;
+    let unit = 100.0 / moment.at * simulation.cosmology().instant(moment.at).momentum_factor();
+    let velocity = |i: usize| (unit * moment.momentum[i % 3 * count + i / 3].f64()) as f32;
     npy::write(&folder.join("velocities.npy"), &[count, 3], (0..3 * count).map(velocity))
 }
 
 fn table<T: Real>(spectra: &Spectra, universe: &Universe<T>, folder: &Path) -> Result<()> {
-    let write = |name: &str, head: &str, spectrum: &Binned| {
-        let mut text = format!("{head}\n");
+    let write = |name: &str, spectrum: &Binned| {
+        let mut text = "ell,c_ell_sr,modes\n".to_string();
         for ((k, power), modes) in spectrum.k.iter().zip(&spectrum.power).zip(&spectrum.modes) {
             text += &format!("{k:e},{power:e},{modes}\n");
         }
         files::write_whole(&folder.join(name), |out| out.write_all(text.as_bytes()))
     };
-    write("power.csv", "k_h_per_mpc,power_mpc_h_3,modes", &spectra.density)?;
-    if let Universe::Cone(cone) = universe {
+    if let Matter::Cone(cone) = &universe.matter {
         for (name, spectrum) in cone.settings().names().iter().zip(&spectra.maps) {
-            write(&format!("cl_{name}.csv"), "ell,c_ell_sr,modes", spectrum)?;
+            write(&format!("cl_{name}.csv"), spectrum)?;
         }
+    }
+    for (which, spectrum) in spectra.rays.iter().enumerate() {
+        write(&format!("cl_rays_{}.csv", which + 1), spectrum)?;
     }
     Ok(())
 }

@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use lookback_cosmology::{Halofit, limber_spectrum};
+use lookback_cosmology::{Cosmology, Halofit, limber_spectrum};
 use lookback_lensing::LightCone;
 use lookback_mesh::Grid;
-use lookback_operator::Real;
+use lookback_operator::{Operator, Real};
 
-use super::realisation::{Binned, Spectra};
-use super::{SimulateFile, Universe};
+use super::realisation::{Binned, Spectra, snapshot_folder};
+use super::{Matter, SimulateFile, Universe};
 use crate::formats::{fits, npy};
 use crate::report::colour::Scale;
 use crate::report::curves::{COLOURS, Curve, Plot, Shade};
 use crate::report::panel::{self, Panel, robust_range};
 use crate::report::{Figure, Section, render};
-use crate::runfile::SourceSection;
+use crate::runfile::{GalaxiesSection, SourceSection};
 use crate::{Error, Result, files};
 
 /// Mean and scatter of a spectrum over realisations.
@@ -50,11 +50,23 @@ pub(super) fn write<T: Real>(
     directory: &Path,
 ) -> Result<()> {
     let mut sections = Vec::new();
-    if let Universe::Cone(cone) = universe {
-        sections.push(maps(cone, directory)?);
+    if let Matter::Cone(cone) = &universe.matter {
+        let words = if cone.settings().subtract_mean { "taken off" } else { "left in" };
+        let words = format!(
+            "Convergence of the sources (kappa) and density contrast of the shells of the first realisation, the mean of a smooth universe {words}. The colours leave out half a percent of the pixels at either end."
+        );
+        sections.push(maps("Maps", words, cone, &cone.settings().names(), directory)?);
         sections.push(map_spectra(cone, all, directory)?);
     }
-    sections.push(matter(file, universe, all, directory)?);
+    if let Some(tracing) = &universe.rays {
+        let names: Vec<String> =
+            tracing.codomain().blocks().iter().map(|block| format!("rays_{}", block.name)).collect();
+        let words = "Convergence, shear and rotation that rays bring along which are deflected by one lens plane after the other, through the same universe. Without deflections the convergence would be that of the maps above, and the rotation zero.".into();
+        sections.push(maps("Rays beyond the Born approximation", words, tracing.cone(), &names, directory)?);
+    }
+    for moment in moments(universe, all) {
+        sections.push(matter(file, universe, &moment, directory)?);
+    }
     let seconds: Vec<f64> = all.iter().map(|s| s.seconds).collect();
     let fastest = seconds.iter().copied().fold(f64::INFINITY, f64::min);
     let headlines = [
@@ -98,6 +110,15 @@ fn citations(file: &SimulateFile) -> Vec<[String; 2]> {
     if file.simulation.lpt == 3 {
         all.push(line("third order", "Catelan 1995, MNRAS 276, 115"));
     }
+    if file.galaxies.is_some() {
+        all.push(line(
+            "galaxies",
+            "Desjacques, Jeong & Schmidt 2018, Phys. Rep. 733, 1; Kaiser 1987, MNRAS 227, 1",
+        ));
+    }
+    if cone.is_some_and(|cone| cone.rays.is_some()) {
+        all.push(line("rays", "Hilbert et al. 2009, A&A 499, 31"));
+    }
     if cone.is_some_and(|cone| cone.nside.is_some()) {
         all.push(line("full sky", "Gorski et al. 2005, ApJ 622, 759"));
     }
@@ -107,30 +128,32 @@ fn citations(file: &SimulateFile) -> Vec<[String; 2]> {
     all
 }
 
-fn maps<T: Real>(cone: &LightCone<T>, directory: &Path) -> Result<Section> {
+fn maps<T: Real>(
+    heading: &str,
+    words: String,
+    cone: &LightCone<T>,
+    names: &[String],
+    directory: &Path,
+) -> Result<Section> {
     let mut figures = Vec::new();
-    for name in cone.settings().names() {
+    for name in names {
         let path = directory.join(format!("realisation_0000/{name}.fits"));
         let svg = match (cone.sphere(), cone.grid()) {
             (Some(sphere), _) => {
-                let map = fits::read(&path, Some(&name))?.values;
-                let panel = Panel::new(&name, &map, Scale::Signal, robust_range(&map, 0.005));
+                let map = fits::read(&path, Some(name))?.values;
+                let panel = Panel::new(name, &map, Scale::Signal, robust_range(&map, 0.005));
                 panel::draw_sphere(&sphere, &panel)?
             }
             (None, Some(grid)) => {
                 let map = fits::read(&path, None)?.values;
-                let panel = Panel::new(&name, &map, Scale::Signal, robust_range(&map, 0.005));
+                let panel = Panel::new(name, &map, Scale::Signal, robust_range(&map, 0.005));
                 panel::draw(&grid, &panel)?
             }
             (None, None) => continue,
         };
         figures.push(Figure { svg, caption: String::new() });
     }
-    let mean = if cone.settings().subtract_mean { "taken off" } else { "left in" };
-    let words = format!(
-        "Convergence of the sources (kappa) and density contrast of the shells of the first realisation, the mean of a smooth universe {mean}. The colours leave out half a percent of the pixels at either end."
-    );
-    Ok(Section { heading: "Maps".into(), words, figures })
+    Ok(Section { heading: heading.into(), words, figures })
 }
 
 /// Multipoles at which theory is computed.
@@ -197,25 +220,58 @@ fn map_spectra<T: Real>(cone: &LightCone<T>, all: &[Spectra], directory: &Path) 
     Ok(Section { heading: "Spectra of the maps".into(), words, figures })
 }
 
+/// Spectra of all universes at one moment.
+struct Moment<'a> {
+    /// Folder within that of a realisation.
+    folder: String,
+    at: f64,
+    matter: Vec<&'a Binned>,
+    galaxies: Option<Vec<&'a [Binned; 2]>>,
+}
+
+/// The snapshots, and the end.
+fn moments<'a, T: Real>(universe: &Universe<T>, all: &'a [Spectra]) -> Vec<Moment<'a>> {
+    let times = &universe.simulation().settings().times;
+    let mut moments: Vec<Moment<'a>> = universe
+        .snapshots
+        .iter()
+        .enumerate()
+        .map(|(which, (view, redshift))| Moment {
+            folder: snapshot_folder(*redshift),
+            at: times[*view],
+            matter: all.iter().map(|s| &s.snapshots[which].0).collect(),
+            galaxies: all.iter().map(|s| s.snapshots[which].1.as_ref()).collect(),
+        })
+        .collect();
+    moments.push(Moment {
+        folder: String::new(),
+        at: times[times.len() - 1],
+        matter: all.iter().map(|s| &s.density).collect(),
+        galaxies: all.iter().map(|s| s.galaxies.as_ref()).collect(),
+    });
+    moments
+}
+
 fn matter<T: Real>(
     file: &SimulateFile,
     universe: &Universe<T>,
-    all: &[Spectra],
+    moment: &Moment<'_>,
     directory: &Path,
 ) -> Result<Section> {
     let simulation = universe.simulation();
     let (cosmology, settings) = (simulation.cosmology(), simulation.settings());
-    let a = settings.times[settings.times.len() - 1];
-    let slab = npy::read(&directory.join("realisation_0000/density_slab.npy"))?.values;
+    let a = moment.at;
+    let folder = directory.join("realisation_0000").join(&moment.folder);
+    let slab = npy::read(&folder.join("density_slab.npy"))?.values;
     let log: Vec<f64> = slab.iter().map(|x| x.max(1e-2).log10()).collect();
     let grid = Grid::new(&[settings.cells; 2], &[settings.length; 2])?;
     let mut panel = Panel::new("log10(1 + delta)", &log, Scale::Signal, robust_range(&log, 0.005));
     panel.unit = panel::Unit::Megaparsec;
     let mut figures = vec![Figure {
         svg: panel::draw(&grid, &panel)?,
-        caption: "A slab of 10 Mpc/h of the first realisation, at the end.".into(),
+        caption: format!("A slab of 10 Mpc/h of the first realisation, at scale factor {a:.3}."),
     }];
-    let measured = mean(all.iter().map(|s| &s.density));
+    let measured = mean(moment.matter.iter().copied());
     let linear = |k: f64| cosmology.linear_power(k, a);
     let halofit = Halofit::new(cosmology, a).ok();
     let shot = (settings.length / settings.particles as f64).powi(3);
@@ -235,9 +291,60 @@ fn matter<T: Real>(
         size: (560, 380),
     };
     figures.push(Figure { svg: plot.logarithmic()?, caption: String::new() });
+    if let (Some(spectra), Some(section)) = (&moment.galaxies, &file.galaxies) {
+        figures.push(galaxies((section, spectra), cosmology, a)?);
+    }
     let words = format!(
-        "At scale factor {a}, on a mesh of {}^3 cells in a box of {} Mpc/h. The spectrum has the window of the mesh divided out, and shot noise left in (particles that began on a lattice have less of it where they have not mixed).",
+        "At scale factor {a:.3}, on a mesh of {}^3 cells in a box of {} Mpc/h. The spectrum has the window of the mesh divided out, and shot noise left in (particles that began on a lattice have less of it where they have not mixed).",
         settings.cells, file.simulation.box_size
     );
-    Ok(Section { heading: "Matter".into(), words, figures })
+    let heading = if moment.folder.is_empty() {
+        "Matter".into()
+    } else {
+        format!("Matter at redshift {:.3}", 1.0 / a - 1.0)
+    };
+    Ok(Section { heading, words, figures })
+}
+
+/// Monopole and quadrupole of galaxies beside linear theory (Kaiser 1987).
+fn galaxies(
+    (section, spectra): (&GalaxiesSection, &[&[Binned; 2]]),
+    cosmology: &Cosmology<f64>,
+    a: f64,
+) -> Result<Figure> {
+    let [monopole, quadrupole] = [0, 1].map(|which| mean(spectra.iter().map(|pair| &pair[which])));
+    let instant = cosmology.instant(a);
+    let (bias, rate) =
+        (1.0 + section.b1, if section.redshift_space { instant.d1.slope / instant.d1.d } else { 0.0 });
+    let theory = [
+        bias * bias + 2.0 / 3.0 * bias * rate + 0.2 * rate * rate,
+        4.0 / 3.0 * bias * rate + 4.0 / 7.0 * rate * rate,
+    ];
+    // What is negative or next to nothing has no place on logarithmic axes.
+    let points = |measured: &Mean| {
+        let all = measured.k.iter().zip(&measured.mean).zip(&monopole.mean);
+        all.filter(|((_, power), most)| **power > 1e-3 * **most).map(|((k, power), _)| (*k, *power)).collect()
+    };
+    let line = |factor: f64| {
+        multipoles(&monopole.k).into_iter().map(|k| (k, factor * cosmology.linear_power(k, a))).collect()
+    };
+    let mut curves =
+        vec![curve("monopole", points(&monopole), 1), curve("linear monopole", line(theory[0]), 0)];
+    if section.redshift_space {
+        curves.push(curve("quadrupole", points(&quadrupole), 2));
+        curves.push(curve("linear quadrupole", line(theory[1]), 5));
+    }
+    let plot = Plot {
+        title: "P(k) of galaxies",
+        x_name: "k [h/Mpc]",
+        y_name: "P [(Mpc/h)^3]",
+        shades: Vec::new(),
+        curves,
+        size: (560, 380),
+    };
+    let space = if section.redshift_space { "in redshift space" } else { "in real space" };
+    let caption = format!(
+        "Galaxies of linear bias {bias}, {space}, beside linear theory (Kaiser 1987); shot noise left in."
+    );
+    Ok(Figure { svg: plot.logarithmic()?, caption })
 }
