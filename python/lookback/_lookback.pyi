@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +131,32 @@ def hmc(
     thin: int = 1,
     path_length: float = 1.5,
     target_acceptance: float = 0.8,
+    start_scale: float = 0.1,
+    seed: int = 42,
+) -> Result: ...
+def nuts(
+    posterior: Posterior,
+    *,
+    chains: int = 4,
+    warmup: int = 400,
+    draws: int = 1000,
+    thin: int = 1,
+    target_acceptance: float = 0.8,
+    max_depth: int = 10,
+    metric: Literal["diagonal", "unit"] = "diagonal",
+    start_scale: float = 0.1,
+    seed: int = 42,
+) -> Result: ...
+def mclmc(
+    posterior: Posterior,
+    *,
+    chains: int = 4,
+    warmup: int = 2000,
+    draws: int = 10_000,
+    thin: int = 10,
+    energy_error: float = 5e-4,
+    integrator: Literal["minimal_norm", "leapfrog"] = "minimal_norm",
+    metric: Literal["diagonal", "unit"] = "diagonal",
     start_scale: float = 0.1,
     seed: int = 42,
 ) -> Result: ...

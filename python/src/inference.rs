@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lookback_inference::{
-    Draw, Hmc, HmcOptions, Map, MapOptions, Method, Mgvi, MgviOptions, Optimizer, Posterior, Target, Wiener,
-    WienerOptions, Workers, diagnostics as diagnose,
+    Draw, Hmc, HmcOptions, Integrator, Map, MapOptions, Mclmc, MclmcOptions, Method, Metric, Mgvi,
+    MgviOptions, Nuts, NutsOptions, Optimizer, Posterior, Target, Wiener, WienerOptions, Workers,
+    diagnostics as diagnose,
 };
 use lookback_operator::Space;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
@@ -252,6 +253,67 @@ pub(crate) fn hmc(
 ) -> PyResult<PyResult_> {
     let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
     work(py, posterior, Hmc::new(options, seed).map_err(raise)?)
+}
+
+/// The metric of a sampler by its name.
+fn metric_named(name: &str) -> PyResult<Metric> {
+    match name {
+        "diagonal" => Ok(Metric::Diagonal),
+        "unit" => Ok(Metric::Unit),
+        other => Err(raise(format!("there is no metric `{other}`; use `diagonal` or `unit`"))),
+    }
+}
+
+/// The No-U-Turn sampler; samples of the chains take turns.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, metric = "diagonal", start_scale = 0.1, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn nuts(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    chains: usize,
+    warmup: usize,
+    draws: usize,
+    thin: usize,
+    target_acceptance: f64,
+    max_depth: usize,
+    metric: &str,
+    start_scale: f64,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let metric = metric_named(metric)?;
+    let options =
+        NutsOptions { chains, warmup, draws, thin, target_acceptance, max_depth, metric, start_scale };
+    work(py, posterior, Nuts::new(options, seed).map_err(raise)?)
+}
+
+/// Microcanonical Langevin Monte Carlo; samples of the chains take turns.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 2000, draws = 10_000, thin = 10, energy_error = 5e-4, integrator = "minimal_norm", metric = "diagonal", start_scale = 0.1, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn mclmc(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    chains: usize,
+    warmup: usize,
+    draws: usize,
+    thin: usize,
+    energy_error: f64,
+    integrator: &str,
+    metric: &str,
+    start_scale: f64,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let integrator = match integrator {
+        "minimal_norm" => Integrator::MinimalNorm,
+        "leapfrog" => Integrator::Leapfrog,
+        other => {
+            return Err(raise(format!("there is no integrator `{other}`; use `minimal_norm` or `leapfrog`")));
+        }
+    };
+    let metric = metric_named(metric)?;
+    let options = MclmcOptions { chains, warmup, draws, thin, energy_error, integrator, metric, start_scale };
+    work(py, posterior, Mclmc::new(options, seed).map_err(raise)?)
 }
 
 /// R-hat, bulk and tail effective sample size, and Monte-Carlo error of the mean, of chains (a row each).

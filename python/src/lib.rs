@@ -20,7 +20,7 @@ mod lookback_module {
     #[pymodule_export]
     use crate::functions::{energy, function, python_likelihood};
     #[pymodule_export]
-    use crate::inference::{PyPosterior, PyResult_, diagnostics, hmc, laplace, mgvi, wiener};
+    use crate::inference::{PyPosterior, PyResult_, diagnostics, hmc, laplace, mclmc, mgvi, nuts, wiener};
     #[pymodule_export]
     use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};
     #[pymodule_export]

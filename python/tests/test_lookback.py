@@ -89,11 +89,15 @@ def test_a_python_function_can_be_the_likelihood():
 def test_a_python_function_can_be_the_whole_energy():
     scale = np.array([1.0, 0.5])
     target = lb.energy(lambda z: (0.5 * np.sum((z / scale) ** 2), z / scale**2), dim=2)
-    result = lb.hmc(target, draws=1000, seed=5)
-    chains = [result.samples[result.chains == c, 0] for c in range(4)]
-    quality = lb.diagnostics(chains)
-    assert quality["r_hat"] < 1.02 and quality["ess_bulk"] > 400
-    np.testing.assert_allclose(result.samples.std(axis=0), scale, rtol=0.1)
+    for result in [
+        lb.hmc(target, draws=1000, seed=5),
+        lb.nuts(target, draws=1000, seed=5),
+        lb.mclmc(target, energy_error=1e-5, seed=5),
+    ]:
+        chains = [result.samples[result.chains == c, 0] for c in range(4)]
+        quality = lb.diagnostics(chains)
+        assert quality["r_hat"] < 1.02 and quality["ess_bulk"] > 400
+        np.testing.assert_allclose(result.samples.std(axis=0), scale, rtol=0.1)
 
 
 def test_errors_are_exceptions_in_clear_words(grid):
@@ -107,6 +111,8 @@ def test_errors_are_exceptions_in_clear_words(grid):
         lb.shear(grid)(np.zeros((20, 16)).T)
     with pytest.raises(lb.LookbackError, match="did you mean|no distribution"):
         lb.distribution("m", "nromal", 0.0, 1.0)
+    with pytest.raises(lb.LookbackError, match="no metric `dense`"):
+        lb.nuts(lb.energy(lambda z: (0.5 * np.sum(z**2), z), dim=2), metric="dense")
 
     def broken(x):
         raise RuntimeError("the telescope fell over")

@@ -77,7 +77,7 @@ pub fn r_hat(chains: &Chains) -> f64 {
 }
 
 /// Effective sample size of the mean of the given chains, by Geyer's initial monotone sequence (eq. 10-13).
-fn plain_ess(chains: &Chains) -> f64 {
+pub(crate) fn plain_ess(chains: &Chains) -> f64 {
     let (m, n) = (chains.len() as f64, chains[0].len());
     let means: Vec<f64> = chains.iter().map(|chain| mean(chain)).collect();
     let autocovariance = |lag: usize| {

@@ -15,6 +15,14 @@ pub enum Error {
         /// The energy.
         energy: f64,
     },
+    /// The gradient is not finite where the method starts.
+    #[error("the gradient at the starting point is {value} for latent {index}, though the energy is finite")]
+    StartGradient {
+        /// The first latent of which this is true.
+        index: usize,
+        /// What stands there.
+        value: f64,
+    },
     /// The method does not suit the target.
     #[error("{0}")]
     Unsuitable(String),

@@ -1,9 +1,10 @@
 //! Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011), many chains at a time.
 
-use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
+use crate::chain::{Decisions, Plan, Point, check_acceptance, stream};
+use crate::step_size::DualAveraging;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
 
 /// Options of [`Hmc`].
@@ -41,11 +42,9 @@ impl Default for HmcOptions {
 }
 
 /// Energy error beyond which a trajectory counts as divergent.
-const DIVERGENT: f64 = 1000.0;
+pub(crate) const DIVERGENT: f64 = 1000.0;
 /// Most leapfrog steps of a trajectory.
 const MAX_STEPS: usize = 4096;
-/// Draws that a substream of random numbers has room for.
-const DRAWS_PER_CHAIN: u32 = 1 << 22;
 
 /// Samples by following Hamiltonian dynamics with unit mass: latents are standard normal before the data, so their
 /// posterior widths are at most 1. The step size is tuned by dual averaging (Hoffman & Gelman 2014, section 3.2).
@@ -63,48 +62,11 @@ pub struct Hmc<T: Number> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "")]
 struct Chain<T: Number> {
-    z: Vec<T>,
-    gradient: Vec<T>,
-    energy: f64,
+    at: Point<T>,
     tuning: DualAveraging,
     accepted: f64,
     divergences: u64,
     leapfrogs: u64,
-}
-
-/// Robust adaptation of the logarithm of the step size.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct DualAveraging {
-    centre: f64,
-    log_step: f64,
-    log_average: f64,
-    shortfall: f64,
-    count: f64,
-}
-
-impl DualAveraging {
-    fn new(step: f64) -> DualAveraging {
-        let log = step.ln();
-        DualAveraging {
-            centre: (10.0 * step).ln(),
-            log_step: log,
-            log_average: log,
-            shortfall: 0.0,
-            count: 0.0,
-        }
-    }
-
-    fn update(&mut self, acceptance: f64, target: f64) {
-        const GAMMA: f64 = 0.05;
-        const T0: f64 = 10.0;
-        const KAPPA: f64 = 0.75;
-        self.count += 1.0;
-        let eta = 1.0 / (self.count + T0);
-        self.shortfall = (1.0 - eta) * self.shortfall + eta * (target - acceptance);
-        self.log_step = self.centre - self.count.sqrt() / GAMMA * self.shortfall;
-        let weight = self.count.powf(-KAPPA);
-        self.log_average = weight * self.log_step + (1.0 - weight) * self.log_average;
-    }
 }
 
 impl<T: Number> Hmc<T> {
@@ -113,47 +75,23 @@ impl<T: Number> Hmc<T> {
     /// # Errors
     /// If an option is out of range.
     pub fn new(options: HmcOptions, seed: u64) -> Result<Hmc<T>> {
-        let counts = [("chains", options.chains), ("draws", options.draws), ("thin", options.thin)];
-        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::Option(format!("`{name}` must be at least 1")));
-        }
-        let probability = options.target_acceptance > 0.0 && options.target_acceptance < 1.0;
-        let length = options.path_length > 0.0 && options.path_length.is_finite();
-        if !(probability && length && options.start_scale >= 0.0) {
-            return Err(Error::Option(
-                "`target_acceptance` must lie between 0 and 1, `path_length` must be positive, `start_scale` not negative"
-                    .into(),
-            ));
-        }
-        if options.thin > options.draws {
-            let message = format!("`thin` ({}) keeps none of {} draws", options.thin, options.draws);
-            return Err(Error::Option(message));
-        }
-        if options.chains > 500 || options.warmup + options.draws >= DRAWS_PER_CHAIN as usize {
-            return Err(Error::Option(
-                "at most 500 chains of 4 million trajectories can be told apart".into(),
-            ));
+        let HmcOptions { chains, warmup, draws, thin, start_scale, .. } = options;
+        Plan { chains, warmup, draws, thin, start_scale }.check()?;
+        check_acceptance(options.target_acceptance)?;
+        if !(options.path_length > 0.0 && options.path_length.is_finite()) {
+            return Err(Error::Option(format!(
+                "`path_length` must be positive, and is {}",
+                options.path_length
+            )));
         }
         Ok(Hmc { options, seed, chains: Vec::new(), trajectories: 0 })
     }
 
-    fn stream(&self, chain: usize) -> Stream {
-        Stream::new(self.seed, Purpose::Chain, chain as u32 * DRAWS_PER_CHAIN + self.trajectories as u32)
-    }
-
     fn start(&self, chain: usize, evaluator: &mut dyn Evaluator<T>, dim: usize) -> Result<Chain<T>> {
-        let mut z = vec![T::zero(); dim];
-        Stream::new(self.seed, Purpose::Start, chain as u32).fill_normal(&mut z);
-        let scale = T::of(self.options.start_scale);
-        z.iter_mut().for_each(|z| *z *= scale);
-        let mut gradient = vec![T::zero(); dim];
-        let energy = evaluator.energy(&z, &mut gradient)?;
-        if !energy.is_finite() {
-            return Err(Error::Start { energy });
-        }
+        let at = Point::start(evaluator, dim, self.seed, chain as u32, self.options.start_scale)?;
         // The stable step falls with the fourth root of the dimension (Beskos et al. 2013).
         let tuning = DualAveraging::new(self.options.path_length.min((dim as f64).powf(-0.25)));
-        Ok(Chain { z, gradient, energy, tuning, accepted: 0.0, divergences: 0, leapfrogs: 0 })
+        Ok(Chain { at, tuning, accepted: 0.0, divergences: 0, leapfrogs: 0 })
     }
 
     fn trajectory(
@@ -163,18 +101,16 @@ impl<T: Number> Hmc<T> {
         evaluator: &mut dyn Evaluator<T>,
     ) -> Result<Chain<T>> {
         let warming = self.trajectories < self.options.warmup;
-        let stream = self.stream(index);
-        let n = chain.z.len();
-        let mut momentum = vec![T::zero(); n];
+        let stream = stream(self.seed, index, self.trajectories);
+        let mut momentum = vec![T::zero(); chain.at.z.len()];
         stream.fill_normal(&mut momentum);
-        // Numbers for decisions stand behind those of the momentum.
-        let decision = |which: u64| stream.uniform(n as u64 + 2 + 2 * which);
-        let step = if warming { chain.tuning.log_step.exp() } else { chain.tuning.log_average.exp() };
-        let length = self.options.path_length * (0.5 + decision(0));
+        let mut decisions = Decisions::new(stream, momentum.len());
+        let step = if warming { chain.tuning.trial() } else { chain.tuning.found() };
+        let length = self.options.path_length * (0.5 + decisions.uniform());
         let steps = ((length / step).round() as usize).clamp(1, MAX_STEPS);
 
-        let before = chain.energy + 0.5 * vector::norm2(&momentum);
-        let (mut z, mut gradient, mut energy) = (chain.z.clone(), chain.gradient.clone(), chain.energy);
+        let before = chain.at.energy + 0.5 * vector::norm2(&momentum);
+        let Point { mut z, mut gradient, mut energy } = chain.at.clone();
         vector::axpy(-0.5 * step, &gradient, &mut momentum);
         for i in 0..steps {
             vector::axpy(step, &momentum, &mut z);
@@ -194,8 +130,8 @@ impl<T: Number> Hmc<T> {
             chain.accepted += acceptance;
             chain.divergences += u64::from(diverged);
         }
-        if decision(1) < acceptance {
-            (chain.z, chain.gradient, chain.energy) = (z, gradient, energy);
+        if decisions.uniform() < acceptance {
+            chain.at = Point { z, gradient, energy };
         }
         Ok(chain)
     }
@@ -227,16 +163,16 @@ impl<T: Number> Method<T> for Hmc<T> {
         if self.counted() > 0 && self.counted().is_multiple_of(self.options.thin) {
             for (i, chain) in self.chains.iter().enumerate() {
                 sink(Draw::Sample {
-                    z: chain.z.clone(),
+                    z: chain.at.z.clone(),
                     chain: i,
-                    energy: Some(chain.energy),
+                    energy: Some(chain.at.energy),
                     mirror: false,
                 });
             }
         }
         let total = self.options.warmup + self.options.draws;
         let message = if self.counted() == 0 {
-            format!("warming up, step {:.3}", self.chains[0].tuning.log_step.exp())
+            format!("warming up, step {:.3}", self.chains[0].tuning.trial())
         } else {
             format!("acceptance {:.2}, {} divergences", self.acceptance(), self.divergences())
         };
@@ -249,7 +185,7 @@ impl<T: Number> Method<T> for Hmc<T> {
 
     fn figures(&self) -> Vec<(String, f64)> {
         let chains = self.chains.len().max(1) as f64;
-        let step = self.chains.iter().map(|chain| chain.tuning.log_average.exp()).sum::<f64>() / chains;
+        let step = self.chains.iter().map(|chain| chain.tuning.found()).sum::<f64>() / chains;
         let leapfrogs: u64 = self.chains.iter().map(|chain| chain.leapfrogs).sum();
         vec![
             ("acceptance".into(), self.acceptance()),

@@ -5,6 +5,7 @@
 //! A [`Method`] is a state that advances step by step, can be written to disk between any two steps, and goes on from
 //! there with the same result.
 
+mod chain;
 mod conjugate_gradient;
 pub mod diagnostics;
 mod error;
@@ -12,10 +13,14 @@ mod hmc;
 mod lbfgs;
 mod line_search;
 mod map;
+mod mclmc;
 mod method;
 mod mgvi;
 mod newton_cg;
+mod nuts;
 mod posterior;
+mod scales;
+mod step_size;
 mod target;
 mod tempered;
 mod wiener;
@@ -25,9 +30,12 @@ pub use conjugate_gradient::{Solution, conjugate_gradient};
 pub use error::{Error, Result};
 pub use hmc::{Hmc, HmcOptions};
 pub use map::{Map, MapOptions, Optimizer};
+pub use mclmc::{Integrator, Mclmc, MclmcOptions};
 pub use method::{Draw, Method, Number, Progress, run_to_end};
 pub use mgvi::{Mgvi, MgviOptions};
+pub use nuts::{Nuts, NutsOptions};
 pub use posterior::Posterior;
+pub use scales::Metric;
 pub use target::{Evaluator, Target};
 pub use wiener::{Wiener, WienerOptions};
 pub use workers::Workers;

@@ -1,9 +1,9 @@
 //! The maximum of the posterior density, and Laplace samples around it.
 
-use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Point;
 use crate::lbfgs::History;
 use crate::line_search::{Lower, line_search};
 use crate::newton_cg::newton_direction;
@@ -83,14 +83,6 @@ pub struct Map<T: Number> {
     drawn: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(bound = "")]
-struct Point<T: Number> {
-    z: Vec<T>,
-    gradient: Vec<T>,
-    energy: f64,
-}
-
 impl<T: Number> Map<T> {
     /// A search that has not started.
     ///
@@ -140,18 +132,10 @@ impl<T: Number> Map<T> {
     }
 
     fn start(&self, workers: &Workers<'_, T>) -> Result<Point<T>> {
-        let mut z = vec![T::zero(); workers.dim()];
-        Stream::new(self.seed, Purpose::Start, 0).fill_normal(&mut z);
-        let scale = T::of(self.options.start_scale);
-        z.iter_mut().for_each(|z| *z *= scale);
-        let mut gradient = vec![T::zero(); z.len()];
-        let temperature = self.temperature();
-        let energy =
-            workers.with(|evaluator| Tempered::new(evaluator, temperature).energy(&z, &mut gradient))?;
-        if !energy.is_finite() {
-            return Err(Error::Start { energy });
-        }
-        Ok(Point { z, gradient, energy })
+        let (dim, temperature, scale) = (workers.dim(), self.temperature(), self.options.start_scale);
+        workers.with(|evaluator| {
+            Point::start(&mut Tempered::new(evaluator, temperature), dim, self.seed, 0, scale)
+        })
     }
 
     fn search(&self, at: &Point<T>, evaluator: &mut dyn Evaluator<T>) -> Result<Option<Lower<T>>> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lookback_inference::{
-    Draw, Hmc, HmcOptions, Map, MapOptions, Method, Mgvi, MgviOptions, Optimizer, Posterior, Target, Wiener,
-    WienerOptions, Workers, diagnostics, run_to_end,
+    Draw, Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Mgvi, MgviOptions, Nuts,
+    NutsOptions, Optimizer, Posterior, Target, Wiener, WienerOptions, Workers, diagnostics, run_to_end,
 };
 use lookback_likelihood::{Gaussian, Poisson};
 use lookback_operator::{DynOperator, LinearOperator, Pointwise, Real, Space};
@@ -188,11 +188,9 @@ fn mgvi_is_exact_for_a_gaussian() {
     agrees(&samples(&draws), 2000.0);
 }
 
-#[test]
-fn hmc_samples_a_gaussian() {
-    let options = HmcOptions { draws: 4000, ..HmcOptions::default() };
-    let mut hmc = Hmc::new(options, 1).expect("valid");
-    let draws = run_to_end(&mut hmc, &linear_posterior::<f64>()).expect("runs");
+/// Four chains agree with each other and with the exact Gaussian; returns the smallest effective sample size.
+fn samples_the_gaussian(method: &mut impl Method<f64>) -> f64 {
+    let draws = run_to_end(method, &linear_posterior::<f64>()).expect("runs");
     let all = samples(&draws);
     let mut effective = f64::INFINITY;
     for i in 0..3 {
@@ -201,10 +199,34 @@ fn hmc_samples_a_gaussian() {
         assert!(diagnostics::r_hat(&chains) < 1.01);
         effective = effective.min(diagnostics::ess_bulk(&chains)).min(diagnostics::ess_tail(&chains));
     }
-    assert!(effective > 2000.0, "{effective}");
     agrees(&all, effective);
-    let acceptance = hmc.figures().iter().find(|(name, _)| name == "acceptance").expect("a figure").1;
-    assert!((0.6..0.99).contains(&acceptance), "{acceptance}");
+    let figures = method.figures();
+    if let Some((_, acceptance)) = figures.iter().find(|(name, _)| name == "acceptance") {
+        assert!((0.6..0.99).contains(acceptance), "{acceptance}");
+    }
+    effective
+}
+
+#[test]
+fn hmc_samples_a_gaussian() {
+    let options = HmcOptions { draws: 4000, ..HmcOptions::default() };
+    let effective = samples_the_gaussian(&mut Hmc::new(options, 1).expect("valid"));
+    assert!(effective > 2000.0, "{effective}");
+}
+
+#[test]
+fn nuts_samples_a_gaussian() {
+    let options = NutsOptions { draws: 4000, ..NutsOptions::default() };
+    let effective = samples_the_gaussian(&mut Nuts::new(options, 1).expect("valid"));
+    assert!(effective > 4000.0, "{effective}");
+}
+
+#[test]
+fn mclmc_samples_a_gaussian() {
+    // In three dimensions, the error of a step must be small for the bias to hide behind the noise.
+    let options = MclmcOptions { energy_error: 1e-6, draws: 100_000, ..MclmcOptions::default() };
+    let effective = samples_the_gaussian(&mut Mclmc::new(options, 1).expect("valid"));
+    assert!(effective > 2000.0, "{effective}");
 }
 
 /// `count ~ Poisson(exp(z))`, `z ~ N(0, 1)`: one dimension, so that quadrature gives the truth.
@@ -228,10 +250,8 @@ fn quadrature(count: f64) -> (f64, f64) {
     (first / total, (second / total - (first / total).powi(2)).sqrt())
 }
 
-#[test]
-fn hmc_samples_a_skew_posterior() {
-    let options = HmcOptions { draws: 10_000, ..HmcOptions::default() };
-    let draws = run_to_end(&mut Hmc::new(options, 3).expect("valid"), &poisson_posterior(3.0)).expect("runs");
+fn samples_the_skew_posterior(method: &mut impl Method<f64>) {
+    let draws = run_to_end(method, &poisson_posterior(3.0)).expect("runs");
     let all: Vec<f64> = samples(&draws).iter().map(|z| z[0]).collect();
     let chains: Vec<Vec<f64>> = (0..4).map(|c| all[c..].iter().step_by(4).copied().collect()).collect();
     let (mean, std) = quadrature(3.0);
@@ -239,6 +259,18 @@ fn hmc_samples_a_skew_posterior() {
     assert!((found - mean).abs() < 5.0 * diagnostics::mcse_mean(&chains), "{found} {mean}");
     let spread = (all.iter().map(|z| (z - found).powi(2)).sum::<f64>() / all.len() as f64).sqrt();
     assert!((spread / std - 1.0).abs() < 0.03, "{spread} {std}");
+}
+
+#[test]
+fn hmc_samples_a_skew_posterior() {
+    let options = HmcOptions { draws: 10_000, ..HmcOptions::default() };
+    samples_the_skew_posterior(&mut Hmc::new(options, 3).expect("valid"));
+}
+
+#[test]
+fn nuts_samples_a_skew_posterior() {
+    let options = NutsOptions { draws: 10_000, ..NutsOptions::default() };
+    samples_the_skew_posterior(&mut Nuts::new(options, 3).expect("valid"));
 }
 
 /// MGVI's fixed point in one dimension solves `E[dH/dz] = 0` over `N(m, 1 / (1 + e^m))`: `m + e^(m + v/2) = count`.
@@ -306,6 +338,10 @@ fn every_method_survives_interruption_bit_for_bit() {
     );
     let options = HmcOptions { warmup: 20, draws: 20, thin: 3, ..Default::default() };
     survives_interruption(Hmc::new(options, 4).expect("valid"), &poisson);
+    let options = NutsOptions { warmup: 60, draws: 20, thin: 3, ..Default::default() };
+    survives_interruption(Nuts::new(options, 4).expect("valid"), &poisson);
+    let options = MclmcOptions { warmup: 300, draws: 200, thin: 20, ..Default::default() };
+    survives_interruption(Mclmc::new(options, 4).expect("valid"), &linear);
 }
 
 #[test]

@@ -85,6 +85,12 @@ fn plan(method: &MethodSection) -> String {
         MethodSection::Hmc(o) => {
             format!("hmc: {} chains of {} + {} trajectories", o.chains, o.warmup, o.draws)
         }
+        MethodSection::Nuts(o) => {
+            format!("nuts: {} chains of {} + {} trajectories", o.chains, o.warmup, o.draws)
+        }
+        MethodSection::Mclmc(o) => {
+            format!("mclmc: {} chains of {} + {} steps", o.chains, o.warmup, o.draws)
+        }
     }
 }
 
@@ -94,6 +100,8 @@ fn sample_count(method: &MethodSection) -> usize {
         MethodSection::Map(o) => o.samples,
         MethodSection::Mgvi(o) => 2 * o.final_pairs,
         MethodSection::Hmc(o) => o.chains * (o.draws / o.thin.max(1)),
+        MethodSection::Nuts(o) => o.chains * (o.draws / o.thin.max(1)),
+        MethodSection::Mclmc(o) => o.chains * (o.draws / o.thin.max(1)),
     }
 }
 
@@ -111,6 +119,8 @@ fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
         MethodSection::Map(_) => (threads, 30 + 6 * threads),
         MethodSection::Mgvi(o) => (2 * o.pairs + threads, 4 * o.pairs + 8),
         MethodSection::Hmc(o) => (threads, 4 * o.chains + 4 * threads),
+        MethodSection::Nuts(o) => (threads, 14 * o.chains + 9 * o.max_depth * threads),
+        MethodSection::Mclmc(o) => (threads, 14 * o.chains + 2 * threads),
     };
     let record = 8 * problem.grid.len() * (4 + 2 * problem.observation.maps.len()) + 16 * problem.grid.len();
     evaluators * evaluator + vectors * size * latents + record

@@ -132,8 +132,24 @@ citation!(
     1987
 );
 citation!(
+    BETANCOURT,
+    "choice of the draw and criterion of turning",
+    "Betancourt, M.",
+    "A Conceptual Introduction to Hamiltonian Monte Carlo",
+    "arXiv:1701.02434",
+    2017
+);
+citation!(
+    MCLMC,
+    "microcanonical Langevin Monte Carlo",
+    "Robnik, J. and De Luca, G. B. and Silverstein, E. and Seljak, U.",
+    "Microcanonical Hamiltonian Monte Carlo",
+    "Journal of Machine Learning Research 24, 311",
+    2023
+);
+citation!(
     NUTS,
-    "tuning of the step size",
+    "No-U-Turn sampler, tuning of the step size",
     "Hoffman, M. and Gelman, A.",
     "The No-U-Turn Sampler",
     "JMLR 15, 1593",
@@ -193,6 +209,8 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
         MethodSection::Map(_) => list.push(HESTENES),
         MethodSection::Mgvi(_) => list.extend([MGVI, HESTENES]),
         MethodSection::Hmc(_) => list.extend([HMC, NUTS, VEHTARI]),
+        MethodSection::Nuts(_) => list.extend([NUTS, BETANCOURT, VEHTARI]),
+        MethodSection::Mclmc(_) => list.extend([MCLMC, VEHTARI]),
     }
     list.push(PHILOX);
     list.dedup();

@@ -1,6 +1,8 @@
 //! The method of a run, chosen by its run file, as one state.
 
-use lookback_inference::{Draw, Hmc, Map, Method, Mgvi, Number, Progress, Result, Wiener, Workers};
+use lookback_inference::{
+    Draw, Hmc, Map, Mclmc, Method, Mgvi, Number, Nuts, Progress, Result, Wiener, Workers,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::runfile::MethodSection;
@@ -15,8 +17,12 @@ pub enum State<T: Number> {
     Map(Map<T>),
     /// Variational.
     Mgvi(Mgvi<T>),
-    /// Markov chains.
+    /// Markov chains of trajectories of a given length.
     Hmc(Hmc<T>),
+    /// Markov chains of trajectories that end where they turn.
+    Nuts(Nuts<T>),
+    /// Markov chains at constant speed.
+    Mclmc(Mclmc<T>),
 }
 
 impl<T: Number> State<T> {
@@ -27,6 +33,8 @@ impl<T: Number> State<T> {
             MethodSection::Map(options) => State::Map(Map::new(options, seed)?),
             MethodSection::Mgvi(options) => State::Mgvi(Mgvi::new(options, seed)?),
             MethodSection::Hmc(options) => State::Hmc(Hmc::new(options, seed)?),
+            MethodSection::Nuts(options) => State::Nuts(Nuts::new(options, seed)?),
+            MethodSection::Mclmc(options) => State::Mclmc(Mclmc::new(options, seed)?),
         })
     }
 }
@@ -38,6 +46,8 @@ impl<T: Number> Method<T> for State<T> {
             State::Map(method) => method.advance(workers, sink),
             State::Mgvi(method) => method.advance(workers, sink),
             State::Hmc(method) => method.advance(workers, sink),
+            State::Nuts(method) => method.advance(workers, sink),
+            State::Mclmc(method) => method.advance(workers, sink),
         }
     }
 
@@ -47,6 +57,8 @@ impl<T: Number> Method<T> for State<T> {
             State::Map(method) => method.figures(),
             State::Mgvi(method) => method.figures(),
             State::Hmc(method) => method.figures(),
+            State::Nuts(method) => method.figures(),
+            State::Mclmc(method) => method.figures(),
         }
     }
 }

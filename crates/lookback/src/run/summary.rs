@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::Checkpoint;
 use crate::problem::Problem;
 use crate::report::analysis::{self, Analysis, Significance};
-use crate::runfile::{MethodSection, RunFile};
+use crate::runfile::RunFile;
 use crate::{Result, VERSION, files};
 
 /// Named figures of a run.
@@ -70,7 +70,7 @@ impl Summary {
                 put(&format!("{name}_std"), figure(std));
             }
         }
-        if matches!(run.method, MethodSection::Hmc(_)) {
+        if run.method.is_markov() {
             let worst = worst_diagnostics(recorder);
             put("ess_bulk_min", figure(worst.ess_bulk));
             put("ess_tail_min", figure(worst.ess_tail));

@@ -1,6 +1,6 @@
 //! The sections of a run file, as they are written in TOML.
 
-use lookback_inference::{HmcOptions, MapOptions, MgviOptions, WienerOptions};
+use lookback_inference::{HmcOptions, MapOptions, MclmcOptions, MgviOptions, NutsOptions, WienerOptions};
 use serde::{Deserialize, Serialize};
 
 /// Floating-point type of maps and latents.
@@ -357,12 +357,21 @@ pub enum MethodSection {
     Mgvi(MgviOptions),
     /// Hamiltonian Monte Carlo.
     Hmc(HmcOptions),
+    /// The No-U-Turn sampler.
+    Nuts(NutsOptions),
+    /// Microcanonical Langevin Monte Carlo.
+    Mclmc(MclmcOptions),
 }
 
 impl MethodSection {
     /// True if the centre that the method finds is the exact mean of the posterior.
     pub fn finds_exact_mean(&self) -> bool {
         matches!(self, MethodSection::Wiener(_))
+    }
+
+    /// True if samples are steps of Markov chains, which depend on those before them.
+    pub fn is_markov(&self) -> bool {
+        matches!(self, MethodSection::Hmc(_) | MethodSection::Nuts(_) | MethodSection::Mclmc(_))
     }
 
     /// Name as in the run file.
@@ -372,6 +381,8 @@ impl MethodSection {
             MethodSection::Map(_) => "map",
             MethodSection::Mgvi(_) => "mgvi",
             MethodSection::Hmc(_) => "hmc",
+            MethodSection::Nuts(_) => "nuts",
+            MethodSection::Mclmc(_) => "mclmc",
         }
     }
 }

@@ -1,0 +1,121 @@
+//! What all Markov chains share: where they start, how many there are, and the random numbers of each.
+
+use lookback_operator::random::{Purpose, Stream};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Evaluator, Number, Result};
+
+/// Draws of one chain that can be told apart: each has a substream of random numbers.
+const DRAWS_PER_CHAIN: usize = 1 << 22;
+
+/// A latent with the energy and its gradient there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Point<T: Number> {
+    pub z: Vec<T>,
+    pub gradient: Vec<T>,
+    pub energy: f64,
+}
+
+impl<T: Number> Point<T> {
+    /// The random starting point number `which`, normal with the standard deviation `scale`.
+    ///
+    /// # Errors
+    /// If the model fails there, or the energy or its gradient is not finite.
+    pub fn start(
+        evaluator: &mut dyn Evaluator<T>,
+        dim: usize,
+        seed: u64,
+        which: u32,
+        scale: f64,
+    ) -> Result<Self> {
+        let mut z = vec![T::zero(); dim];
+        Stream::new(seed, Purpose::Start, which).fill_normal(&mut z);
+        let scale = T::of(scale);
+        z.iter_mut().for_each(|z| *z *= scale);
+        let mut gradient = vec![T::zero(); dim];
+        let energy = evaluator.energy(&z, &mut gradient)?;
+        if !energy.is_finite() {
+            return Err(Error::Start { energy });
+        }
+        if let Some(index) = gradient.iter().position(|x| !x.is_finite()) {
+            return Err(Error::StartGradient { index, value: gradient[index].f64() });
+        }
+        Ok(Point { z, gradient, energy })
+    }
+}
+
+/// Random numbers of one draw of one chain.
+pub(crate) fn stream(seed: u64, chain: usize, draw: usize) -> Stream {
+    Stream::new(seed, Purpose::Chain, (chain * DRAWS_PER_CHAIN + draw) as u32)
+}
+
+/// Uniform numbers for decisions, from behind the normal ones of a draw.
+pub(crate) struct Decisions {
+    stream: Stream,
+    next: u64,
+}
+
+impl Decisions {
+    /// Decisions of a draw that uses `dim` normal numbers.
+    pub fn new(stream: Stream, dim: usize) -> Decisions {
+        Decisions { stream, next: dim as u64 + 2 }
+    }
+
+    /// The next number in (0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        let number = self.stream.uniform(self.next);
+        self.next += 2;
+        number
+    }
+}
+
+/// How many chains and draws a sampler was asked for.
+pub(crate) struct Plan {
+    pub chains: usize,
+    /// Transitions of a chain before those that count, and those that count.
+    pub warmup: usize,
+    pub draws: usize,
+    pub thin: usize,
+    pub start_scale: f64,
+}
+
+impl Plan {
+    /// Refuses what cannot be done.
+    ///
+    /// # Errors
+    /// [`Error::Option`], naming the option.
+    pub fn check(&self) -> Result<()> {
+        let counts = [("chains", self.chains), ("draws", self.draws), ("thin", self.thin)];
+        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::Option(format!("`{name}` must be at least 1")));
+        }
+        if !(self.start_scale >= 0.0 && self.start_scale.is_finite()) {
+            return Err(Error::Option(format!(
+                "`start_scale` must not be negative, and is {}",
+                self.start_scale
+            )));
+        }
+        if self.thin > self.draws {
+            return Err(Error::Option(format!("`thin` ({}) keeps none of {} draws", self.thin, self.draws)));
+        }
+        let transitions = self.warmup.saturating_add(self.draws);
+        if self.chains > 500 || transitions >= DRAWS_PER_CHAIN {
+            return Err(Error::Option(
+                "at most 500 chains of 4 million transitions can be told apart".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses an acceptance that is no probability.
+///
+/// # Errors
+/// [`Error::Option`].
+pub(crate) fn check_acceptance(target: f64) -> Result<()> {
+    if target > 0.0 && target < 1.0 {
+        return Ok(());
+    }
+    Err(Error::Option(format!("`target_acceptance` must lie between 0 and 1, and is {target}")))
+}

@@ -1,0 +1,656 @@
+//! Microcanonical Langevin Monte Carlo (Robnik, De Luca, Silverstein & Seljak 2023, JMLR 24, 311; Robnik & Seljak 2024).
+
+use lookback_operator::Real;
+use lookback_operator::vector::CHUNK;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{Plan, Point, stream};
+use crate::diagnostics::plain_ess;
+use crate::scales::{Metric, Spread};
+use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
+
+/// How [`Mclmc`] joins rotations of the velocity and moves of the latent to a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Integrator {
+    /// Half a rotation, a move, half a rotation: one gradient a step.
+    Leapfrog,
+    /// Two moves between three rotations (McLachlan 1995): two gradients a step, which may be more than twice as long.
+    MinimalNorm,
+}
+
+impl Integrator {
+    /// Shares of the step: the first and last rotation, the rotations between, the moves.
+    fn shares(self) -> (f64, f64, usize) {
+        match self {
+            Integrator::Leapfrog => (0.5, 0.0, 1),
+            Integrator::MinimalNorm => {
+                const OUTER: f64 = 0.193_183_327_503_783_6;
+                (OUTER, 1.0 - 2.0 * OUTER, 2)
+            }
+        }
+    }
+}
+
+/// Options of [`Mclmc`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MclmcOptions {
+    /// Independent chains.
+    pub chains: usize,
+    /// Steps of each chain that tune and are thrown away.
+    pub warmup: usize,
+    /// Steps of each chain that count.
+    pub draws: usize,
+    /// Keep every so many steps.
+    pub thin: usize,
+    /// Variance of the energy error of a step, per latent, that the step size is tuned to. The bias of the samples falls with its
+    /// cube root: at the default, variances of a Gaussian are 2 % too small with `minimal_norm`, 4 % too large with `leapfrog`.
+    pub energy_error: f64,
+    /// Splitting of a step.
+    pub integrator: Integrator,
+    /// Preconditioning.
+    pub metric: Metric,
+    /// Standard deviation of the random starting points.
+    pub start_scale: f64,
+}
+
+impl Default for MclmcOptions {
+    fn default() -> Self {
+        MclmcOptions {
+            chains: 4,
+            warmup: 2000,
+            draws: 10_000,
+            thin: 10,
+            energy_error: 5e-4,
+            integrator: Integrator::MinimalNorm,
+            metric: Metric::Diagonal,
+            start_scale: 0.1,
+        }
+    }
+}
+
+/// Steps between two looks at the state: checkpoints and draws stand at their ends.
+const BLOCK: usize = 50;
+/// Shares of the warm-up at which the metric is learned anew; the last part tunes the rest.
+const RELEARN: [f64; 3] = [0.1, 0.25, 0.6];
+/// Latents whose correlation in time sets the length of decoherence, and most records of them.
+const WATCHED: usize = 256;
+const RECORDS: usize = 1000;
+
+/// Samples by motion at constant speed whose direction is turned by the gradient and, a little, by chance:
+///
+/// ```text
+/// dz = u dt,   du = -(1 - u u^T) grad H / (d - 1) dt + noise,   |u| = 1
+/// ```
+///
+/// Nothing is rejected, so that steps may stay long in many dimensions: on fields it needs ten to a hundred times fewer
+/// gradients than NUTS. The price is a bias, which `energy_error` bounds and the figure `equipartition` shows: the mean of
+/// `z . dH/dz` per latent, which is 1 for exact samples. The step size is tuned by a running fit of the energy error to its
+/// sixth power; the length over which the direction is forgotten is first the square root of the dimension, then `0.4`
+/// steps per independent draw. Cost beyond the gradient: two passes over position, velocity, gradient and noise.
+///
+/// When not to use it: in one dimension (there is nothing to turn), in few dimensions, or where samples must be exact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Mclmc<T: Number> {
+    options: MclmcOptions,
+    seed: u64,
+    chains: Vec<Chain<T>>,
+    steps: usize,
+    /// Width of each latent by the metric.
+    scales: Vec<T>,
+    /// Length over which the direction is forgotten.
+    decoherence: f64,
+    /// Records of the watched latents, for each chain and latent.
+    records: Vec<Vec<Vec<f64>>>,
+    /// Step size after the warm-up.
+    tuned: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+struct Chain<T: Number> {
+    at: Point<T>,
+    /// Direction, a unit vector.
+    u: Vec<T>,
+    step: StepSize,
+    spread: Spread<T>,
+    /// Sum and number of squared energy errors, and of `z . dH/dz / d`, after the warm-up.
+    errors: (f64, f64),
+    virial: (f64, f64),
+    divergences: u64,
+    gradients: u64,
+}
+
+/// Fit of the step size to the variance of the energy error, which grows with its sixth power.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct StepSize {
+    now: f64,
+    ceiling: f64,
+    sums: (f64, f64),
+}
+
+impl StepSize {
+    fn new(now: f64) -> StepSize {
+        StepSize { now, ceiling: f64::INFINITY, sums: (0.0, 0.0) }
+    }
+
+    /// Learns from the squared energy error of a step, in units of what is wanted.
+    fn update(&mut self, excess: f64) {
+        const MEMORY: f64 = 149.0 / 151.0;
+        /// Width of trust in `ln(excess)`: a factor of 1.5 in the step.
+        const TRUST: f64 = 6.0 * 1.5;
+        let excess = excess + 1e-8;
+        let weight = (-0.5 * (excess.ln() / TRUST).powi(2)).exp();
+        self.sums.0 = MEMORY * self.sums.0 + weight * excess / self.now.powi(6);
+        self.sums.1 = MEMORY * self.sums.1 + weight;
+        if self.sums.0 > 0.0 && self.sums.1 > 0.0 {
+            let fitted = (self.sums.0 / self.sums.1).powf(-1.0 / 6.0);
+            self.now = fitted.min(self.ceiling);
+        }
+        // The ceiling is lifted slowly: one bad point must not slow a chain for ever.
+        self.ceiling *= 1.01;
+    }
+
+    /// Learns that a step led nowhere.
+    fn fail(&mut self) {
+        self.now *= 0.8;
+        self.ceiling = self.now;
+    }
+}
+
+/// A turn of the velocity by the gradient, in the plane of `e = -g/|g|` and a unit vector `v` with `e . v = along`, over the time
+/// `h`: coefficients of `e` and `v` in the turned unit vector, and the change of kinetic energy. Exact; written with
+/// `exp(-delta)`, so that it does not overflow.
+fn turn(along: f64, h: f64, norm: f64, dim: f64) -> (f64, f64, f64) {
+    let delta = h * norm / (dim - 1.0);
+    let zeta = (-delta).exp();
+    let e = (1.0 - zeta) * (1.0 + zeta + along * (1.0 - zeta));
+    let v = 2.0 * zeta;
+    let length = (e * e + v * v + 2.0 * e * v * along).sqrt();
+    let inner = (1.0 + along + (1.0 - along) * zeta * zeta).max(f64::MIN_POSITIVE);
+    (e / length, v / length, (dim - 1.0) * (delta - std::f64::consts::LN_2 + inner.ln()))
+}
+
+/// Scalar products that a kick needs, of velocity, scaled gradient and noise.
+#[derive(Default, Clone, Copy)]
+struct Products {
+    uu: f64,
+    gg: f64,
+    ug: f64,
+    un: f64,
+    gn: f64,
+    nn: f64,
+    /// Position and plain gradient.
+    zg: f64,
+}
+
+impl std::ops::Add for Products {
+    type Output = Products;
+
+    fn add(self, o: Products) -> Products {
+        Products {
+            uu: self.uu + o.uu,
+            gg: self.gg + o.gg,
+            ug: self.ug + o.ug,
+            un: self.un + o.un,
+            gn: self.gn + o.gn,
+            nn: self.nn + o.nn,
+            zg: self.zg + o.zg,
+        }
+    }
+}
+
+fn products<T: Real>(u: &[T], g: &[T], scales: &[T], noise: &[T], z: &[T]) -> Products {
+    let parts: Vec<Products> = (0..u.len().div_ceil(CHUNK))
+        .into_par_iter()
+        .map(|chunk| {
+            let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(u.len());
+            let (u, g, s) = (&u[range.clone()], &g[range.clone()], &scales[range.clone()]);
+            let (n, z) = (&noise[range.clone()], &z[range]);
+            let mut sum = [0.0f64; 7];
+            for ((((&u, &g), &s), &n), &z) in u.iter().zip(g).zip(s).zip(n).zip(z) {
+                let (u, g, s, n, z) = (u.f64(), g.f64(), s.f64(), n.f64(), z.f64());
+                let scaled = s * g;
+                sum[0] += u * u;
+                sum[1] += scaled * scaled;
+                sum[2] += u * scaled;
+                sum[3] += u * n;
+                sum[4] += scaled * n;
+                sum[5] += n * n;
+                sum[6] += z * g;
+            }
+            let [uu, gg, ug, un, gn, nn, zg] = sum;
+            Products { uu, gg, ug, un, gn, nn, zg }
+        })
+        .collect();
+    parts.into_iter().fold(Products::default(), |a, b| a + b)
+}
+
+/// A velocity `u U + e E + n N` in the span of the old one, of the direction downhill and of the noise.
+#[derive(Clone, Copy)]
+struct Velocity {
+    u: f64,
+    e: f64,
+    n: f64,
+}
+
+/// The plane geometry of one kick.
+struct Kick {
+    products: Products,
+    norm: f64,
+    dim: f64,
+    velocity: Velocity,
+}
+
+impl Kick {
+    fn new(products: Products, dim: usize) -> Kick {
+        let norm = products.gg.sqrt();
+        let velocity = Velocity { u: 1.0 / products.uu.sqrt(), e: 0.0, n: 0.0 };
+        Kick { products, norm, dim: dim as f64, velocity }
+    }
+
+    /// Scalar product of `e` with old velocity and noise; 0 at a flat place.
+    fn downhill(&self, product: f64) -> f64 {
+        if self.norm > 0.0 { -product / self.norm } else { 0.0 }
+    }
+
+    /// Turns by the gradient over the time `h`; returns the change of kinetic energy.
+    fn rotate(&mut self, h: f64) -> f64 {
+        if !(self.norm > 0.0) || h == 0.0 {
+            return 0.0;
+        }
+        let Velocity { u, e, n } = self.velocity;
+        let along = u * self.downhill(self.products.ug) + e + n * self.downhill(self.products.gn);
+        let (by_e, by_v, energy) = turn(along.clamp(-1.0, 1.0), h, self.norm, self.dim);
+        self.velocity = Velocity { u: by_v * u, e: by_v * e + by_e, n: by_v * n };
+        energy
+    }
+
+    /// Forgets part of the direction: adds `nu` times the noise and makes a unit vector of it.
+    fn refresh(&mut self, nu: f64) {
+        let Velocity { u, e, n } = self.velocity;
+        let along = u * self.products.un + e * self.downhill(self.products.gn) + n * self.products.nn;
+        let length = (1.0 + 2.0 * nu * along + nu * nu * self.products.nn).sqrt();
+        self.velocity = Velocity { u: u / length, e: e / length, n: (n + nu) / length };
+    }
+
+    /// Writes the new velocity and moves the latent along it.
+    fn carry_out<T: Real>(&self, u: &mut [T], g: &[T], scales: &[T], noise: &[T], drift: f64, z: &mut [T]) {
+        let by_u = T::of(self.velocity.u);
+        let by_g = T::of(if self.norm > 0.0 { -self.velocity.e / self.norm } else { 0.0 });
+        let (by_n, drift) = (T::of(self.velocity.n), T::of(drift));
+        u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK)).enumerate().for_each(|(chunk, (u, z))| {
+            let range = chunk * CHUNK..chunk * CHUNK + u.len();
+            let (g, s, n) = (&g[range.clone()], &scales[range.clone()], &noise[range]);
+            for ((((u, z), &g), &s), &n) in u.iter_mut().zip(z).zip(g).zip(s).zip(n) {
+                *u = by_u * *u + by_g * s * g + by_n * n;
+                *z += drift * s * *u;
+            }
+        });
+    }
+}
+
+/// What stays fixed while chains advance by a block.
+struct Motion<'a, T: Number> {
+    options: &'a MclmcOptions,
+    scales: &'a [T],
+    decoherence: f64,
+    seed: u64,
+    /// Number of the block's first step, and of steps in it.
+    first: usize,
+    count: usize,
+    warming: bool,
+    /// Whether draws teach the metric.
+    learning: bool,
+    tuned: Option<f64>,
+}
+
+impl<T: Number> Motion<'_, T> {
+    fn forgetting(&self, step: f64, dim: usize) -> f64 {
+        (((2.0 * step / self.decoherence).exp() - 1.0) / dim as f64).sqrt()
+    }
+
+    /// Advances a chain; `seen` is shown the state after each step.
+    fn advance(
+        &self,
+        index: usize,
+        chain: &mut Chain<T>,
+        evaluator: &mut dyn Evaluator<T>,
+        mut seen: impl FnMut(usize, &[T]),
+    ) -> Result<()> {
+        let dim = chain.u.len();
+        let (outer, middle, moves) = self.options.integrator.shares();
+        let (mut noise, mut before) = (vec![T::zero(); dim], vec![T::zero(); dim]);
+        let mut gradient = std::mem::take(&mut chain.at.gradient);
+        let mut energy = chain.at.energy;
+        // Kinetic energy that the first rotation of the step under way gave.
+        let mut kinetic = 0.0;
+        let mut step = self.tuned.unwrap_or(chain.step.now);
+        // Whether a step lies behind that its last rotation has still to close.
+        let mut open = false;
+        for done in 0..=self.count {
+            let last = done == self.count;
+            if !last {
+                stream(self.seed, index, self.first + done).fill_normal(&mut noise);
+            }
+            let mut sums = products(&chain.u, &gradient, self.scales, &noise, &chain.at.z);
+            if open && !(energy.is_finite() && sums.gg.is_finite()) {
+                self.turn_back((index, self.first + done - 1), chain, &before, &mut gradient, evaluator)?;
+                open = false;
+                energy = chain.at.energy;
+                step = self.tuned.unwrap_or(chain.step.now);
+                sums = products(&chain.u, &gradient, self.scales, &noise, &chain.at.z);
+            }
+            let z = &mut chain.at.z;
+            let mut kick = Kick::new(sums, dim);
+            if open {
+                kinetic += kick.rotate(outer * step);
+                let error = (kinetic + energy - chain.at.energy).powi(2) / dim as f64;
+                if self.warming {
+                    chain.step.update(error / self.options.energy_error);
+                    step = chain.step.now;
+                    if self.learning {
+                        chain.spread.add(z, &gradient);
+                    }
+                } else {
+                    chain.errors = (chain.errors.0 + error, chain.errors.1 + 1.0);
+                    chain.virial = (chain.virial.0 + kick.products.zg / dim as f64, chain.virial.1 + 1.0);
+                }
+                chain.at.energy = energy;
+                seen(self.first + done - 1, z);
+            }
+            if last {
+                kick.carry_out(&mut chain.u, &gradient, self.scales, &noise, 0.0, z);
+                break;
+            }
+            before.copy_from_slice(z);
+            kick.refresh(self.forgetting(step, dim));
+            kinetic = kick.rotate(outer * step);
+            let drift = step / moves as f64;
+            kick.carry_out(&mut chain.u, &gradient, self.scales, &noise, drift, z);
+            energy = evaluator.energy(z, &mut gradient)?;
+            chain.gradients += 1;
+            for _ in 1..moves {
+                if !energy.is_finite() {
+                    break;
+                }
+                let mut kick = Kick::new(products(&chain.u, &gradient, self.scales, &noise, z), dim);
+                kinetic += kick.rotate(middle * step);
+                kick.carry_out(&mut chain.u, &gradient, self.scales, &noise, drift, z);
+                energy = evaluator.energy(z, &mut gradient)?;
+                chain.gradients += 1;
+            }
+            open = true;
+        }
+        chain.at.gradient = gradient;
+        Ok(())
+    }
+
+    /// Goes back to the beginning of a step that ended in a place that is impossible, and takes up a new direction there.
+    fn turn_back(
+        &self,
+        (index, step): (usize, usize),
+        chain: &mut Chain<T>,
+        before: &[T],
+        gradient: &mut [T],
+        evaluator: &mut dyn Evaluator<T>,
+    ) -> Result<()> {
+        chain.at.z.copy_from_slice(before);
+        chain.at.energy = evaluator.energy(&chain.at.z, gradient)?;
+        chain.gradients += 1;
+        random_direction(self.seed, index, step, &mut chain.u);
+        if self.warming {
+            chain.step.fail();
+        } else {
+            chain.divergences += 1;
+        }
+        Ok(())
+    }
+}
+
+/// A direction from the numbers that stand behind the noise of a step; the first kick makes a unit vector of it.
+fn random_direction<T: Real>(seed: u64, chain: usize, step: usize, u: &mut [T]) {
+    let (stream, behind) = (stream(seed, chain, step), u.len() as u64 + 2);
+    u.iter_mut().enumerate().for_each(|(i, u)| *u = T::of(stream.normal(behind + i as u64)));
+}
+
+impl<T: Number> Mclmc<T> {
+    /// A sampler that has not started.
+    ///
+    /// # Errors
+    /// If an option is out of range.
+    pub fn new(options: MclmcOptions, seed: u64) -> Result<Mclmc<T>> {
+        let MclmcOptions { chains, warmup, draws, thin, start_scale, .. } = options;
+        Plan { chains, warmup, draws, thin, start_scale }.check()?;
+        if !(options.energy_error > 0.0 && options.energy_error.is_finite()) {
+            return Err(Error::Option(format!(
+                "`energy_error` must be positive, such as 5e-4, and is {}",
+                options.energy_error
+            )));
+        }
+        if warmup < 100 {
+            return Err(Error::Option(format!(
+                "`warmup` must be at least 100 steps, as step size and decoherence are tuned in it; it is {warmup}"
+            )));
+        }
+        Ok(Mclmc {
+            options,
+            seed,
+            chains: Vec::new(),
+            steps: 0,
+            scales: Vec::new(),
+            decoherence: 0.0,
+            records: Vec::new(),
+            tuned: None,
+        })
+    }
+
+    fn start(&mut self, workers: &Workers<'_, T>) -> Result<()> {
+        let dim = workers.dim();
+        if dim < 2 {
+            return Err(Error::Unsuitable(
+                "`mclmc` turns a direction, and with a single latent there is none to turn; choose `nuts`"
+                    .into(),
+            ));
+        }
+        let chains = workers.map((0..self.options.chains).collect(), |index, evaluator| {
+            let at = Point::start(evaluator, dim, self.seed, index as u32, self.options.start_scale)?;
+            let mut u = vec![T::zero(); dim];
+            random_direction(self.seed, index, 0, &mut u);
+            let step = StepSize::new((dim as f64).sqrt() / 4.0);
+            let spread = Spread::new(if self.options.metric == Metric::Diagonal { dim } else { 0 });
+            let (errors, virial) = ((0.0, 0.0), (0.0, 0.0));
+            Ok(Chain { at, u, step, spread, errors, virial, divergences: 0, gradients: 0 })
+        })?;
+        self.scales = vec![T::one(); dim];
+        self.decoherence = (dim as f64).sqrt();
+        self.records = vec![vec![Vec::new(); dim.min(WATCHED)]; chains.len()];
+        self.chains = chains;
+        Ok(())
+    }
+
+    /// Ends of the parts of the warm-up: metric learned three times, then the rest.
+    fn milestones(&self) -> Vec<usize> {
+        let warmup = self.options.warmup;
+        let mut all: Vec<usize> = RELEARN.iter().map(|share| (share * warmup as f64) as usize).collect();
+        all.push(warmup);
+        all
+    }
+
+    /// Steps up to the next place where something is due.
+    fn block(&self) -> usize {
+        let to_milestone =
+            self.milestones().into_iter().filter(|&m| m > self.steps).map(|m| m - self.steps).next();
+        let Some(left) = to_milestone else {
+            let counted = self.steps - self.options.warmup;
+            let thin = self.options.thin;
+            return (thin - counted % thin).min(self.options.draws - counted).min(BLOCK);
+        };
+        left.min(BLOCK)
+    }
+
+    /// At the end of a part of the warm-up: what all chains have seen becomes the metric.
+    fn relearn(&mut self) {
+        if self.options.metric == Metric::Unit {
+            return;
+        }
+        let dim = self.scales.len();
+        let mut all = Spread::new(dim);
+        self.chains.iter().for_each(|chain| all.merge(&chain.spread));
+        if all.count() < 2 {
+            return;
+        }
+        let before: f64 = self.scales.iter().map(|s| s.f64().powi(2)).sum();
+        self.scales = all.scales();
+        let after: f64 = self.scales.iter().map(|s| s.f64().powi(2)).sum();
+        for chain in &mut self.chains {
+            chain.spread = Spread::new(dim);
+            // Where latents are counted in units of their widths, steps are longer by as much.
+            chain.step = StepSize::new(chain.step.now * (before / after).sqrt());
+        }
+    }
+
+    /// At the end of the warm-up: one step size for all, and a length of decoherence from the watched latents.
+    fn tune(&mut self) {
+        let mut steps: Vec<f64> = self.chains.iter().map(|chain| chain.step.now).collect();
+        steps.sort_by(f64::total_cmp);
+        let step = steps[steps.len() / 2];
+        self.tuned = Some(step);
+        let apart = self.record_every() as f64;
+        let per_draw: Vec<f64> = self
+            .records
+            .iter()
+            .flatten()
+            .filter(|record| record.len() >= 50)
+            .map(|record| record.len() as f64 * apart / plain_ess(std::slice::from_ref(record)))
+            .filter(|steps| steps.is_finite())
+            .collect();
+        if !per_draw.is_empty() {
+            let mean = per_draw.iter().sum::<f64>() / per_draw.len() as f64;
+            self.decoherence = (0.4 * step * mean).max(step);
+        }
+        self.records = Vec::new();
+        // Nothing is learned any more.
+        self.chains.iter_mut().for_each(|chain| chain.spread = Spread::new(0));
+    }
+
+    /// Steps between records in the last part of the warm-up.
+    fn record_every(&self) -> usize {
+        let part = ((1.0 - RELEARN[2]) * self.options.warmup as f64) as usize;
+        part.div_ceil(RECORDS).max(1)
+    }
+
+    fn counted(&self) -> usize {
+        self.steps.saturating_sub(self.options.warmup)
+    }
+
+    fn mean(&self, of: impl Fn(&Chain<T>) -> (f64, f64)) -> f64 {
+        let (sum, count) = self.chains.iter().map(of).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
+        sum / count
+    }
+}
+
+impl<T: Number> Method<T> for Mclmc<T> {
+    fn advance(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<Progress> {
+        if self.chains.is_empty() {
+            self.start(workers)?;
+        }
+        let (count, warmup) = (self.block(), self.options.warmup);
+        let milestones = self.milestones();
+        let watching = self.steps >= milestones[2] && self.steps < warmup;
+        let motion = Motion {
+            options: &self.options,
+            scales: &self.scales,
+            decoherence: self.decoherence,
+            seed: self.seed,
+            first: self.steps,
+            count,
+            warming: self.steps < warmup,
+            learning: self.options.metric == Metric::Diagonal && self.steps < milestones[2],
+            tuned: self.tuned,
+        };
+        let (every, apart) = (self.record_every(), (self.scales.len() / WATCHED).max(1));
+        let watched = self.scales.len().min(WATCHED);
+        let work = self.chains.iter().cloned().enumerate().collect();
+        let moved = workers.map(work, |(index, mut chain): (usize, Chain<T>), evaluator| {
+            let mut records = vec![Vec::new(); watched];
+            motion.advance(index, &mut chain, evaluator, |step, z| {
+                if watching && step % every == 0 {
+                    records.iter_mut().enumerate().for_each(|(i, record)| record.push(z[i * apart].f64()));
+                }
+            })?;
+            Ok((chain, records))
+        })?;
+        self.chains.clear();
+        for (index, (chain, records)) in moved.into_iter().enumerate() {
+            self.chains.push(chain);
+            if watching {
+                self.records[index].iter_mut().zip(records).for_each(|(all, new)| all.extend(new));
+            }
+        }
+        self.steps += count;
+        if milestones[..3].contains(&self.steps) {
+            self.relearn();
+        }
+        if self.steps == warmup {
+            self.tune();
+        }
+        if self.counted() > 0 && self.counted().is_multiple_of(self.options.thin) {
+            for (i, chain) in self.chains.iter().enumerate() {
+                let (z, energy) = (chain.at.z.clone(), Some(chain.at.energy));
+                sink(Draw::Sample { z, chain: i, energy, mirror: false });
+            }
+        }
+        let total = warmup + self.options.draws;
+        let message = if self.counted() == 0 {
+            format!("warming up, step {:.3}", self.chains[0].step.now)
+        } else {
+            format!("energy error {:.1e}", self.mean(|chain| chain.errors))
+        };
+        Ok(Progress { steps: (self.steps as u64, total as u64), message, done: self.steps == total })
+    }
+
+    fn figures(&self) -> Vec<(String, f64)> {
+        let gradients: u64 = self.chains.iter().map(|chain| chain.gradients).sum();
+        let divergences: u64 = self.chains.iter().map(|chain| chain.divergences).sum();
+        vec![
+            ("step_size".into(), self.tuned.unwrap_or(f64::NAN)),
+            ("decoherence_length".into(), self.decoherence),
+            ("energy_error".into(), self.mean(|chain| chain.errors)),
+            ("equipartition".into(), self.mean(|chain| chain.virial)),
+            ("divergences".into(), divergences as f64),
+            ("gradients_per_step".into(), gradients as f64 / (self.steps * self.chains.len()).max(1) as f64),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The turn solves `du/dt = |g|/(d-1) (e - (e.u) u)`: compared with small steps of the equation in the plane.
+    #[test]
+    fn the_turn_solves_its_equation() {
+        let (norm, dim, h) = (7.0, 4.0, 0.9);
+        for angle in [0.1, 1.5, 3.0f64] {
+            let (mut along, mut across) = (angle.cos(), angle.sin());
+            let (mut kinetic, pieces) = (0.0, 200_000);
+            for _ in 0..pieces {
+                let rate = norm / (dim - 1.0) * h / f64::from(pieces);
+                kinetic += norm * along * h / f64::from(pieces);
+                let before = along;
+                along += rate * (1.0 - before * before);
+                across -= rate * before * across;
+            }
+            let (e, v, energy) = turn(angle.cos(), h, norm, dim);
+            assert!((e + v * angle.cos() - along).abs() < 1e-4 && (v * angle.sin() - across).abs() < 1e-4);
+            assert!((energy - kinetic).abs() < 1e-3, "{energy} {kinetic}");
+        }
+        // Far downhill: no overflow.
+        let (e, v, energy) = turn(-0.999, 1e6, 1e3, 2.0);
+        assert!((e - 1.0).abs() < 1e-12 && v.abs() < 1e-12 && energy.is_finite());
+    }
+}

@@ -1,0 +1,244 @@
+//! Samplers on densities that are given by a formula: widths that differ, walls, places without a number.
+
+use lookback_inference::{
+    Draw, Error, Evaluator, Hmc, HmcOptions, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts,
+    NutsOptions, Result, Target, diagnostics, run_to_end,
+};
+
+/// An energy and its gradient as a function.
+struct Formula<F> {
+    dim: usize,
+    energy: F,
+}
+
+struct Place<'a, F>(&'a F);
+
+impl<F: Fn(&[f64], &mut [f64]) -> f64 + Sync> Target<f64> for Formula<F> {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn evaluator(&self) -> Box<dyn Evaluator<f64> + '_> {
+        Box::new(Place(&self.energy))
+    }
+}
+
+impl<F: Fn(&[f64], &mut [f64]) -> f64 + Sync> Evaluator<f64> for Place<'_, F> {
+    fn energy(&mut self, z: &[f64], gradient: &mut [f64]) -> Result<f64> {
+        Ok((self.0)(z, gradient))
+    }
+}
+
+/// Independent Gaussians with mean 1 and these widths.
+fn gaussian(widths: &[f64]) -> Formula<impl Fn(&[f64], &mut [f64]) -> f64 + Sync> {
+    Formula {
+        dim: widths.len(),
+        energy: move |z: &[f64], gradient: &mut [f64]| {
+            let mut energy = 0.0;
+            for ((&z, g), width) in z.iter().zip(gradient).zip(widths) {
+                *g = (z - 1.0) / width / width;
+                energy += 0.5 * (z - 1.0) * *g;
+            }
+            energy
+        },
+    }
+}
+
+fn chains(draws: &[Draw<f64>], count: usize, of: impl Fn(&[f64]) -> f64) -> Vec<Vec<f64>> {
+    let mut chains = vec![Vec::new(); count];
+    for draw in draws {
+        if let Draw::Sample { z, chain, .. } = draw {
+            chains[*chain].push(of(z));
+        }
+    }
+    chains
+}
+
+/// Mean of a function over the draws, and its Monte-Carlo error.
+fn mean(chains: &[Vec<f64>]) -> (f64, f64) {
+    let all = chains.concat();
+    (all.iter().sum::<f64>() / all.len() as f64, diagnostics::mcse_mean(chains))
+}
+
+fn figure(method: &impl Method<f64>, name: &str) -> f64 {
+    method.figures().into_iter().find(|(n, _)| n == name).expect("a figure").1
+}
+
+/// Forty latents with widths from 0.03 to 30.
+fn widths() -> Vec<f64> {
+    (0..40).map(|i| 0.03 * 1000f64.powf(f64::from(i) / 39.0)).collect()
+}
+
+/// First and second moments of every latent lie within five Monte-Carlo errors of the truth (80 looks: one in 20,000 by
+/// chance), and the bias allowed.
+fn moments_are_right(draws: &[Draw<f64>], widths: &[f64], bias: f64) {
+    for (i, width) in widths.iter().enumerate() {
+        let (first, error) = mean(&chains(draws, 4, |z| (z[i] - 1.0) / width));
+        assert!(first.abs() < 5.0 * error, "mean of latent {i}: {first} +- {error}");
+        let (second, error) = mean(&chains(draws, 4, |z| ((z[i] - 1.0) / width).powi(2)));
+        assert!((second - 1.0).abs() < 5.0 * error + bias, "variance of latent {i}: {second} +- {error}");
+    }
+}
+
+#[test]
+fn nuts_learns_widths_that_differ_by_a_thousand() {
+    let (widths, options) = (widths(), NutsOptions::default());
+    let mut nuts = Nuts::new(options, 2).expect("valid");
+    let draws = run_to_end(&mut nuts, &gaussian(&widths)).expect("runs");
+    moments_are_right(&draws, &widths, 0.0);
+    let leapfrogs = figure(&nuts, "leapfrogs_per_trajectory");
+    assert!(leapfrogs < 40.0, "with the widths known, trajectories are short: {leapfrogs}");
+    assert_eq!(figure(&nuts, "divergences"), 0.0);
+}
+
+#[test]
+fn mclmc_learns_widths_that_differ_by_a_thousand() {
+    let widths = widths();
+    for integrator in [Integrator::Leapfrog, Integrator::MinimalNorm] {
+        let options = MclmcOptions { integrator, draws: 20_000, ..MclmcOptions::default() };
+        let mut mclmc = Mclmc::new(options, 2).expect("valid");
+        let draws = run_to_end(&mut mclmc, &gaussian(&widths)).expect("runs");
+        moments_are_right(&draws, &widths, 0.04);
+        let energy_error = figure(&mclmc, "energy_error");
+        assert!((1e-4..2e-3).contains(&energy_error), "{integrator:?}: {energy_error}");
+    }
+}
+
+/// The figure `equipartition` shows the bias of the second moments, and the bias falls with the error of the energy.
+#[test]
+fn mclmc_tells_its_bias() {
+    let target = Formula {
+        dim: 100,
+        energy: |z: &[f64], g: &mut [f64]| {
+            g.copy_from_slice(z);
+            0.5 * z.iter().map(|z| z * z).sum::<f64>()
+        },
+    };
+    for (energy_error, biased) in [(2e-3, true), (5e-4, true), (1e-6, false)] {
+        let options = MclmcOptions { energy_error, draws: 40_000, ..MclmcOptions::default() };
+        let mut mclmc = Mclmc::new(options, 5).expect("valid");
+        let draws = run_to_end(&mut mclmc, &target).expect("runs");
+        let (second, error) = mean(&chains(&draws, 4, |z| z.iter().map(|z| z * z).sum::<f64>() / 100.0));
+        let told = figure(&mclmc, "equipartition");
+        println!("energy error {energy_error}: second moment {second:.5} +- {error:.5}, told {told:.5}");
+        assert!((second - told).abs() < 5.0 * error, "{energy_error}: {second} +- {error}, told {told}");
+        assert_eq!((told - 1.0).abs() > 5.0 * error, biased, "{energy_error}: {told} +- {error}");
+    }
+}
+
+/// Half of a plane is impossible: `z_0 < -1`.
+fn wall() -> Formula<impl Fn(&[f64], &mut [f64]) -> f64 + Sync> {
+    Formula {
+        dim: 2,
+        energy: |z: &[f64], gradient: &mut [f64]| {
+            gradient.copy_from_slice(z);
+            if z[0] < -1.0 { f64::INFINITY } else { 0.5 * z.iter().map(|z| z * z).sum::<f64>() }
+        },
+    }
+}
+
+/// Mean of a normal number above -1: `phi(1) / Phi(1)`.
+#[test]
+fn nuts_stops_at_a_wall() {
+    let mut nuts = Nuts::new(NutsOptions { draws: 4000, ..NutsOptions::default() }, 7).expect("valid");
+    let draws = run_to_end(&mut nuts, &wall()).expect("runs");
+    let (found, error) = mean(&chains(&draws, 4, |z| z[0]));
+    let expected = 0.241_970_724_519_143_4 / 0.841_344_746_068_542_9;
+    assert!((found - expected).abs() < 5.0 * error, "{found} +- {error}, not {expected}");
+    assert!(figure(&nuts, "divergences") > 0.0);
+}
+
+#[test]
+fn mclmc_turns_back_at_a_wall() {
+    let mut mclmc = Mclmc::new(MclmcOptions::default(), 7).expect("valid");
+    let draws = run_to_end(&mut mclmc, &wall()).expect("runs");
+    assert!(chains(&draws, 4, |z| z[0]).concat().iter().all(|&x| x >= -1.0));
+    assert!(figure(&mclmc, "divergences") > 0.0);
+}
+
+#[test]
+fn impossible_starts_end_in_clear_words() {
+    let nothing = Formula { dim: 3, energy: |_: &[f64], _: &mut [f64]| f64::NAN };
+    let steep = Formula {
+        dim: 3,
+        energy: |_: &[f64], g: &mut [f64]| {
+            g.copy_from_slice(&[0.0, f64::INFINITY, 0.0]);
+            1.0
+        },
+    };
+    let fails = |target: &dyn Target<f64>| -> [Error; 3] {
+        [
+            run_to_end(&mut Hmc::new(HmcOptions::default(), 1).expect("valid"), target).expect_err("fails"),
+            run_to_end(&mut Nuts::new(NutsOptions::default(), 1).expect("valid"), target).expect_err("fails"),
+            run_to_end(&mut Mclmc::new(MclmcOptions::default(), 1).expect("valid"), target)
+                .expect_err("fails"),
+        ]
+    };
+    for error in fails(&nothing) {
+        assert!(matches!(error, Error::Start { .. }), "{error}");
+    }
+    for error in fails(&steep) {
+        assert_eq!(error, Error::StartGradient { index: 1, value: f64::INFINITY });
+    }
+}
+
+#[test]
+fn one_dimension_is_for_nuts() {
+    let line = gaussian(&[2.0]);
+    let mut mclmc = Mclmc::new(MclmcOptions::default(), 1).expect("valid");
+    let error = run_to_end(&mut mclmc, &line).expect_err("refused");
+    assert!(error.to_string().contains("nuts"), "{error}");
+    let draws = run_to_end(&mut Nuts::new(NutsOptions::default(), 1).expect("valid"), &line).expect("runs");
+    moments_are_right(&draws, &[2.0], 0.0);
+}
+
+#[test]
+fn bad_options_are_named() {
+    let nuts = |options| Nuts::<f64>::new(options, 1).expect_err("refused").to_string();
+    assert!(nuts(NutsOptions { max_depth: 0, ..Default::default() }).contains("`max_depth`"));
+    assert!(
+        nuts(NutsOptions { target_acceptance: f64::NAN, ..Default::default() })
+            .contains("`target_acceptance`")
+    );
+    assert!(nuts(NutsOptions { chains: 0, ..Default::default() }).contains("`chains`"));
+    let mclmc = |options| Mclmc::<f64>::new(options, 1).expect_err("refused").to_string();
+    assert!(mclmc(MclmcOptions { energy_error: 0.0, ..Default::default() }).contains("`energy_error`"));
+    assert!(mclmc(MclmcOptions { warmup: 10, ..Default::default() }).contains("`warmup`"));
+    assert!(mclmc(MclmcOptions { draws: 5, thin: 10, ..Default::default() }).contains("`thin`"));
+    assert!(mclmc(MclmcOptions { draws: 1 << 23, ..Default::default() }).contains("4 million"));
+}
+
+/// In single precision and in more dimensions than a task takes at once, threads change nothing.
+#[test]
+fn threads_do_not_change_a_bit() {
+    struct Sphere;
+    impl Target<f32> for Sphere {
+        fn dim(&self) -> usize {
+            20_001
+        }
+        fn evaluator(&self) -> Box<dyn Evaluator<f32> + '_> {
+            Box::new(Sphere)
+        }
+    }
+    impl Evaluator<f32> for Sphere {
+        fn energy(&mut self, z: &[f32], gradient: &mut [f32]) -> Result<f64> {
+            gradient.copy_from_slice(z);
+            Ok(0.5 * z.iter().map(|&z| f64::from(z).powi(2)).sum::<f64>())
+        }
+    }
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| {
+            let options = MclmcOptions { chains: 2, warmup: 100, draws: 20, thin: 20, ..Default::default() };
+            let mut draws =
+                run_to_end(&mut Mclmc::<f32>::new(options, 1).expect("valid"), &Sphere).expect("runs");
+            let options =
+                NutsOptions { chains: 2, warmup: 20, draws: 2, metric: Metric::Unit, ..Default::default() };
+            draws.extend(
+                run_to_end(&mut Nuts::<f32>::new(options, 1).expect("valid"), &Sphere).expect("runs"),
+            );
+            draws
+        })
+    };
+    assert_eq!(with(1), with(3));
+}
