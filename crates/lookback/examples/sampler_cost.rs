@@ -1,0 +1,241 @@
+//! What do samplers cost? Gradients until second moments are known, and time beyond the gradient.
+//!
+//! `cargo run --release -p lookback --example sampler_cost -- [moments | overhead]`
+//!
+//! `moments`: gradients of one chain after its warm-up (and in it) until `b^2 < 0.01`, the squared error of `E[x_i^2]` in units
+//! of the variance of `x_i^2`, averaged over latents; median of eight chains. `overhead`: time of a step of a Gaussian whose gradient is
+//! a copy, in passes over a vector (`y += a x`), in dimensions from 1e5 to 1e7.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use lookback::inference::{
+    Draw, Evaluator, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts, NutsOptions, Result, Target,
+    Workers,
+};
+use lookback::operator::vector;
+
+/// A density with known second moments.
+struct Density {
+    name: &'static str,
+    /// `E[x^2]` and `Var[x^2]` of each latent.
+    truth: Vec<(f64, f64)>,
+    energy: Box<Energy>,
+}
+
+/// Writes the gradient, returns the energy.
+type Energy = dyn Fn(&[f64], &mut [f64]) -> f64 + Sync;
+
+struct Place<'a>(&'a Density);
+
+impl Target<f64> for Density {
+    fn dim(&self) -> usize {
+        self.truth.len()
+    }
+
+    fn evaluator(&self) -> Box<dyn Evaluator<f64> + '_> {
+        Box::new(Place(self))
+    }
+}
+
+impl Evaluator<f64> for Place<'_> {
+    fn energy(&mut self, z: &[f64], gradient: &mut [f64]) -> Result<f64> {
+        Ok((self.0.energy)(z, gradient))
+    }
+}
+
+/// Independent Gaussians with variances from 1 to `condition`, equal steps in the logarithm.
+fn gaussian(name: &'static str, dim: usize, condition: f64) -> Density {
+    let variances: Vec<f64> = (0..dim).map(|i| condition.powf(i as f64 / (dim - 1) as f64)).collect();
+    let truth = variances.iter().map(|v| (*v, 2.0 * v * v)).collect();
+    let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
+        g.iter_mut().zip(z).zip(&variances).for_each(|((g, z), v)| *g = z / v);
+        0.5 * vector::dot(z, g)
+    });
+    Density { name, truth, energy }
+}
+
+/// Pairs `x ~ N(1, 1)`, `y ~ N(x^2, 0.1)`.
+fn rosenbrock(name: &'static str, dim: usize) -> Density {
+    const Q: f64 = 0.1;
+    // Moments of N(1, 1): E[x^2] = 2, E[x^4] = 10, E[x^8] = 764.
+    let of_x = (2.0, 10.0 - 4.0);
+    let of_y = (10.0 + Q, 764.0 + 6.0 * 10.0 * Q + 3.0 * Q * Q - (10.0 + Q).powi(2));
+    let half = dim / 2;
+    let truth = (0..dim).map(|i| if i < half { of_x } else { of_y }).collect();
+    let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
+        let mut sum = 0.0;
+        for i in 0..half {
+            let (x, y) = (z[i], z[half + i]);
+            let off = y - x * x;
+            sum += 0.5 * (x - 1.0).powi(2) + 0.5 * off * off / Q;
+            g[i] = x - 1.0 - 2.0 * x * off / Q;
+            g[half + i] = off / Q;
+        }
+        sum
+    });
+    Density { name, truth, energy }
+}
+
+const CHAINS: usize = 8;
+
+/// Gradients a chain in the warm-up, and after it until `b^2 < 0.01`, if it comes to that; and `b^2` at the end.
+fn gradients_needed(method: &mut impl Method<f64>, target: &Density) -> (f64, Option<f64>, f64) {
+    let stop = AtomicBool::new(false);
+    let workers = Workers::new(target, &stop);
+    let mut sums = vec![vec![0.0; target.truth.len()]; CHAINS];
+    let (mut draws, mut warmup) = (0.0, 0.0);
+    loop {
+        let mut drawn = false;
+        let progress = method
+            .advance(&workers, &mut |draw| {
+                if let Draw::Sample { z, chain, .. } = draw {
+                    drawn = true;
+                    sums[chain].iter_mut().zip(&z).for_each(|(sum, z)| *sum += z * z);
+                }
+            })
+            .expect("advances");
+        let gradients = workers.counts().0 as f64 / CHAINS as f64;
+        if !drawn {
+            warmup = gradients;
+            continue;
+        }
+        draws += 1.0;
+        let error = |sums: &Vec<f64>| {
+            let each =
+                sums.iter().zip(&target.truth).map(|(sum, (mean, var))| (sum / draws - mean).powi(2) / var);
+            each.sum::<f64>() / target.truth.len() as f64
+        };
+        let mut errors: Vec<f64> = sums.iter().map(error).collect();
+        errors.sort_by(f64::total_cmp);
+        let last = 0.5 * (errors[CHAINS / 2 - 1] + errors[CHAINS / 2]);
+        if last < 0.01 {
+            return (warmup, Some(gradients - warmup), last);
+        }
+        if progress.done {
+            return (warmup, None, last);
+        }
+    }
+}
+
+fn moments() {
+    let targets = [
+        gaussian("Gaussian, 100, condition 1000", 100, 1e3),
+        gaussian("Gaussian, 1000, condition 1", 1000, 1.0),
+        gaussian("Gaussian, 10,000, condition 100", 10_000, 100.0),
+        gaussian("Gaussian, 100,000, condition 1", 100_000, 1.0),
+        rosenbrock("Rosenbrock, 36", 36),
+        rosenbrock("Rosenbrock, 400", 400),
+    ];
+    println!(
+        "| density, dimension | sampler | warm-up gradients | gradients until b^2 < 0.01 |\n|---|---|---|---|"
+    );
+    for target in &targets {
+        let row = |sampler: &str, (warmup, needed, last): (f64, Option<f64>, f64)| {
+            let needed = needed.map_or(format!("not reached: {last:.3}"), |n| format!("{n:.0}"));
+            println!("| {} | {sampler} | {warmup:.0} | {needed} |", target.name);
+        };
+        for integrator in [Integrator::Leapfrog, Integrator::MinimalNorm] {
+            let name =
+                if integrator == Integrator::Leapfrog { "mclmc, leapfrog" } else { "mclmc, minimal norm" };
+            let warmup = if target.dim() > 10_000 { 400 } else { 2000 };
+            let options = MclmcOptions {
+                chains: CHAINS,
+                warmup,
+                draws: 40_000,
+                thin: 1,
+                integrator,
+                ..Default::default()
+            };
+            row(name, gradients_needed(&mut Mclmc::new(options, 1).expect("valid"), target));
+        }
+        if target.dim() <= 10_000 {
+            let options = NutsOptions { chains: CHAINS, warmup: 300, draws: 2000, ..Default::default() };
+            row("nuts", gradients_needed(&mut Nuts::new(options, 1).expect("valid"), target));
+        }
+    }
+}
+
+/// Seconds of one step beyond its gradient, of a chain on a unit Gaussian.
+fn overhead() {
+    println!("| dimension | one pass | gradient | mclmc, leapfrog | nuts |\n|---|---|---|---|---|");
+    for dim in [100_000usize, 1_000_000, 10_000_000] {
+        let target = Density {
+            name: "sphere",
+            truth: vec![(1.0, 2.0); dim],
+            energy: Box::new(|z: &[f64], g: &mut [f64]| {
+                g.copy_from_slice(z);
+                0.5 * vector::norm2(z)
+            }),
+        };
+        let (x, mut y) = (vec![1.0f64; dim], vec![0.0f64; dim]);
+        let rounds = 1 + 20_000_000 / dim;
+        let time = |f: &mut dyn FnMut()| {
+            f();
+            let start = Instant::now();
+            (0..rounds).for_each(|_| f());
+            start.elapsed().as_secs_f64() / rounds as f64
+        };
+        let pass = time(&mut || vector::axpy(1e-3, &x, &mut y));
+        let gradient = time(&mut || {
+            (target.energy)(&x, &mut y);
+        });
+        // Warm-up and counted steps have different work: the difference of two lengths is that of the counted ones.
+        let seconds = |method: &mut dyn FnMut() -> u64| {
+            let start = Instant::now();
+            let gradients = method();
+            (start.elapsed().as_secs_f64(), gradients as f64)
+        };
+        let run = |draws: usize, nuts: bool| {
+            let (chains, stop) = (1, AtomicBool::new(false));
+            let workers = Workers::new(&target, &stop);
+            seconds(&mut || {
+                if nuts {
+                    let metric = Metric::Unit;
+                    let options =
+                        NutsOptions { chains, warmup: 5, draws, thin: draws, metric, ..Default::default() };
+                    let mut method = Nuts::new(options, 1).expect("valid");
+                    while !method.advance(&workers, &mut |_| ()).expect("advances").done {}
+                } else {
+                    let (warmup, integrator, metric) = (100, Integrator::Leapfrog, Metric::Unit);
+                    let options = MclmcOptions {
+                        chains,
+                        warmup,
+                        draws,
+                        thin: draws,
+                        integrator,
+                        metric,
+                        ..Default::default()
+                    };
+                    let mut method = Mclmc::new(options, 1).expect("valid");
+                    while !method.advance(&workers, &mut |_| ()).expect("advances").done {}
+                }
+                workers.counts().0
+            })
+        };
+        let step = |short: usize, long: usize, nuts: bool| {
+            let (a, b) = (run(short, nuts), run(long, nuts));
+            (b.0 - a.0) / (b.1 - a.1) - gradient
+        };
+        let (mclmc, nuts) = (step(50, 150, false), step(2, 8, true));
+        println!(
+            "| {dim:.0e} | {:.2} ms | {:.2} ms | {:.2} ms = {:.1} passes | {:.2} ms = {:.1} passes |",
+            1e3 * pass,
+            1e3 * gradient,
+            1e3 * mclmc,
+            mclmc / pass,
+            1e3 * nuts,
+            nuts / pass
+        );
+    }
+}
+
+fn main() {
+    let what = std::env::args().nth(1);
+    if what.as_deref() != Some("overhead") {
+        moments();
+    }
+    if what.as_deref() != Some("moments") {
+        overhead();
+    }
+}
