@@ -1,7 +1,7 @@
 //! Microcanonical Langevin Monte Carlo (Robnik, De Luca, Silverstein & Seljak 2023, JMLR 24, 311; Robnik & Seljak 2024).
 
 use lookback_operator::Real;
-use lookback_operator::vector::CHUNK;
+use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,8 @@ const RELEARN: [f64; 3] = [0.1, 0.25, 0.6];
 /// Latents whose correlation in time sets the length of decoherence, and most records of them.
 const WATCHED: usize = 256;
 const RECORDS: usize = 1000;
+/// Steps between two looks at equipartition.
+const VIRIAL_EVERY: usize = 8;
 
 /// Samples by motion at constant speed whose direction is turned by the gradient and, a little, by chance:
 ///
@@ -89,7 +91,8 @@ const RECORDS: usize = 1000;
 /// gradients than NUTS. The price is a bias, which `energy_error` bounds and the figure `equipartition` shows: the mean of
 /// `z . dH/dz` per latent, which is 1 for exact samples. The step size is tuned by a running fit of the energy error to its
 /// sixth power; the length over which the direction is forgotten is first the square root of the dimension, then `0.4`
-/// steps per independent draw. Cost beyond the gradient: two passes over position, velocity, gradient and noise.
+/// steps per independent draw. Cost beyond the gradient: a vector of noise, and two
+/// passes over velocity, gradient, widths and noise.
 ///
 /// When not to use it: in one dimension (there is nothing to turn), in few dimensions, or where samples must be exact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,7 +178,7 @@ fn turn(along: f64, h: f64, norm: f64, dim: f64) -> (f64, f64, f64) {
 }
 
 /// Scalar products that a kick needs, of velocity, scaled gradient and noise.
-#[derive(Default, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Products {
     uu: f64,
     gg: f64,
@@ -183,50 +186,14 @@ struct Products {
     un: f64,
     gn: f64,
     nn: f64,
-    /// Position and plain gradient.
-    zg: f64,
 }
 
-impl std::ops::Add for Products {
-    type Output = Products;
-
-    fn add(self, o: Products) -> Products {
-        Products {
-            uu: self.uu + o.uu,
-            gg: self.gg + o.gg,
-            ug: self.ug + o.ug,
-            un: self.un + o.un,
-            gn: self.gn + o.gn,
-            nn: self.nn + o.nn,
-            zg: self.zg + o.zg,
-        }
-    }
-}
-
-fn products<T: Real>(u: &[T], g: &[T], scales: &[T], noise: &[T], z: &[T]) -> Products {
-    let parts: Vec<Products> = (0..u.len().div_ceil(CHUNK))
-        .into_par_iter()
-        .map(|chunk| {
-            let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(u.len());
-            let (u, g, s) = (&u[range.clone()], &g[range.clone()], &scales[range.clone()]);
-            let (n, z) = (&noise[range.clone()], &z[range]);
-            let mut sum = [0.0f64; 7];
-            for ((((&u, &g), &s), &n), &z) in u.iter().zip(g).zip(s).zip(n).zip(z) {
-                let (u, g, s, n, z) = (u.f64(), g.f64(), s.f64(), n.f64(), z.f64());
-                let scaled = s * g;
-                sum[0] += u * u;
-                sum[1] += scaled * scaled;
-                sum[2] += u * scaled;
-                sum[3] += u * n;
-                sum[4] += scaled * n;
-                sum[5] += n * n;
-                sum[6] += z * g;
-            }
-            let [uu, gg, ug, un, gn, nn, zg] = sum;
-            Products { uu, gg, ug, un, gn, nn, zg }
-        })
-        .collect();
-    parts.into_iter().fold(Products::default(), |a, b| a + b)
+fn products<T: Real>(u: &[T], g: &[T], scales: &[T], noise: &[T]) -> Products {
+    let [uu, gg, ug, un, gn, nn] = vector::sums([u, g, scales, noise], |[u, g, s, n]| {
+        let (u, g, n) = (u.f64(), (s * g).f64(), n.f64());
+        [u * u, g * g, u * g, u * n, g * n, n * n]
+    });
+    Products { uu, gg, ug, un, gn, nn }
 }
 
 /// A velocity `u U + e E + n N` in the span of the old one, of the direction downhill and of the noise.
@@ -323,12 +290,14 @@ impl<T: Number> Motion<'_, T> {
     ) -> Result<()> {
         let dim = chain.u.len();
         let (outer, middle, moves) = self.options.integrator.shares();
-        let (mut noise, mut before) = (vec![T::zero(); dim], vec![T::zero(); dim]);
+        let mut noise = vec![T::zero(); dim];
         let mut gradient = std::mem::take(&mut chain.at.gradient);
         let mut energy = chain.at.energy;
         // Kinetic energy that the first rotation of the step under way gave.
         let mut kinetic = 0.0;
         let mut step = self.tuned.unwrap_or(chain.step.now);
+        // Length of the last move.
+        let mut drift = 0.0;
         // Whether a step lies behind that its last rotation has still to close.
         let mut open = false;
         for done in 0..=self.count {
@@ -336,13 +305,13 @@ impl<T: Number> Motion<'_, T> {
             if !last {
                 stream(self.seed, index, self.first + done).fill_normal(&mut noise);
             }
-            let mut sums = products(&chain.u, &gradient, self.scales, &noise, &chain.at.z);
+            let mut sums = products(&chain.u, &gradient, self.scales, &noise);
             if open && !(energy.is_finite() && sums.gg.is_finite()) {
-                self.turn_back((index, self.first + done - 1), chain, &before, &mut gradient, evaluator)?;
+                self.turn_back((index, self.first + done - 1), chain, drift, &mut gradient, evaluator)?;
                 open = false;
                 energy = chain.at.energy;
                 step = self.tuned.unwrap_or(chain.step.now);
-                sums = products(&chain.u, &gradient, self.scales, &noise, &chain.at.z);
+                sums = products(&chain.u, &gradient, self.scales, &noise);
             }
             let z = &mut chain.at.z;
             let mut kick = Kick::new(sums, dim);
@@ -357,7 +326,10 @@ impl<T: Number> Motion<'_, T> {
                     }
                 } else {
                     chain.errors = (chain.errors.0 + error, chain.errors.1 + 1.0);
-                    chain.virial = (chain.virial.0 + kick.products.zg / dim as f64, chain.virial.1 + 1.0);
+                    if (self.first + done).is_multiple_of(VIRIAL_EVERY) {
+                        let virial = vector::dot(z, &gradient) / dim as f64;
+                        chain.virial = (chain.virial.0 + virial, chain.virial.1 + 1.0);
+                    }
                 }
                 chain.at.energy = energy;
                 seen(self.first + done - 1, z);
@@ -366,10 +338,9 @@ impl<T: Number> Motion<'_, T> {
                 kick.carry_out(&mut chain.u, &gradient, self.scales, &noise, 0.0, z);
                 break;
             }
-            before.copy_from_slice(z);
             kick.refresh(self.forgetting(step, dim));
             kinetic = kick.rotate(outer * step);
-            let drift = step / moves as f64;
+            drift = step / moves as f64;
             kick.carry_out(&mut chain.u, &gradient, self.scales, &noise, drift, z);
             energy = evaluator.energy(z, &mut gradient)?;
             chain.gradients += 1;
@@ -377,7 +348,7 @@ impl<T: Number> Motion<'_, T> {
                 if !energy.is_finite() {
                     break;
                 }
-                let mut kick = Kick::new(products(&chain.u, &gradient, self.scales, &noise, z), dim);
+                let mut kick = Kick::new(products(&chain.u, &gradient, self.scales, &noise), dim);
                 kinetic += kick.rotate(middle * step);
                 kick.carry_out(&mut chain.u, &gradient, self.scales, &noise, drift, z);
                 energy = evaluator.energy(z, &mut gradient)?;
@@ -389,18 +360,25 @@ impl<T: Number> Motion<'_, T> {
         Ok(())
     }
 
-    /// Goes back to the beginning of a step that ended in a place that is impossible, and takes up a new direction there.
+    /// Takes back a move that ended in a place that is impossible, and takes up a new direction where it began.
     fn turn_back(
         &self,
         (index, step): (usize, usize),
         chain: &mut Chain<T>,
-        before: &[T],
+        drift: f64,
         gradient: &mut [T],
         evaluator: &mut dyn Evaluator<T>,
     ) -> Result<()> {
-        chain.at.z.copy_from_slice(before);
+        let drift = T::of(drift);
+        let moves = chain.u.iter().zip(self.scales);
+        chain.at.z.iter_mut().zip(moves).for_each(|(z, (&u, &s))| *z -= drift * s * u);
         chain.at.energy = evaluator.energy(&chain.at.z, gradient)?;
         chain.gradients += 1;
+        if !chain.at.energy.is_finite() {
+            return Err(Error::NotConverged(format!(
+                "chain {index} stands at the edge of what is possible, and found no way back in step {step}; another seed, or a smaller `energy_error`, may help"
+            )));
+        }
         random_direction(self.seed, index, step, &mut chain.u);
         if self.warming {
             chain.step.fail();

@@ -1,6 +1,8 @@
 //! The No-U-Turn sampler (Hoffman & Gelman 2014), with multinomial choice of the draw and the general criterion of turning
 //! (Betancourt 2017, arXiv:1701.02434, appendix A).
 
+use std::sync::Arc;
+
 use lookback_operator::Real;
 use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
@@ -83,28 +85,31 @@ struct Chain<T: Number> {
     cut: u64,
 }
 
-/// A place on a trajectory. Momenta are those of the scaled latents, of unit mass.
-#[derive(Clone)]
+/// A place on a trajectory, of which pieces hold parts together. Momenta are those of the scaled latents, of unit mass.
 struct Phase<T: Number> {
-    at: Point<T>,
-    momentum: Vec<T>,
+    at: Arc<Point<T>>,
+    momentum: Arc<Vec<T>>,
 }
 
 impl<T: Number> Phase<T> {
     fn total(&self) -> f64 {
         self.at.energy + 0.5 * vector::norm2(&self.momentum)
     }
+
+    fn share(&self) -> Phase<T> {
+        Phase { at: self.at.clone(), momentum: self.momentum.clone() }
+    }
 }
 
 /// A piece of a trajectory, in the direction in which it was made.
 struct Piece<T: Number> {
     /// Momentum at its beginning, and its end.
-    first: Vec<T>,
+    first: Arc<Vec<T>>,
     last: Phase<T>,
     /// Sum of its momenta.
-    rho: Vec<T>,
+    rho: Arc<Vec<T>>,
     log_weight: f64,
-    draw: Point<T>,
+    draw: Arc<Point<T>>,
     /// Whether it turned back or diverged.
     stops: bool,
 }
@@ -114,9 +119,32 @@ fn log_add(a: f64, b: f64) -> f64 {
     if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
-/// Whether a stretch with the sum of momenta `a + b` goes on in the direction of both its ends.
-fn goes_on<T: Real>(a: &[T], b: &[T], begin: &[T], end: &[T]) -> bool {
-    vector::dot(a, begin) + vector::dot(b, begin) > 0.0 && vector::dot(a, end) + vector::dot(b, end) > 0.0
+/// What the criterion of turning looks at, of a stretch that is made of two: sums of momenta, and momenta at the ends.
+struct Stretch<'a, T: Real> {
+    rho: [&'a [T]; 2],
+    first: [&'a [T]; 2],
+    last: [&'a [T]; 2],
+}
+
+impl<T: Real> Stretch<'_, T> {
+    /// Whether the whole, and each half with the next momentum of the other, go on in the direction of both their ends.
+    fn goes_on(&self) -> bool {
+        let Stretch { rho: [a, b], first: [a1, b1], last: [a2, b2] } = *self;
+        let single = |x: &[T], y: &[T]| std::ptr::eq(x, y);
+        if single(a, a1) && single(a, a2) && single(b, b1) && single(b, b2) {
+            let products = vector::sums([a, b], |[a, b]| {
+                let (a, b) = (a.f64(), b.f64());
+                [(a + b) * a, (a + b) * b]
+            });
+            return products.iter().all(|&product| product > 0.0);
+        }
+        let products = vector::sums([a, b, a1, b1, a2, b2], |momenta| {
+            let [a, b, a1, b1, a2, b2] = momenta.map(Real::f64);
+            let (whole, near, far) = (a + b, a + b1, b + a2);
+            [whole * a1, whole * b2, near * a1, near * b1, far * a2, far * b2]
+        });
+        products.iter().all(|&product| product > 0.0)
+    }
 }
 
 /// One trajectory under way.
@@ -129,40 +157,65 @@ struct Trajectory<'a, T: Number> {
     leapfrogs: u64,
     accepted: f64,
     diverged: bool,
+    /// Vectors that are free for other use.
+    free: Vec<Vec<T>>,
 }
 
 impl<T: Number> Trajectory<'_, T> {
-    /// `p -= h s dH/dz`.
-    fn kick(&self, h: f64, phase: &mut Phase<T>) {
-        let h = T::of(h);
-        let gradient = phase.at.gradient.par_chunks(CHUNK).zip(self.scales.par_chunks(CHUNK));
-        phase.momentum.par_chunks_mut(CHUNK).zip(gradient).for_each(|(p, (g, s))| {
-            for ((p, &g), &s) in p.iter_mut().zip(g).zip(s) {
-                *p -= h * s * g;
-            }
-        });
+    fn vector(&mut self) -> Vec<T> {
+        self.free.pop().unwrap_or_else(|| vec![T::zero(); self.scales.len()])
     }
 
-    fn leapfrog(&mut self, phase: &mut Phase<T>, step: f64) -> Result<()> {
-        self.kick(0.5 * step, phase);
-        let h = T::of(step);
-        let momentum = phase.momentum.par_chunks(CHUNK).zip(self.scales.par_chunks(CHUNK));
-        phase.at.z.par_chunks_mut(CHUNK).zip(momentum).for_each(|(z, (p, s))| {
-            for ((z, &p), &s) in z.iter_mut().zip(p).zip(s) {
-                *z += h * s * p;
+    fn recycle(&mut self, vector: Arc<Vec<T>>) {
+        self.free.extend(Arc::try_unwrap(vector));
+    }
+
+    fn recycle_point(&mut self, point: Arc<Point<T>>) {
+        if let Ok(Point { z, gradient, .. }) = Arc::try_unwrap(point) {
+            self.free.extend([z, gradient]);
+        }
+    }
+
+    /// Half a kick, a move, half a kick: `p -= h/2 s dH/dz`, `z += h s p`.
+    fn leapfrog(&mut self, from: &Phase<T>, step: f64) -> Result<Phase<T>> {
+        let (mut z, mut gradient, mut momentum) = (self.vector(), self.vector(), self.vector());
+        let (half, whole) = (T::of(0.5 * step), T::of(step));
+        let old = from.at.z.par_chunks(CHUNK).zip(from.at.gradient.par_chunks(CHUNK));
+        let old = old.zip(from.momentum.par_chunks(CHUNK)).zip(self.scales.par_chunks(CHUNK));
+        z.par_chunks_mut(CHUNK).zip(momentum.par_chunks_mut(CHUNK)).zip(old).for_each(
+            |((z, p), (((z0, g), p0), s))| {
+                for (((((z, p), &z0), &g), &p0), &s) in z.iter_mut().zip(p).zip(z0).zip(g).zip(p0).zip(s) {
+                    *p = p0 - half * s * g;
+                    *z = z0 + whole * s * *p;
+                }
+            },
+        );
+        let energy = self.evaluator.energy(&z, &mut gradient)?;
+        self.leapfrogs += 1;
+        let slope = gradient.par_chunks(CHUNK).zip(self.scales.par_chunks(CHUNK));
+        momentum.par_chunks_mut(CHUNK).zip(slope).for_each(|(p, (g, s))| {
+            for ((p, &g), &s) in p.iter_mut().zip(g).zip(s) {
+                *p -= half * s * g;
             }
         });
-        phase.at.energy = self.evaluator.energy(&phase.at.z, &mut phase.at.gradient)?;
-        self.leapfrogs += 1;
-        self.kick(0.5 * step, phase);
-        Ok(())
+        Ok(Phase { at: Arc::new(Point { z, gradient, energy }), momentum: Arc::new(momentum) })
+    }
+
+    /// `a + b`, in the memory of `a` if nobody else looks at it.
+    fn add(&mut self, a: Arc<Vec<T>>, b: &Arc<Vec<T>>) -> Arc<Vec<T>> {
+        let mut sum = Arc::try_unwrap(a).unwrap_or_else(|a| {
+            let mut copy = self.vector();
+            copy.copy_from_slice(&a);
+            copy
+        });
+        vector::axpy(1.0, b, &mut sum);
+        Arc::new(sum)
     }
 
     /// A piece of `2^depth` steps from `from` on, or less if it stops.
     fn build(&mut self, depth: usize, from: &Phase<T>, forth: bool) -> Result<Piece<T>> {
         if depth == 0 {
-            let mut last = from.clone();
-            self.leapfrog(&mut last, if forth { self.step } else { -self.step })?;
+            let last = self.leapfrog(from, if forth { self.step } else { -self.step })?;
             let change = last.total() - self.start;
             let diverged = !(change < DIVERGENT);
             self.diverged |= diverged;
@@ -178,22 +231,28 @@ impl<T: Number> Trajectory<'_, T> {
         let far = self.build(depth - 1, &near.last, forth)?;
         let log_weight = log_add(near.log_weight, far.log_weight);
         let take_far = self.decisions.uniform().ln() < far.log_weight - log_weight;
-        let straight = !far.stops
-            && goes_on(&near.rho, &far.rho, &near.first, &far.last.momentum)
-            && goes_on(&near.rho, &far.first, &near.first, &far.first)
-            && goes_on(&far.rho, &near.last.momentum, &near.last.momentum, &far.last.momentum);
-        let mut rho = near.rho;
-        vector::axpy(1.0, &far.rho, &mut rho);
-        let draw = if take_far { far.draw } else { near.draw };
-        Ok(Piece { first: near.first, last: far.last, rho, log_weight, draw, stops: !straight })
+        let stretch = Stretch {
+            rho: [&near.rho, &far.rho],
+            first: [&near.first, &far.first],
+            last: [&near.last.momentum, &far.last.momentum],
+        };
+        let stops = far.stops || !stretch.goes_on();
+        let (draw, other) = if take_far { (far.draw, near.draw) } else { (near.draw, far.draw) };
+        self.recycle(near.last.momentum);
+        self.recycle_point(near.last.at);
+        self.recycle_point(other);
+        let rho = self.add(near.rho, &far.rho);
+        self.recycle(far.rho);
+        self.recycle(far.first);
+        Ok(Piece { first: near.first, last: far.last, rho, log_weight, draw, stops })
     }
 
     /// Doubles a trajectory until it turns; returns the draw, and whether it was cut at the greatest depth.
-    fn run(&mut self, start: Phase<T>, max_depth: usize) -> Result<(Point<T>, bool)> {
+    fn run(&mut self, start: Phase<T>, max_depth: usize) -> Result<(Arc<Point<T>>, bool)> {
         let mut draw = start.at.clone();
         let mut rho = start.momentum.clone();
         let mut log_weight = 0.0;
-        let mut ends = [start.clone(), start];
+        let mut ends = [start.share(), start];
         for depth in 0..max_depth {
             let forth = self.decisions.uniform() < 0.5;
             let side = usize::from(forth);
@@ -201,16 +260,26 @@ impl<T: Number> Trajectory<'_, T> {
             if piece.stops {
                 return Ok((draw, false));
             }
-            if self.decisions.uniform().ln() < piece.log_weight - log_weight {
-                draw = piece.draw;
-            }
+            let (taken, other) = if self.decisions.uniform().ln() < piece.log_weight - log_weight {
+                (piece.draw, draw)
+            } else {
+                (draw, piece.draw)
+            };
+            draw = taken;
+            self.recycle_point(other);
             log_weight = log_add(log_weight, piece.log_weight);
-            let (near, far) = (&ends[side].momentum, &ends[1 - side].momentum);
-            let straight = goes_on(&rho, &piece.rho, far, &piece.last.momentum)
-                && goes_on(&rho, &piece.first, far, &piece.first)
-                && goes_on(&piece.rho, near, near, &piece.last.momentum);
-            vector::axpy(1.0, &piece.rho, &mut rho);
-            ends[side] = piece.last;
+            let stretch = Stretch {
+                rho: [&rho, &piece.rho],
+                first: [&ends[1 - side].momentum, &piece.first],
+                last: [&ends[side].momentum, &piece.last.momentum],
+            };
+            let straight = stretch.goes_on();
+            rho = self.add(rho, &piece.rho);
+            self.recycle(piece.rho);
+            self.recycle(piece.first);
+            let end = std::mem::replace(&mut ends[side], piece.last);
+            self.recycle(end.momentum);
+            self.recycle_point(end.at);
             if !straight {
                 return Ok((draw, false));
             }
@@ -268,7 +337,7 @@ impl<T: Number> Nuts<T> {
         let stream = stream(self.seed, index, self.draws);
         let mut momentum = vec![T::zero(); dim];
         stream.fill_normal(&mut momentum);
-        let start = Phase { at: chain.at, momentum };
+        let start = Phase { at: Arc::new(chain.at), momentum: Arc::new(momentum) };
         let mut trajectory = Trajectory {
             evaluator,
             scales: &chain.scales,
@@ -278,11 +347,12 @@ impl<T: Number> Nuts<T> {
             leapfrogs: 0,
             accepted: 0.0,
             diverged: false,
+            free: Vec::new(),
         };
         let (at, cut) = trajectory.run(start, self.options.max_depth)?;
         let (leapfrogs, diverged) = (trajectory.leapfrogs, trajectory.diverged);
         let acceptance = trajectory.accepted / leapfrogs as f64;
-        chain.at = at;
+        chain.at = Arc::unwrap_or_clone(at);
         chain.leapfrogs += leapfrogs;
         if warming {
             chain.tuning.update(acceptance, self.options.target_acceptance);

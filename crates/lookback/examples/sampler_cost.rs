@@ -160,6 +160,7 @@ fn moments() {
 fn overhead() {
     println!("| dimension | one pass | gradient | mclmc, leapfrog | nuts |\n|---|---|---|---|---|");
     for dim in [100_000usize, 1_000_000, 10_000_000] {
+        let longer = if dim > 1_000_000 { 1 } else { 10 };
         let target = Density {
             name: "sphere",
             truth: vec![(1.0, 2.0); dim],
@@ -217,7 +218,7 @@ fn overhead() {
             let (a, b) = (run(short, nuts), run(long, nuts));
             (b.0 - a.0) / (b.1 - a.1) - gradient
         };
-        let (mclmc, nuts) = (step(50, 150, false), step(2, 8, true));
+        let (mclmc, nuts) = (step(50, 50 + 50 * longer, false), step(2, 2 + 3 * longer, true));
         println!(
             "| {dim:.0e} | {:.2} ms | {:.2} ms | {:.2} ms = {:.1} passes | {:.2} ms = {:.1} passes |",
             1e3 * pass,

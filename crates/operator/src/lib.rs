@@ -21,6 +21,7 @@ mod chain;
 mod error;
 pub mod laws;
 mod linear;
+mod normals;
 mod operator;
 mod pointwise;
 pub mod random;

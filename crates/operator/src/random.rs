@@ -5,35 +5,17 @@
 
 use rayon::prelude::*;
 
-use crate::Real;
 use crate::vector::CHUNK;
+use crate::{Real, normals};
 
 /// Ten rounds of the Philox4x32 bijection of a 128-bit counter under a 64-bit key.
-pub fn philox4x32(mut counter: [u32; 4], key: u64) -> [u32; 4] {
-    let (mut k0, mut k1) = (key as u32, (key >> 32) as u32);
-    for _ in 0..10 {
-        let a = u64::from(counter[0]) * 0xD251_1F53;
-        let b = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter =
-            [(b >> 32) as u32 ^ counter[1] ^ k0, b as u32, (a >> 32) as u32 ^ counter[3] ^ k1, a as u32];
-        k0 = k0.wrapping_add(0x9E37_79B9);
-        k1 = k1.wrapping_add(0xBB67_AE85);
-    }
-    counter
-}
-
-/// A number in the open interval (0, 1) from 64 random bits; never 0 or 1.
-fn open_unit(high: u32, low: u32) -> f64 {
-    let bits = (u64::from(high) << 32 | u64::from(low)) >> 12;
-    (bits as f64 + 0.5) / (1u64 << 52) as f64
+pub fn philox4x32(counter: [u32; 4], key: u64) -> [u32; 4] {
+    normals::philox(counter.map(|word| [u64::from(word)]), key).map(|[word]| word as u32)
 }
 
 /// Two independent standard normal numbers from one counter (Box & Muller 1958).
 pub fn normal_pair(counter: [u32; 4], key: u64) -> [f64; 2] {
-    let word = philox4x32(counter, key);
-    let radius = (-2.0 * open_unit(word[0], word[1]).ln()).sqrt();
-    let (sin, cos) = (std::f64::consts::TAU * open_unit(word[2], word[3])).sin_cos();
-    [radius * cos, radius * sin]
+    normals::normal_pairs(counter.map(|word| [u64::from(word)]), key)[0]
 }
 
 /// What a stream of random numbers is used for. Streams of the same seed are independent.
@@ -84,8 +66,9 @@ impl Stream {
 
     /// The uniform number in (0, 1) at `index`. Do not use one index for both kinds of number.
     pub fn uniform(&self, index: u64) -> f64 {
-        let word = philox4x32(self.counter(index / 2), self.seed);
-        if index.is_multiple_of(2) { open_unit(word[0], word[1]) } else { open_unit(word[2], word[3]) }
+        let word = philox4x32(self.counter(index / 2), self.seed).map(u64::from);
+        let (high, low) = if index.is_multiple_of(2) { (word[0], word[1]) } else { (word[2], word[3]) };
+        normals::open_unit(high, low)
     }
 
     /// The standard normal number of the Fourier mode with these integer wave numbers, the same on every grid.
@@ -96,16 +79,20 @@ impl Stream {
 
     /// Fills a slice with the standard normal numbers `0, 1, 2, ...` of this stream.
     pub fn fill_normal<T: Real>(&self, out: &mut [T]) {
+        let [_, _, c2, c3] = self.counter(0);
         out.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
-            for (i, pair) in out.chunks_mut(2).enumerate() {
-                let normals = normal_pair(self.counter((chunk * CHUNK / 2 + i) as u64), self.seed);
-                for (x, normal) in pair.iter_mut().zip(normals) {
-                    *x = T::of(normal);
-                }
+            let mut pairs = [[0.0; 2]; PAIRS];
+            for (piece, out) in out.chunks_mut(2 * PAIRS).enumerate() {
+                let pairs = &mut pairs[..out.len().div_ceil(2)];
+                normals::fill(pairs, (chunk * CHUNK / 2 + piece * PAIRS) as u64, [c2, c3], self.seed);
+                out.iter_mut().zip(pairs.as_flattened()).for_each(|(x, normal)| *x = T::of(*normal));
             }
         });
     }
 }
+
+/// Pairs of a stream that are made before they are written.
+const PAIRS: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -7,18 +7,53 @@ use crate::{Error, Real, Result};
 /// Entries per task. Fixed, so that the order of every sum is fixed.
 pub const CHUNK: usize = 8192;
 
-fn sum_chunks(partials: Vec<f64>) -> f64 {
-    partials.into_iter().sum()
+/// Sums that run side by side, so that an addition need not wait for the one before it.
+const LANES: usize = 8;
+
+/// `N` sums over the places of `K` vectors, of the terms that `terms` gives for the entries at a place; in one pass, in `f64`, and
+/// in an order that is always the same.
+pub fn sums<T: Real, const K: usize, const N: usize>(
+    vectors: [&[T]; K],
+    terms: impl Fn([T; K]) -> [f64; N] + Sync,
+) -> [f64; N] {
+    let len = vectors[0].len();
+    assert!(vectors.iter().all(|vector| vector.len() == len), "vectors of different lengths");
+    let part = |start: usize, end: usize| sums_of_part(vectors.map(|vector| &vector[start..end]), &terms);
+    if len <= CHUNK {
+        return part(0, len);
+    }
+    let parts = (0..len.div_ceil(CHUNK)).into_par_iter();
+    let parts: Vec<[f64; N]> = parts.map(|i| part(i * CHUNK, ((i + 1) * CHUNK).min(len))).collect();
+    let mut all = [0.0; N];
+    parts.iter().for_each(|part| all.iter_mut().zip(part).for_each(|(all, part)| *all += part));
+    all
+}
+
+fn sums_of_part<T: Real, const K: usize, const N: usize>(
+    vectors: [&[T]; K],
+    terms: impl Fn([T; K]) -> [f64; N],
+) -> [f64; N] {
+    let mut sums = [[0.0; LANES]; N];
+    let (pieces, rest) =
+        (vectors.map(|v| v.as_chunks::<LANES>().0), vectors.map(|v| v.as_chunks::<LANES>().1));
+    for piece in 0..pieces[0].len() {
+        let here = pieces.map(|pieces| pieces[piece]);
+        let each: [[f64; N]; LANES] = std::array::from_fn(|lane| terms(here.map(|here| here[lane])));
+        for (n, sums) in sums.iter_mut().enumerate() {
+            sums.iter_mut().zip(&each).for_each(|(sum, each)| *sum += each[n]);
+        }
+    }
+    for place in 0..rest[0].len() {
+        let each = terms(rest.map(|rest| rest[place]));
+        sums.iter_mut().zip(each).for_each(|(sums, each)| sums[place] += each);
+    }
+    sums.map(|lanes| lanes.iter().sum())
 }
 
 /// Scalar product `a . b`, accumulated in `f64`.
 pub fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
-    debug_assert_eq!(a.len(), b.len());
-    let chunk = |(a, b): (&[T], &[T])| a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>();
-    if a.len() <= CHUNK {
-        return chunk((a, b));
-    }
-    sum_chunks(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).map(chunk).collect())
+    let [sum] = sums([a, b], |[a, b]| [a.f64() * b.f64()]);
+    sum
 }
 
 /// Squared Euclidean norm.
