@@ -48,6 +48,7 @@ from ._lookback import (
     mass_map,
     mclmc,
     mgvi,
+    muse,
     nbody,
     nuts,
     poisson,

@@ -160,6 +160,21 @@ def mclmc(
     start_scale: float = 0.1,
     seed: int = 42,
 ) -> Result: ...
+def muse(
+    posterior: Posterior,
+    parameters: Sequence[str | int],
+    *,
+    simulations: int = 100,
+    derivative_simulations: int = 20,
+    derivative: str = "implicit",
+    tolerance: float = 1e-2,
+    max_iterations: int = 50,
+    step: float = 0.7,
+    optimizer: str = "newton_cg",
+    samples: int = 100,
+    start_scale: float = 0.1,
+    seed: int = 42,
+) -> Result: ...
 def diagnostics(chains: Sequence[Sequence[float]]) -> dict[str, float]: ...
 def run(file: str | PathLike[str], *, output: str | PathLike[str] | None = None, overwrite: bool = False) -> dict[str, Any]: ...
 def resume(directory: str | PathLike[str]) -> dict[str, Any]: ...

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lookback_inference::{
-    Draw, Hmc, HmcOptions, Integrator, Map, MapOptions, Mclmc, MclmcOptions, Method, Metric, Mgvi,
-    MgviOptions, Nuts, NutsOptions, Optimizer, Posterior, Target, Wiener, WienerOptions, Workers,
-    diagnostics as diagnose,
+    Derivative, Draw, Hmc, HmcOptions, Integrator, Map, MapOptions, Mclmc, MclmcOptions, Method, Metric,
+    Mgvi, MgviOptions, Muse, MuseOptions, Nuts, NutsOptions, Optimizer, Posterior, Target, Wiener,
+    WienerOptions, Workers, diagnostics as diagnose,
 };
 use lookback_operator::Space;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
@@ -206,11 +206,7 @@ pub(crate) fn laplace(
     start_scale: f64,
     seed: u64,
 ) -> PyResult<PyResult_> {
-    let optimizer = match optimizer {
-        "newton_cg" => Optimizer::NewtonCg,
-        "lbfgs" => Optimizer::Lbfgs,
-        other => return Err(raise(format!("there is no optimizer `{other}`; use `newton_cg` or `lbfgs`"))),
-    };
+    let optimizer = optimizer_named(optimizer)?;
     let options =
         MapOptions { optimizer, tolerance, max_iterations, samples, start_scale, ..MapOptions::default() };
     work(py, posterior, Map::new(options, seed).map_err(raise)?)
@@ -253,6 +249,15 @@ pub(crate) fn hmc(
 ) -> PyResult<PyResult_> {
     let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
     work(py, posterior, Hmc::new(options, seed).map_err(raise)?)
+}
+
+/// An optimiser by its name.
+fn optimizer_named(name: &str) -> PyResult<Optimizer> {
+    match name {
+        "newton_cg" => Ok(Optimizer::NewtonCg),
+        "lbfgs" => Ok(Optimizer::Lbfgs),
+        other => Err(raise(format!("there is no optimizer `{other}`; use `newton_cg` or `lbfgs`"))),
+    }
 }
 
 /// The metric of a sampler by its name.
@@ -314,6 +319,76 @@ pub(crate) fn mclmc(
     let metric = metric_named(metric)?;
     let options = MclmcOptions { chains, warmup, draws, thin, energy_error, integrator, metric, start_scale };
     work(py, posterior, Mclmc::new(options, seed).map_err(raise)?)
+}
+
+/// Marginal posterior of a few parameters over all other latents, from maxima of the data and of simulations. `parameters`
+/// are names of blocks of the latents, or places in the flat latent.
+#[pyfunction]
+#[pyo3(signature = (posterior, parameters, *, simulations = 100, derivative_simulations = 20, derivative = "implicit", tolerance = 1e-2, max_iterations = 50, step = 0.7, optimizer = "newton_cg", samples = 100, start_scale = 0.1, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn muse(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    parameters: Vec<Parameter>,
+    simulations: usize,
+    derivative_simulations: usize,
+    derivative: &str,
+    tolerance: f64,
+    max_iterations: usize,
+    step: f64,
+    optimizer: &str,
+    samples: usize,
+    start_scale: f64,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let derivative = match derivative {
+        "implicit" => Derivative::Implicit,
+        "finite_difference" => Derivative::FiniteDifference,
+        other => {
+            let message = format!("there is no derivative `{other}`; use `implicit` or `finite_difference`");
+            return Err(raise(message));
+        }
+    };
+    let space = posterior.latent_space();
+    let (mut names, mut places) = (Vec::new(), Vec::new());
+    for parameter in parameters {
+        match parameter {
+            Parameter::Place(place) => {
+                names.push(place.to_string());
+                places.push(place);
+            }
+            Parameter::Name(name) => {
+                let range =
+                    space.range(&name).ok_or_else(|| raise(format!("there are no latents `{name}`")))?;
+                names.extend(range.clone().map(|place| format!("{name}[{}]", place - range.start)));
+                places.extend(range);
+            }
+        }
+    }
+    let options = MuseOptions {
+        parameters: names,
+        simulations,
+        derivative_simulations,
+        derivative,
+        tolerance,
+        max_iterations,
+        step,
+        optimizer: optimizer_named(optimizer)?,
+        samples,
+        start_scale,
+    };
+    work(py, posterior, Muse::new(options, places, seed).map_err(raise)?)
+}
+
+/// A parameter by name, or by its place.
+#[derive(FromPyObject)]
+pub(crate) enum Parameter {
+    /// A place in the flat latent.
+    #[pyo3(transparent)]
+    Place(usize),
+    /// A block of latents.
+    #[pyo3(transparent)]
+    Name(String),
 }
 
 /// R-hat, bulk and tail effective sample size, and Monte-Carlo error of the mean, of chains (a row each).

@@ -20,7 +20,9 @@ mod lookback_module {
     #[pymodule_export]
     use crate::functions::{energy, function, python_likelihood};
     #[pymodule_export]
-    use crate::inference::{PyPosterior, PyResult_, diagnostics, hmc, laplace, mclmc, mgvi, nuts, wiener};
+    use crate::inference::{
+        PyPosterior, PyResult_, diagnostics, hmc, laplace, mclmc, mgvi, muse, nuts, wiener,
+    };
     #[pymodule_export]
     use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};
     #[pymodule_export]

@@ -124,6 +124,30 @@ def test_errors_are_exceptions_in_clear_words(grid):
         lb.laplace(lb.energy(lambda z: (0.5 * z @ z, z), dim=2), optimizer="newton_cg")
 
 
+def test_muse_of_a_funnel_in_python_finds_the_known_width():
+    latents, prior = 400, 3.0
+    noise = np.random.default_rng(3)
+    data = noise.normal(size=latents) * np.exp(0.5) + noise.normal(size=latents)
+
+    def funnel(z):
+        width, z = np.exp(0.5 * prior * z[0]), z[1:]
+        slope = 0.5 * prior * width * z
+        pull = lambda y: np.concatenate([[slope @ y], width * y])
+        return width * z, pull, lambda dz: slope * dz[0] + width * dz[1:]
+
+    model = lb.function(funnel, input_shape=[latents + 1], output_shape=[latents])
+    found = lb.muse(lb.Posterior(model, lb.gaussian(data, np.ones(latents))), [0], simulations=60, samples=8)
+    theta = np.linspace(-3, 4, 20001)
+    log = -0.5 * (theta / prior) ** 2 - 0.5 * (data @ data / (1 + np.exp(theta)) + latents * np.log1p(np.exp(theta)))
+    weight = np.exp(log - log.max())
+    mean = (weight @ theta) / weight.sum()
+    std = np.sqrt(weight @ (theta - mean) ** 2 / weight.sum())
+    # The scatter of 60 simulations is 0.13 of an error bar, and 9 % of its width.
+    assert abs(prior * found.figures["latent_0"] - mean) < 0.4 * std
+    assert abs(prior * found.figures["latent_0_std"] / std - 1) < 0.3
+    assert found.samples.shape == (8, latents + 1) and found.centre.shape == (latents + 1,)
+
+
 def test_a_run_writes_files_that_the_tools_of_the_field_open(tmp_path):
     fits = pytest.importorskip("astropy.io.fits")
     arviz = pytest.importorskip("arviz")

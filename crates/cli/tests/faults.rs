@@ -396,10 +396,15 @@ fn wait_for(path: &Path, bytes: u64) {
     }
 }
 
+/// The field of the small run, and one whose spectrum has parameters.
+const FIELD: &str =
+    "kind = \"gaussian_field\"\nspectrum.power_law = { amplitude = 1e-9, pivot = 1000.0, index = -1.2 }";
+const PARAMETERS: &str = "kind = \"correlated_field\"\nfluctuations = [0.02, 0.01]\nslope = [-1.0, 0.3]";
+
 /// Files of a run that must not depend on how often it was killed, nor on the number of threads.
 const RESULTS: [&str; 6] = ["mean.fits", "std.fits", "snr.fits", "samples.npy", "trace.csv", "spectrum.csv"];
 
-fn methods() -> [(&'static str, &'static str); 6] {
+fn methods() -> [(&'static str, &'static str); 7] {
     [
         ("wiener", "kind = \"wiener\"\nsamples = 300"),
         ("map", "kind = \"map\"\noptimizer = \"lbfgs\"\ntolerance = 1e-6\nsamples = 200"),
@@ -407,13 +412,15 @@ fn methods() -> [(&'static str, &'static str); 6] {
         ("hmc", "kind = \"hmc\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
         ("nuts", "kind = \"nuts\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
         ("mclmc", "kind = \"mclmc\"\nchains = 2\nwarmup = 600\ndraws = 1200\nthin = 20"),
+        ("muse", "kind = \"muse\"\nsimulations = 40\nsamples = 40"),
     ]
 }
 
 #[test]
 fn runs_that_are_killed_again_and_again_end_as_if_nothing_had_happened() {
     for (name, method) in methods() {
-        let text = SMALL.replace("kind = \"wiener\"\nsamples = 6", method)
+        let prior = if name == "muse" { PARAMETERS } else { FIELD };
+        let text = SMALL.replace("kind = \"wiener\"\nsamples = 6", method).replace(FIELD, prior)
             + "\n[output]\ncheckpoint_seconds = 0.0\n";
         let bench = Bench::new(&text);
         assert!(bench.lookback(&["-q", "--threads", "1", "run", "run.toml", "-o", "whole"]).status.success());

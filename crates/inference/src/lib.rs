@@ -6,6 +6,7 @@
 //! there with the same result.
 
 mod chain;
+mod conditional;
 mod conjugate_gradient;
 pub mod diagnostics;
 mod error;
@@ -16,9 +17,12 @@ mod map;
 mod mclmc;
 mod method;
 mod mgvi;
+mod muse;
 mod newton_cg;
 mod nuts;
+mod peak;
 mod posterior;
+mod response;
 mod scales;
 mod step_size;
 mod target;
@@ -33,6 +37,7 @@ pub use map::{Map, MapOptions, Optimizer};
 pub use mclmc::{Integrator, Mclmc, MclmcOptions};
 pub use method::{Draw, Method, Number, Progress, run_to_end};
 pub use mgvi::{Mgvi, MgviOptions};
+pub use muse::{Derivative, Muse, MuseOptions};
 pub use nuts::{Nuts, NutsOptions};
 pub use posterior::Posterior;
 pub use scales::Metric;

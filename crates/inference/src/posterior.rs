@@ -32,6 +32,19 @@ impl<T: Real> Posterior<T> {
         Ok(Posterior { model, likelihood })
     }
 
+    /// The posterior of data that `z` would give, with the noise number `draw` of a seed.
+    ///
+    /// # Errors
+    /// If the model or the likelihood cannot do it.
+    pub fn simulated(&self, z: &[T], seed: u64, draw: u32) -> Result<Posterior<T>> {
+        let prediction = self.model.apply(z)?;
+        let data = self.likelihood.simulate(&prediction, Stream::new(seed, Purpose::Simulation, draw));
+        let wrong =
+            |error: lookback_likelihood::Error| Error::Unsuitable(format!("a simulation failed: {error}"));
+        let likelihood = self.likelihood.with_data(data).map_err(wrong)?;
+        Ok(Posterior { model: self.model.clone(), likelihood })
+    }
+
     /// From latents to the prediction of the data.
     pub fn model(&self) -> &DynOperator<T> {
         &self.model
@@ -50,6 +63,10 @@ impl<T: Real> Target<T> for Posterior<T> {
 
     fn is_quadratic(&self) -> bool {
         self.model.is_linear() && self.likelihood.is_gaussian()
+    }
+
+    fn simulate(&self, z: &[T], seed: u64, draw: u32) -> Result<Box<dyn Target<T> + '_>> {
+        Ok(Box::new(self.simulated(z, seed, draw)?))
     }
 
     fn evaluator(&self) -> Box<dyn Evaluator<T> + '_> {

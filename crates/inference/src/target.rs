@@ -16,6 +16,19 @@ pub trait Target<T: Real>: Sync {
     fn is_quadratic(&self) -> bool {
         false
     }
+
+    /// The same problem with other data: those that `z` would give, with the noise number `draw` of a seed.
+    ///
+    /// The same noise at different `z` gives data that change with `z` alone.
+    ///
+    /// # Errors
+    /// [`Error::Unsuitable`] if the target cannot simulate, or a failure of the model.
+    fn simulate(&self, z: &[T], seed: u64, draw: u32) -> Result<Box<dyn Target<T> + '_>> {
+        let _ = (z, seed, draw);
+        Err(Error::Unsuitable(
+            "this target is a density and cannot simulate data; `muse` needs a model with noise".into(),
+        ))
+    }
 }
 
 /// Evaluates a [`Target`] at one point at a time, with buffers of its own.

@@ -97,6 +97,24 @@ impl<'a, T: Real> Workers<'a, T> {
         result
     }
 
+    /// The target.
+    pub fn target(&self) -> &'a dyn Target<T> {
+        self.target
+    }
+
+    /// Runs one piece of work with an evaluator of another target: a simulation of this one. It counts with all others.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn with_other<R>(
+        &self,
+        other: &dyn Target<T>,
+        work: impl FnOnce(&mut dyn Evaluator<T>) -> Result<R>,
+    ) -> Result<R> {
+        let (gradients, metrics) = (&self.gradients, &self.metrics);
+        work(&mut Watched { inner: other.evaluator(), stop: self.stop, gradients, metrics })
+    }
+
     /// Runs independent pieces of work on all threads; results are in the order of the items.
     ///
     /// # Errors
@@ -107,6 +125,18 @@ impl<'a, T: Real> Workers<'a, T> {
         work: impl Fn(I, &mut dyn Evaluator<T>) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         items.into_par_iter().map(|item| self.with(|evaluator| work(item, evaluator))).collect()
+    }
+
+    /// Runs independent pieces of work that find their own evaluators on all threads; results are in the order of the items.
+    ///
+    /// # Errors
+    /// The first error of the work.
+    pub fn all<I: Send, R: Send>(
+        &self,
+        items: Vec<I>,
+        work: impl Fn(I) -> Result<R> + Send + Sync,
+    ) -> Result<Vec<R>> {
+        items.into_par_iter().map(work).collect()
     }
 
     /// `count` evaluators that stay where they are moved to, for sums over points; counted like all others.

@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         MethodSection::Wiener(options) => options.samples = SAMPLES,
         MethodSection::Map(options) => options.samples = SAMPLES,
         MethodSection::Mgvi(options) => options.final_pairs = SAMPLES / 2,
+        MethodSection::Muse(options) => options.samples = SAMPLES,
         MethodSection::Hmc(_) | MethodSection::Nuts(_) | MethodSection::Mclmc(_) => {}
     }
     run.output.samples = false;

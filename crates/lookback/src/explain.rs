@@ -91,6 +91,12 @@ fn plan(method: &MethodSection) -> String {
         MethodSection::Mclmc(o) => {
             format!("mclmc: {} chains of {} + {} steps", o.chains, o.warmup, o.draws)
         }
+        MethodSection::Muse(o) => format!(
+            "muse: the posterior of {}, from maxima of the data and of {} simulations; {} samples",
+            if o.parameters.is_empty() { "all parameters".into() } else { o.parameters.join(", ") },
+            o.simulations,
+            o.samples
+        ),
     }
 }
 
@@ -102,6 +108,7 @@ fn sample_count(method: &MethodSection) -> usize {
         MethodSection::Hmc(o) => o.chains * (o.draws / o.thin.max(1)),
         MethodSection::Nuts(o) => o.chains * (o.draws / o.thin.max(1)),
         MethodSection::Mclmc(o) => o.chains * (o.draws / o.thin.max(1)),
+        MethodSection::Muse(o) => o.samples,
     }
 }
 
@@ -121,6 +128,7 @@ fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
         MethodSection::Hmc(o) => (threads, 4 * o.chains + 4 * threads),
         MethodSection::Nuts(o) => (threads, 14 * o.chains + 9 * o.max_depth * threads),
         MethodSection::Mclmc(o) => (threads, 14 * o.chains + 2 * threads),
+        MethodSection::Muse(o) => (2 * threads, o.simulations + 1 + 30 * threads),
     };
     let record = 8 * problem.grid.len() * (4 + 2 * problem.observation.maps.len()) + 16 * problem.grid.len();
     evaluators * evaluator + vectors * size * latents + record

@@ -38,6 +38,8 @@ pub enum Purpose {
     Survey = 7,
     /// Directions in tests and checks.
     Test = 8,
+    /// Latents and noise of data that are simulated for inference.
+    Simulation = 9,
 }
 
 /// A stream of random numbers: `(seed, purpose, substream)`, addressed by index.

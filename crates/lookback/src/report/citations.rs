@@ -148,6 +148,22 @@ citation!(
     2023
 );
 citation!(
+    MUSE,
+    "marginal unbiased score expansion",
+    "Millea, M. and Seljak, U.",
+    "Marginal unbiased score expansion and application to CMB lensing",
+    "Physical Review D 105, 103531",
+    2022
+);
+citation!(
+    BROYDEN,
+    "secant steps",
+    "Broyden, C. G.",
+    "A class of methods for solving nonlinear simultaneous equations",
+    "Mathematics of Computation 19, 577",
+    1965
+);
+citation!(
     NUTS,
     "No-U-Turn sampler, tuning of the step size",
     "Hoffman, M. and Gelman, A.",
@@ -211,6 +227,7 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
         MethodSection::Hmc(_) => list.extend([HMC, NUTS, VEHTARI]),
         MethodSection::Nuts(_) => list.extend([NUTS, BETANCOURT, VEHTARI]),
         MethodSection::Mclmc(_) => list.extend([MCLMC, VEHTARI]),
+        MethodSection::Muse(_) => list.extend([MUSE, BROYDEN]),
     }
     list.push(PHILOX);
     list.dedup();

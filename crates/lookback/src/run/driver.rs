@@ -129,7 +129,7 @@ pub(crate) fn prepare<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<
     Ok(Checkpoint {
         version: VERSION.into(),
         fingerprint: fingerprint(run, problem)?,
-        method: State::new(&run.method, run.seed)
+        method: State::new(&run.method, problem.posterior.model().domain(), run.seed)
             .map_err(|error| Error::config("method", error.to_string()))?,
         recorder: Recorder::new(problem)?,
         stored: 0,

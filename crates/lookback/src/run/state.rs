@@ -1,8 +1,9 @@
 //! The method of a run, chosen by its run file, as one state.
 
 use lookback_inference::{
-    Draw, Hmc, Map, Mclmc, Method, Mgvi, Number, Nuts, Progress, Result, Wiener, Workers,
+    Draw, Hmc, Map, Mclmc, Method, Mgvi, Muse, MuseOptions, Number, Nuts, Progress, Result, Wiener, Workers,
 };
+use lookback_operator::Space;
 use serde::{Deserialize, Serialize};
 
 use crate::runfile::MethodSection;
@@ -23,11 +24,13 @@ pub enum State<T: Number> {
     Nuts(Nuts<T>),
     /// Markov chains at constant speed.
     Mclmc(Mclmc<T>),
+    /// Marginal posterior of parameters, from maxima.
+    Muse(Muse<T>),
 }
 
 impl<T: Number> State<T> {
-    /// The method that a run file names, at its beginning.
-    pub(crate) fn new(section: &MethodSection, seed: u64) -> Result<State<T>> {
+    /// The method that a run file names, at its beginning, for these latents.
+    pub(crate) fn new(section: &MethodSection, latents: &Space, seed: u64) -> Result<State<T>> {
         Ok(match section.clone() {
             MethodSection::Wiener(options) => State::Wiener(Wiener::new(options, seed)?),
             MethodSection::Map(options) => State::Map(Map::new(options, seed)?),
@@ -35,6 +38,7 @@ impl<T: Number> State<T> {
             MethodSection::Hmc(options) => State::Hmc(Hmc::new(options, seed)?),
             MethodSection::Nuts(options) => State::Nuts(Nuts::new(options, seed)?),
             MethodSection::Mclmc(options) => State::Mclmc(Mclmc::new(options, seed)?),
+            MethodSection::Muse(options) => State::Muse(muse(options, latents, seed)?),
         })
     }
 }
@@ -48,6 +52,7 @@ impl<T: Number> Method<T> for State<T> {
             State::Hmc(method) => method.advance(workers, sink),
             State::Nuts(method) => method.advance(workers, sink),
             State::Mclmc(method) => method.advance(workers, sink),
+            State::Muse(method) => method.advance(workers, sink),
         }
     }
 
@@ -59,6 +64,30 @@ impl<T: Number> Method<T> for State<T> {
             State::Hmc(method) => method.figures(),
             State::Nuts(method) => method.figures(),
             State::Mclmc(method) => method.figures(),
+            State::Muse(method) => method.figures(),
         }
     }
+}
+
+/// Finds the parameters among the latents by their names; all that are single numbers, if none is named.
+fn muse<T: Number>(mut options: MuseOptions, latents: &Space, seed: u64) -> Result<Muse<T>> {
+    if options.parameters.is_empty() {
+        let single = latents.blocks().iter().filter(|block| block.len() == 1);
+        options.parameters = single.map(|block| block.name.clone()).collect();
+    }
+    let (mut names, mut places) = (Vec::new(), Vec::new());
+    for name in &options.parameters {
+        let Some(range) = latents.range(name) else {
+            let known: Vec<String> =
+                latents.blocks().iter().map(|block| format!("`{}`", block.name)).collect();
+            let message =
+                format!("`parameters`: there are no latents `{name}`; there are {}", known.join(", "));
+            return Err(lookback_inference::Error::Option(message));
+        };
+        let number = |i: usize| if range.len() == 1 { name.clone() } else { format!("{name}[{i}]") };
+        names.extend((0..range.len()).map(number));
+        places.extend(range.clone());
+    }
+    options.parameters = names;
+    Muse::new(options, places, seed)
 }

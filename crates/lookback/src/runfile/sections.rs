@@ -1,6 +1,8 @@
 //! The sections of a run file, as they are written in TOML.
 
-use lookback_inference::{HmcOptions, MapOptions, MclmcOptions, MgviOptions, NutsOptions, WienerOptions};
+use lookback_inference::{
+    HmcOptions, MapOptions, MclmcOptions, MgviOptions, MuseOptions, NutsOptions, WienerOptions,
+};
 use serde::{Deserialize, Serialize};
 
 /// Floating-point type of maps and latents.
@@ -361,6 +363,8 @@ pub enum MethodSection {
     Nuts(NutsOptions),
     /// Microcanonical Langevin Monte Carlo.
     Mclmc(MclmcOptions),
+    /// Marginal posterior of parameters from maxima and simulations.
+    Muse(MuseOptions),
 }
 
 impl MethodSection {
@@ -383,6 +387,7 @@ impl MethodSection {
             MethodSection::Hmc(_) => "hmc",
             MethodSection::Nuts(_) => "nuts",
             MethodSection::Mclmc(_) => "mclmc",
+            MethodSection::Muse(_) => "muse",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What do samplers cost? Gradients until second moments are known, and time beyond the gradient.
 //!
-//! `cargo run --release -p lookback --example sampler_cost -- [moments | overhead]`
+//! `cargo run --release -p lookback-inference --example sampler_cost -- [moments | overhead]`
 //!
 //! `moments`: gradients of one chain after its warm-up (and in it) until `b^2 < 0.01`, the squared error of `E[x_i^2]` in units
 //! of the variance of `x_i^2`, averaged over latents; median of eight chains. `overhead`: time of a step of a Gaussian whose gradient is
@@ -9,11 +9,11 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use lookback::inference::{
+use lookback_inference::{
     Draw, Evaluator, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts, NutsOptions, Result, Target,
     Workers,
 };
-use lookback::operator::vector;
+use lookback_operator::vector;
 
 /// A density with known second moments.
 struct Density {

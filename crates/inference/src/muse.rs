@@ -1,0 +1,480 @@
+//! Marginal posteriors of a few parameters over many latents, from maxima instead of samples: MUSE (Millea & Seljak 2021).
+
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::vector;
+use nalgebra::{DMatrix, DVector};
+use serde::{Deserialize, Serialize};
+
+use crate::conditional::{Conditional, Split};
+use crate::peak::{Peak, PeakSearch};
+use crate::response::Response;
+use crate::{
+    Draw, Error, Evaluator, Method, Number, Optimizer, Progress, Result, Workers, conjugate_gradient,
+};
+
+/// How [`Muse`] finds what the score answers to a change of the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Derivative {
+    /// From the curvature at the maxima: one linear solve a simulation and parameter.
+    Implicit,
+    /// From the maxima of data simulated on both sides: two searches a simulation and parameter.
+    FiniteDifference,
+}
+
+/// Options of [`Muse`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MuseOptions {
+    /// Names of the parameters whose posterior is wanted.
+    pub parameters: Vec<String>,
+    /// Simulations: their scatter is `1 / sqrt(simulations)` of an error bar.
+    pub simulations: usize,
+    /// How many of them tell how the score answers to the truth.
+    pub derivative_simulations: usize,
+    /// How they do it.
+    pub derivative: Derivative,
+    /// Where the search for the root stops: size of the next step, in posterior standard deviations.
+    pub tolerance: f64,
+    /// Most evaluations of the score.
+    pub max_iterations: usize,
+    /// Share of a Newton step that is taken, before there is a secant.
+    pub step: f64,
+    /// Optimiser of the latents.
+    pub optimizer: Optimizer,
+    /// Samples of the parameters, each with latents from the Laplace approximation around their maximum.
+    pub samples: usize,
+    /// Standard deviation of the random starting points of the latents.
+    pub start_scale: f64,
+}
+
+impl Default for MuseOptions {
+    fn default() -> Self {
+        MuseOptions {
+            parameters: Vec::new(),
+            simulations: 100,
+            derivative_simulations: 20,
+            derivative: Derivative::Implicit,
+            tolerance: 1e-2,
+            max_iterations: 50,
+            step: 0.7,
+            optimizer: Optimizer::NewtonCg,
+            samples: 100,
+            start_scale: 0.1,
+        }
+    }
+}
+
+/// Maxima between two checks whether to stop or to save.
+const BATCH: usize = 16;
+/// Longest step of a parameter, in standard deviations of its prior.
+const LONGEST: f64 = 1.0;
+/// Half of the difference of truths, in standard deviations of the posterior.
+const APART: f64 = 0.1;
+/// Most iterations of the solve for a sample.
+const SOLVE: usize = 10_000;
+
+/// The marginal posterior of parameters `theta` over all other latents `z`, as a normal distribution.
+///
+/// With `z_hat(theta, x)` the maximum of `ln P(x, z | theta)` and `s(theta, x)` its derivative with respect to `theta` there, `z`
+/// held, the estimate is the root of
+///
+/// ```text
+/// s(theta, x) - < s(theta, x') > + d ln P(theta) / d theta = 0,   x' ~ P(x' | theta)
+/// ```
+///
+/// and its covariance the inverse of `H^T J^-1 H + 1`, with `J` the covariance of the scores of simulations and `H` the mean
+/// response of a score to the truth of its simulation (Millea & Seljak 2021, arXiv 2112.09354, equations 5 to 12). Parameters are
+/// latents, so that their priors are standard normal, whatever distribution is behind them, and steps cannot leave its range.
+///
+/// All evaluations use the same random numbers and begin where the one before ended. Newton steps use the covariance of the scores;
+/// after the first, a secant corrects them (Broyden 1965). `theta` holds the scatter of the simulations within its error bar: the
+/// covariance handed out is multiplied by `1 + 1 / simulations`.
+///
+/// Exact where the posterior of the latents is Gaussian, and unbiased beyond; the error bar is right where the score, a sum over many
+/// latents, is normal. Memory: one latent a simulation, in checkpoints too. Cost: one maximum a simulation and iteration,
+/// on all threads.
+///
+/// When not to use it: a posterior of the parameters that is far from normal, or few data, where samplers do better.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Muse<T: Number> {
+    options: MuseOptions,
+    seed: u64,
+    /// Places of the parameters among the latents.
+    places: Vec<usize>,
+    /// Where scores are evaluated.
+    theta: Vec<f64>,
+    /// Maxima of the data (first) and of the simulations, where they are known.
+    peaks: Vec<Peak<T>>,
+    /// Scores at `theta` so far, in the same order.
+    scores: Vec<Vec<f64>>,
+    /// Standard deviations of the scores, from the evaluation before.
+    scatter: Vec<f64>,
+    /// Where scores were evaluated before, and what the posterior score was there.
+    last: Option<(Vec<f64>, Vec<f64>)>,
+    evaluations: usize,
+    /// Size of the next step, in standard deviations.
+    ahead: f64,
+    /// The root, once it is found.
+    root: Option<Vec<f64>>,
+    /// Responses of scores to truths, a matrix (in rows) a simulation.
+    responses: Vec<Vec<f64>>,
+    /// Covariance of the parameters, in rows.
+    covariance: Option<Vec<f64>>,
+    drawn: usize,
+}
+
+/// Mean and covariance of vectors.
+fn moments(vectors: &[Vec<f64>]) -> (DVector<f64>, DMatrix<f64>) {
+    let (n, dim) = (vectors.len() as f64, vectors[0].len());
+    let mean = vectors.iter().fold(DVector::zeros(dim), |sum, v| sum + DVector::from_column_slice(v)) / n;
+    let covariance = vectors.iter().fold(DMatrix::zeros(dim, dim), |sum, v| {
+        let off = DVector::from_column_slice(v) - &mean;
+        sum + &off * off.transpose()
+    });
+    (mean, covariance / (n - 1.0))
+}
+
+/// The inverse of a matrix that ought to be positive.
+fn inverse(matrix: DMatrix<f64>, what: &str) -> Result<DMatrix<f64>> {
+    matrix.cholesky().map(|root| root.inverse()).ok_or_else(|| {
+        Error::NotConverged(format!("{what} is not positive: use more `simulations`, or fewer parameters"))
+    })
+}
+
+impl<T: Number> Muse<T> {
+    /// A search that has not started, for the latents at `places`, one for each of the `parameters` of the options.
+    ///
+    /// # Errors
+    /// If an option is out of range.
+    pub fn new(options: MuseOptions, places: Vec<usize>, seed: u64) -> Result<Muse<T>> {
+        let refuse = |message: String| Err(Error::Option(message));
+        let count = places.len();
+        if count == 0 || count != options.parameters.len() {
+            return refuse("`parameters` must name at least one parameter, each of one latent".into());
+        }
+        if (1..count).any(|i| places[..i].contains(&places[i])) {
+            return refuse("`parameters` names one twice".into());
+        }
+        if options.simulations < count + 9 {
+            let message = format!("`simulations` must be at least {} for {count} parameters", count + 9);
+            return refuse(format!("{message}, and is {}", options.simulations));
+        }
+        if options.derivative_simulations == 0 || options.derivative_simulations > options.simulations {
+            let message =
+                "`derivative_simulations` must be at least 1, and no more than there are `simulations`";
+            return refuse(message.into());
+        }
+        for (name, value) in [("tolerance", options.tolerance), ("step", options.step)] {
+            if !(value > 0.0 && value <= 1.0) {
+                return refuse(format!("`{name}` must lie between 0 and 1, and is {value}"));
+            }
+        }
+        if !(options.start_scale >= 0.0 && options.start_scale.is_finite()) || options.max_iterations == 0 {
+            return refuse("`start_scale` or `max_iterations` is out of range".into());
+        }
+        Ok(Muse {
+            theta: vec![0.0; count],
+            scatter: vec![1.0; count],
+            options,
+            seed,
+            places,
+            peaks: Vec::new(),
+            scores: Vec::new(),
+            last: None,
+            evaluations: 0,
+            ahead: f64::INFINITY,
+            root: None,
+            responses: Vec::new(),
+            covariance: None,
+            drawn: 0,
+        })
+    }
+
+    /// The estimate of the parameters (as latents) and its covariance (in rows), once they are known.
+    pub fn answer(&self) -> Option<(&[f64], &[f64])> {
+        Some((self.root.as_deref()?, self.covariance.as_deref()?))
+    }
+
+    fn search(&self) -> PeakSearch<'_> {
+        PeakSearch {
+            optimizer: self.options.optimizer,
+            tolerance: self.options.tolerance,
+            scale: &self.scatter,
+        }
+    }
+
+    /// The random latents behind simulation `which`.
+    fn white(&self, which: usize, split: &Split) -> Vec<T> {
+        let mut white = vec![T::zero(); split.free()];
+        // Bit 31 keeps them apart from the noise.
+        Stream::new(self.seed, Purpose::Simulation, 1 << 31 | which as u32).fill_normal(&mut white);
+        white
+    }
+
+    fn start(&self, which: usize, split: &Split) -> Peak<T> {
+        let mut z = vec![T::zero(); split.free()];
+        Stream::new(self.seed, Purpose::Start, which as u32).fill_normal(&mut z);
+        let scale = T::of(self.options.start_scale);
+        z.iter_mut().for_each(|z| *z *= scale);
+        Peak { z, curvature: None }
+    }
+
+    /// Does `work` on what is simulated with the numbers `which` at the parameters `truth`; 0 are the data.
+    fn on_simulation<R>(
+        &self,
+        workers: &Workers<'_, T>,
+        split: &Split,
+        which: usize,
+        truth: &[f64],
+        work: impl FnOnce(&mut dyn Evaluator<T>) -> Result<R>,
+    ) -> Result<R> {
+        if which == 0 {
+            return workers.with(work);
+        }
+        let latent = split.join(truth, &self.white(which, split));
+        let simulation = workers.target().simulate(&latent, self.seed, which as u32)?;
+        workers.with_other(simulation.as_ref(), work)
+    }
+
+    /// Maxima and scores of the next data sets.
+    fn score_some(&mut self, workers: &Workers<'_, T>, split: &Split) -> Result<()> {
+        let done = self.scores.len();
+        let some: Vec<usize> = (done..(done + BATCH).min(self.options.simulations + 1)).collect();
+        let found = workers.all(some, |which| {
+            let start = self.peaks.get(which).map_or_else(|| self.start(which, split), Peak::clone);
+            self.on_simulation(workers, split, which, &self.theta, |evaluator| {
+                self.search().climb(&mut Conditional::new(evaluator, split, &self.theta), start)
+            })
+        })?;
+        for (offset, (peak, score)) in found.into_iter().enumerate() {
+            match self.peaks.get_mut(done + offset) {
+                Some(old) => *old = peak,
+                None => self.peaks.push(peak),
+            }
+            self.scores.push(score);
+        }
+        Ok(())
+    }
+
+    /// A step towards the root, from the scores at `theta`.
+    fn improve(&mut self) -> Result<()> {
+        let (mean, covariance) = moments(&self.scores[1..]);
+        let count = self.theta.len();
+        let theta = DVector::from_column_slice(&self.theta);
+        let score = DVector::from_column_slice(&self.scores[0]) - mean - &theta;
+        self.evaluations += 1;
+        self.scatter = covariance.diagonal().iter().map(|v| v.sqrt().max(1e-6)).collect();
+        let curvature = covariance + DMatrix::identity(count, count);
+        let mut newton = inverse(curvature.clone(), "the covariance of the scores")?;
+        if let Some((before, score_before)) = &self.last {
+            let moved = &theta - DVector::from_column_slice(before);
+            let fell = DVector::from_column_slice(score_before) - &score;
+            let weight = (moved.transpose() * &newton * &fell)[0];
+            let secant = &newton + (&moved - &newton * &fell) * (moved.transpose() * &newton) / weight;
+            // A secant that would turn the step around says that the scatter is no guide; then the scatter is the safer one.
+            if secant.iter().all(|x| x.is_finite()) && (score.transpose() * &secant * &score)[0] > 0.0 {
+                newton = secant;
+            }
+        }
+        let step = &newton * &score;
+        self.ahead = (step.transpose() * curvature * &step)[0].sqrt();
+        if !self.ahead.is_finite() {
+            return Err(Error::NotConverged(
+                "the score is not finite at the parameters of the search".into(),
+            ));
+        }
+        if self.ahead <= self.options.tolerance {
+            self.root = Some((theta + step).iter().copied().collect());
+            return Ok(());
+        }
+        if self.evaluations == self.options.max_iterations {
+            return Err(Error::NotConverged(format!(
+                "the root of the score was not found in {} evaluations: the next step would be {:.2e} posterior standard deviations",
+                self.evaluations, self.ahead
+            )));
+        }
+        let share = if self.last.is_some() { 1.0 } else { self.options.step };
+        let length = share.min(LONGEST / step.amax());
+        self.last = Some((self.theta.clone(), score.iter().copied().collect()));
+        self.theta.iter_mut().zip(step.iter()).for_each(|(theta, step)| *theta += length * step);
+        self.scores.clear();
+        Ok(())
+    }
+
+    /// How the scores of the next simulations answer to their truths.
+    fn respond_some(&mut self, workers: &Workers<'_, T>, split: &Split) -> Result<()> {
+        let done = self.responses.len();
+        let last = (done + BATCH).min(self.options.derivative_simulations);
+        let count = self.theta.len();
+        let found = workers.all((done..last).collect(), |number| {
+            let which = number + 1;
+            let peak = &self.peaks[which];
+            let columns = (0..count).map(|j| {
+                let apart = APART / (1.0 + self.scatter[j].powi(2)).sqrt();
+                let at = |side: f64| {
+                    let mut truth = self.theta.clone();
+                    truth[j] += side * apart;
+                    truth
+                };
+                match self.options.derivative {
+                    Derivative::FiniteDifference => {
+                        let score = |side: f64| {
+                            self.on_simulation(workers, split, which, &at(side), |evaluator| {
+                                let mut conditional = Conditional::new(evaluator, split, &self.theta);
+                                Ok(self.search().climb(&mut conditional, peak.clone())?.1)
+                            })
+                        };
+                        Ok(difference(&score(1.0)?, &score(-1.0)?, apart))
+                    }
+                    Derivative::Implicit => {
+                        let latent = split.join(&self.theta, &peak.z);
+                        let gradient = |side: f64| {
+                            self.on_simulation(workers, split, which, &at(side), |evaluator| {
+                                let mut gradient = latent.clone();
+                                evaluator.energy(&latent, &mut gradient)?;
+                                Ok(gradient)
+                            })
+                        };
+                        let (above, below) = (gradient(1.0)?, gradient(-1.0)?);
+                        let mut changed = vector::step(&above, -1.0, &below);
+                        let scale = T::of(0.5 / apart);
+                        changed.iter_mut().for_each(|x| *x *= scale);
+                        self.on_simulation(workers, split, which, &self.theta, |evaluator| {
+                            Response::new(evaluator, split, &latent).of_score(&changed)
+                        })
+                    }
+                }
+            });
+            let columns: Vec<Vec<f64>> = columns.collect::<Result<_>>()?;
+            Ok((0..count * count).map(|i| columns[i % count][i / count]).collect())
+        })?;
+        self.responses.extend::<Vec<Vec<f64>>>(found);
+        Ok(())
+    }
+
+    /// The covariance of the parameters, from the scatter of the scores and their responses.
+    fn conclude(&mut self) -> Result<()> {
+        let count = self.theta.len();
+        let (_, scatter) = moments(&self.scores[1..]);
+        let sum = |i: usize| self.responses.iter().map(|response| response[i]).sum::<f64>();
+        let n = self.responses.len() as f64;
+        let response = DMatrix::from_fn(count, count, |i, j| sum(i * count + j) / n);
+        let fisher = response.transpose() * inverse(scatter, "the covariance of the scores")? * &response;
+        let covariance =
+            inverse(fisher + DMatrix::identity(count, count), "the precision of the parameters")?;
+        let wider = 1.0 + 1.0 / self.options.simulations as f64;
+        self.covariance = Some(covariance.iter().map(|x| x * wider).collect());
+        Ok(())
+    }
+
+    /// Samples of the parameters, and of the latents around their maximum.
+    fn sample_some(
+        &mut self,
+        workers: &Workers<'_, T>,
+        split: &Split,
+        sink: &mut dyn FnMut(Draw<T>),
+    ) -> Result<()> {
+        let (Some(root), Some(covariance)) = (&self.root, &self.covariance) else { return Ok(()) };
+        if self.drawn == 0 {
+            sink(Draw::Centre { z: split.join(root, &self.peaks[0].z) });
+        }
+        let count = root.len();
+        let spread = DMatrix::from_row_slice(count, count, covariance).cholesky().map(|root| root.l());
+        let Some(spread) = spread else { return Err(Error::NotConverged("no covariance".into())) };
+        let last = self.options.samples.min(self.drawn + BATCH);
+        let found = workers.map((self.drawn..last).collect(), |number, evaluator| {
+            let draw = number as u32;
+            let mut white = vec![0.0; count];
+            Stream::new(self.seed, Purpose::Chain, draw).fill_normal(&mut white);
+            let off = &spread * DVector::from_column_slice(&white);
+            let theta: Vec<f64> = root.iter().zip(off.iter()).map(|(root, off)| root + off).collect();
+            let mut conditional = Conditional::new(evaluator, split, &theta);
+            let (peak, _) = self.search().climb(&mut conditional, self.peaks[0].clone())?;
+            let mut y = peak.z.clone();
+            conditional.metric_sample(self.seed, draw, &mut y)?;
+            let off = conjugate_gradient(&mut conditional, &y, self.options.tolerance, SOLVE)?.x;
+            Ok(split.join(&theta, &vector::step(&peak.z, 1.0, &off)))
+        })?;
+        for z in found {
+            sink(Draw::Sample { z, chain: 0, energy: None, mirror: false });
+        }
+        self.drawn = last;
+        Ok(())
+    }
+}
+
+/// `(above - below) / (2 apart)`.
+fn difference(above: &[f64], below: &[f64], apart: f64) -> Vec<f64> {
+    above.iter().zip(below).map(|(above, below)| (above - below) / (2.0 * apart)).collect()
+}
+
+impl<T: Number> Method<T> for Muse<T> {
+    fn advance(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<Progress> {
+        if let Some(place) = self.places.iter().find(|place| **place >= workers.dim()) {
+            return Err(Error::Option(format!(
+                "`parameters`: there is no latent {place} among {}",
+                workers.dim()
+            )));
+        }
+        let split = Split::new(workers.dim(), &self.places);
+        let all = self.options.simulations + 1;
+        if self.root.is_none() {
+            if self.scores.len() < all {
+                self.score_some(workers, &split)?;
+            } else {
+                self.improve()?;
+            }
+        } else if self.responses.len() < self.options.derivative_simulations {
+            self.respond_some(workers, &split)?;
+        } else if self.covariance.is_none() {
+            self.conclude()?;
+        } else {
+            self.sample_some(workers, &split, sink)?;
+            let done = self.drawn == self.options.samples;
+            return Ok(self.progress(format!("{} samples drawn", self.drawn), done));
+        }
+        let message = match self.root {
+            None if self.ahead.is_finite() => format!(
+                "evaluation {} of the score, the last step was {:.1e} sigma",
+                self.evaluations + 1,
+                self.ahead
+            ),
+            None => "first evaluation of the score".into(),
+            Some(_) => "response of the score to the truth".into(),
+        };
+        Ok(self.progress(message, false))
+    }
+
+    fn figures(&self) -> Vec<(String, f64)> {
+        let mut figures = vec![
+            ("score_evaluations".to_string(), self.evaluations as f64),
+            ("last_step_sigma".into(), self.ahead),
+        ];
+        let count = self.places.len();
+        for (i, name) in self.options.parameters.iter().enumerate() {
+            if let Some((root, covariance)) = self.answer() {
+                figures.push((format!("latent_{name}"), root[i]));
+                figures.push((format!("latent_{name}_std"), covariance[i * count + i].sqrt()));
+            }
+        }
+        figures
+    }
+}
+
+/// Evaluations of the score that a search usually needs.
+const USUAL: usize = 7;
+
+impl<T: Number> Muse<T> {
+    /// Steps are maxima, responses and samples; how many evaluations the search needs is not known before its end.
+    fn progress(&self, message: String, done: bool) -> Progress {
+        let each = self.options.simulations + 1;
+        let running = if self.root.is_none() { self.scores.len() } else { 0 };
+        let maxima = self.evaluations * each + if self.scores.len() < each { running } else { 0 };
+        let after = self.options.derivative_simulations + self.options.samples;
+        let maxima_in_all = if self.root.is_some() { maxima } else { USUAL.max(self.evaluations + 1) * each };
+        let steps = maxima + self.responses.len() + self.drawn;
+        Progress { steps: (steps as u64, (maxima_in_all + after) as u64), message, done }
+    }
+}
