@@ -28,6 +28,7 @@ from ._lookback import (
     Result,
     Spectrum,
     __version__,
+    calibrate,
     chain,
     check,
     complex_gaussian,

@@ -32,7 +32,7 @@ mod lookback_module {
         shear, smooth, spectrum_table, stack,
     };
     #[pymodule_export]
-    use crate::runs::{check, resume, run};
+    use crate::runs::{calibrate, check, resume, run};
     #[pymodule_export]
     use crate::universe::{galaxies, light_cone, nbody, ray_tracing, white_modes};
 

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use lookback::calibrate::{CalibrateOptions, Calibrated, default_directory};
 use lookback::run::{Options, Outcome, Silent};
 use lookback::runfile::RunFile;
+use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -50,6 +52,42 @@ pub(crate) fn resume<'py>(py: Python<'py>, directory: PathBuf) -> PyResult<Bound
         lookback::run::resume(&directory, &Options { overwrite: false, stop }, &mut Silent)
     })?;
     summary(py, &outcome)
+}
+
+/// Tests the posteriors of a run file on data simulated from its prior: ranks of the truths, and how likely exact posteriors are to
+/// give ranks as uneven. Interrupted, the same call goes on.
+#[pyfunction]
+#[pyo3(signature = (file, *, data_sets = 100, output = None, overwrite = false))]
+pub(crate) fn calibrate<'py>(
+    py: Python<'py>,
+    file: PathBuf,
+    data_sets: usize,
+    output: Option<PathBuf>,
+    overwrite: bool,
+) -> PyResult<Bound<'py, PyDict>> {
+    let calibrated: Calibrated = interruptible(py, move |stop: &AtomicBool| {
+        let run = RunFile::load(&file)?;
+        let directory = output.unwrap_or_else(|| default_directory(&run));
+        let options = CalibrateOptions { data_sets, directory, overwrite };
+        lookback::calibrate::calibrate(&run, &options, stop, &mut Silent)
+    })?;
+    let out = PyDict::new(py);
+    out.set_item("uniform", calibrated.is_uniform())?;
+    out.set_item("data_sets", calibrated.data_sets)?;
+    out.set_item("failed", &calibrated.failed)?;
+    out.set_item("directory", calibrated.directory.to_string_lossy())?;
+    let quantities = PyDict::new(py);
+    for quantity in &calibrated.quantities {
+        let judged = PyDict::new(py);
+        judged.set_item("p_value", quantity.p_value)?;
+        judged.set_item("coverage_68", quantity.coverage[0])?;
+        judged.set_item("coverage_95", quantity.coverage[1])?;
+        judged.set_item("verdict", &quantity.verdict)?;
+        judged.set_item("ranks", PyArray1::from_slice(py, &quantity.ranks))?;
+        quantities.set_item(&quantity.name, judged)?;
+    }
+    out.set_item("quantities", quantities)?;
+    Ok(out)
 }
 
 /// Explains what a run file would do, without doing it.

@@ -185,6 +185,17 @@ def test_coordinates_of_maps_are_those_of_astropy(tmp_path):
         np.testing.assert_allclose((ra - 150.0) * factor, 20 * 0.5 / 60, rtol=1e-4)
 
 
+def test_calibration_of_a_run_file(tmp_path):
+    text = SURVEY.read_text().replace("pixels = [192, 192]", "pixels = [24, 32]").replace("stars = 20", "stars = 0")
+    text = text.replace("margin_arcmin = 8.0", "margin_arcmin = 0.0").replace("final_pairs = 30", "final_pairs = 20")
+    (tmp_path / "small.toml").write_text(text)
+    found = lb.calibrate(tmp_path / "small.toml", data_sets=20, output=tmp_path / "out")
+    assert found["data_sets"] == 20 and found["failed"] == []
+    ranks = found["quantities"]["misfit"]["ranks"]
+    assert ranks.shape == (20,) and np.all((ranks > 0) & (ranks < 1))
+    assert (tmp_path / "out" / "report.html").exists()
+
+
 def test_a_bad_run_file_writes_nothing(tmp_path):
     (tmp_path / "bad.toml").write_text(SURVEY.read_text().replace("pixel_arcmin", "pixel_arcmni"))
     with pytest.raises(lb.LookbackError, match="did you mean `pixel_arcmin`"):

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lookback::Result;
+use lookback::calibrate::{self, CalibrateOptions};
 use lookback::datasets::{self, State};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
@@ -43,6 +44,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
             conclude(&run::redraw(&directory)?, quiet);
             Ok(())
         }
+        Command::Calibrate { file, data_sets, place } => calibrate(&file, data_sets, &place, &stop, quiet),
         Command::Data { files } => {
             list_data(files);
             Ok(())
@@ -54,17 +56,21 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
     }
 }
 
+fn stop_on_ctrl_c(stop: &Arc<AtomicBool>) {
+    let flag = stop.clone();
+    // Without a handler Ctrl-C ends the process as usual, and the last checkpoint is what stays.
+    if let Err(error) = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)) {
+        eprintln!("note: Ctrl-C will not write a checkpoint: {error}");
+    }
+}
+
 /// Runs with a progress bar; Ctrl-C asks the run to stop.
 fn with_bar(
     stop: &Arc<AtomicBool>,
     quiet: bool,
     work: impl FnOnce(&Options<'_>, &mut Bar) -> Result<Outcome>,
 ) -> Result<Outcome> {
-    let flag = stop.clone();
-    // Without a handler Ctrl-C ends the process as usual, and the last checkpoint is what stays.
-    if let Err(error) = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)) {
-        eprintln!("note: Ctrl-C will not write a checkpoint: {error}");
-    }
+    stop_on_ctrl_c(stop);
     let mut bar = Bar::new(quiet);
     let outcome = work(&Options { overwrite: false, stop: stop.as_ref() }, &mut bar);
     bar.finish();
@@ -79,6 +85,38 @@ fn start(mut run: RunFile, place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -
         run::start(&run, &Options { overwrite: place.overwrite, stop: options.stop }, bar)
     })?;
     conclude(&outcome, quiet);
+    Ok(())
+}
+
+fn calibrate(
+    file: &Path,
+    data_sets: usize,
+    place: &Place,
+    stop: &Arc<AtomicBool>,
+    quiet: bool,
+) -> Result<()> {
+    let run = RunFile::load(file)?;
+    let directory = place.output.clone().unwrap_or_else(|| calibrate::default_directory(&run));
+    let options = CalibrateOptions { data_sets, directory, overwrite: place.overwrite };
+    stop_on_ctrl_c(stop);
+    let mut bar = Bar::new(quiet);
+    let calibrated = calibrate::calibrate(&run, &options, stop, &mut bar);
+    bar.finish();
+    let calibrated = calibrated?;
+    if !quiet {
+        println!("{:<40}{:>9}  {:>5}  {:>5}  verdict", "quantity", "p", "68 %", "95 %");
+        for q in &calibrated.quantities {
+            let [narrow, wide] = q.coverage.map(|share| 100.0 * share);
+            println!("{:<40}{:>9.4}  {narrow:>5.1}  {wide:>5.1}  {}", q.name, q.p_value, q.verdict);
+        }
+        let all = if calibrated.is_uniform() { "uniform" } else { "NOT uniform" };
+        println!("\n{} data sets: the ranks are {all} within what chance allows", calibrated.data_sets);
+        for why in &calibrated.failed {
+            println!("not found  {why}");
+        }
+        println!("results    {}", calibrated.directory.display());
+        println!("report     file://{}", absolute(&calibrated.report()).display());
+    }
     Ok(())
 }
 

@@ -88,6 +88,20 @@ enum Command {
         /// Folder of the run.
         directory: PathBuf,
     },
+    /// Test the posteriors of a run file: are the error bars right?
+    ///
+    /// Simulates data from the prior of the run, finds their posteriors as the file says, and ranks every truth among the samples
+    /// (simulation-based calibration, and TARP for all quantities together). Exact posteriors give uniform ranks. `report.html`
+    /// draws the histograms; stopped or killed, the same command goes on.
+    Calibrate {
+        /// The run file.
+        file: PathBuf,
+        /// Data sets to simulate.
+        #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
+        data_sets: usize,
+        #[command(flatten)]
+        place: Place,
+    },
     /// List the public data sets that the examples use: sources, checksums, and where they are here.
     Data {
         /// List every file with its SHA-256.

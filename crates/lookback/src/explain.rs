@@ -100,7 +100,7 @@ fn plan(method: &MethodSection) -> String {
     }
 }
 
-fn sample_count(method: &MethodSection) -> usize {
+pub(crate) fn sample_count(method: &MethodSection) -> usize {
     match method {
         MethodSection::Wiener(o) => o.samples,
         MethodSection::Map(o) => o.samples,

@@ -53,6 +53,44 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// First bytes of a sealed file.
+const MAGIC: &[u8; 8] = b"lookback";
+/// Bytes of a SHA-256 in hexadecimal.
+const DIGEST: usize = 64;
+
+/// Writes a state of Lookback's own with its digest, whole or not at all.
+///
+/// # Errors
+/// If the disk refuses.
+pub(crate) fn write_sealed(path: &Path, body: &[u8]) -> Result<()> {
+    let digest = sha256(body);
+    write_whole(path, |out| {
+        out.write_all(MAGIC)?;
+        out.write_all(digest.as_bytes())?;
+        out.write_all(body)
+    })
+}
+
+/// Reads such a state.
+///
+/// # Errors
+/// If it is not there, or not what was written.
+pub(crate) fn read_sealed(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = read(path)?;
+    let start = MAGIC.len() + DIGEST;
+    let body = bytes.get(start..).ok_or_else(|| damaged(path))?;
+    if !bytes.starts_with(MAGIC) || bytes[MAGIC.len()..start] != *sha256(body).as_bytes() {
+        return Err(damaged(path));
+    }
+    bytes.drain(..start);
+    Ok(bytes)
+}
+
+/// What to say of a state that cannot be read.
+pub(crate) fn damaged(path: &Path) -> Error {
+    Error::file(path, "is damaged; start again with `--overwrite`")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

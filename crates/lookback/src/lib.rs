@@ -4,6 +4,7 @@
 //! [`Problem`](problem::Problem) builds the operators and reads the data; [`run`] does the work, with checkpoints, and
 //! writes maps, samples, a summary and a report.
 
+pub mod calibrate;
 pub mod datasets;
 mod error;
 mod explain;

@@ -57,7 +57,7 @@ pub(crate) fn write<T: Number>(
     let page = render(serde_json::json!({
         "title": if run.title.is_empty() { "Lookback" } else { run.title.as_str() },
         "kind": "Bayesian reconstruction",
-        "reconstruction": true,
+        "footer": "Maps: FITS files in this folder. Samples: <code>samples.npy</code> (numpy), <code>samples.zarr</code> (<code>xarray.open_datatree</code>, ArviZ). Figures: <code>summary.json</code>.",
         "version": VERSION,
         "headlines": pages::headlines(problem, summary),
         "sections": sections,

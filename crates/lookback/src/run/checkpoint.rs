@@ -8,11 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::{Recorder, state::State};
 use crate::{Error, Result, VERSION, files};
 
-/// First bytes of a checkpoint.
-const MAGIC: &[u8; 8] = b"lookback";
-/// Bytes of a SHA-256 in hexadecimal.
-const DIGEST: usize = 64;
-
 /// Everything that a run needs to go on as if it had not stopped.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
@@ -47,12 +42,7 @@ impl<T: Number> Checkpoint<T> {
     pub fn write(&self, path: &Path) -> Result<()> {
         let body = postcard::to_stdvec(self)
             .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-        let digest = files::sha256(&body);
-        files::write_whole(path, |out| {
-            out.write_all(MAGIC)?;
-            out.write_all(digest.as_bytes())?;
-            out.write_all(&body)
-        })
+        files::write_sealed(path, &body)
     }
 
     /// Reads a checkpoint back.
@@ -60,23 +50,17 @@ impl<T: Number> Checkpoint<T> {
     /// # Errors
     /// If it is damaged, from another version, or of another run (`fingerprint`).
     pub fn read(path: &Path, fingerprint: &str) -> Result<Checkpoint<T>> {
-        let bytes = files::read(path)?;
-        let damaged = || Error::file(path, "is damaged; start the run again with `--overwrite`");
-        let body = bytes.get(MAGIC.len() + DIGEST..).ok_or_else(damaged)?;
-        if !bytes.starts_with(MAGIC)
-            || bytes[MAGIC.len()..MAGIC.len() + DIGEST] != *files::sha256(body).as_bytes()
-        {
-            return Err(damaged());
-        }
+        let body = files::read_sealed(path)?;
+        let damaged = || files::damaged(path);
         // The version comes first, so that it can be read even where the rest has another form.
-        let version: String = postcard::take_from_bytes(body).map_err(|_| damaged())?.0;
+        let version: String = postcard::take_from_bytes(&body).map_err(|_| damaged())?.0;
         if version != VERSION {
             let message = format!(
                 "was written by version {version}, this is {VERSION}; start again with `--overwrite`"
             );
             return Err(Error::file(path, message));
         }
-        let checkpoint: Checkpoint<T> = postcard::from_bytes(body).map_err(|_| damaged())?;
+        let checkpoint: Checkpoint<T> = postcard::from_bytes(&body).map_err(|_| damaged())?;
         if checkpoint.fingerprint != fingerprint {
             return Err(Error::file(
                 path,

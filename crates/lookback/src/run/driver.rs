@@ -102,7 +102,7 @@ fn saved_run(directory: &Path) -> Result<RunFile> {
 }
 
 /// SHA-256 of everything that decides the result.
-fn fingerprint<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<String> {
+pub(crate) fn fingerprint<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<String> {
     let mut decisive = run.clone();
     decisive.output = OutputSection { samples: run.output.samples, ..Default::default() };
     decisive.report = ReportSection { peak_fwhm_arcmin: run.report.peak_fwhm_arcmin, ..Default::default() };

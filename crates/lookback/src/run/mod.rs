@@ -9,9 +9,10 @@ mod state;
 mod summary;
 
 pub use checkpoint::Checkpoint;
-pub(crate) use driver::prepare;
 pub use driver::{Options, Outcome, Reporter, Silent, redraw, resume, start};
+pub(crate) use driver::{fingerprint, prepare};
 pub use folder::Folder;
 pub(crate) use recorder::BINS;
 pub use recorder::Recorder;
+pub(crate) use state::State;
 pub use summary::Summary;

@@ -79,7 +79,7 @@ pub(super) fn write<T: Real>(
     let page = render(serde_json::json!({
         "title": title,
         "kind": "A simulation",
-        "reconstruction": false,
+        "footer": "Maps: FITS files in the folder of each realisation. Spectra: CSV files there, their means here.",
         "version": crate::VERSION,
         "headlines": headlines,
         "sections": sections,
