@@ -41,6 +41,7 @@ from ._lookback import (
     galaxies,
     gaussian,
     gaussian_field,
+    geovi,
     hmc,
     laplace,
     light_cone,

@@ -122,6 +122,17 @@ def mgvi(
     start_scale: float = 0.1,
     seed: int = 42,
 ) -> Result: ...
+def geovi(
+    posterior: Posterior,
+    *,
+    iterations: int = 10,
+    pairs: int = 4,
+    final_pairs: int = 50,
+    newton_steps: int = 8,
+    tolerance: float = 1e-2,
+    start_scale: float = 0.1,
+    seed: int = 42,
+) -> Result: ...
 def hmc(
     posterior: Posterior,
     *,

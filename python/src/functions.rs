@@ -194,6 +194,10 @@ impl Likelihood<f64> for FunctionLikelihood {
         out.fill(f64::NAN);
     }
 
+    fn coordinate(&self, _: &[f64], out: &mut [f64]) {
+        out.fill(f64::NAN);
+    }
+
     fn residual(&self, _: &[f64], out: &mut [f64]) {
         out.fill(0.0);
     }

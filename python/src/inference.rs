@@ -231,6 +231,25 @@ pub(crate) fn mgvi(
     work(py, posterior, Mgvi::new(options, seed).map_err(raise)?)
 }
 
+/// Geometric variational inference: as [`mgvi`], with samples that bend with the posterior.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, iterations = 10, pairs = 4, final_pairs = 50, newton_steps = 8, tolerance = 1e-2, start_scale = 0.1, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn geovi(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    iterations: usize,
+    pairs: usize,
+    final_pairs: usize,
+    newton_steps: usize,
+    tolerance: f64,
+    start_scale: f64,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let options = MgviOptions { iterations, pairs, final_pairs, newton_steps, tolerance, start_scale };
+    work(py, posterior, Mgvi::geometric(options, seed).map_err(raise)?)
+}
+
 /// Hamiltonian Monte Carlo; samples of the chains take turns.
 #[pyfunction]
 #[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, seed = 42))]

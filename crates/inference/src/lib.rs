@@ -26,6 +26,7 @@ mod posterior;
 mod response;
 mod scales;
 mod step_size;
+mod straighten;
 mod target;
 mod tempered;
 mod wiener;

@@ -119,6 +119,24 @@ impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
         Ok(())
     }
 
+    fn coordinate(&mut self) -> Result<Vec<T>> {
+        let mut out = self.prediction.clone();
+        self.likelihood.coordinate(&self.prediction, &mut out);
+        Ok(out)
+    }
+
+    fn coordinate_push(&mut self, v: &[T]) -> Result<Vec<T>> {
+        self.linearization.push(v, &mut self.work[0])?;
+        let mut out = self.prediction.clone();
+        self.likelihood.metric_root(&self.prediction, &self.work[0], &mut out);
+        Ok(out)
+    }
+
+    fn coordinate_pull(&mut self, w: &[T], out: &mut [T]) -> Result<()> {
+        self.likelihood.metric_root_adjoint(&self.prediction, w, &mut self.work[0]);
+        Ok(self.linearization.pull(&self.work[0], out)?)
+    }
+
     fn metric_sample(&mut self, seed: u64, draw: u32, out: &mut [T]) -> Result<()> {
         let [a, b] = &mut self.work;
         Stream::new(seed, Purpose::DataDraw, draw).fill_normal(b);

@@ -49,6 +49,32 @@ pub trait Evaluator<T: Real>: Send {
         Err(no_metric())
     }
 
+    /// The prediction at the last point, in coordinates in which the Fisher metric of the likelihood is flat.
+    ///
+    /// # Errors
+    /// [`Error::Unsuitable`] if the target offers no metric.
+    fn coordinate(&mut self) -> Result<Vec<T>> {
+        Err(no_metric())
+    }
+
+    /// `M^(1/2) J v` at the last point: how the coordinate moves with the latents.
+    ///
+    /// # Errors
+    /// [`Error::Unsuitable`] if the target offers no metric.
+    fn coordinate_push(&mut self, v: &[T]) -> Result<Vec<T>> {
+        let _ = v;
+        Err(no_metric())
+    }
+
+    /// `out = J^T M^(T/2) w` at the last point: the adjoint of [`coordinate_push`](Evaluator::coordinate_push).
+    ///
+    /// # Errors
+    /// [`Error::Unsuitable`] if the target offers no metric.
+    fn coordinate_pull(&mut self, w: &[T], out: &mut [T]) -> Result<()> {
+        let _ = (w, out);
+        Err(no_metric())
+    }
+
     /// `out ~ N(0, 1 + J^T M J)` at the last point: `xi + J^T M^(1/2) eta` from the random numbers of `draw`.
     ///
     /// # Errors

@@ -46,6 +46,20 @@ impl<T: Real> Evaluator<T> for Watched<'_, '_, T> {
         self.inner.metric(v, out)
     }
 
+    fn coordinate(&mut self) -> Result<Vec<T>> {
+        self.inner.coordinate()
+    }
+
+    fn coordinate_push(&mut self, v: &[T]) -> Result<Vec<T>> {
+        // With its pull it is a metric product.
+        self.count(self.metrics)?;
+        self.inner.coordinate_push(v)
+    }
+
+    fn coordinate_pull(&mut self, w: &[T], out: &mut [T]) -> Result<()> {
+        self.inner.coordinate_pull(w, out)
+    }
+
     fn metric_sample(&mut self, seed: u64, draw: u32, out: &mut [T]) -> Result<()> {
         self.inner.metric_sample(seed, draw, out)
     }

@@ -59,6 +59,10 @@ impl<T: Real> Likelihood<T> for ComplexGaussian<T> {
         self.0.metric_root_adjoint(prediction, w, out);
     }
 
+    fn coordinate(&self, prediction: &[T], out: &mut [T]) {
+        self.0.coordinate(prediction, out);
+    }
+
     fn residual(&self, prediction: &[T], out: &mut [T]) {
         self.0.residual(prediction, out);
     }

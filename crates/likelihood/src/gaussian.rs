@@ -87,6 +87,11 @@ impl<T: Real> Likelihood<T> for Gaussian<T> {
         self.scale(w, out);
     }
 
+    /// `M^(1/2) p`: the metric is the same everywhere.
+    fn coordinate(&self, prediction: &[T], out: &mut [T]) {
+        self.scale(prediction, out);
+    }
+
     fn residual(&self, prediction: &[T], out: &mut [T]) {
         for (((out, &p), &d), &w) in out.iter_mut().zip(prediction).zip(&self.data).zip(&self.inverse) {
             *out = (d - p) * w;

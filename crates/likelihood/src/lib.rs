@@ -48,6 +48,10 @@ pub trait Likelihood<T: Real>: Send + Sync {
     /// `out = (M^(1/2))^T w`: the adjoint of [`metric_root`](Likelihood::metric_root).
     fn metric_root_adjoint(&self, prediction: &[T], w: &[T], out: &mut [T]);
 
+    /// Coordinates of predictions in which the Fisher metric is flat: their derivative is
+    /// [`metric_root`](Likelihood::metric_root). Masked entries hold zero.
+    fn coordinate(&self, prediction: &[T], out: &mut [T]);
+
     /// `(d - p) / sigma`, which scatters by about one if the prediction is right; zero where masked.
     fn residual(&self, prediction: &[T], out: &mut [T]);
 

@@ -119,6 +119,13 @@ impl<T: Real> Likelihood<T> for Poisson<T> {
         self.scale(prediction, w, out);
     }
 
+    /// `2 sqrt(p)` (Anscombe 1948, without his 3/8).
+    fn coordinate(&self, prediction: &[T], out: &mut [T]) {
+        for ((out, &p), &seen) in out.iter_mut().zip(prediction).zip(&self.observed) {
+            *out = if seen { T::of(2.0) * p.sqrt() } else { T::zero() };
+        }
+    }
+
     fn residual(&self, prediction: &[T], out: &mut [T]) {
         for (((out, &p), &d), &seen) in out.iter_mut().zip(prediction).zip(&self.data).zip(&self.observed) {
             *out = if seen { (d - p) / p.sqrt() } else { T::zero() };

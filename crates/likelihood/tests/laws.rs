@@ -166,3 +166,25 @@ fn impossible_noise_and_data_are_refused_with_the_place() {
     let negative = Poisson::new(space(), vec![-1.0; N], vec![true; N]).err().expect("refused").to_string();
     assert!(negative.contains("count 0 is -1"), "{negative}");
 }
+
+/// The derivative of the coordinate is the root of the metric, to the error of a central difference.
+#[test]
+fn coordinates_are_flat() {
+    for likelihood in all() {
+        let p: Vec<f64> = prediction();
+        let stream = Stream::new(3, Purpose::Test, 9);
+        let mut v = vec![0.0; N];
+        stream.fill_normal(&mut v);
+        let at = |side: f64| {
+            let place: Vec<f64> = p.iter().zip(&v).map(|(p, v)| p + side * 1e-5 * v).collect();
+            let mut out = vec![0.0; N];
+            likelihood.coordinate(&place, &mut out);
+            out
+        };
+        let mut root = vec![0.0f64; N];
+        likelihood.metric_root(&p, &v, &mut root);
+        for ((above, below), root) in at(1.0).into_iter().zip(at(-1.0)).zip(root) {
+            assert!(((above - below) / 2e-5 - root).abs() < 1e-7, "{}", likelihood.name());
+        }
+    }
+}

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match &mut run.method {
         MethodSection::Wiener(options) => options.samples = SAMPLES,
         MethodSection::Map(options) => options.samples = SAMPLES,
-        MethodSection::Mgvi(options) => options.final_pairs = SAMPLES / 2,
+        MethodSection::Mgvi(options) | MethodSection::Geovi(options) => options.final_pairs = SAMPLES / 2,
         MethodSection::Muse(options) => options.samples = SAMPLES,
         MethodSection::Hmc(_) | MethodSection::Nuts(_) | MethodSection::Mclmc(_) => {}
     }

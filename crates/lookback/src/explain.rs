@@ -78,9 +78,12 @@ fn plan(method: &MethodSection) -> String {
         MethodSection::Map(o) => {
             format!("map: the maximum by {:?}, and {} Laplace samples", o.optimizer, o.samples)
         }
-        MethodSection::Mgvi(o) => format!(
-            "mgvi: {} rounds of {} pairs, then {} pairs of samples",
-            o.iterations, o.pairs, o.final_pairs
+        MethodSection::Mgvi(o) | MethodSection::Geovi(o) => format!(
+            "{}: {} rounds of {} pairs, then {} pairs of samples",
+            method.name(),
+            o.iterations,
+            o.pairs,
+            o.final_pairs
         ),
         MethodSection::Hmc(o) => {
             format!("hmc: {} chains of {} + {} trajectories", o.chains, o.warmup, o.draws)
@@ -104,7 +107,7 @@ pub(crate) fn sample_count(method: &MethodSection) -> usize {
     match method {
         MethodSection::Wiener(o) => o.samples,
         MethodSection::Map(o) => o.samples,
-        MethodSection::Mgvi(o) => 2 * o.final_pairs,
+        MethodSection::Mgvi(o) | MethodSection::Geovi(o) => 2 * o.final_pairs,
         MethodSection::Hmc(o) => o.chains * (o.draws / o.thin.max(1)),
         MethodSection::Nuts(o) => o.chains * (o.draws / o.thin.max(1)),
         MethodSection::Mclmc(o) => o.chains * (o.draws / o.thin.max(1)),
@@ -124,7 +127,7 @@ fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
     let (evaluators, vectors) = match &run.method {
         MethodSection::Wiener(_) => (threads, 1 + 6 * threads),
         MethodSection::Map(_) => (threads, 30 + 6 * threads),
-        MethodSection::Mgvi(o) => (2 * o.pairs + threads, 4 * o.pairs + 8),
+        MethodSection::Mgvi(o) | MethodSection::Geovi(o) => (2 * o.pairs + 2 * threads, 6 * o.pairs + 8),
         MethodSection::Hmc(o) => (threads, 4 * o.chains + 4 * threads),
         MethodSection::Nuts(o) => (threads, 14 * o.chains + 9 * o.max_depth * threads),
         MethodSection::Mclmc(o) => (threads, 14 * o.chains + 2 * threads),

@@ -148,6 +148,14 @@ citation!(
     2023
 );
 citation!(
+    GEOVI,
+    "geometric variational inference",
+    "Frank, P. and Leike, R. and Ensslin, T. A.",
+    "Geometric variational inference",
+    "Entropy 23, 853",
+    2021
+);
+citation!(
     MUSE,
     "marginal unbiased score expansion",
     "Millea, M. and Seljak, U.",
@@ -224,6 +232,7 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
         }
         MethodSection::Map(_) => list.push(HESTENES),
         MethodSection::Mgvi(_) => list.extend([MGVI, HESTENES]),
+        MethodSection::Geovi(_) => list.extend([GEOVI, MGVI, HESTENES]),
         MethodSection::Hmc(_) => list.extend([HMC, NUTS, VEHTARI]),
         MethodSection::Nuts(_) => list.extend([NUTS, BETANCOURT, VEHTARI]),
         MethodSection::Mclmc(_) => list.extend([MCLMC, VEHTARI]),

@@ -18,6 +18,8 @@ pub enum State<T: Number> {
     Map(Map<T>),
     /// Variational.
     Mgvi(Mgvi<T>),
+    /// Variational, with samples that bend.
+    Geovi(Mgvi<T>),
     /// Markov chains of trajectories of a given length.
     Hmc(Hmc<T>),
     /// Markov chains of trajectories that end where they turn.
@@ -35,6 +37,7 @@ impl<T: Number> State<T> {
             MethodSection::Wiener(options) => State::Wiener(Wiener::new(options, seed)?),
             MethodSection::Map(options) => State::Map(Map::new(options, seed)?),
             MethodSection::Mgvi(options) => State::Mgvi(Mgvi::new(options, seed)?),
+            MethodSection::Geovi(options) => State::Geovi(Mgvi::geometric(options, seed)?),
             MethodSection::Hmc(options) => State::Hmc(Hmc::new(options, seed)?),
             MethodSection::Nuts(options) => State::Nuts(Nuts::new(options, seed)?),
             MethodSection::Mclmc(options) => State::Mclmc(Mclmc::new(options, seed)?),
@@ -48,7 +51,7 @@ impl<T: Number> Method<T> for State<T> {
         match self {
             State::Wiener(method) => method.advance(workers, sink),
             State::Map(method) => method.advance(workers, sink),
-            State::Mgvi(method) => method.advance(workers, sink),
+            State::Mgvi(method) | State::Geovi(method) => method.advance(workers, sink),
             State::Hmc(method) => method.advance(workers, sink),
             State::Nuts(method) => method.advance(workers, sink),
             State::Mclmc(method) => method.advance(workers, sink),
@@ -60,7 +63,7 @@ impl<T: Number> Method<T> for State<T> {
         match self {
             State::Wiener(method) => method.figures(),
             State::Map(method) => method.figures(),
-            State::Mgvi(method) => method.figures(),
+            State::Mgvi(method) | State::Geovi(method) => method.figures(),
             State::Hmc(method) => method.figures(),
             State::Nuts(method) => method.figures(),
             State::Mclmc(method) => method.figures(),

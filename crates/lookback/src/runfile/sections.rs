@@ -357,6 +357,8 @@ pub enum MethodSection {
     Map(MapOptions),
     /// Metric Gaussian variational inference.
     Mgvi(MgviOptions),
+    /// Geometric variational inference.
+    Geovi(MgviOptions),
     /// Hamiltonian Monte Carlo.
     Hmc(HmcOptions),
     /// The No-U-Turn sampler.
@@ -384,6 +386,7 @@ impl MethodSection {
             MethodSection::Wiener(_) => "wiener",
             MethodSection::Map(_) => "map",
             MethodSection::Mgvi(_) => "mgvi",
+            MethodSection::Geovi(_) => "geovi",
             MethodSection::Hmc(_) => "hmc",
             MethodSection::Nuts(_) => "nuts",
             MethodSection::Mclmc(_) => "mclmc",
