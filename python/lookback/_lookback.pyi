@@ -143,6 +143,7 @@ def hmc(
     path_length: float = 1.5,
     target_acceptance: float = 0.8,
     start_scale: float = 0.1,
+    precondition: int | None = None,
     seed: int = 42,
 ) -> Result: ...
 def nuts(
@@ -156,6 +157,7 @@ def nuts(
     max_depth: int = 10,
     metric: Literal["diagonal", "unit"] = "diagonal",
     start_scale: float = 0.1,
+    precondition: int | None = None,
     seed: int = 42,
 ) -> Result: ...
 def mclmc(
@@ -169,6 +171,7 @@ def mclmc(
     integrator: Literal["minimal_norm", "leapfrog"] = "minimal_norm",
     metric: Literal["diagonal", "unit"] = "diagonal",
     start_scale: float = 0.1,
+    precondition: int | None = None,
     seed: int = 42,
 ) -> Result: ...
 def muse(

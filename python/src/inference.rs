@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use lookback_inference::{
     Derivative, Draw, Hmc, HmcOptions, Integrator, Map, MapOptions, Mclmc, MclmcOptions, Method, Metric,
-    Mgvi, MgviOptions, Muse, MuseOptions, Nuts, NutsOptions, Optimizer, Posterior, Target, Wiener,
-    WienerOptions, Workers, diagnostics as diagnose,
+    Mgvi, MgviOptions, Muse, MuseOptions, Nuts, NutsOptions, Optimizer, Posterior, PreconditionOptions,
+    Preconditioned, Target, Wiener, WienerOptions, Workers, diagnostics as diagnose,
 };
 use lookback_operator::Space;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
@@ -177,6 +177,23 @@ fn work<M: Method<f64>>(py: Python<'_>, posterior: &PyPosterior, method: M) -> P
     Ok(result)
 }
 
+/// Runs a sampler, in coordinates in which the posterior around its maximum is round if a rank is given.
+fn chains_of<M: Method<f64>>(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    method: M,
+    precondition: Option<usize>,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    match precondition {
+        None => work(py, posterior, method),
+        Some(rank) => {
+            let options = PreconditionOptions { rank, ..PreconditionOptions::default() };
+            work(py, posterior, Preconditioned::new(options, method, seed).map_err(raise)?)
+        }
+    }
+}
+
 /// The exact mean and exact samples, for a linear model with Gaussian noise.
 #[pyfunction]
 #[pyo3(signature = (posterior, *, samples = 0, tolerance = 1e-4, max_iterations = 2000, seed = 42))]
@@ -250,9 +267,10 @@ pub(crate) fn geovi(
     work(py, posterior, Mgvi::geometric(options, seed).map_err(raise)?)
 }
 
-/// Hamiltonian Monte Carlo; samples of the chains take turns.
+/// Hamiltonian Monte Carlo; samples of the chains take turns. `precondition` is the number of directions in which the posterior around its
+/// maximum is made round first, here and for the other samplers.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, seed = 42))]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn hmc(
     py: Python<'_>,
@@ -264,10 +282,11 @@ pub(crate) fn hmc(
     path_length: f64,
     target_acceptance: f64,
     start_scale: f64,
+    precondition: Option<usize>,
     seed: u64,
 ) -> PyResult<PyResult_> {
     let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
-    work(py, posterior, Hmc::new(options, seed).map_err(raise)?)
+    chains_of(py, posterior, Hmc::new(options, seed).map_err(raise)?, precondition, seed)
 }
 
 /// An optimiser by its name.
@@ -290,7 +309,7 @@ fn metric_named(name: &str) -> PyResult<Metric> {
 
 /// The No-U-Turn sampler; samples of the chains take turns.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, metric = "diagonal", start_scale = 0.1, seed = 42))]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, metric = "diagonal", start_scale = 0.1, precondition = None, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn nuts(
     py: Python<'_>,
@@ -303,17 +322,18 @@ pub(crate) fn nuts(
     max_depth: usize,
     metric: &str,
     start_scale: f64,
+    precondition: Option<usize>,
     seed: u64,
 ) -> PyResult<PyResult_> {
     let metric = metric_named(metric)?;
     let options =
         NutsOptions { chains, warmup, draws, thin, target_acceptance, max_depth, metric, start_scale };
-    work(py, posterior, Nuts::new(options, seed).map_err(raise)?)
+    chains_of(py, posterior, Nuts::new(options, seed).map_err(raise)?, precondition, seed)
 }
 
 /// Microcanonical Langevin Monte Carlo; samples of the chains take turns.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 2000, draws = 10_000, thin = 10, energy_error = 5e-4, integrator = "minimal_norm", metric = "diagonal", start_scale = 0.1, seed = 42))]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 2000, draws = 10_000, thin = 10, energy_error = 5e-4, integrator = "minimal_norm", metric = "diagonal", start_scale = 0.1, precondition = None, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn mclmc(
     py: Python<'_>,
@@ -326,6 +346,7 @@ pub(crate) fn mclmc(
     integrator: &str,
     metric: &str,
     start_scale: f64,
+    precondition: Option<usize>,
     seed: u64,
 ) -> PyResult<PyResult_> {
     let integrator = match integrator {
@@ -337,7 +358,7 @@ pub(crate) fn mclmc(
     };
     let metric = metric_named(metric)?;
     let options = MclmcOptions { chains, warmup, draws, thin, energy_error, integrator, metric, start_scale };
-    work(py, posterior, Mclmc::new(options, seed).map_err(raise)?)
+    chains_of(py, posterior, Mclmc::new(options, seed).map_err(raise)?, precondition, seed)
 }
 
 /// Marginal posterior of a few parameters over all other latents, from maxima of the data and of simulations. `parameters`

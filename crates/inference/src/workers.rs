@@ -111,6 +111,11 @@ impl<'a, T: Real> Workers<'a, T> {
         result
     }
 
+    /// Set when the user asks to stop.
+    pub fn stop(&self) -> &'a AtomicBool {
+        self.stop
+    }
+
     /// The target.
     pub fn target(&self) -> &'a dyn Target<T> {
         self.target

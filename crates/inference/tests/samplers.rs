@@ -2,7 +2,7 @@
 
 use lookback_inference::{
     Draw, Error, Evaluator, Hmc, HmcOptions, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts,
-    NutsOptions, Result, Target, diagnostics, run_to_end,
+    NutsOptions, PreconditionOptions, Preconditioned, Result, Target, diagnostics, run_to_end,
 };
 
 /// An energy and its gradient as a function.
@@ -241,4 +241,53 @@ fn threads_do_not_change_a_bit() {
         })
     };
     assert_eq!(with(1), with(3));
+}
+
+/// A Gaussian whose precision is `Q diag Q^T` with curvatures from 1e-2 to 1e4 in random directions.
+#[allow(clippy::type_complexity)]
+fn correlated(dim: usize) -> (Formula<impl Fn(&[f64], &mut [f64]) -> f64 + Sync>, Vec<f64>) {
+    use lookback_operator::random::{Purpose, Stream};
+    let stream = Stream::new(9, Purpose::Test, 0);
+    let mut white = vec![0.0; dim * dim];
+    stream.fill_normal(&mut white);
+    let q = nalgebra::DMatrix::from_vec(dim, dim, white).qr().q();
+    let curvatures =
+        nalgebra::DVector::from_fn(dim, |i, _| 10f64.powf(-2.0 + 6.0 * i as f64 / (dim - 1) as f64));
+    let precision = &q * nalgebra::DMatrix::from_diagonal(&curvatures) * q.transpose();
+    let covariance = &q * nalgebra::DMatrix::from_diagonal(&curvatures.map(|c| 1.0 / c)) * q.transpose();
+    let variances = covariance.diagonal().iter().copied().collect();
+    let energy = move |z: &[f64], gradient: &mut [f64]| {
+        let z = nalgebra::DVector::from_column_slice(z);
+        let slope = &precision * &z;
+        gradient.copy_from_slice(slope.as_slice());
+        0.5 * z.dot(&slope)
+    };
+    (Formula { dim, energy }, variances)
+}
+
+#[test]
+fn preconditioned_samplers_do_not_mind_correlations() {
+    let (target, variances) = correlated(40);
+    let nuts = NutsOptions { warmup: 100, draws: 1000, start_scale: 1.0, ..NutsOptions::default() };
+    let mclmc =
+        MclmcOptions { warmup: 1000, draws: 4000, thin: 4, start_scale: 1.0, ..MclmcOptions::default() };
+    let options = PreconditionOptions { rank: 40, tolerance: 1e-4, ..PreconditionOptions::default() };
+    let nuts = Preconditioned::new(options.clone(), Nuts::new(nuts, 1).expect("valid"), 1).expect("valid");
+    let mclmc = Preconditioned::new(options, Mclmc::new(mclmc, 1).expect("valid"), 1).expect("valid");
+    check(nuts, &target, &variances, 0.0);
+    // The bias of MCLMC's variances is 2 %.
+    check(mclmc, &target, &variances, 0.04);
+
+    fn check(mut method: impl Method<f64>, target: &dyn Target<f64>, variances: &[f64], bias: f64) {
+        let draws = run_to_end(&mut method, target).expect("runs");
+        for (i, variance) in variances.iter().enumerate() {
+            let squares = chains(&draws, 4, |z| z[i] * z[i]);
+            let (mean, error) = mean(&squares);
+            assert!(
+                (mean - variance).abs() < 5.0 * error + bias * variance,
+                "{i}: {mean} {variance} {error}"
+            );
+            assert!(diagnostics::ess_bulk(&chains(&draws, 4, |z| z[i])) > 1500.0, "{i}");
+        }
+    }
 }

@@ -54,6 +54,10 @@ fn explain_in<T: Number>(run: &RunFile) -> Result<String> {
         if quadratic { "Gaussian: the model is linear and the noise Gaussian" } else { "not Gaussian" }
     ));
     line(format!("method      {}", plan(&run.method)));
+    if let Some(options) = &run.precondition {
+        let words = "in coordinates in which the posterior around its maximum is round";
+        line(format!("            {words}: {} directions", options.rank.min(problem.posterior.dim())));
+    }
     line(format!("precision   {}, {} threads", T::NAME, rayon::current_num_threads()));
     line(format!("memory      about {}", bytes(memory(run, &problem))));
     if run.output.samples {
@@ -134,7 +138,8 @@ fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
         MethodSection::Muse(o) => (2 * threads, o.simulations + 1 + 30 * threads),
     };
     let record = 8 * problem.grid.len() * (4 + 2 * problem.observation.maps.len()) + 16 * problem.grid.len();
-    evaluators * evaluator + vectors * size * latents + record
+    let directions = run.precondition.as_ref().map_or(0, |options| 2 * options.rank.min(latents));
+    evaluators * evaluator + (vectors + directions) * size * latents + record
 }
 
 fn bytes(n: usize) -> String {

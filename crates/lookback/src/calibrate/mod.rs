@@ -283,7 +283,7 @@ impl<'a, T: Number> Trial<'a, T> {
         let latents = posterior.model().domain();
         // The methods of different data sets are as independent as their data.
         let seed = self.run.seed.wrapping_add(1 + u64::from(which));
-        let mut method = State::<T>::new(&self.run.method, latents, seed)?;
+        let mut method = State::<T>::new(self.run, latents, seed)?;
         let workers = Workers::new(posterior, self.stop);
         let mut chains: Vec<Vec<Vec<f64>>> = Vec::new();
         loop {

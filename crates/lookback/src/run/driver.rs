@@ -126,10 +126,15 @@ pub(crate) fn prepare<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<
         let message = "`wiener` is exact for a linear model with Gaussian noise, and this one is not; choose `mgvi`, `hmc` or `map`";
         return Err(Error::config("method", message));
     }
+    if run.precondition.is_some() && !run.method.is_markov() {
+        let message =
+            format!("is for Markov chains (`hmc`, `nuts`, `mclmc`), and not for `{}`", run.method.name());
+        return Err(Error::config("precondition", message));
+    }
     Ok(Checkpoint {
         version: VERSION.into(),
         fingerprint: fingerprint(run, problem)?,
-        method: State::new(&run.method, problem.posterior.model().domain(), run.seed)
+        method: State::new(run, problem.posterior.model().domain(), run.seed)
             .map_err(|error| Error::config("method", error.to_string()))?,
         recorder: Recorder::new(problem)?,
         stored: 0,

@@ -1,12 +1,13 @@
 //! The method of a run, chosen by its run file, as one state.
 
 use lookback_inference::{
-    Draw, Hmc, Map, Mclmc, Method, Mgvi, Muse, MuseOptions, Number, Nuts, Progress, Result, Wiener, Workers,
+    Draw, Hmc, Map, Mclmc, Method, Mgvi, Muse, MuseOptions, Number, Nuts, Preconditioned, Progress, Result,
+    Wiener, Workers,
 };
 use lookback_operator::Space;
 use serde::{Deserialize, Serialize};
 
-use crate::runfile::MethodSection;
+use crate::runfile::{MethodSection, RunFile};
 
 /// Any of the methods.
 #[derive(Serialize, Deserialize)]
@@ -28,11 +29,23 @@ pub enum State<T: Number> {
     Mclmc(Mclmc<T>),
     /// Marginal posterior of parameters, from maxima.
     Muse(Muse<T>),
+    /// Markov chains in coordinates in which the posterior around its maximum is round.
+    Preconditioned(Box<Preconditioned<T, State<T>>>),
 }
 
 impl<T: Number> State<T> {
     /// The method that a run file names, at its beginning, for these latents.
-    pub(crate) fn new(section: &MethodSection, latents: &Space, seed: u64) -> Result<State<T>> {
+    pub(crate) fn new(run: &RunFile, latents: &Space, seed: u64) -> Result<State<T>> {
+        let method = State::plain(&run.method, latents, seed)?;
+        Ok(match &run.precondition {
+            None => method,
+            Some(options) => {
+                State::Preconditioned(Box::new(Preconditioned::new(options.clone(), method, seed)?))
+            }
+        })
+    }
+
+    fn plain(section: &MethodSection, latents: &Space, seed: u64) -> Result<State<T>> {
         Ok(match section.clone() {
             MethodSection::Wiener(options) => State::Wiener(Wiener::new(options, seed)?),
             MethodSection::Map(options) => State::Map(Map::new(options, seed)?),
@@ -56,6 +69,7 @@ impl<T: Number> Method<T> for State<T> {
             State::Nuts(method) => method.advance(workers, sink),
             State::Mclmc(method) => method.advance(workers, sink),
             State::Muse(method) => method.advance(workers, sink),
+            State::Preconditioned(method) => method.advance(workers, sink),
         }
     }
 
@@ -68,6 +82,7 @@ impl<T: Number> Method<T> for State<T> {
             State::Nuts(method) => method.figures(),
             State::Mclmc(method) => method.figures(),
             State::Muse(method) => method.figures(),
+            State::Preconditioned(method) => method.figures(),
         }
     }
 }

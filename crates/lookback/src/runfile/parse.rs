@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use lookback_inference::PreconditionOptions;
+
 use super::{
     DataSection, ForwardStep, LikelihoodSection, MethodSection, NoiseStd, OutputSection, Precision,
     PriorSection, ReportSection, SkySection, SourceSection,
@@ -38,6 +40,9 @@ pub struct RunFile {
     pub likelihood: LikelihoodSection,
     /// How the posterior is found.
     pub method: MethodSection,
+    /// Coordinates in which Markov chains work; those of the prior if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precondition: Option<PreconditionOptions>,
     /// Where the results go.
     #[serde(default)]
     pub output: OutputSection,
