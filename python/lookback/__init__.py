@@ -46,6 +46,8 @@ from ._lookback import (
     laplace,
     light_cone,
     lognormal_field,
+    mala,
+    mams,
     mask,
     mass_map,
     mclmc,

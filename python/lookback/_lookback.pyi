@@ -146,6 +146,32 @@ def hmc(
     precondition: int | None = None,
     seed: int = 42,
 ) -> Result: ...
+def mala(
+    posterior: Posterior,
+    *,
+    chains: int = 4,
+    warmup: int = 200,
+    draws: int = 500,
+    thin: int = 1,
+    path_length: float = 1.5,
+    target_acceptance: float = 0.8,
+    start_scale: float = 0.1,
+    precondition: int | None = None,
+    seed: int = 42,
+) -> Result: ...
+def mams(
+    posterior: Posterior,
+    *,
+    chains: int = 4,
+    warmup: int = 200,
+    draws: int = 500,
+    thin: int = 1,
+    path_length: float = 1.5,
+    target_acceptance: float = 0.8,
+    start_scale: float = 0.1,
+    precondition: int | None = None,
+    seed: int = 42,
+) -> Result: ...
 def nuts(
     posterior: Posterior,
     *,

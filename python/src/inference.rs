@@ -289,6 +289,48 @@ pub(crate) fn hmc(
     chains_of(py, posterior, Hmc::new(options, seed).map_err(raise)?, precondition, seed)
 }
 
+/// The Metropolis-adjusted Langevin algorithm: trajectories of one step; `path_length` has no effect.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn mala(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    chains: usize,
+    warmup: usize,
+    draws: usize,
+    thin: usize,
+    path_length: f64,
+    target_acceptance: f64,
+    start_scale: f64,
+    precondition: Option<usize>,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
+    chains_of(py, posterior, Hmc::langevin(options, seed).map_err(raise)?, precondition, seed)
+}
+
+/// The Metropolis-adjusted microcanonical sampler: trajectories at constant speed, accepted or refused as a whole.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn mams(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    chains: usize,
+    warmup: usize,
+    draws: usize,
+    thin: usize,
+    path_length: f64,
+    target_acceptance: f64,
+    start_scale: f64,
+    precondition: Option<usize>,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
+    chains_of(py, posterior, Hmc::microcanonical(options, seed).map_err(raise)?, precondition, seed)
+}
+
 /// An optimiser by its name.
 fn optimizer_named(name: &str) -> PyResult<Optimizer> {
     match name {

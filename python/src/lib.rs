@@ -21,7 +21,7 @@ mod lookback_module {
     use crate::functions::{energy, function, python_likelihood};
     #[pymodule_export]
     use crate::inference::{
-        PyPosterior, PyResult_, diagnostics, geovi, hmc, laplace, mclmc, mgvi, muse, nuts, wiener,
+        PyPosterior, PyResult_, diagnostics, geovi, hmc, laplace, mala, mams, mclmc, mgvi, muse, nuts, wiener,
     };
     #[pymodule_export]
     use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};

@@ -404,13 +404,15 @@ const PARAMETERS: &str = "kind = \"correlated_field\"\nfluctuations = [0.02, 0.0
 /// Files of a run that must not depend on how often it was killed, nor on the number of threads.
 const RESULTS: [&str; 6] = ["mean.fits", "std.fits", "snr.fits", "samples.npy", "trace.csv", "spectrum.csv"];
 
-fn methods() -> [(&'static str, &'static str); 9] {
+fn methods() -> [(&'static str, &'static str); 11] {
     [
         ("wiener", "kind = \"wiener\"\nsamples = 300"),
         ("map", "kind = \"map\"\noptimizer = \"lbfgs\"\ntolerance = 1e-6\nsamples = 200"),
         ("mgvi", "kind = \"mgvi\"\niterations = 12\nfinal_pairs = 80"),
         ("geovi", "kind = \"geovi\"\niterations = 12\nfinal_pairs = 80"),
         ("hmc", "kind = \"hmc\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
+        ("mala", "kind = \"mala\"\nchains = 2\nwarmup = 300\ndraws = 600\nthin = 20"),
+        ("mams", "kind = \"mams\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
         ("nuts", "kind = \"nuts\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
         (
             "preconditioned",

@@ -1,9 +1,10 @@
 //! What do samplers cost? Gradients until second moments are known, and time beyond the gradient.
 //!
-//! `cargo run --release -p lookback-inference --example sampler_cost -- [moments | overhead]`
+//! `cargo run --release -p lookback-inference --example sampler_cost -- [moments | phi4 | overhead]`
 //!
 //! `moments`: gradients of one chain after its warm-up (and in it) until `b^2 < 0.01`, the squared error of `E[x_i^2]` in units
-//! of the variance of `x_i^2`, averaged over latents; median of eight chains. `overhead`: time of a step of a Gaussian whose gradient is
+//! of the variance of `x_i^2`, averaged over latents; median of eight chains. `phi4`: the same of lattice fields, whose moments are those of a
+//! long run of NUTS, averaged over the sites, which are all alike. `overhead`: time of a step of a Gaussian whose gradient is
 //! a copy, in passes over a vector (`y += a x`), in dimensions from 1e5 to 1e7.
 
 use std::sync::atomic::AtomicBool;
@@ -14,11 +15,12 @@ use lookback_inference::{
     Workers,
 };
 use lookback_operator::vector;
+use rayon::prelude::*;
 
 /// A density with known second moments.
 struct Density {
     name: &'static str,
-    /// `E[x^2]` and `Var[x^2]` of each latent.
+    /// `E[x^2]` and `Var[x^2]` of each latent; those of infinite variance are not looked at.
     truth: Vec<(f64, f64)>,
     energy: Box<Energy>,
 }
@@ -77,6 +79,74 @@ fn rosenbrock(name: &'static str, dim: usize) -> Density {
     Density { name, truth, energy }
 }
 
+/// Neal's funnel: `x_0 ~ N(0, 9)`, the others `N(0, exp(x_0))`, whose squares have no useful variance.
+fn funnel(name: &'static str, dim: usize) -> Density {
+    let mut truth = vec![(0.0, f64::INFINITY); dim];
+    truth[0] = (9.0, 162.0);
+    let others = (dim - 1) as f64;
+    let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
+        let narrow = (-z[0]).exp();
+        let sum: f64 = z[1..].iter().map(|z| z * z).sum();
+        g[1..].iter_mut().zip(&z[1..]).for_each(|(g, z)| *g = z * narrow);
+        g[0] = z[0] / 9.0 + 0.5 * others - 0.5 * narrow * sum;
+        z[0] * z[0] / 18.0 + 0.5 * others * z[0] + 0.5 * narrow * sum
+    });
+    Density { name, truth, energy }
+}
+
+/// A scalar field on a periodic lattice near its critical point, `S = sum lambda phi^4 - 2 phi (phi_right + phi_below)`, that
+/// is `m^2 = -4`, with `lambda = 4.25 (1 + 4 / side)` (Gerdes et al. 2022, arXiv 2207.00283; figure 3).
+fn phi4(name: &'static str, side: usize, truth: (f64, f64)) -> Density {
+    let lambda = 4.25 * (1.0 + 4.0 / side as f64);
+    let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
+        let parts = g.par_chunks_mut(side).enumerate().map(|(row, g)| {
+            let of = |row: usize| &z[row % side * side..(row % side + 1) * side];
+            let (above, here, below) = (of(row + side - 1), of(row), of(row + 1));
+            let mut sum = 0.0;
+            for i in 0..side {
+                let (left, right) = (here[(i + side - 1) % side], here[(i + 1) % side]);
+                let phi = here[i];
+                let cubed = lambda * phi * phi * phi;
+                g[i] = 4.0 * cubed - 2.0 * (left + right + above[i] + below[i]);
+                sum += cubed * phi - 2.0 * phi * (right + below[i]);
+            }
+            sum
+        });
+        parts.collect::<Vec<f64>>().iter().sum()
+    });
+    Density { name, truth: vec![truth; side * side], energy }
+}
+
+/// `E[phi^2]` and `Var[phi^2]` of a site, from NUTS.
+fn moments_of_sites(side: usize) -> (f64, f64) {
+    let target = phi4("", side, (0.0, 1.0));
+    let stop = AtomicBool::new(false);
+    let workers = Workers::new(&target, &stop);
+    let options = NutsOptions { chains: 2, warmup: 60, draws: 40, ..NutsOptions::default() };
+    let mut method = Nuts::new(options, 3).expect("valid");
+    let (mut second, mut fourth, mut draws) = (0.0, 0.0, 0.0);
+    let mut keep = |draw: Draw<f64>| {
+        if let Draw::Sample { z, .. } = draw {
+            draws += z.len() as f64;
+            second += vector::norm2(&z);
+            fourth += z.iter().map(|z| z.powi(4)).sum::<f64>();
+        }
+    };
+    while !method.advance(&workers, &mut keep).expect("advances").done {}
+    let mean = second / draws;
+    (mean, fourth / draws - mean * mean)
+}
+
+fn lattices() {
+    header();
+    for (side, name) in [(256, "phi^4, 256^2"), (512, "phi^4, 512^2"), (1024, "phi^4, 1024^2")] {
+        let target = phi4(name, side, moments_of_sites(side));
+        for integrator in [Integrator::Leapfrog, Integrator::MinimalNorm] {
+            microcanonical(&target, integrator, 400, 3000);
+        }
+    }
+}
+
 const CHAINS: usize = 8;
 
 /// Gradients a chain in the warm-up, and after it until `b^2 < 0.01`, if it comes to that; and `b^2` at the end.
@@ -104,7 +174,7 @@ fn gradients_needed(method: &mut impl Method<f64>, target: &Density) -> (f64, Op
         let error = |sums: &Vec<f64>| {
             let each =
                 sums.iter().zip(&target.truth).map(|(sum, (mean, var))| (sum / draws - mean).powi(2) / var);
-            each.sum::<f64>() / target.truth.len() as f64
+            each.sum::<f64>() / target.truth.iter().filter(|truth| truth.1.is_finite()).count() as f64
         };
         let mut errors: Vec<f64> = sums.iter().map(error).collect();
         errors.sort_by(f64::total_cmp);
@@ -118,6 +188,23 @@ fn gradients_needed(method: &mut impl Method<f64>, target: &Density) -> (f64, Op
     }
 }
 
+fn header() {
+    println!(
+        "| density, dimension | sampler | warm-up gradients | gradients until b^2 < 0.01 |\n|---|---|---|---|"
+    );
+}
+
+fn row(target: &Density, sampler: &str, (warmup, needed, last): (f64, Option<f64>, f64)) {
+    let needed = needed.map_or(format!("not reached: {last:.3}"), |n| format!("{n:.0}"));
+    println!("| {} | {sampler} | {warmup:.0} | {needed} |", target.name);
+}
+
+fn microcanonical(target: &Density, integrator: Integrator, warmup: usize, draws: usize) {
+    let name = if integrator == Integrator::Leapfrog { "mclmc, leapfrog" } else { "mclmc, minimal norm" };
+    let options = MclmcOptions { chains: CHAINS, warmup, draws, thin: 1, integrator, ..Default::default() };
+    row(target, name, gradients_needed(&mut Mclmc::new(options, 1).expect("valid"), target));
+}
+
 fn moments() {
     let targets = [
         gaussian("Gaussian, 100, condition 1000", 100, 1e3),
@@ -126,32 +213,16 @@ fn moments() {
         gaussian("Gaussian, 100,000, condition 1", 100_000, 1.0),
         rosenbrock("Rosenbrock, 36", 36),
         rosenbrock("Rosenbrock, 400", 400),
+        funnel("Neal's funnel, 20 (its first latent)", 20),
     ];
-    println!(
-        "| density, dimension | sampler | warm-up gradients | gradients until b^2 < 0.01 |\n|---|---|---|---|"
-    );
+    header();
     for target in &targets {
-        let row = |sampler: &str, (warmup, needed, last): (f64, Option<f64>, f64)| {
-            let needed = needed.map_or(format!("not reached: {last:.3}"), |n| format!("{n:.0}"));
-            println!("| {} | {sampler} | {warmup:.0} | {needed} |", target.name);
-        };
         for integrator in [Integrator::Leapfrog, Integrator::MinimalNorm] {
-            let name =
-                if integrator == Integrator::Leapfrog { "mclmc, leapfrog" } else { "mclmc, minimal norm" };
-            let warmup = if target.dim() > 10_000 { 400 } else { 2000 };
-            let options = MclmcOptions {
-                chains: CHAINS,
-                warmup,
-                draws: 40_000,
-                thin: 1,
-                integrator,
-                ..Default::default()
-            };
-            row(name, gradients_needed(&mut Mclmc::new(options, 1).expect("valid"), target));
+            microcanonical(target, integrator, if target.dim() > 10_000 { 400 } else { 2000 }, 40_000);
         }
         if target.dim() <= 10_000 {
             let options = NutsOptions { chains: CHAINS, warmup: 300, draws: 2000, ..Default::default() };
-            row("nuts", gradients_needed(&mut Nuts::new(options, 1).expect("valid"), target));
+            row(target, "nuts", gradients_needed(&mut Nuts::new(options, 1).expect("valid"), target));
         }
     }
 }
@@ -233,10 +304,14 @@ fn overhead() {
 
 fn main() {
     let what = std::env::args().nth(1);
-    if what.as_deref() != Some("overhead") {
+    let wanted = |name: &str| what.as_deref().is_none_or(|what| what == name);
+    if wanted("moments") {
         moments();
     }
-    if what.as_deref() != Some("moments") {
+    if wanted("phi4") {
+        lattices();
+    }
+    if wanted("overhead") {
         overhead();
     }
 }

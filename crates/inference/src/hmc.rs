@@ -1,13 +1,26 @@
-//! Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011), many chains at a time.
+//! Samplers that accept or refuse whole trajectories of a given length: Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011), the
+//! Metropolis-adjusted Langevin algorithm (Roberts & Tweedie 1996) and its microcanonical kin (Robnik, Cohn-Gordon & Seljak 2025).
 
 use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Decisions, Plan, Point, check_acceptance, stream};
+use crate::mclmc::rotate;
 use crate::step_size::DualAveraging;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
 
-/// Options of [`Hmc`].
+/// How a trajectory of [`Hmc`] runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Dynamics {
+    /// Momenta fall with the gradient.
+    Hamiltonian,
+    /// The same for a single step.
+    Langevin,
+    /// A direction turns with the gradient, at constant speed.
+    Microcanonical,
+}
+
+/// Options of [`Hmc`], and of its kin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HmcOptions {
@@ -19,7 +32,8 @@ pub struct HmcOptions {
     pub draws: usize,
     /// Keep every so many draws.
     pub thin: usize,
-    /// Mean length of a trajectory, in prior standard deviations; each is between half and one and a half times it.
+    /// Mean length of a trajectory, in prior standard deviations; each is between half and one and a half times it. Langevin's have
+    /// one step.
     pub path_length: f64,
     /// Acceptance that the step size is adapted to.
     pub target_acceptance: f64,
@@ -49,11 +63,16 @@ const MAX_STEPS: usize = 4096;
 /// Samples by following Hamiltonian dynamics with unit mass: latents are standard normal before the data, so their
 /// posterior widths are at most 1. The step size is tuned by dual averaging (Hoffman & Gelman 2014, section 3.2).
 ///
+/// [`langevin`](Hmc::langevin) makes a single step a trajectory (MALA). [`microcanonical`](Hmc::microcanonical) moves at constant speed `sqrt(dim)`
+/// in a direction that turns with the gradient, as [`Mclmc`](crate::Mclmc) does, and accepts by the error of the energy (MAMS): exact, where that
+/// is biased, and for about three times as many gradients.
+///
 /// When not to use it: where NUTS or a metric would save much, on posteriors with very different widths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Hmc<T: Number> {
     options: HmcOptions,
+    dynamics: Dynamics,
     seed: u64,
     chains: Vec<Chain<T>>,
     trajectories: usize,
@@ -84,10 +103,48 @@ impl<T: Number> Hmc<T> {
                 options.path_length
             )));
         }
-        Ok(Hmc { options, seed, chains: Vec::new(), trajectories: 0 })
+        let dynamics = Dynamics::Hamiltonian;
+        Ok(Hmc { options, dynamics, seed, chains: Vec::new(), trajectories: 0 })
+    }
+
+    /// The Metropolis-adjusted Langevin algorithm.
+    ///
+    /// # Errors
+    /// If an option is out of range.
+    pub fn langevin(options: HmcOptions, seed: u64) -> Result<Hmc<T>> {
+        Ok(Hmc { dynamics: Dynamics::Langevin, ..Hmc::new(options, seed)? })
+    }
+
+    /// The Metropolis-adjusted microcanonical sampler.
+    ///
+    /// # Errors
+    /// If an option is out of range.
+    pub fn microcanonical(options: HmcOptions, seed: u64) -> Result<Hmc<T>> {
+        Ok(Hmc { dynamics: Dynamics::Microcanonical, ..Hmc::new(options, seed)? })
+    }
+
+    /// Lets the gradient act on a momentum (or direction) over the time `h`; gives the change of kinetic energy where it is not that of
+    /// the momentum.
+    fn kick(&self, momentum: &mut [T], gradient: &[T], h: f64) -> f64 {
+        if self.dynamics == Dynamics::Microcanonical {
+            return rotate(momentum, gradient, h * (momentum.len() as f64).sqrt());
+        }
+        vector::axpy(-h, gradient, momentum);
+        0.0
+    }
+
+    /// Kinetic energy of a momentum; that of a direction is counted by its changes.
+    fn kinetic(&self, momentum: &[T]) -> f64 {
+        if self.dynamics == Dynamics::Microcanonical { 0.0 } else { 0.5 * vector::norm2(momentum) }
     }
 
     fn start(&self, chain: usize, evaluator: &mut dyn Evaluator<T>, dim: usize) -> Result<Chain<T>> {
+        if self.dynamics == Dynamics::Microcanonical && dim < 2 {
+            return Err(Error::Unsuitable(
+                "`mams` turns a direction, and with a single latent there is none to turn; choose `nuts`"
+                    .into(),
+            ));
+        }
         let at = Point::start(evaluator, dim, self.seed, chain as u32, self.options.start_scale)?;
         // The stable step falls with the fourth root of the dimension (Beskos et al. 2013).
         let tuning = DualAveraging::new(self.options.path_length.min((dim as f64).powf(-0.25)));
@@ -107,21 +164,29 @@ impl<T: Number> Hmc<T> {
         let mut decisions = Decisions::new(stream, momentum.len());
         let step = if warming { chain.tuning.trial() } else { chain.tuning.found() };
         let length = self.options.path_length * (0.5 + decisions.uniform());
-        let steps = ((length / step).round() as usize).clamp(1, MAX_STEPS);
+        let steps = match self.dynamics {
+            Dynamics::Langevin => 1,
+            _ => ((length / step).round() as usize).clamp(1, MAX_STEPS),
+        };
+        let speed = match self.dynamics {
+            // A random direction keeps the length of its normal numbers until the first turn makes a unit vector of it.
+            Dynamics::Microcanonical => (momentum.len() as f64).sqrt(),
+            _ => 1.0,
+        };
 
-        let before = chain.at.energy + 0.5 * vector::norm2(&momentum);
+        let before = chain.at.energy + self.kinetic(&momentum);
         let Point { mut z, mut gradient, mut energy } = chain.at.clone();
-        vector::axpy(-0.5 * step, &gradient, &mut momentum);
+        let mut kinetic = self.kick(&mut momentum, &gradient, 0.5 * step);
         for i in 0..steps {
-            vector::axpy(step, &momentum, &mut z);
+            vector::axpy(step * speed, &momentum, &mut z);
             energy = evaluator.energy(&z, &mut gradient)?;
             chain.leapfrogs += 1;
             if !energy.is_finite() {
                 break;
             }
-            vector::axpy(if i + 1 == steps { -0.5 * step } else { -step }, &gradient, &mut momentum);
+            kinetic += self.kick(&mut momentum, &gradient, if i + 1 == steps { 0.5 * step } else { step });
         }
-        let change = energy + 0.5 * vector::norm2(&momentum) - before;
+        let change = energy + kinetic + self.kinetic(&momentum) - before;
         let diverged = !(change < DIVERGENT);
         let acceptance = if diverged { 0.0 } else { (-change).exp().min(1.0) };
         if warming {

@@ -217,6 +217,16 @@ fn hmc_samples_a_gaussian() {
 }
 
 #[test]
+fn langevin_and_microcanonical_trajectories_sample_a_gaussian() {
+    let options = HmcOptions { draws: 20_000, warmup: 1000, ..HmcOptions::default() };
+    let effective = samples_the_gaussian(&mut Hmc::langevin(options.clone(), 1).expect("valid"));
+    assert!(effective > 1000.0, "{effective}");
+    let options = HmcOptions { draws: 4000, ..options };
+    let effective = samples_the_gaussian(&mut Hmc::microcanonical(options, 1).expect("valid"));
+    assert!(effective > 2000.0, "{effective}");
+}
+
+#[test]
 fn nuts_samples_a_gaussian() {
     let options = NutsOptions { draws: 4000, ..NutsOptions::default() };
     let effective = samples_the_gaussian(&mut Nuts::new(options, 1).expect("valid"));
@@ -267,6 +277,12 @@ fn samples_the_skew_posterior(method: &mut impl Method<f64>) {
 fn hmc_samples_a_skew_posterior() {
     let options = HmcOptions { draws: 10_000, ..HmcOptions::default() };
     samples_the_skew_posterior(&mut Hmc::new(options, 3).expect("valid"));
+}
+
+#[test]
+fn mala_samples_a_skew_posterior() {
+    let options = HmcOptions { draws: 40_000, ..HmcOptions::default() };
+    samples_the_skew_posterior(&mut Hmc::langevin(options, 3).expect("valid"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         MethodSection::Map(options) => options.samples = SAMPLES,
         MethodSection::Mgvi(options) | MethodSection::Geovi(options) => options.final_pairs = SAMPLES / 2,
         MethodSection::Muse(options) => options.samples = SAMPLES,
-        MethodSection::Hmc(_) | MethodSection::Nuts(_) | MethodSection::Mclmc(_) => {}
+        _ => {}
     }
     run.output.samples = false;
     let folder = std::env::temp_dir().join(format!("lookback-coverage-{}", std::process::id()));

@@ -89,8 +89,8 @@ fn plan(method: &MethodSection) -> String {
             o.pairs,
             o.final_pairs
         ),
-        MethodSection::Hmc(o) => {
-            format!("hmc: {} chains of {} + {} trajectories", o.chains, o.warmup, o.draws)
+        MethodSection::Hmc(o) | MethodSection::Mala(o) | MethodSection::Mams(o) => {
+            format!("{}: {} chains of {} + {} trajectories", method.name(), o.chains, o.warmup, o.draws)
         }
         MethodSection::Nuts(o) => {
             format!("nuts: {} chains of {} + {} trajectories", o.chains, o.warmup, o.draws)
@@ -112,7 +112,9 @@ pub(crate) fn sample_count(method: &MethodSection) -> usize {
         MethodSection::Wiener(o) => o.samples,
         MethodSection::Map(o) => o.samples,
         MethodSection::Mgvi(o) | MethodSection::Geovi(o) => 2 * o.final_pairs,
-        MethodSection::Hmc(o) => o.chains * (o.draws / o.thin.max(1)),
+        MethodSection::Hmc(o) | MethodSection::Mala(o) | MethodSection::Mams(o) => {
+            o.chains * (o.draws / o.thin.max(1))
+        }
         MethodSection::Nuts(o) => o.chains * (o.draws / o.thin.max(1)),
         MethodSection::Mclmc(o) => o.chains * (o.draws / o.thin.max(1)),
         MethodSection::Muse(o) => o.samples,
@@ -132,7 +134,9 @@ fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
         MethodSection::Wiener(_) => (threads, 1 + 6 * threads),
         MethodSection::Map(_) => (threads, 30 + 6 * threads),
         MethodSection::Mgvi(o) | MethodSection::Geovi(o) => (2 * o.pairs + 2 * threads, 6 * o.pairs + 8),
-        MethodSection::Hmc(o) => (threads, 4 * o.chains + 4 * threads),
+        MethodSection::Hmc(o) | MethodSection::Mala(o) | MethodSection::Mams(o) => {
+            (threads, 4 * o.chains + 4 * threads)
+        }
         MethodSection::Nuts(o) => (threads, 14 * o.chains + 9 * o.max_depth * threads),
         MethodSection::Mclmc(o) => (threads, 14 * o.chains + 2 * threads),
         MethodSection::Muse(o) => (2 * threads, o.simulations + 1 + 30 * threads),

@@ -156,6 +156,22 @@ citation!(
     2021
 );
 citation!(
+    MALA,
+    "Metropolis-adjusted Langevin algorithm",
+    "Roberts, G. O. and Tweedie, R. L.",
+    "Exponential convergence of Langevin distributions and their discrete approximations",
+    "Bernoulli 2, 341",
+    1996
+);
+citation!(
+    MAMS,
+    "Metropolis-adjusted microcanonical sampler",
+    "Robnik, J. and Cohn-Gordon, R. and Seljak, U.",
+    "Metropolis adjusted microcanonical Hamiltonian Monte Carlo",
+    "arXiv:2503.01707",
+    2025
+);
+citation!(
     MUSE,
     "marginal unbiased score expansion",
     "Millea, M. and Seljak, U.",
@@ -234,6 +250,8 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
         MethodSection::Mgvi(_) => list.extend([MGVI, HESTENES]),
         MethodSection::Geovi(_) => list.extend([GEOVI, MGVI, HESTENES]),
         MethodSection::Hmc(_) => list.extend([HMC, NUTS, VEHTARI]),
+        MethodSection::Mala(_) => list.extend([MALA, NUTS, VEHTARI]),
+        MethodSection::Mams(_) => list.extend([MAMS, MCLMC, NUTS, VEHTARI]),
         MethodSection::Nuts(_) => list.extend([NUTS, BETANCOURT, VEHTARI]),
         MethodSection::Mclmc(_) => list.extend([MCLMC, VEHTARI]),
         MethodSection::Muse(_) => list.extend([MUSE, BROYDEN]),

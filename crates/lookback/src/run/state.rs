@@ -23,6 +23,10 @@ pub enum State<T: Number> {
     Geovi(Mgvi<T>),
     /// Markov chains of trajectories of a given length.
     Hmc(Hmc<T>),
+    /// Markov chains of single steps.
+    Mala(Hmc<T>),
+    /// Markov chains of trajectories at constant speed.
+    Mams(Hmc<T>),
     /// Markov chains of trajectories that end where they turn.
     Nuts(Nuts<T>),
     /// Markov chains at constant speed.
@@ -52,6 +56,8 @@ impl<T: Number> State<T> {
             MethodSection::Mgvi(options) => State::Mgvi(Mgvi::new(options, seed)?),
             MethodSection::Geovi(options) => State::Geovi(Mgvi::geometric(options, seed)?),
             MethodSection::Hmc(options) => State::Hmc(Hmc::new(options, seed)?),
+            MethodSection::Mala(options) => State::Mala(Hmc::langevin(options, seed)?),
+            MethodSection::Mams(options) => State::Mams(Hmc::microcanonical(options, seed)?),
             MethodSection::Nuts(options) => State::Nuts(Nuts::new(options, seed)?),
             MethodSection::Mclmc(options) => State::Mclmc(Mclmc::new(options, seed)?),
             MethodSection::Muse(options) => State::Muse(muse(options, latents, seed)?),
@@ -65,7 +71,7 @@ impl<T: Number> Method<T> for State<T> {
             State::Wiener(method) => method.advance(workers, sink),
             State::Map(method) => method.advance(workers, sink),
             State::Mgvi(method) | State::Geovi(method) => method.advance(workers, sink),
-            State::Hmc(method) => method.advance(workers, sink),
+            State::Hmc(method) | State::Mala(method) | State::Mams(method) => method.advance(workers, sink),
             State::Nuts(method) => method.advance(workers, sink),
             State::Mclmc(method) => method.advance(workers, sink),
             State::Muse(method) => method.advance(workers, sink),
@@ -78,7 +84,7 @@ impl<T: Number> Method<T> for State<T> {
             State::Wiener(method) => method.figures(),
             State::Map(method) => method.figures(),
             State::Mgvi(method) | State::Geovi(method) => method.figures(),
-            State::Hmc(method) => method.figures(),
+            State::Hmc(method) | State::Mala(method) | State::Mams(method) => method.figures(),
             State::Nuts(method) => method.figures(),
             State::Mclmc(method) => method.figures(),
             State::Muse(method) => method.figures(),

@@ -361,6 +361,10 @@ pub enum MethodSection {
     Geovi(MgviOptions),
     /// Hamiltonian Monte Carlo.
     Hmc(HmcOptions),
+    /// The Metropolis-adjusted Langevin algorithm.
+    Mala(HmcOptions),
+    /// The Metropolis-adjusted microcanonical sampler.
+    Mams(HmcOptions),
     /// The No-U-Turn sampler.
     Nuts(NutsOptions),
     /// Microcanonical Langevin Monte Carlo.
@@ -377,7 +381,14 @@ impl MethodSection {
 
     /// True if samples are steps of Markov chains, which depend on those before them.
     pub fn is_markov(&self) -> bool {
-        matches!(self, MethodSection::Hmc(_) | MethodSection::Nuts(_) | MethodSection::Mclmc(_))
+        matches!(
+            self,
+            MethodSection::Hmc(_)
+                | MethodSection::Mala(_)
+                | MethodSection::Mams(_)
+                | MethodSection::Nuts(_)
+                | MethodSection::Mclmc(_)
+        )
     }
 
     /// Name as in the run file.
@@ -388,6 +399,8 @@ impl MethodSection {
             MethodSection::Mgvi(_) => "mgvi",
             MethodSection::Geovi(_) => "geovi",
             MethodSection::Hmc(_) => "hmc",
+            MethodSection::Mala(_) => "mala",
+            MethodSection::Mams(_) => "mams",
             MethodSection::Nuts(_) => "nuts",
             MethodSection::Mclmc(_) => "mclmc",
             MethodSection::Muse(_) => "muse",
