@@ -99,13 +99,15 @@ for dense, warmup, count in ((True, WARMUP, DRAWS), (False, 300, 200)):
 
 density = lambda z: -potential(z)
 tune, steps = 10_000, 20_000
-built = lambda kernel: blackjax.mcmc.mclmc.build_kernel(logdensity_fn=density, integrator=blackjax.mcmc.integrators.isokinetic_mclachlan, inverse_mass_matrix=kernel)
+built = blackjax.mcmc.mclmc.build_kernel()
 
 
 def chain(key):
     first, second, third = jax.random.split(key, 3)
     state = blackjax.mcmc.mclmc.init(position=jax.random.normal(first, (DIM,)), logdensity_fn=density, rng_key=first)
-    state, tuned, *_ = blackjax.mclmc_find_L_and_step_size(mclmc_kernel=built, num_steps=tune, state=state, rng_key=second, diagonal_preconditioning=True)
+    state, tuned, *_ = blackjax.mclmc_find_L_and_step_size(
+        mclmc_kernel=built, logdensity_fn=density, num_steps=tune, state=state, rng_key=second, diagonal_preconditioning=True
+    )
     kernel = blackjax.mclmc(density, L=tuned.L, step_size=tuned.step_size, inverse_mass_matrix=tuned.inverse_mass_matrix)
     step = lambda state, key: (lambda new: (new, new.position))(kernel.step(key, state)[0])
     return jax.lax.scan(step, state, jax.random.split(third, steps))[1]
@@ -120,7 +122,7 @@ try:
     seconds = time.perf_counter() - began
     share = steps / (steps + tune)
     add(f"blackjax {blackjax.__version__}, MCLMC, diagonal", draws[:, ::10], 2.0 * tune * CHAINS, seconds * (1 - share), 2.0 * steps * CHAINS, seconds * share)
-except (TypeError, AttributeError) as error:
+except (TypeError, AttributeError, ValueError) as error:
     print(f"blackjax was not measured: {error}")
 
 print(f"jax {jax.__version__}, float64, 2 threads, {CHAINS} chains\n")

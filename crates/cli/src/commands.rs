@@ -204,6 +204,9 @@ fn conclude(outcome: &Outcome, quiet: bool) {
             println!("{label:<36}{value:.digits$}");
         }
     }
+    for verdict in outcome.summary.verdicts() {
+        println!("note: {verdict}");
+    }
     let report = absolute(&outcome.report());
     println!("\nresults  {}", outcome.directory.display());
     println!("report   file://{}", report.display());

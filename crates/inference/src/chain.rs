@@ -50,6 +50,33 @@ pub(crate) fn stream(seed: u64, chain: usize, draw: usize) -> Stream {
     Stream::new(seed, Purpose::Chain, (chain * DRAWS_PER_CHAIN + draw) as u32)
 }
 
+/// Energies at the beginnings of trajectories: do fresh momenta reach all of them? (E-BFMI; Betancourt 2016, arXiv 1604.00695.)
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Energies {
+    last: Option<f64>,
+    count: f64,
+    mean: f64,
+    squares: f64,
+    jumps: f64,
+}
+
+impl Energies {
+    /// Takes in the total energy of a trajectory.
+    pub fn add(&mut self, energy: f64) {
+        self.count += 1.0;
+        let before = energy - self.mean;
+        self.mean += before / self.count;
+        self.squares += before * (energy - self.mean);
+        self.jumps += self.last.map_or(0.0, |last| (energy - last).powi(2));
+        self.last = Some(energy);
+    }
+
+    /// `sum (E_n - E_(n-1))^2 / sum (E_n - mean)^2`: below 0.3, chains wander slowly between energies.
+    pub fn bfmi(&self) -> f64 {
+        self.jumps / self.squares
+    }
+}
+
 /// Uniform numbers for decisions, from behind the normal ones of a draw.
 pub(crate) struct Decisions {
     stream: Stream,

@@ -4,7 +4,7 @@
 use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Decisions, Plan, Point, check_acceptance, stream};
+use crate::chain::{Decisions, Energies, Plan, Point, check_acceptance, stream};
 use crate::mclmc::rotate;
 use crate::step_size::DualAveraging;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
@@ -86,6 +86,7 @@ struct Chain<T: Number> {
     accepted: f64,
     divergences: u64,
     leapfrogs: u64,
+    energies: Energies,
 }
 
 impl<T: Number> Hmc<T> {
@@ -148,7 +149,7 @@ impl<T: Number> Hmc<T> {
         let at = Point::start(evaluator, dim, self.seed, chain as u32, self.options.start_scale)?;
         // The stable step falls with the fourth root of the dimension (Beskos et al. 2013).
         let tuning = DualAveraging::new(self.options.path_length.min((dim as f64).powf(-0.25)));
-        Ok(Chain { at, tuning, accepted: 0.0, divergences: 0, leapfrogs: 0 })
+        Ok(Chain { at, tuning, accepted: 0.0, divergences: 0, leapfrogs: 0, energies: Energies::default() })
     }
 
     fn trajectory(
@@ -194,6 +195,7 @@ impl<T: Number> Hmc<T> {
         } else {
             chain.accepted += acceptance;
             chain.divergences += u64::from(diverged);
+            chain.energies.add(before);
         }
         if decisions.uniform() < acceptance {
             chain.at = Point { z, gradient, energy };
@@ -256,6 +258,10 @@ impl<T: Number> Method<T> for Hmc<T> {
             ("acceptance".into(), self.acceptance()),
             ("divergences".into(), self.divergences() as f64),
             ("step_size".into(), step),
+            (
+                "e_bfmi_min".into(),
+                self.chains.iter().map(|chain| chain.energies.bfmi()).fold(f64::INFINITY, f64::min),
+            ),
             ("leapfrogs_per_trajectory".into(), leapfrogs as f64 / chains / self.trajectories.max(1) as f64),
         ]
     }

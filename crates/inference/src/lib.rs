@@ -21,6 +21,7 @@ mod mgvi;
 mod muse;
 mod newton_cg;
 mod nuts;
+pub mod pareto;
 mod peak;
 mod posterior;
 mod precondition;

@@ -7,6 +7,7 @@ use crate::chain::Point;
 use crate::lbfgs::History;
 use crate::line_search::{Lower, line_search};
 use crate::newton_cg::newton_direction;
+use crate::pareto::smooth_weights;
 use crate::tempered::Tempered;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
@@ -81,6 +82,8 @@ pub struct Map<T: Number> {
     steps: usize,
     converged: bool,
     drawn: usize,
+    /// Posterior over approximation at the samples, in logarithms up to a constant.
+    log_ratios: Vec<f64>,
 }
 
 impl<T: Number> Map<T> {
@@ -113,6 +116,7 @@ impl<T: Number> Map<T> {
             steps: 0,
             converged: false,
             drawn: 0,
+            log_ratios: Vec::new(),
         })
     }
 
@@ -225,15 +229,26 @@ impl<T: Number> Map<T> {
             let mut y = at.gradient.clone();
             evaluator.energy(&at.z, &mut y)?;
             evaluator.metric_sample(seed, draw as u32, &mut y)?;
-            conjugate_gradient(evaluator, &y, tolerance, 10 * INNER)
+            let offset = conjugate_gradient(evaluator, &y, tolerance, 10 * INNER)?.x;
+            let approximation = half_square(evaluator, &offset)?;
+            let z = vector::step(&offset, 1.0, &at.z);
+            let energy = evaluator.energy(&z, &mut y)?;
+            Ok((z, energy, approximation))
         })?;
-        for solution in solutions {
-            let z = vector::step(&solution.x, 1.0, &at.z);
-            sink(Draw::Sample { z, chain: 0, energy: None, mirror: false });
+        for (z, energy, approximation) in solutions {
+            self.log_ratios.push(approximation - energy);
+            sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror: false });
         }
         self.drawn = last;
         Ok(())
     }
+}
+
+/// `x^T (1 + J^T M J) x / 2` at the evaluator's point: the energy of a sample in the Gaussian approximation there.
+pub(crate) fn half_square<T: Number>(evaluator: &mut dyn Evaluator<T>, x: &[T]) -> Result<f64> {
+    let mut product = x.to_vec();
+    evaluator.metric(x, &mut product)?;
+    Ok(0.5 * vector::dot(x, &product))
 }
 
 impl<T: Number> Method<T> for Map<T> {
@@ -265,10 +280,14 @@ impl<T: Number> Method<T> for Map<T> {
 
     fn figures(&self) -> Vec<(String, f64)> {
         let energy = self.at.as_ref().map_or(f64::NAN, |at| at.energy);
-        vec![
+        let mut figures = vec![
             ("optimizer_steps".into(), self.steps as f64),
             ("map_energy".into(), energy),
             ("map_distance_sigma".into(), self.distance()),
-        ]
+        ];
+        if !self.log_ratios.is_empty() {
+            figures.push(("pareto_k".into(), smooth_weights(&self.log_ratios).k));
+        }
+        figures
     }
 }

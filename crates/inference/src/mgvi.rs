@@ -7,7 +7,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::line_search::line_search;
+use crate::map::half_square;
 use crate::newton_cg::newton_direction;
+use crate::pareto::smooth_weights;
 use crate::straighten::Straight;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
@@ -69,6 +71,8 @@ pub struct Mgvi<T: Number> {
     rounds: usize,
     drawn: usize,
     energies: Vec<f64>,
+    /// Posterior over approximation at the samples handed out, in logarithms up to a constant.
+    log_ratios: Vec<f64>,
 }
 
 impl<T: Number> Mgvi<T> {
@@ -92,7 +96,16 @@ impl<T: Number> Mgvi<T> {
                 format!("`tolerance` ({}) or `start_scale` ({})", options.tolerance, options.start_scale);
             return Err(Error::Option(format!("{message} is out of range")));
         }
-        Ok(Mgvi { options, geometric: false, seed, mean: None, rounds: 0, drawn: 0, energies: Vec::new() })
+        Ok(Mgvi {
+            options,
+            geometric: false,
+            seed,
+            mean: None,
+            rounds: 0,
+            drawn: 0,
+            energies: Vec::new(),
+            log_ratios: Vec::new(),
+        })
     }
 
     /// A fit whose samples bend with the posterior (geoVI).
@@ -184,12 +197,23 @@ impl<T: Number> Mgvi<T> {
         let Some(mean) = &self.mean else { return Ok(()) };
         let last = self.options.final_pairs.min(self.drawn + rayon::current_num_threads());
         let residuals = self.residuals(workers, mean, (self.drawn as u32..last as u32).collect())?;
+        // The density of bent samples is not known; that of straight ones is the same on both sides.
+        let judged = workers.map(residuals, |pair, evaluator| {
+            let mut gradient = mean.clone();
+            evaluator.energy(mean, &mut gradient)?;
+            let approximation = if self.geometric { f64::NAN } else { half_square(evaluator, &pair[0])? };
+            let [first, second] = pair.map(|offset| vector::step(mean, 1.0, &offset));
+            let energies =
+                [evaluator.energy(&first, &mut gradient)?, evaluator.energy(&second, &mut gradient)?];
+            Ok(([first, second], energies, approximation))
+        })?;
         if self.drawn == 0 {
             sink(Draw::Centre { z: mean.clone() });
         }
-        for residual in residuals {
-            for (offset, mirror) in residual.iter().zip([false, true]) {
-                sink(Draw::Sample { z: vector::step(mean, 1.0, offset), chain: 0, energy: None, mirror });
+        for (pair, energies, approximation) in judged {
+            for ((z, energy), mirror) in pair.into_iter().zip(energies).zip([false, true]) {
+                self.log_ratios.push(approximation - energy);
+                sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror });
             }
         }
         self.drawn = last;
@@ -262,9 +286,13 @@ impl<T: Number> Method<T> for Mgvi<T> {
     }
 
     fn figures(&self) -> Vec<(String, f64)> {
-        vec![
+        let mut figures = vec![
             ("average_energy".into(), self.energies.last().copied().unwrap_or(f64::NAN)),
             ("rounds".into(), self.rounds as f64),
-        ]
+        ];
+        if !self.geometric && !self.log_ratios.is_empty() {
+            figures.push(("pareto_k".into(), smooth_weights(&self.log_ratios).k));
+        }
+        figures
     }
 }

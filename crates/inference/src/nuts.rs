@@ -8,7 +8,7 @@ use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Decisions, Plan, Point, check_acceptance, stream};
+use crate::chain::{Decisions, Energies, Plan, Point, check_acceptance, stream};
 use crate::hmc::DIVERGENT;
 use crate::scales::{Metric, Spread};
 use crate::step_size::DualAveraging;
@@ -81,6 +81,7 @@ struct Chain<T: Number> {
     accepted: f64,
     divergences: u64,
     leapfrogs: u64,
+    energies: Energies,
     /// Draws whose trajectory was cut at the greatest depth.
     cut: u64,
 }
@@ -312,7 +313,17 @@ impl<T: Number> Nuts<T> {
         let tuning = DualAveraging::new((dim as f64).powf(-0.25));
         let spread = Spread::new(if self.learns() { dim } else { 0 });
         let scales = vec![T::one(); dim];
-        Ok(Chain { at, scales, spread, tuning, accepted: 0.0, divergences: 0, leapfrogs: 0, cut: 0 })
+        Ok(Chain {
+            at,
+            scales,
+            spread,
+            tuning,
+            accepted: 0.0,
+            divergences: 0,
+            leapfrogs: 0,
+            energies: Energies::default(),
+            cut: 0,
+        })
     }
 
     fn learns(&self) -> bool {
@@ -338,11 +349,12 @@ impl<T: Number> Nuts<T> {
         let mut momentum = vec![T::zero(); dim];
         stream.fill_normal(&mut momentum);
         let start = Phase { at: Arc::new(chain.at), momentum: Arc::new(momentum) };
+        let total = start.total();
         let mut trajectory = Trajectory {
             evaluator,
             scales: &chain.scales,
             step: if warming { chain.tuning.trial() } else { chain.tuning.found() },
-            start: start.total(),
+            start: total,
             decisions: Decisions::new(stream, dim),
             leapfrogs: 0,
             accepted: 0.0,
@@ -360,6 +372,7 @@ impl<T: Number> Nuts<T> {
         } else {
             chain.accepted += acceptance;
             chain.divergences += u64::from(diverged);
+            chain.energies.add(total);
             chain.cut += u64::from(cut);
         }
         Ok(chain)
@@ -436,6 +449,10 @@ impl<T: Number> Method<T> for Nuts<T> {
             ("divergences".into(), self.sum(|chain| chain.divergences) as f64),
             ("trajectories_cut".into(), self.sum(|chain| chain.cut) as f64),
             ("step_size".into(), step),
+            (
+                "e_bfmi_min".into(),
+                self.chains.iter().map(|chain| chain.energies.bfmi()).fold(f64::INFINITY, f64::min),
+            ),
             ("leapfrogs_per_trajectory".into(), leapfrogs / chains / self.draws.max(1) as f64),
         ]
     }

@@ -54,6 +54,7 @@ pub(crate) fn write<T: Number>(
     let sections = pages::sections(run, problem, recorder, analysis, summary)?;
     let citations: Vec<[String; 2]> =
         citations::of(run).into_iter().map(|citation| [citation.what.to_string(), citation.line()]).collect();
+    let notes = [summary.verdicts(), problem.notes.clone()].concat();
     let page = render(serde_json::json!({
         "title": if run.title.is_empty() { "Lookback" } else { run.title.as_str() },
         "kind": "Bayesian reconstruction",
@@ -63,7 +64,7 @@ pub(crate) fn write<T: Number>(
         "sections": sections,
         "chain": crate::explain::chain(problem),
         "summary": pages::table(summary),
-        "notes": problem.notes,
+        "notes": notes,
         "inputs": problem.inputs,
         "config": run.to_toml().unwrap_or_default(),
         "citations": citations,

@@ -101,9 +101,18 @@ impl Summary {
                 put("known_groups_in_field", json!(matched.groups));
             }
         }
+        let figures: Map<String, Value> = out.clone();
+        let mut put = |key: &str, value: Value| out.insert(key.into(), value);
+        put("verdicts", json!(verdicts(&figures, data)));
         put("inputs", json!(problem.inputs));
         put("notes", json!(problem.notes));
         Summary(out)
+    }
+
+    /// What the figures mean, a line each; none if nothing speaks against the result.
+    pub fn verdicts(&self) -> Vec<String> {
+        let lines = self.0.get("verdicts").and_then(Value::as_array);
+        lines.into_iter().flatten().filter_map(|line| line.as_str().map(String::from)).collect()
     }
 
     /// A figure by name.
@@ -126,6 +135,61 @@ impl Summary {
             out.write_all(b"\n")
         })
     }
+}
+
+/// What the diagnostics say against a result, and what would help.
+fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
+    let of = |name: &str| figures.get(name).and_then(Value::as_f64);
+    let mut lines = Vec::new();
+    let mut say = |words: String| lines.push(words);
+    if let Some(r_hat) = of("r_hat_max").filter(|r_hat| *r_hat > 1.01) {
+        say(format!(
+            "chains do not agree yet (R-hat {r_hat:.3}, should be below 1.01): more draws, or a longer warm-up"
+        ));
+    }
+    if let Some(ess) = of("ess_bulk_min").filter(|ess| *ess < 400.0) {
+        say(format!("{ess:.0} effective draws of the slowest quantity; means want 400: more draws"));
+    }
+    if let Some(ess) = of("ess_tail_min").filter(|ess| *ess < 400.0) {
+        say(format!(
+            "{ess:.0} effective draws in the tails of the slowest quantity; 95 % intervals want 400: more draws"
+        ));
+    }
+    if let Some(count) = of("divergences").filter(|count| *count > 0.0) {
+        say(format!(
+            "{count} trajectories diverged: part of the posterior may be missed; a higher `target_acceptance`, or other priors"
+        ));
+    }
+    if let Some(cut) = of("trajectories_cut").filter(|cut| *cut > 0.0) {
+        say(format!(
+            "{cut} trajectories were cut at their greatest depth: slow, but right; `[precondition]` or a larger `max_depth` may help"
+        ));
+    }
+    if let Some(bfmi) = of("e_bfmi_min").filter(|bfmi| *bfmi < 0.3) {
+        say(format!(
+            "chains wander slowly between energies (E-BFMI {bfmi:.2}, should be above 0.3): heavy tails or a funnel; other parameters may help"
+        ));
+    }
+    if let Some(virial) = of("equipartition").filter(|virial| (virial - 1.0).abs() > 0.05) {
+        say(format!(
+            "second moments are off by {:+.0} % (equipartition): a smaller `energy_error`, or a longer warm-up",
+            100.0 * (virial - 1.0)
+        ));
+    }
+    if let Some(k) = of("pareto_k").filter(|k| *k > 0.7) {
+        say(format!(
+            "the approximation is not the posterior (Pareto k {k:.2}, should be below 0.7): judge it by `lookback calibrate`, or sample with `geovi`, `nuts` or `mclmc`"
+        ));
+    }
+    // The scatter of a reduced chi-squared is sqrt(2 / data).
+    let off = of("reduced_chi2_samples").map(|chi2| (chi2 - 1.0) / (2.0 / data).sqrt());
+    if let Some(off) = off.filter(|off| off.abs() > 5.0) {
+        let words = if off > 0.0 { "worse" } else { "better" };
+        say(format!(
+            "the data fit {words} than their noise allows ({off:+.0} sigma): noise, mask or model may be wrong"
+        ));
+    }
+    lines
 }
 
 struct Worst {
