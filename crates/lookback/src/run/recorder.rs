@@ -66,6 +66,8 @@ pub struct Recorder {
     pub wave_numbers: Vec<f64>,
     /// Power spectrum of the field of each sample.
     pub spectra: Vec<Vec<f32>>,
+    /// Places of latents that are numbers inside of a prior.
+    hidden: Vec<usize>,
     /// Names of the traces.
     pub trace_names: Vec<String>,
     /// Traces: a row a sample.
@@ -91,7 +93,18 @@ impl Recorder {
     pub(crate) fn new<T: Number>(problem: &Problem<T>) -> Result<Recorder> {
         let n = problem.grid.len();
         let signal = problem.prior.operator.codomain();
-        let parameters = signal.blocks()[problem.prior.maps..].iter().map(|block| block.name.clone());
+        let parameters: Vec<String> =
+            signal.blocks()[problem.prior.maps..].iter().map(|block| block.name.clone()).collect();
+        // Numbers inside of a prior, such as the slope of a spectrum, are seen as the latents that they are.
+        let latents = problem.prior.operator.domain();
+        let hidden: Vec<String> = latents
+            .blocks()
+            .iter()
+            .filter(|block| block.len() == 1 && latents.len() > 1 && !parameters.contains(&block.name))
+            .map(|block| block.name.clone())
+            .collect();
+        let places = hidden.iter().filter_map(|name| latents.range(name)).map(|range| range.start).collect();
+        let hidden = hidden.into_iter().map(|name| format!("latent_{name}"));
         let edges = bin_edges(&problem.grid, BINS);
         let empty = power_spectrum(&problem.grid, &vec![0.0f64; n], &edges)?;
         Ok(Recorder {
@@ -107,7 +120,12 @@ impl Recorder {
             below_truth: problem.true_map().map(|_| vec![0; n]),
             wave_numbers: empty.k,
             spectra: Vec::new(),
-            trace_names: ["chi2".to_string(), "energy".to_string()].into_iter().chain(parameters).collect(),
+            trace_names: ["chi2".to_string(), "energy".to_string()]
+                .into_iter()
+                .chain(parameters)
+                .chain(hidden)
+                .collect(),
+            hidden: places,
             traces: Vec::new(),
             chains: Vec::new(),
             shown: Vec::new(),
@@ -131,7 +149,8 @@ impl Recorder {
         let chi2 = lookback_operator::vector::norm2(&residual);
         let (maps, parameters) = signal.split_at(problem.prior.maps * problem.grid.len());
         let field = &maps[..problem.grid.len()];
-        let parameters: Vec<f64> = parameters.iter().map(|p| p.f64()).collect();
+        let hidden = self.hidden.iter().map(|&place| z[place].f64());
+        let parameters: Vec<f64> = parameters.iter().map(|p| p.f64()).chain(hidden).collect();
         let Some((chain, energy, mirror)) = sample else {
             self.centre = Some(field.iter().map(|x| x.f64()).collect());
             if problem.prior.universe.is_some() {
