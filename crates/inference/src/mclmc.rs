@@ -94,6 +94,9 @@ const VIRIAL_EVERY: usize = 8;
 /// steps per independent draw. Cost beyond the gradient: a vector of noise, and two
 /// passes over velocity, gradient, widths and noise.
 ///
+/// Parameters that many latents share, such as the amplitude of a field that is inferred with it, feel the bias of all of them: there
+/// `energy_error` must be smaller by the number of latents that speak of one parameter, or the sampler exact (`mams`, `nuts`).
+///
 /// When not to use it: in one dimension (there is nothing to turn), in few dimensions, or where samples must be exact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "")]

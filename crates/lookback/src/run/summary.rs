@@ -170,10 +170,10 @@ fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
             "chains wander slowly between energies (E-BFMI {bfmi:.2}, should be above 0.3): heavy tails or a funnel; other parameters may help"
         ));
     }
-    if let Some(virial) = of("equipartition").filter(|virial| (virial - 1.0).abs() > 0.05) {
+    if let Some(virial) = of("equipartition").filter(|virial| (virial - 1.0).abs() > 0.01) {
+        let off = 100.0 * (virial - 1.0);
         say(format!(
-            "second moments are off by {:+.0} % (equipartition): a smaller `energy_error`, or a longer warm-up",
-            100.0 * (virial - 1.0)
+            "second moments are off by {off:+.1} % (equipartition), and parameters that many latents share perhaps by more than their error bars: a smaller `energy_error`, or `mams` or `nuts`"
         ));
     }
     if let Some(k) = of("pareto_k").filter(|k| *k > 0.7) {
