@@ -1,11 +1,11 @@
 """Lookback's samplers on posteriors with reference draws (posteriordb, BSD-3).
 
-    python3 benches/compare/posteriordb/run.py FOLDER [DRAWS]
+    python3 benches/compare/posteriordb/run.py FOLDER [DRAWS] [both]
 
 FOLDER holds, for each posterior, `NAME.json` (its data and the moments of its reference draws) and `densities.py`, whose
 dictionary `PUBLIC` gives for each name a function from data to `(dimension, log density, constrain)` in JAX. Prints a table:
 distance of means and standard deviations from the reference in their joint Monte-Carlo standard errors, and effective sample sizes of the
-worst parameter per 1000 gradients after the warm-up.
+worst parameter per 1000 gradients, those of the warm-up included.
 """
 
 import json
@@ -39,7 +39,8 @@ import numpy as np
 
 folder = Path(sys.argv[1])
 DRAWS = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-CHAINS, WARMUP = 4, 1000
+BOTH = sys.argv[3:] == ["both"]
+CHAINS, WARMUP = 4, 500
 sys.path.insert(0, str(folder))
 import densities
 
@@ -66,11 +67,9 @@ def sample(name, precondition):
     posterior = lb.energy(energy, dim=dim)
     arguments = dict(chains=CHAINS, warmup=WARMUP, start_scale=0.5, precondition=precondition)
     began = time.perf_counter()
-    lb.nuts(posterior, draws=1, **arguments)
-    warm, count[0] = count[0], 0
     result = lb.nuts(posterior, draws=DRAWS, **arguments)
     seconds = time.perf_counter() - began
-    gradients = count[0] - warm
+    gradients = count[0]
     values = jax.vmap(constrain)(np.asarray(result.samples))
     # Samples of the chains take turns.
     draws = {key: np.asarray(value).reshape(DRAWS, CHAINS).T for key, value in values.items()}
@@ -92,20 +91,20 @@ def sample(name, precondition):
         widths.append(abs(std - parameter["sd"]) / np.hypot(std_error, reference_error))
         ratios.append(std / parameter["sd"])
     divergences = result.figures.get("divergences", float("nan"))
-    return dim, max(means), max(widths), min(ratios), max(ratios), 1e3 * ess / gradients, r_hat, divergences, warm, seconds
+    return dim, max(means), max(widths), min(ratios), max(ratios), 1e3 * ess / gradients, r_hat, divergences, gradients, seconds
 
 
 print(f"{CHAINS} chains of {WARMUP} + {DRAWS} draws, NUTS\n")
-print("| posterior | d | coordinates | means off, worst | sd off, worst | sd ratio | ESS per 1000 gradients | numpyro | R-hat | divergences | warm-up gradients | s |")
+print("| posterior | d | coordinates | means off, worst | sd off, worst | sd ratio | ESS per 1000 gradients, warm-up included | numpyro, without | R-hat | divergences | gradients in all | s |")
 print("|---|---|---|---|---|---|---|---|---|---|---|---|")
 for name in densities.PUBLIC:
     if not (folder / f"{name}.json").exists():
         print(f"| {name} | no data here |", flush=True)
         continue
-    for precondition, words in ((None, "diagonal"), (1000, "around the maximum")):
+    for precondition, words in ((None, "diagonal"), (1000, "around the maximum"))[: 2 if BOTH else 1]:
         try:
-            d, mean, width, low, high, ess, r_hat, divergences, warm, seconds = sample(name, precondition)
+            d, mean, width, low, high, ess, r_hat, divergences, gradients, seconds = sample(name, precondition)
         except lb.LookbackError as error:
             print(f"| {name} | | {words} | {error} |", flush=True)
             continue
-        print(f"| {name.split('-', 1)[1]} | {d} | {words} | {mean:.2f} | {width:.2f} | {low:.3f}-{high:.3f} | {ess:.1f} | {PUBLISHED[name]} | {r_hat:.3f} | {divergences:.0f} | {warm} | {seconds:.0f} |", flush=True)
+        print(f"| {name.split('-', 1)[1]} | {d} | {words} | {mean:.2f} | {width:.2f} | {low:.3f}-{high:.3f} | {ess:.1f} | {PUBLISHED[name]} | {r_hat:.3f} | {divergences:.0f} | {gradients} | {seconds:.0f} |", flush=True)
