@@ -229,106 +229,80 @@ pub(crate) fn laplace(
     work(py, posterior, Map::new(options, seed).map_err(raise)?)
 }
 
-/// Metric Gaussian variational inference.
-#[pyfunction]
-#[pyo3(signature = (posterior, *, iterations = 10, pairs = 4, final_pairs = 50, newton_steps = 8, tolerance = 1e-2, start_scale = 0.1, seed = 42))]
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn mgvi(
-    py: Python<'_>,
-    posterior: &PyPosterior,
-    iterations: usize,
-    pairs: usize,
-    final_pairs: usize,
-    newton_steps: usize,
-    tolerance: f64,
-    start_scale: f64,
-    seed: u64,
-) -> PyResult<PyResult_> {
-    let options = MgviOptions { iterations, pairs, final_pairs, newton_steps, tolerance, start_scale };
-    work(py, posterior, Mgvi::new(options, seed).map_err(raise)?)
+/// Functions that differ in nothing but the constructor of their method.
+macro_rules! variational {
+    ($(#[$doc:meta])* $name:ident, $constructor:ident) => {
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = (posterior, *, iterations = 10, pairs = 4, final_pairs = 50, newton_steps = 8, tolerance = 1e-2, start_scale = 0.1, seed = 42))]
+        #[allow(clippy::too_many_arguments)]
+        pub(crate) fn $name(
+            py: Python<'_>,
+            posterior: &PyPosterior,
+            iterations: usize,
+            pairs: usize,
+            final_pairs: usize,
+            newton_steps: usize,
+            tolerance: f64,
+            start_scale: f64,
+            seed: u64,
+        ) -> PyResult<PyResult_> {
+            let options = MgviOptions { iterations, pairs, final_pairs, newton_steps, tolerance, start_scale };
+            work(py, posterior, Mgvi::$constructor(options, seed).map_err(raise)?)
+        }
+    };
 }
 
-/// Geometric variational inference: as [`mgvi`], with samples that bend with the posterior.
-#[pyfunction]
-#[pyo3(signature = (posterior, *, iterations = 10, pairs = 4, final_pairs = 50, newton_steps = 8, tolerance = 1e-2, start_scale = 0.1, seed = 42))]
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn geovi(
-    py: Python<'_>,
-    posterior: &PyPosterior,
-    iterations: usize,
-    pairs: usize,
-    final_pairs: usize,
-    newton_steps: usize,
-    tolerance: f64,
-    start_scale: f64,
-    seed: u64,
-) -> PyResult<PyResult_> {
-    let options = MgviOptions { iterations, pairs, final_pairs, newton_steps, tolerance, start_scale };
-    work(py, posterior, Mgvi::geometric(options, seed).map_err(raise)?)
+variational! {
+    /// Metric Gaussian variational inference.
+    mgvi, new
 }
 
-/// Hamiltonian Monte Carlo; samples of the chains take turns. `precondition` is the number of directions in which the posterior around its
-/// maximum is made round first, here and for the other samplers.
-#[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, seed = 42))]
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn hmc(
-    py: Python<'_>,
-    posterior: &PyPosterior,
-    chains: usize,
-    warmup: usize,
-    draws: usize,
-    thin: usize,
-    path_length: f64,
-    target_acceptance: f64,
-    start_scale: f64,
-    precondition: Option<usize>,
-    seed: u64,
-) -> PyResult<PyResult_> {
-    let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
-    chains_of(py, posterior, Hmc::new(options, seed).map_err(raise)?, precondition, seed)
+variational! {
+    /// Geometric variational inference: as [`mgvi`], with samples that bend with the posterior.
+    geovi, geometric
 }
 
-/// The Metropolis-adjusted Langevin algorithm: trajectories of one step; `path_length` has no effect.
-#[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, seed = 42))]
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn mala(
-    py: Python<'_>,
-    posterior: &PyPosterior,
-    chains: usize,
-    warmup: usize,
-    draws: usize,
-    thin: usize,
-    path_length: f64,
-    target_acceptance: f64,
-    start_scale: f64,
-    precondition: Option<usize>,
-    seed: u64,
-) -> PyResult<PyResult_> {
-    let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
-    chains_of(py, posterior, Hmc::langevin(options, seed).map_err(raise)?, precondition, seed)
+/// See [`variational`].
+macro_rules! trajectories {
+    ($(#[$doc:meta])* $name:ident, $constructor:ident) => {
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, seed = 42))]
+        #[allow(clippy::too_many_arguments)]
+        pub(crate) fn $name(
+            py: Python<'_>,
+            posterior: &PyPosterior,
+            chains: usize,
+            warmup: usize,
+            draws: usize,
+            thin: usize,
+            path_length: f64,
+            target_acceptance: f64,
+            start_scale: f64,
+            precondition: Option<usize>,
+            seed: u64,
+        ) -> PyResult<PyResult_> {
+            let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
+            chains_of(py, posterior, Hmc::$constructor(options, seed).map_err(raise)?, precondition, seed)
+        }
+    };
 }
 
-/// The Metropolis-adjusted microcanonical sampler: trajectories at constant speed, accepted or refused as a whole.
-#[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, seed = 42))]
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn mams(
-    py: Python<'_>,
-    posterior: &PyPosterior,
-    chains: usize,
-    warmup: usize,
-    draws: usize,
-    thin: usize,
-    path_length: f64,
-    target_acceptance: f64,
-    start_scale: f64,
-    precondition: Option<usize>,
-    seed: u64,
-) -> PyResult<PyResult_> {
-    let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
-    chains_of(py, posterior, Hmc::microcanonical(options, seed).map_err(raise)?, precondition, seed)
+trajectories! {
+    /// Hamiltonian Monte Carlo; samples of the chains take turns. `precondition` is the number of directions in which the posterior around its
+    /// maximum is made round first, here and for the other samplers.
+    hmc, new
+}
+
+trajectories! {
+    /// The Metropolis-adjusted Langevin algorithm: trajectories of one step; `path_length` has no effect.
+    mala, langevin
+}
+
+trajectories! {
+    /// The Metropolis-adjusted microcanonical sampler: trajectories at constant speed, accepted or refused as a whole.
+    mams, microcanonical
 }
 
 /// An optimiser by its name.
@@ -431,24 +405,12 @@ pub(crate) fn muse(
             return Err(raise(message));
         }
     };
-    let space = posterior.latent_space();
-    let (mut names, mut places) = (Vec::new(), Vec::new());
-    for parameter in parameters {
-        match parameter {
-            Parameter::Place(place) => {
-                names.push(place.to_string());
-                places.push(place);
-            }
-            Parameter::Name(name) => {
-                let range =
-                    space.range(&name).ok_or_else(|| raise(format!("there are no latents `{name}`")))?;
-                names.extend(range.clone().map(|place| format!("{name}[{}]", place - range.start)));
-                places.extend(range);
-            }
-        }
-    }
+    let named = |parameter| match parameter {
+        Parameter::Place(place) => place.to_string(),
+        Parameter::Name(name) => name,
+    };
     let options = MuseOptions {
-        parameters: names,
+        parameters: parameters.into_iter().map(named).collect(),
         simulations,
         derivative_simulations,
         derivative,
@@ -459,7 +421,7 @@ pub(crate) fn muse(
         samples,
         start_scale,
     };
-    work(py, posterior, Muse::new(options, places, seed).map_err(raise)?)
+    work(py, posterior, Muse::named(options, &posterior.latent_space(), seed).map_err(raise)?)
 }
 
 /// A parameter by name, or by its place.

@@ -16,25 +16,13 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-VENV = ROOT / "target" / "compare-venv"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from environment import ROOT, enter
+
 PROGRAM = ROOT / "target" / "release" / "examples" / "muse_funnel"
 SETS = 3
 
-
-def prepare():
-    """Makes the environment of the peer and runs this file in it."""
-    if not VENV.exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-    subprocess.run([VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "numpy", "scipy"], check=True)
-    build = ["cargo", "build", "--release", "--quiet", "-p", "lookback-inference", "--example", "muse_funnel"]
-    subprocess.run(build, check=True, cwd=ROOT)
-    env = dict(os.environ, LOOKBACK_COMPARE="1", OMP_NUM_THREADS="1")
-    sys.exit(subprocess.run([VENV / "bin" / "python", __file__, *sys.argv[1:]], env=env).returncode)
-
-
-if "LOOKBACK_COMPARE" not in os.environ:
-    prepare()
+enter(__file__, ["numpy", "scipy"], ["-p", "lookback-inference", "--example", "muse_funnel"], OMP_NUM_THREADS="1")
 
 import numpy as np
 import scipy

@@ -9,28 +9,14 @@ worst parameter per 1000 gradients, those of the warm-up included.
 """
 
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-VENV = ROOT / "target" / "compare-venv"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from environment import ROOT, enter
 
-
-def prepare():
-    """Makes the environment and runs this file in it."""
-    if not VENV.exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-    packages = ["numpy", "jax", "arviz<1", ROOT / "python"]
-    subprocess.run([VENV / "bin" / "python", "-m", "pip", "install", "--quiet", *packages], check=True)
-    env = dict(os.environ, LOOKBACK_COMPARE="1")
-    sys.exit(subprocess.run([VENV / "bin" / "python", __file__, *sys.argv[1:]], env=env).returncode)
-
-
-if "LOOKBACK_COMPARE" not in os.environ:
-    prepare()
+enter(__file__, ["numpy", "jax", "arviz<1", ROOT / "python"])
 
 import arviz
 import jax

@@ -15,26 +15,18 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-VENV = ROOT / "target" / "compare-venv"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from environment import ROOT, enter
+
 PROGRAM = ROOT / "target" / "release" / "examples" / "wishart"
 DIM, CHAINS, WARMUP, DRAWS = 250, 4, 1000, 1000
 
-
-def prepare():
-    """Makes the environment of the peers and runs this file in it."""
-    if not VENV.exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-    packages = ["numpy", "scipy", "matplotlib", "arviz<1", "numpyro", "blackjax"]
-    subprocess.run([VENV / "bin" / "python", "-m", "pip", "install", "--quiet", *packages], check=True)
-    build = ["cargo", "build", "--release", "--quiet", "-p", "lookback-inference", "--example", "wishart"]
-    subprocess.run(build, check=True, cwd=ROOT)
-    env = dict(os.environ, LOOKBACK_COMPARE="1", XLA_FLAGS="--xla_force_host_platform_device_count=2")
-    sys.exit(subprocess.run([VENV / "bin" / "python", __file__, *sys.argv[1:]], env=env).returncode)
-
-
-if "LOOKBACK_COMPARE" not in os.environ:
-    prepare()
+enter(
+    __file__,
+    ["numpy", "scipy", "matplotlib", "arviz<1", "numpyro", "blackjax"],
+    ["-p", "lookback-inference", "--example", "wishart"],
+    XLA_FLAGS="--xla_force_host_platform_device_count=2",
+)
 
 import arviz
 import blackjax

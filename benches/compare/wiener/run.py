@@ -16,26 +16,20 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-VENV = ROOT / "target" / "compare-venv"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from environment import ROOT, enter
+
 THREADS = "2"
 ROUNDS = 5
 TOLERANCE = 1e-4
 
-
-def prepare():
-    """Makes the environment of the peers and runs this file in it."""
-    if not VENV.exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-    pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "numpy", "scipy", "astropy", "nifty[re]==9.2.0"], check=True)
-    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "lookback-cli"], check=True, cwd=ROOT)
-    env = dict(os.environ, LOOKBACK_COMPARE="1", XLA_FLAGS="--xla_cpu_multi_thread_eigen=true", OMP_NUM_THREADS=THREADS)
-    sys.exit(subprocess.run([VENV / "bin" / "python", __file__], env=env).returncode)
-
-
-if "LOOKBACK_COMPARE" not in os.environ:
-    prepare()
+enter(
+    __file__,
+    ["numpy", "scipy", "astropy", "nifty[re]==9.2.0"],
+    ["-p", "lookback-cli"],
+    XLA_FLAGS="--xla_cpu_multi_thread_eigen=true",
+    OMP_NUM_THREADS=THREADS,
+)
 
 import numpy as np
 import scipy.fft

@@ -1,11 +1,13 @@
 //! `lookback calibrate` as a user meets it.
 
+mod bench;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
-use tempfile::TempDir;
+use bench::Bench;
 
 const RUN: &str = r#"
 seed = 3
@@ -30,29 +32,7 @@ kind = "wiener"
 samples = 60
 "#;
 
-struct Bench(TempDir);
-
 impl Bench {
-    fn new(text: &str) -> Bench {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("run.toml"), text).expect("writes");
-        Bench(folder)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lookback"));
-        command.current_dir(self.0.path()).args(arguments).env_remove("LOOKBACK_DATA");
-        command
-    }
-
-    fn lookback(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("starts")
-    }
-
     fn refused(&self, arguments: &[&str], words: &str) {
         let output = self.lookback(arguments);
         let said = String::from_utf8_lossy(&output.stderr);

@@ -1,11 +1,13 @@
 //! The program under bad input, a full disk, rivals and SIGKILL: clear words, an exit code, nothing written or lost.
 
+mod bench;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use bench::Bench;
 
 /// A small run that needs no data.
 const SMALL: &str = r#"
@@ -33,31 +35,7 @@ kind = "wiener"
 samples = 6
 "#;
 
-struct Bench {
-    folder: TempDir,
-}
-
 impl Bench {
-    fn new(text: &str) -> Bench {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("run.toml"), text).expect("writes");
-        Bench { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lookback"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("LOOKBACK_DATA");
-        command
-    }
-
-    fn lookback(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("starts")
-    }
-
     /// The complaint of a run that must fail without writing anything.
     fn refused(&self) -> String {
         let output = self.lookback(&["run", "run.toml", "-o", "out"]);

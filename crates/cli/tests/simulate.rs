@@ -1,9 +1,10 @@
 //! `lookback simulate`, and runs whose prior is a simulated light cone: what they write, how they go on, what they refuse.
 
-use std::fs;
-use std::process::{Command, Output};
+mod bench;
 
-use tempfile::TempDir;
+use std::fs;
+
+use bench::Bench;
 
 const SMALL: &str = r#"
 seed = 3
@@ -26,22 +27,9 @@ particles = true
 npy = true
 "#;
 
-struct Bench(TempDir);
-
 impl Bench {
-    fn new(text: &str) -> Bench {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("file.toml"), text).expect("writes");
-        Bench(folder)
-    }
-
-    fn lookback(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lookback"));
-        command.current_dir(self.0.path()).args(arguments).output().expect("starts")
-    }
-
     fn simulate(&self) -> (bool, String) {
-        let output = self.lookback(&["simulate", "file.toml", "-o", "out"]);
+        let output = self.lookback(&["simulate", "run.toml", "-o", "out"]);
         let words =
             String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         assert!(!words.contains("panicked"), "{words}");
@@ -49,7 +37,7 @@ impl Bench {
     }
 
     fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.0.path().join("out").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+        fs::read(self.path("out").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 }
 
@@ -69,18 +57,17 @@ fn a_simulation_writes_everything_and_goes_on_where_it_stopped() {
     }
     let map = bench.read("realisation_0001/kappa2.fits");
     // A realisation that was interrupted has no spectra yet: it is made anew, the same to the bit, the others stay.
-    let path = bench.0.path().join("out/realisation_0001");
+    let path = bench.path("out/realisation_0001");
     fs::remove_file(path.join("spectra.json")).expect("there");
     fs::write(path.join("kappa2.fits"), "half").expect("writes");
     let (good, words) = bench.simulate();
     assert!(good && words.contains("there already"), "{words}");
     assert_eq!(bench.read("realisation_0001/kappa2.fits"), map);
     // More realisations may be added; other settings may not.
-    fs::write(bench.0.path().join("file.toml"), SMALL.replace("realisations = 2", "realisations = 3"))
-        .expect("writes");
+    fs::write(bench.path("run.toml"), SMALL.replace("realisations = 2", "realisations = 3")).expect("writes");
     assert!(bench.simulate().0);
     assert!(!bench.read("realisation_0002/spectra.json").is_empty());
-    fs::write(bench.0.path().join("file.toml"), SMALL.replace("seed = 3", "seed = 4")).expect("writes");
+    fs::write(bench.path("run.toml"), SMALL.replace("seed = 3", "seed = 4")).expect("writes");
     let (good, words) = bench.simulate();
     assert!(!good && words.contains("other settings"), "{words}");
 }
@@ -144,7 +131,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let bench = Bench::new(SMALL);
     let map = |threads: &str| {
         let output =
-            bench.lookback(&["--threads", threads, "simulate", "file.toml", "-o", "out", "--overwrite"]);
+            bench.lookback(&["--threads", threads, "simulate", "run.toml", "-o", "out", "--overwrite"]);
         assert!(output.status.success());
         bench.read("realisation_0000/kappa1.fits")
     };
@@ -198,11 +185,11 @@ fn bad_files_are_refused_in_words_and_write_nothing() {
         let bench = Bench::new(&SMALL.replace(from, to));
         let (good, found) = bench.simulate();
         assert!(!good && found.contains(words), "`{words}` is missing in: {found}");
-        assert!(!bench.0.path().join("out").exists(), "a refused simulation must not write: {found}");
+        assert!(!bench.path("out").exists(), "a refused simulation must not write: {found}");
     }
     let bench = Bench::new(SMALL);
-    fs::create_dir(bench.0.path().join("out")).expect("made");
-    fs::write(bench.0.path().join("out/mine.txt"), "keep").expect("writes");
+    fs::create_dir(bench.path("out")).expect("made");
+    fs::write(bench.path("out/mine.txt"), "keep").expect("writes");
     let (good, words) = bench.simulate();
     assert!(!good && words.contains("was not made by"), "{words}");
     assert_eq!(bench.read("mine.txt"), b"keep");
@@ -245,7 +232,7 @@ fn a_sharpening_is_fitted_and_can_be_used() {
         .replace("box_size = 100.0", "box_size = 32.0\nmesh_factor = 2")
         .replace("sources = [{ z = 0.5 }, { z = 1.0 }]", "sources = [{ z = 0.5 }]");
     let bench = Bench::new(&text);
-    let output = bench.lookback(&["sharpen", "file.toml", "-o", "fit", "--snapshots", "2"]);
+    let output = bench.lookback(&["sharpen", "run.toml", "-o", "fit", "--snapshots", "2"]);
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{words} {}", String::from_utf8_lossy(&output.stderr));
     let section = &words[..words.find("\n\n").expect("two parts")];
@@ -256,13 +243,13 @@ fn a_sharpening_is_fitted_and_can_be_used() {
     };
     assert!(after(" after") < after(" before"), "{words}");
     for name in ["sharpening.toml", "power.csv", "power.svg"] {
-        assert!(bench.0.path().join("fit").join(name).exists(), "{name}");
+        assert!(bench.path("fit").join(name).exists(), "{name}");
     }
     // What was printed can be pasted.
-    fs::write(bench.0.path().join("file.toml"), format!("{text}\n{section}\n")).expect("writes");
+    fs::write(bench.path("run.toml"), format!("{text}\n{section}\n")).expect("writes");
     let (good, words) = bench.simulate();
     assert!(good, "{words}");
-    let output = bench.lookback(&["sharpen", "file.toml", "--k-max", "1e9"]);
+    let output = bench.lookback(&["sharpen", "run.toml", "--k-max", "1e9"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("wave numbers must rise"));
 }
 
@@ -293,7 +280,7 @@ anneal_steps = 3
 #[test]
 fn initial_conditions_are_found_from_tomographic_maps() {
     let bench = Bench::new(RUN);
-    let output = bench.lookback(&["-q", "run", "file.toml", "-o", "out"]);
+    let output = bench.lookback(&["-q", "run", "run.toml", "-o", "out"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for name in
         ["map_kappa1.fits", "map_kappa2.fits", "initial_modes.npy", "density.npy", "correlation_initial.csv"]
@@ -308,7 +295,7 @@ fn initial_conditions_are_found_from_tomographic_maps() {
     let report = String::from_utf8(bench.read("report.html")).expect("a page");
     assert!(report.contains("Truth, data, reconstruction"));
     let refused = Bench::new(&RUN.replace("pixels = [8, 8]", "pixels = [8, 10]"));
-    let output = refused.lookback(&["check", "file.toml"]);
+    let output = refused.lookback(&["check", "run.toml"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("is square"));
 }
 
@@ -319,7 +306,7 @@ fn free_parameters_and_shear_of_several_sources_are_inferred_together() {
         .replace("[data]", "[prior.sigma8]\nkind = \"normal\"\nmean = 0.8\nstd = 0.1\n\n[[forward]]\nkind = \"shear\"\n\n[data]")
         .replace("noise_std = [0.01, 0.01]", "noise_std = [0.01, 0.01, 0.01, 0.01]");
     let bench = Bench::new(&text);
-    let output = bench.lookback(&["-q", "run", "file.toml", "-o", "out"]);
+    let output = bench.lookback(&["-q", "run", "run.toml", "-o", "out"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let summary: serde_json::Value = serde_json::from_slice(&bench.read("summary.json")).expect("JSON");
     // The truth is one draw of the prior, 0.8 with a spread of 0.1.
@@ -333,7 +320,7 @@ fn free_parameters_and_shear_of_several_sources_are_inferred_together() {
     ];
     for (from, to, words) in cases {
         assert!(text.contains(from), "{from}");
-        let output = Bench::new(&text.replace(from, to)).lookback(&["check", "file.toml"]);
+        let output = Bench::new(&text.replace(from, to)).lookback(&["check", "run.toml"]);
         let found = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(found.contains(words) && !found.contains("panicked"), "`{words}` is missing in: {found}");
     }

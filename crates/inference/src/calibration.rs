@@ -87,6 +87,9 @@ impl Uniformity {
     }
 
     /// Probability that `count` uniform numbers look as uneven as these or more.
+    ///
+    /// # Panics
+    /// If there are not `count` numbers.
     pub fn p_value(&self, numbers: &[f64]) -> f64 {
         assert_eq!(numbers.len(), self.count, "the test was prepared for another number of ranks");
         let seen = self.most_unlikely(numbers);
@@ -108,6 +111,9 @@ impl Uniformity {
     }
 
     /// The numbers that fall in each of `bins` equal bins, and the range of counts that each has with this probability.
+    ///
+    /// # Panics
+    /// If there are no bins.
     pub fn histogram(&self, numbers: &[f64], bins: usize, probability: f64) -> (Vec<usize>, (u64, u64)) {
         let mut counts = vec![0; bins];
         for number in numbers {

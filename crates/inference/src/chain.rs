@@ -29,10 +29,7 @@ impl<T: Number> Point<T> {
         which: u32,
         scale: f64,
     ) -> Result<Self> {
-        let mut z = vec![T::zero(); dim];
-        Stream::new(seed, Purpose::Start, which).fill_normal(&mut z);
-        let scale = T::of(scale);
-        z.iter_mut().for_each(|z| *z *= scale);
+        let z = random_start(dim, seed, which, scale);
         let mut gradient = vec![T::zero(); dim];
         let energy = evaluator.energy(&z, &mut gradient)?;
         if !energy.is_finite() {
@@ -43,6 +40,15 @@ impl<T: Number> Point<T> {
         }
         Ok(Point { z, gradient, energy })
     }
+}
+
+/// The random starting point number `which`, normal with the standard deviation `scale`.
+pub(crate) fn random_start<T: Number>(dim: usize, seed: u64, which: u32, scale: f64) -> Vec<T> {
+    let mut z = vec![T::zero(); dim];
+    Stream::new(seed, Purpose::Start, which).fill_normal(&mut z);
+    let scale = T::of(scale);
+    z.iter_mut().for_each(|z| *z *= scale);
+    z
 }
 
 /// Random numbers of one draw of one chain.
@@ -72,8 +78,13 @@ impl Energies {
     }
 
     /// `sum (E_n - E_(n-1))^2 / sum (E_n - mean)^2`: below 0.3, chains wander slowly between energies.
-    pub fn bfmi(&self) -> f64 {
+    fn bfmi(&self) -> f64 {
         self.jumps / self.squares
+    }
+
+    /// The figure of the worst of all chains, with its name.
+    pub fn worst<'a>(chains: impl Iterator<Item = &'a Energies>) -> (String, f64) {
+        ("e_bfmi_min".into(), chains.map(Energies::bfmi).fold(f64::INFINITY, f64::min))
     }
 }
 

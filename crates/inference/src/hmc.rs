@@ -65,7 +65,7 @@ const MAX_STEPS: usize = 4096;
 ///
 /// [`langevin`](Hmc::langevin) makes a single step a trajectory (MALA). [`microcanonical`](Hmc::microcanonical) moves at constant speed `sqrt(dim)`
 /// in a direction that turns with the gradient, as [`Mclmc`](crate::Mclmc) does, and accepts by the error of the energy (MAMS): exact, where that
-/// is biased, and for about three times as many gradients.
+/// is biased, for more gradients.
 ///
 /// When not to use it: where NUTS or a metric would save much, on posteriors with very different widths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -254,15 +254,16 @@ impl<T: Number> Method<T> for Hmc<T> {
         let chains = self.chains.len().max(1) as f64;
         let step = self.chains.iter().map(|chain| chain.tuning.found()).sum::<f64>() / chains;
         let leapfrogs: u64 = self.chains.iter().map(|chain| chain.leapfrogs).sum();
-        vec![
+        let mut figures = vec![
             ("acceptance".into(), self.acceptance()),
             ("divergences".into(), self.divergences() as f64),
             ("step_size".into(), step),
-            (
-                "e_bfmi_min".into(),
-                self.chains.iter().map(|chain| chain.energies.bfmi()).fold(f64::INFINITY, f64::min),
-            ),
             ("leapfrogs_per_trajectory".into(), leapfrogs as f64 / chains / self.trajectories.max(1) as f64),
-        ]
+        ];
+        // At constant speed there are no momenta that would have to reach all energies.
+        if self.dynamics != Dynamics::Microcanonical {
+            figures.push(Energies::worst(self.chains.iter().map(|chain| &chain.energies)));
+        }
+        figures
     }
 }

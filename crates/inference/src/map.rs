@@ -230,7 +230,8 @@ impl<T: Number> Map<T> {
             evaluator.energy(&at.z, &mut y)?;
             evaluator.metric_sample(seed, draw as u32, &mut y)?;
             let offset = conjugate_gradient(evaluator, &y, tolerance, 10 * INNER)?.x;
-            let approximation = half_square(evaluator, &offset)?;
+            // `D^-1 offset = y`, and the residual of conjugate gradients is orthogonal to what they found.
+            let approximation = 0.5 * vector::dot(&offset, &y);
             let z = vector::step(&offset, 1.0, &at.z);
             let energy = evaluator.energy(&z, &mut y)?;
             Ok((z, energy, approximation))
@@ -242,13 +243,6 @@ impl<T: Number> Map<T> {
         self.drawn = last;
         Ok(())
     }
-}
-
-/// `x^T (1 + J^T M J) x / 2` at the evaluator's point: the energy of a sample in the Gaussian approximation there.
-pub(crate) fn half_square<T: Number>(evaluator: &mut dyn Evaluator<T>, x: &[T]) -> Result<f64> {
-    let mut product = x.to_vec();
-    evaluator.metric(x, &mut product)?;
-    Ok(0.5 * vector::dot(x, &product))
 }
 
 impl<T: Number> Method<T> for Map<T> {

@@ -180,19 +180,21 @@ fn turn(along: f64, h: f64, norm: f64, dim: f64) -> (f64, f64, f64) {
     (e / length, v / length, (dim - 1.0) * (delta - std::f64::consts::LN_2 + inner.ln()))
 }
 
-/// Turns a unit vector `u` by the gradient over the time `h`, and gives the change of kinetic energy.
+/// Turns the direction of `u` by the gradient over the time `h`, makes a unit vector of it, and gives the change of kinetic energy.
 pub(crate) fn rotate<T: Real>(u: &mut [T], gradient: &[T], h: f64) -> f64 {
     let [uu, gg, ug] = vector::sums([&*u, gradient], |[u, g]| {
         let (u, g) = (u.f64(), g.f64());
         [u * u, g * g, u * g]
     });
     let (length, norm) = (uu.sqrt(), gg.sqrt());
-    if !(norm > 0.0) {
-        return 0.0;
-    }
-    let along = (-ug / norm / length).clamp(-1.0, 1.0);
-    let (by_e, by_v, energy) = turn(along, h, norm, u.len() as f64);
-    let (by_g, by_u) = (T::of(-by_e / norm), T::of(by_v / length));
+    // At a flat place nothing turns.
+    let (by_g, by_v, energy) = if norm > 0.0 {
+        let (by_e, by_v, energy) = turn((-ug / norm / length).clamp(-1.0, 1.0), h, norm, u.len() as f64);
+        (-by_e / norm, by_v, energy)
+    } else {
+        (0.0, 1.0, 0.0)
+    };
+    let (by_g, by_u) = (T::of(by_g), T::of(by_v / length));
     u.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(|(u, g)| {
         u.iter_mut().zip(g).for_each(|(u, g)| *u = by_u * *u + by_g * *g);
     });

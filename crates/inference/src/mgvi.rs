@@ -1,13 +1,12 @@
 //! Metric Gaussian (Knollmueller & Ensslin 2019, arXiv 1901.11033) and geometric variational inference (Frank, Leike & Ensslin
 //! 2021, arXiv 2105.10470).
 
-use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Real, vector};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::chain::random_start;
 use crate::line_search::line_search;
-use crate::map::half_square;
 use crate::newton_cg::newton_direction;
 use crate::pareto::smooth_weights;
 use crate::straighten::Straight;
@@ -116,16 +115,8 @@ impl<T: Number> Mgvi<T> {
         Ok(Mgvi { geometric: true, ..Mgvi::new(options, seed)? })
     }
 
-    fn start(&self, dim: usize) -> Vec<T> {
-        let mut z = vec![T::zero(); dim];
-        Stream::new(self.seed, Purpose::Start, 0).fill_normal(&mut z);
-        let scale = T::of(self.options.start_scale);
-        z.iter_mut().for_each(|z| *z *= scale);
-        z
-    }
-
     /// Draws offsets from the mean, a pair for each number in `draws`: `dz ~ N(0, D)` and `-dz`, bent if they are geometric.
-    fn residuals(&self, workers: &Workers<'_, T>, mean: &[T], draws: Vec<u32>) -> Result<Vec<[Vec<T>; 2]>> {
+    fn residuals(&self, workers: &Workers<'_, T>, mean: &[T], draws: Vec<u32>) -> Result<Vec<Pair<T>>> {
         workers.map(draws, |draw, evaluator| {
             let mut y = mean.to_vec();
             let energy = evaluator.energy(mean, &mut y)?;
@@ -136,7 +127,9 @@ impl<T: Number> Mgvi<T> {
             let straight = conjugate_gradient(evaluator, &y, self.options.tolerance, SOLVE)?.x;
             let mirrored: Vec<T> = straight.iter().map(|x| -*x).collect();
             if !self.geometric {
-                return Ok([straight, mirrored]);
+                // `D^-1 dz = y`, and the residual of conjugate gradients is orthogonal to what they found.
+                let energy = Some(0.5 * vector::dot(&straight, &y));
+                return Ok(Pair { offsets: [straight, mirrored], energy });
             }
             let bent = |evaluator: &mut dyn Evaluator<T>, y: &[T], offset: &[T]| {
                 workers.with(|here| {
@@ -147,7 +140,8 @@ impl<T: Number> Mgvi<T> {
             };
             let first = bent(evaluator, &y, &straight)?;
             y.iter_mut().for_each(|y| *y = -*y);
-            Ok([first, bent(evaluator, &y, &mirrored)?])
+            // The density of bent samples is not known.
+            Ok(Pair { offsets: [first, bent(evaluator, &y, &mirrored)?], energy: None })
         })
     }
 
@@ -156,7 +150,7 @@ impl<T: Number> Mgvi<T> {
         &self,
         workers: &Workers<'_, T>,
         mean: Vec<T>,
-        residuals: &[[Vec<T>; 2]],
+        residuals: &[Pair<T>],
     ) -> Result<(Vec<T>, f64)> {
         let mut average = Average::new(workers, residuals);
         let mut at = mean;
@@ -180,7 +174,10 @@ impl<T: Number> Mgvi<T> {
     }
 
     fn round(&mut self, workers: &Workers<'_, T>) -> Result<()> {
-        let mean = self.mean.clone().unwrap_or_else(|| self.start(workers.dim()));
+        let mean = self
+            .mean
+            .clone()
+            .unwrap_or_else(|| random_start(workers.dim(), self.seed, 0, self.options.start_scale));
         // The last rounds keep their random numbers, so that the mean settles.
         let stage = self.rounds.min(self.options.iterations.saturating_sub(2)) as u32;
         let pairs = self.options.pairs as u32;
@@ -197,22 +194,19 @@ impl<T: Number> Mgvi<T> {
         let Some(mean) = &self.mean else { return Ok(()) };
         let last = self.options.final_pairs.min(self.drawn + rayon::current_num_threads());
         let residuals = self.residuals(workers, mean, (self.drawn as u32..last as u32).collect())?;
-        // The density of bent samples is not known; that of straight ones is the same on both sides.
         let judged = workers.map(residuals, |pair, evaluator| {
             let mut gradient = mean.clone();
-            evaluator.energy(mean, &mut gradient)?;
-            let approximation = if self.geometric { f64::NAN } else { half_square(evaluator, &pair[0])? };
-            let [first, second] = pair.map(|offset| vector::step(mean, 1.0, &offset));
+            let [first, second] = pair.offsets.map(|offset| vector::step(mean, 1.0, &offset));
             let energies =
                 [evaluator.energy(&first, &mut gradient)?, evaluator.energy(&second, &mut gradient)?];
-            Ok(([first, second], energies, approximation))
+            Ok(([first, second], energies, pair.energy))
         })?;
         if self.drawn == 0 {
             sink(Draw::Centre { z: mean.clone() });
         }
         for (pair, energies, approximation) in judged {
             for ((z, energy), mirror) in pair.into_iter().zip(energies).zip([false, true]) {
-                self.log_ratios.push(approximation - energy);
+                self.log_ratios.extend(approximation.map(|approximation| approximation - energy));
                 sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror });
             }
         }
@@ -221,16 +215,23 @@ impl<T: Number> Mgvi<T> {
     }
 }
 
+/// Two samples on opposite sides of the mean, as offsets from it.
+struct Pair<T> {
+    offsets: [Vec<T>; 2],
+    /// Energy of both in the approximation, where it is known.
+    energy: Option<f64>,
+}
+
 /// The average of an energy over points around a mean, itself an energy of the mean.
 struct Average<'a, T: Real> {
-    offsets: &'a [[Vec<T>; 2]],
+    pairs: &'a [Pair<T>],
     /// An evaluator for each offset.
     team: Vec<Box<dyn Evaluator<T> + 'a>>,
 }
 
 impl<'a, T: Real> Average<'a, T> {
-    fn new(workers: &'a Workers<'_, T>, offsets: &'a [[Vec<T>; 2]]) -> Average<'a, T> {
-        Average { offsets, team: workers.team(2 * offsets.len()) }
+    fn new(workers: &'a Workers<'_, T>, pairs: &'a [Pair<T>]) -> Average<'a, T> {
+        Average { pairs, team: workers.team(2 * pairs.len()) }
     }
 
     /// Applies `work` on every member and averages the vectors in the order of the team.
@@ -258,9 +259,9 @@ impl<'a, T: Real> Average<'a, T> {
 
 impl<T: Real> Evaluator<T> for Average<'_, T> {
     fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
-        let offsets = self.offsets;
+        let pairs = self.pairs;
         self.average(gradient, |i, member, part| {
-            member.energy(&vector::step(z, 1.0, &offsets[i / 2][i % 2]), part)
+            member.energy(&vector::step(z, 1.0, &pairs[i / 2].offsets[i % 2]), part)
         })
     }
 
@@ -290,7 +291,7 @@ impl<T: Number> Method<T> for Mgvi<T> {
             ("average_energy".into(), self.energies.last().copied().unwrap_or(f64::NAN)),
             ("rounds".into(), self.rounds as f64),
         ];
-        if !self.geometric && !self.log_ratios.is_empty() {
+        if !self.log_ratios.is_empty() {
             figures.push(("pareto_k".into(), smooth_weights(&self.log_ratios).k));
         }
         figures

@@ -1,13 +1,15 @@
 //! Marginal posteriors of a few parameters over many latents, from maxima instead of samples: MUSE (Millea & Seljak 2021).
 
 use lookback_operator::random::{Purpose, Stream};
-use lookback_operator::vector;
+use lookback_operator::{Space, vector};
 use nalgebra::{DMatrix, DVector};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::chain::random_start;
 use crate::conditional::{Conditional, Split};
 use crate::peak::{Peak, PeakSearch};
-use crate::response::Response;
+use crate::response::{Response, central_difference};
 use crate::{
     Draw, Error, Evaluator, Method, Number, Optimizer, Progress, Result, Workers, conjugate_gradient,
 };
@@ -84,7 +86,7 @@ const SOLVE: usize = 10_000;
 /// ```
 ///
 /// and its covariance the inverse of `H^T J^-1 H + 1`, with `J` the covariance of the scores of simulations and `H` the mean
-/// response of a score to the truth of its simulation (Millea & Seljak 2021, arXiv 2112.09354, equations 5 to 12). Parameters are
+/// response of a score to the truth of its simulation (Millea & Seljak 2021, arXiv 2112.09354). Parameters are
 /// latents, so that their priors are standard normal, whatever distribution is behind them, and steps cannot leave its range.
 ///
 /// All evaluations use the same random numbers and begin where the one before ended. Newton steps use the covariance of the scores;
@@ -138,9 +140,11 @@ fn moments(vectors: &[Vec<f64>]) -> (DVector<f64>, DMatrix<f64>) {
 
 /// The inverse of a matrix that ought to be positive.
 fn inverse(matrix: DMatrix<f64>, what: &str) -> Result<DMatrix<f64>> {
-    matrix.cholesky().map(|root| root.inverse()).ok_or_else(|| {
-        Error::NotConverged(format!("{what} is not positive: use more `simulations`, or fewer parameters"))
-    })
+    matrix.cholesky().map(|root| root.inverse()).ok_or_else(|| not_positive(what))
+}
+
+fn not_positive(what: &str) -> Error {
+    Error::NotConverged(format!("{what} is not positive: use more `simulations`, or fewer parameters"))
 }
 
 impl<T: Number> Muse<T> {
@@ -192,6 +196,33 @@ impl<T: Number> Muse<T> {
         })
     }
 
+    /// The same for parameters that are named as blocks of the latents; a number is a place itself.
+    ///
+    /// # Errors
+    /// If there is no such name, or an option is out of range.
+    pub fn named(mut options: MuseOptions, latents: &Space, seed: u64) -> Result<Muse<T>> {
+        let (mut names, mut places) = (Vec::new(), Vec::new());
+        for name in &options.parameters {
+            if let Ok(place) = name.parse() {
+                names.push(name.clone());
+                places.push(place);
+                continue;
+            }
+            let Some(range) = latents.range(name) else {
+                let known: Vec<String> =
+                    latents.blocks().iter().map(|block| format!("`{}`", block.name)).collect();
+                let message =
+                    format!("`parameters`: there are no latents `{name}`; there are {}", known.join(", "));
+                return Err(Error::Option(message));
+            };
+            let number = |i: usize| if range.len() == 1 { name.clone() } else { format!("{name}[{i}]") };
+            names.extend((0..range.len()).map(number));
+            places.extend(range.clone());
+        }
+        options.parameters = names;
+        Muse::new(options, places, seed)
+    }
+
     /// The estimate of the parameters (as latents) and its covariance (in rows), once they are known.
     pub fn answer(&self) -> Option<(&[f64], &[f64])> {
         Some((self.root.as_deref()?, self.covariance.as_deref()?))
@@ -214,10 +245,7 @@ impl<T: Number> Muse<T> {
     }
 
     fn start(&self, which: usize, split: &Split) -> Peak<T> {
-        let mut z = vec![T::zero(); split.free()];
-        Stream::new(self.seed, Purpose::Start, which as u32).fill_normal(&mut z);
-        let scale = T::of(self.options.start_scale);
-        z.iter_mut().for_each(|z| *z *= scale);
+        let z = random_start(split.free(), self.seed, which as u32, self.options.start_scale);
         Peak { z, curvature: None }
     }
 
@@ -241,13 +269,14 @@ impl<T: Number> Muse<T> {
     /// Maxima and scores of the next data sets.
     fn score_some(&mut self, workers: &Workers<'_, T>, split: &Split) -> Result<()> {
         let done = self.scores.len();
-        let some: Vec<usize> = (done..(done + BATCH).min(self.options.simulations + 1)).collect();
-        let found = workers.all(some, |which| {
+        let some = (done..(done + BATCH).min(self.options.simulations + 1)).into_par_iter();
+        let found = some.map(|which| {
             let start = self.peaks.get(which).map_or_else(|| self.start(which, split), Peak::clone);
             self.on_simulation(workers, split, which, &self.theta, |evaluator| {
                 self.search().climb(&mut Conditional::new(evaluator, split, &self.theta), start)
             })
-        })?;
+        });
+        let found: Vec<(Peak<T>, Vec<f64>)> = found.collect::<Result<_>>()?;
         for (offset, (peak, score)) in found.into_iter().enumerate() {
             match self.peaks.get_mut(done + offset) {
                 Some(old) => *old = peak,
@@ -305,53 +334,71 @@ impl<T: Number> Muse<T> {
 
     /// How the scores of the next simulations answer to their truths.
     fn respond_some(&mut self, workers: &Workers<'_, T>, split: &Split) -> Result<()> {
-        let done = self.responses.len();
-        let last = (done + BATCH).min(self.options.derivative_simulations);
-        let count = self.theta.len();
-        let found = workers.all((done..last).collect(), |number| {
-            let which = number + 1;
-            let peak = &self.peaks[which];
-            let columns = (0..count).map(|j| {
-                let apart = APART / (1.0 + self.scatter[j].powi(2)).sqrt();
-                let at = |side: f64| {
-                    let mut truth = self.theta.clone();
-                    truth[j] += side * apart;
-                    truth
-                };
-                match self.options.derivative {
-                    Derivative::FiniteDifference => {
-                        let score = |side: f64| {
-                            self.on_simulation(workers, split, which, &at(side), |evaluator| {
-                                let mut conditional = Conditional::new(evaluator, split, &self.theta);
-                                Ok(self.search().climb(&mut conditional, peak.clone())?.1)
-                            })
-                        };
-                        Ok(difference(&score(1.0)?, &score(-1.0)?, apart))
-                    }
-                    Derivative::Implicit => {
-                        let latent = split.join(&self.theta, &peak.z);
-                        let gradient = |side: f64| {
-                            self.on_simulation(workers, split, which, &at(side), |evaluator| {
-                                let mut gradient = latent.clone();
-                                evaluator.energy(&latent, &mut gradient)?;
-                                Ok(gradient)
-                            })
-                        };
-                        let (above, below) = (gradient(1.0)?, gradient(-1.0)?);
-                        let mut changed = vector::step(&above, -1.0, &below);
-                        let scale = T::of(0.5 / apart);
-                        changed.iter_mut().for_each(|x| *x *= scale);
-                        self.on_simulation(workers, split, which, &self.theta, |evaluator| {
-                            Response::new(evaluator, split, &latent).of_score(&changed)
-                        })
-                    }
-                }
+        let (done, count) = (self.responses.len(), self.theta.len());
+        let some = (done..(done + BATCH).min(self.options.derivative_simulations)).into_par_iter();
+        let found = some.map(|number| {
+            let columns = (0..count).map(|j| match self.options.derivative {
+                Derivative::FiniteDifference => self.searched_response(workers, split, number + 1, j),
+                Derivative::Implicit => self.implicit_response(workers, split, number + 1, j),
             });
             let columns: Vec<Vec<f64>> = columns.collect::<Result<_>>()?;
             Ok((0..count * count).map(|i| columns[i % count][i / count]).collect())
-        })?;
-        self.responses.extend::<Vec<Vec<f64>>>(found);
+        });
+        let found: Vec<Vec<f64>> = found.collect::<Result<_>>()?;
+        self.responses.extend(found);
         Ok(())
+    }
+
+    /// Truths on both sides of `theta` in parameter `j`, and half of the distance between them.
+    fn beside(&self, j: usize) -> ([Vec<f64>; 2], f64) {
+        let apart = APART / (1.0 + self.scatter[j].powi(2)).sqrt();
+        let truths = [apart, -apart].map(|side| {
+            let mut truth = self.theta.clone();
+            truth[j] += side;
+            truth
+        });
+        (truths, apart)
+    }
+
+    /// The change of the scores of a simulation with the truth of parameter `j`, from maxima searched on both sides.
+    fn searched_response(
+        &self,
+        workers: &Workers<'_, T>,
+        split: &Split,
+        which: usize,
+        j: usize,
+    ) -> Result<Vec<f64>> {
+        let ([above, below], apart) = self.beside(j);
+        let score = |truth: &[f64]| {
+            self.on_simulation(workers, split, which, truth, |evaluator| {
+                let mut conditional = Conditional::new(evaluator, split, &self.theta);
+                Ok(self.search().climb(&mut conditional, self.peaks[which].clone())?.1)
+            })
+        };
+        Ok(central_difference(&score(&above)?, &score(&below)?, apart))
+    }
+
+    /// The same from the gradients of both sides at the maximum, and the curvature there.
+    fn implicit_response(
+        &self,
+        workers: &Workers<'_, T>,
+        split: &Split,
+        which: usize,
+        j: usize,
+    ) -> Result<Vec<f64>> {
+        let ([above, below], apart) = self.beside(j);
+        let latent = split.join(&self.theta, &self.peaks[which].z);
+        let gradient = |truth: &[f64]| {
+            self.on_simulation(workers, split, which, truth, |evaluator| {
+                let mut gradient = latent.clone();
+                evaluator.energy(&latent, &mut gradient)?;
+                Ok(gradient)
+            })
+        };
+        let changed = central_difference(&gradient(&above)?, &gradient(&below)?, apart);
+        self.on_simulation(workers, split, which, &self.theta, |evaluator| {
+            Response::new(evaluator, split, &latent).of_score(&changed)
+        })
     }
 
     /// The covariance of the parameters, from the scatter of the scores and their responses.
@@ -382,7 +429,7 @@ impl<T: Number> Muse<T> {
         }
         let count = root.len();
         let spread = DMatrix::from_row_slice(count, count, covariance).cholesky().map(|root| root.l());
-        let Some(spread) = spread else { return Err(Error::NotConverged("no covariance".into())) };
+        let Some(spread) = spread else { return Err(not_positive("the covariance of the parameters")) };
         let last = self.options.samples.min(self.drawn + BATCH);
         let found = workers.map((self.drawn..last).collect(), |number, evaluator| {
             let draw = number as u32;
@@ -403,11 +450,6 @@ impl<T: Number> Muse<T> {
         self.drawn = last;
         Ok(())
     }
-}
-
-/// `(above - below) / (2 apart)`.
-fn difference(above: &[f64], below: &[f64], apart: f64) -> Vec<f64> {
-    above.iter().zip(below).map(|(above, below)| (above - below) / (2.0 * apart)).collect()
 }
 
 impl<T: Number> Method<T> for Muse<T> {
@@ -470,8 +512,8 @@ impl<T: Number> Muse<T> {
     /// Steps are maxima, responses and samples; how many evaluations the search needs is not known before its end.
     fn progress(&self, message: String, done: bool) -> Progress {
         let each = self.options.simulations + 1;
-        let running = if self.root.is_none() { self.scores.len() } else { 0 };
-        let maxima = self.evaluations * each + if self.scores.len() < each { running } else { 0 };
+        // The scores at the root stay, and are counted with their evaluation.
+        let maxima = self.evaluations * each + if self.root.is_none() { self.scores.len() } else { 0 };
         let after = self.options.derivative_simulations + self.options.samples;
         let maxima_in_all = if self.root.is_some() { maxima } else { USUAL.max(self.evaluations + 1) * each };
         let steps = maxima + self.responses.len() + self.drawn;

@@ -449,10 +449,7 @@ impl<T: Number> Method<T> for Nuts<T> {
             ("divergences".into(), self.sum(|chain| chain.divergences) as f64),
             ("trajectories_cut".into(), self.sum(|chain| chain.cut) as f64),
             ("step_size".into(), step),
-            (
-                "e_bfmi_min".into(),
-                self.chains.iter().map(|chain| chain.energies.bfmi()).fold(f64::INFINITY, f64::min),
-            ),
+            Energies::worst(self.chains.iter().map(|chain| &chain.energies)),
             ("leapfrogs_per_trajectory".into(), leapfrogs / chains / self.draws.max(1) as f64),
         ]
     }

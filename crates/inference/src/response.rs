@@ -1,6 +1,6 @@
 //! How the score at a maximum answers to a change of the data, from the curvature of the energy there.
 
-use lookback_operator::vector;
+use lookback_operator::{Real, vector};
 
 use crate::conditional::Split;
 use crate::conjugate_gradient::truncated;
@@ -10,6 +10,14 @@ use crate::{Evaluator, Number, Result};
 const RESIDUAL: f64 = 1e-4;
 /// Most iterations of the solve.
 const ITERATIONS: usize = 10_000;
+
+/// `(above - below) / (2 apart)`.
+pub(crate) fn central_difference<T: Real>(above: &[T], below: &[T], apart: f64) -> Vec<T> {
+    let mut difference = vector::step(above, -1.0, below);
+    let scale = T::of(0.5 / apart);
+    difference.iter_mut().for_each(|x| *x *= scale);
+    difference
+}
 
 /// The second derivatives of the energy at a point, from differences of gradients: two gradients a product.
 pub(crate) struct Response<'a, T: Number> {
@@ -34,11 +42,7 @@ impl<'a, T: Number> Response<'a, T> {
         for (gradient, side) in gradients.iter_mut().zip([apart, -apart]) {
             self.evaluator.energy(&vector::step(self.at, side, &direction), gradient)?;
         }
-        let [above, below] = gradients;
-        let mut product = vector::step(&above, -1.0, &below);
-        let scale = T::of(0.5 / apart);
-        product.iter_mut().for_each(|x| *x *= scale);
-        Ok(product)
+        Ok(central_difference(&gradients[0], &gradients[1], apart))
     }
 
     /// The derivative of the score, where the data move so that the gradient of the energy (in all latents) moves by `changed`:

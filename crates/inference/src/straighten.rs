@@ -17,7 +17,7 @@ const INNER: usize = 100;
 /// g(z) = z - m + J_m^T M_m^(T/2) (x(z) - x(m))
 /// ```
 ///
-/// with `x` the coordinates of the prediction in which the metric is flat (Frank, Leike & Ensslin 2021, equation 22). At `m` its
+/// with `x` the coordinates of the prediction in which the metric is flat (Frank, Leike & Ensslin 2021, arXiv 2105.10470). At `m` its
 /// derivative is the metric of the posterior, so that `y = g(z)` with `y ~ N(0, metric)` is a sample that bends with the posterior.
 pub(crate) struct Straight<'a, T: Number> {
     /// An evaluator that stays at the mean, and one that moves.

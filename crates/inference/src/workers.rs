@@ -146,18 +146,6 @@ impl<'a, T: Real> Workers<'a, T> {
         items.into_par_iter().map(|item| self.with(|evaluator| work(item, evaluator))).collect()
     }
 
-    /// Runs independent pieces of work that find their own evaluators on all threads; results are in the order of the items.
-    ///
-    /// # Errors
-    /// The first error of the work.
-    pub fn all<I: Send, R: Send>(
-        &self,
-        items: Vec<I>,
-        work: impl Fn(I) -> Result<R> + Send + Sync,
-    ) -> Result<Vec<R>> {
-        items.into_par_iter().map(work).collect()
-    }
-
     /// `count` evaluators that stay where they are moved to, for sums over points; counted like all others.
     pub fn team(&self, count: usize) -> Vec<Box<dyn Evaluator<T> + '_>> {
         (0..count).map(|_| -> Box<dyn Evaluator<T> + '_> { Box::new(self.watch()) }).collect()

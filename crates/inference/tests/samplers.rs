@@ -306,3 +306,22 @@ fn mams_is_exact_where_mclmc_is_biased() {
     }));
     assert!((all.0 - 1.0).abs() < 5.0 * all.1 && all.1 < 2e-3, "{all:?}");
 }
+
+/// A chain that begins at the very maximum has no gradient to turn its direction: the step is as long as any other, so that it needs no
+/// warm-up to get away.
+#[test]
+fn mams_leaves_a_flat_start() {
+    let options = HmcOptions { start_scale: 0.0, warmup: 0, draws: 1000, ..HmcOptions::default() };
+    let mut mams = Hmc::microcanonical(options, 4).expect("valid");
+    let target = Formula {
+        dim: 50,
+        energy: |z: &[f64], g: &mut [f64]| {
+            g.copy_from_slice(z);
+            0.5 * z.iter().map(|z| z * z).sum::<f64>()
+        },
+    };
+    let draws = run_to_end(&mut mams, &target).expect("runs");
+    let (second, error) = mean(&chains(&draws, 4, |z| z.iter().map(|z| z * z).sum::<f64>() / 50.0));
+    assert!((second - 1.0).abs() < 5.0 * error, "{second} +- {error}");
+    assert!(mams.figures().iter().all(|(name, _)| name != "e_bfmi_min"), "no momenta, no E-BFMI");
+}

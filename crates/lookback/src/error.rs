@@ -55,11 +55,11 @@ pub enum Error {
         /// The drawing library's words.
         message: String,
     },
-    /// The user asked to stop; a checkpoint was written.
-    #[error("stopped on request; go on with `lookback resume {}`", directory.display())]
+    /// The user asked to stop; what was done is kept.
+    #[error("stopped on request; {goes_on}")]
     Interrupted {
-        /// Folder of the run.
-        directory: PathBuf,
+        /// How to go on.
+        goes_on: String,
     },
 }
 

@@ -88,6 +88,15 @@ impl Space {
         None
     }
 
+    /// Blocks that are a single number: their names, and their places in the flat vector.
+    pub fn numbers(&self) -> impl Iterator<Item = (&str, usize)> {
+        let mut end = 0;
+        self.blocks.iter().filter_map(move |block| {
+            end += block.len();
+            (block.len() == 1).then_some((block.name.as_str(), end - 1))
+        })
+    }
+
     /// This space followed by another.
     pub fn join(&self, other: &Space) -> Space {
         Space { blocks: self.blocks.iter().chain(&other.blocks).cloned().collect() }

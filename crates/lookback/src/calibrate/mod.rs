@@ -2,19 +2,19 @@
 
 mod quantities;
 mod report;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lookback_inference::calibration::{Uniformity, distance_rank, rank};
-use lookback_inference::{Draw, Method, Number, Posterior, Progress, Workers, diagnostics};
-use lookback_operator::random::{Purpose, Stream};
+use lookback_inference::calibration::Uniformity;
+use lookback_inference::{Number, Progress};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use self::quantities::Quantities;
+use self::trial::{Outcome, Trial};
 use crate::problem::Problem;
-use crate::run::{Reporter, State, fingerprint};
+use crate::run::{Reporter, fingerprint};
 use crate::runfile::{Precision, RunFile};
 use crate::{Error, Result, VERSION, files};
 
@@ -69,10 +69,14 @@ pub struct Calibrated {
 }
 
 impl Calibrated {
+    /// The smallest probability of all quantities.
+    pub fn least_probability(&self) -> f64 {
+        self.quantities.iter().map(|q| q.p_value).fold(1.0, f64::min)
+    }
+
     /// True if nothing is more uneven than chance allows among so many quantities (5 % in all; Bonferroni).
     pub fn is_uniform(&self) -> bool {
-        let least = self.quantities.iter().map(|q| q.p_value).fold(1.0, f64::min);
-        least * self.quantities.len() as f64 >= 0.05
+        self.least_probability() * self.quantities.len() as f64 >= 0.05
     }
 
     /// The page to look at.
@@ -81,18 +85,13 @@ impl Calibrated {
     }
 }
 
-/// What came of one data set: a rank of each quantity, or why there is none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Outcome {
-    Ranks(Vec<f64>),
-    Failed(String),
-}
-
 /// What is kept on disk between data sets.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     version: String,
     fingerprint: String,
+    /// Mean and standard deviation of each quantity in the prior: the units of distances.
+    units: Vec<(f64, f64)>,
     outcomes: Vec<Outcome>,
 }
 
@@ -141,10 +140,17 @@ fn calibrate_in<T: Number>(
     }
     let problem = Problem::<T>::build(run)?;
     crate::run::prepare(run, &problem)?;
-    let trial = Trial::new(run, &problem, stop)?;
+    let mut trial = Trial::new(run, &problem, stop);
     let began = std::time::Instant::now();
     let mut kept = open(options, &fingerprint(run, &problem)?)?;
     let place = options.directory.join(STATE);
+    if kept.units.is_empty() {
+        let message = "quantities of the prior".into();
+        reporter.step(&Progress { steps: (0, options.data_sets as u64), message, done: false });
+        kept.units = trial.units()?;
+        save(&place, &kept)?;
+    }
+    trial.units.clone_from(&kept.units);
     while kept.outcomes.len() < options.data_sets {
         let done = kept.outcomes.len();
         let steps = (done as u64, options.data_sets as u64);
@@ -152,22 +158,22 @@ fn calibrate_in<T: Number>(
         let next = done..(done + rayon::current_num_threads()).min(options.data_sets);
         let outcomes: Vec<Outcome> = next.into_par_iter().map(|which| trial.outcome(which)).collect();
         if stop.load(Ordering::Relaxed) {
-            return Err(Error::Busy(format!(
-                "stopped on request after {done} data sets; the same command goes on (results in {})",
-                options.directory.display()
-            )));
+            let folder = options.directory.display();
+            let goes_on = format!("{done} data sets are in {folder}, and the same command goes on with them");
+            return Err(Error::Interrupted { goes_on });
         }
         kept.outcomes.extend(outcomes);
         save(&place, &kept)?;
     }
-    let calibrated = judge(run, &trial, &kept, options, began.elapsed().as_secs_f64())?;
-    write(run, &problem, &calibrated)?;
+    let (calibrated, uniformity) = judge(run, &trial, &kept, options, began.elapsed().as_secs_f64())?;
+    write(run, &problem, &calibrated, &uniformity)?;
     Ok(calibrated)
 }
 
 /// What there is already, or nothing in a new folder.
 fn open(options: &CalibrateOptions, fingerprint: &str) -> Result<Kept> {
-    let new = Kept { version: VERSION.into(), fingerprint: fingerprint.into(), outcomes: Vec::new() };
+    let (version, fingerprint) = (VERSION.to_string(), fingerprint.to_string());
+    let new = Kept { version, fingerprint, units: Vec::new(), outcomes: Vec::new() };
     let folder = &options.directory;
     let place = folder.join(STATE);
     if place.exists() && !options.overwrite {
@@ -179,7 +185,7 @@ fn open(options: &CalibrateOptions, fingerprint: &str) -> Result<Kept> {
         };
         let body = files::read_sealed(&place)?;
         let kept: Kept = postcard::from_bytes(&body).map_err(|_| other())?;
-        return if kept.version == VERSION && kept.fingerprint == fingerprint {
+        return if kept.version == VERSION && kept.fingerprint == new.fingerprint {
             Ok(kept)
         } else {
             Err(other())
@@ -199,130 +205,6 @@ fn save(place: &Path, kept: &Kept) -> Result<()> {
     let body = postcard::to_stdvec(kept)
         .map_err(|error| Error::file(place, format!("cannot be written: {error}")))?;
     files::write_sealed(place, &body)
-}
-
-/// One data set after the other.
-struct Trial<'a, T: Number> {
-    run: &'a RunFile,
-    problem: &'a Problem<T>,
-    quantities: Quantities,
-    stop: &'a AtomicBool,
-    /// Mean and standard deviation of each quantity in the prior: the units of distances.
-    units: Vec<(f64, f64)>,
-}
-
-/// Draws of the prior that set the units of distances.
-const UNITS: u32 = 64;
-
-impl<'a, T: Number> Trial<'a, T> {
-    fn new(run: &'a RunFile, problem: &'a Problem<T>, stop: &'a AtomicBool) -> Result<Self> {
-        let quantities = Quantities::new(problem);
-        let mut trial = Trial { run, problem, quantities, stop, units: Vec::new() };
-        let draws: Vec<Vec<f64>> = (0..UNITS)
-            .into_par_iter()
-            .map(|i| trial.quantities.measure(problem, &problem.posterior, &trial.latent(2 << 30 | i)))
-            .collect::<Result<_>>()?;
-        // The misfit stands last, and is that of other data: no part of distances.
-        trial.units = (0..draws[0].len() - 1)
-            .map(|j| {
-                let values: Vec<f64> = draws.iter().map(|draw| draw[j]).collect();
-                crate::report::analysis::mean_std(&values)
-            })
-            .collect();
-        Ok(trial)
-    }
-
-    /// Latents of a universe.
-    fn latent(&self, which: u32) -> Vec<T> {
-        let mut z = vec![T::zero(); lookback_inference::Target::dim(&self.problem.posterior)];
-        Stream::new(self.run.seed, Purpose::Signal, which).fill_normal(&mut z);
-        z
-    }
-
-    fn outcome(&self, which: usize) -> Outcome {
-        match self.ranks(which as u32) {
-            Ok(ranks) => Outcome::Ranks(ranks),
-            Err(error) => Outcome::Failed(format!("data set {which}: {error}")),
-        }
-    }
-
-    fn ranks(&self, which: u32) -> Result<Vec<f64>> {
-        let z = self.latent(which);
-        let posterior = self.problem.posterior.simulated(&z, self.run.seed, which)?;
-        let measure = |z: &[T]| self.quantities.measure(self.problem, &posterior, z);
-        let truth = measure(&z)?;
-        let samples = self.samples(&posterior, which, &measure)?;
-        let ties = Stream::new(self.run.seed, Purpose::Survey, 1 << 31 | which);
-        let mut ranks: Vec<f64> = (0..truth.len())
-            .map(|j| {
-                let values: Vec<f64> = samples.iter().map(|sample| sample[j]).collect();
-                rank(truth[j], &values, ties.uniform(2 * j as u64))
-            })
-            .collect();
-        let scaled = |values: &[f64]| -> Vec<f64> {
-            values.iter().zip(&self.units).map(|(x, (mean, std))| (x - mean) / std.max(1e-300)).collect()
-        };
-        let reference = scaled(&measure(&self.latent(1 << 30 | which))?);
-        let scaled_samples: Vec<Vec<f64>> = samples.iter().map(|sample| scaled(sample)).collect();
-        ranks.push(distance_rank(
-            &scaled(&truth),
-            &scaled_samples,
-            &reference,
-            ties.uniform(2 * truth.len() as u64),
-        ));
-        Ok(ranks)
-    }
-
-    /// Quantities of independent samples of a posterior.
-    fn samples(
-        &self,
-        posterior: &Posterior<T>,
-        which: u32,
-        measure: &dyn Fn(&[T]) -> Result<Vec<f64>>,
-    ) -> Result<Vec<Vec<f64>>> {
-        let latents = posterior.model().domain();
-        // The methods of different data sets are as independent as their data.
-        let seed = self.run.seed.wrapping_add(1 + u64::from(which));
-        let mut method = State::<T>::new(self.run, latents, seed)?;
-        let workers = Workers::new(posterior, self.stop);
-        let mut chains: Vec<Vec<Vec<f64>>> = Vec::new();
-        loop {
-            let mut drawn = Vec::new();
-            let progress = method.advance(&workers, &mut |draw| {
-                if let Draw::Sample { z, chain, mirror: false, .. } = draw {
-                    drawn.push((chain, z));
-                }
-            })?;
-            for (chain, z) in drawn {
-                if chains.len() <= chain {
-                    chains.resize(chain + 1, Vec::new());
-                }
-                chains[chain].push(measure(&z)?);
-            }
-            if progress.done {
-                break;
-            }
-        }
-        let effective = if self.run.method.is_markov() { effective(&chains) } else { f64::INFINITY };
-        let all: Vec<Vec<f64>> = chains.into_iter().flatten().collect();
-        if all.is_empty() {
-            let message = format!("`{}` gave no samples", self.run.method.name());
-            return Err(Error::config("method", message));
-        }
-        let keep = (effective as usize).clamp(1, all.len());
-        Ok((0..keep).map(|i| all[i * all.len() / keep].clone()).collect())
-    }
-}
-
-/// The smallest effective sample size over the quantities.
-fn effective(chains: &[Vec<Vec<f64>>]) -> f64 {
-    let count = chains.first().and_then(|chain| chain.first()).map_or(0, Vec::len);
-    let of = |j: usize| -> f64 {
-        let values: Vec<Vec<f64>> =
-            chains.iter().map(|chain| chain.iter().map(|sample| sample[j]).collect()).collect();
-        diagnostics::ess_bulk(&values)
-    };
-    (0..count).map(of).filter(|ess| ess.is_finite()).fold(f64::INFINITY, f64::min)
 }
 
 /// What ranks say, in words.
@@ -352,7 +234,7 @@ fn judge<T: Number>(
     kept: &Kept,
     options: &CalibrateOptions,
     seconds: f64,
-) -> Result<Calibrated> {
+) -> Result<(Calibrated, Uniformity)> {
     let some = &kept.outcomes[..options.data_sets];
     let ranks: Vec<&Vec<f64>> =
         some.iter().filter_map(|o| if let Outcome::Ranks(ranks) = o { Some(ranks) } else { None }).collect();
@@ -379,7 +261,7 @@ fn judge<T: Number>(
             Judged { name, p_value, coverage: [within(0.68), within(0.95)], verdict, ranks }
         })
         .collect();
-    Ok(Calibrated {
+    let calibrated = Calibrated {
         lookback_version: VERSION,
         title: run.title.clone(),
         method: run.method.name().into(),
@@ -389,11 +271,17 @@ fn judge<T: Number>(
         quantities,
         seconds,
         directory: options.directory.clone(),
-    })
+    };
+    Ok((calibrated, uniformity))
 }
 
 /// Writes ranks, figures and the report.
-fn write<T: Number>(run: &RunFile, problem: &Problem<T>, calibrated: &Calibrated) -> Result<()> {
+fn write<T: Number>(
+    run: &RunFile,
+    problem: &Problem<T>,
+    calibrated: &Calibrated,
+    uniformity: &Uniformity,
+) -> Result<()> {
     let save = |name: &str, text: &str| {
         files::write_whole(&calibrated.directory.join(name), |out| out.write_all(text.as_bytes()))
     };
@@ -409,7 +297,7 @@ fn write<T: Number>(run: &RunFile, problem: &Problem<T>, calibrated: &Calibrated
     let json = serde_json::to_string_pretty(calibrated)
         .map_err(|error| Error::file(&calibrated.directory, error.to_string()))?;
     save("calibration.json", &(json + "\n"))?;
-    save("report.html", &report::page(run, problem, calibrated)?)
+    save("report.html", &report::page(run, problem, calibrated, uniformity)?)
 }
 
 /// Where the results go if nothing else is said.

@@ -32,15 +32,8 @@ impl Quantities {
         let pixels: Vec<usize> = (0..PIXELS as u64)
             .map(|i| seen[((stream.uniform(2 * i) * seen.len() as f64) as usize).min(seen.len() - 1)])
             .collect();
-        let latents = problem.prior.operator.domain();
-        let single: Vec<String> = latents
-            .blocks()
-            .iter()
-            .filter(|block| block.len() == 1 && latents.len() > 1)
-            .map(|block| block.name.clone())
-            .collect();
-        let parameters =
-            single.iter().filter_map(|name| latents.range(name)).map(|range| range.start).collect();
+        let (single, parameters): (Vec<String>, Vec<usize>) =
+            problem.prior.operator.domain().numbers().map(|(name, place)| (name.to_string(), place)).unzip();
         let field = problem.field_name();
         let bands = (1..=BANDS).map(|band| format!("ln power of {field}, band {band}"));
         let columns = problem.grid.columns();

@@ -2,6 +2,7 @@
 
 use lookback_inference::Number;
 use lookback_inference::calibration::Uniformity;
+use plotters::style::RGBColor;
 
 use super::{Calibrated, Judged};
 use crate::problem::Problem;
@@ -18,10 +19,10 @@ pub(super) fn page<T: Number>(
     run: &RunFile,
     problem: &Problem<T>,
     calibrated: &Calibrated,
+    uniformity: &Uniformity,
 ) -> Result<String> {
-    let uniformity = Uniformity::new(calibrated.data_sets);
-    let shares = calibrated.quantities.iter().map(|q| curve_figure(q, &uniformity)).collect::<Result<_>>()?;
-    let bars = calibrated.quantities.iter().map(|q| bars(q, &uniformity)).collect::<Result<_>>()?;
+    let shares = calibrated.quantities.iter().map(|q| curve_figure(q, uniformity)).collect::<Result<_>>()?;
+    let bars = calibrated.quantities.iter().map(|q| bars(q, uniformity)).collect::<Result<_>>()?;
     let sections = vec![
         Section {
             heading: "Ranks of the truths".into(),
@@ -34,11 +35,10 @@ pub(super) fn page<T: Number>(
             figures: shares,
         },
     ];
-    let least = calibrated.quantities.iter().map(|q| q.p_value).fold(1.0, f64::min);
     let verdict = if calibrated.is_uniform() { "uniform" } else { "not uniform" };
     let headlines = [
         ["ranks".to_string(), verdict.to_string()],
-        ["least probability".into(), format!("{least:.4}")],
+        ["least probability".into(), format!("{:.4}", calibrated.least_probability())],
         ["data sets".into(), calibrated.data_sets.to_string()],
         ["posteriors not found".into(), calibrated.failed.len().to_string()],
         ["method".into(), calibrated.method.clone()],
@@ -81,11 +81,24 @@ pub(super) fn page<T: Number>(
     }))
 }
 
-fn caption(judged: &Judged) -> String {
-    format!("{}: {} (p = {:.3})", judged.name, judged.verdict, judged.p_value)
+/// A small plot of a curve over the band of what chance allows.
+fn over_band(
+    judged: &Judged,
+    (x_name, y_name): (&str, &str),
+    band: Vec<(f64, f64, f64)>,
+    points: Vec<(f64, f64)>,
+) -> Result<Figure> {
+    let plot = Plot {
+        title: "",
+        x_name,
+        y_name,
+        shades: vec![Shade { name: String::new(), points: band, colour: RGBColor(120, 120, 120) }],
+        curves: vec![Curve { name: String::new(), points, colour: COLOURS[0], width: 2 }],
+        size: (300, 220),
+    };
+    let caption = format!("{}: {} (p = {:.3})", judged.name, judged.verdict, judged.p_value);
+    Ok(Figure { svg: plot.linear()?, caption })
 }
-
-const SIZE: (u32, u32) = (300, 220);
 
 fn bars(judged: &Judged, uniformity: &Uniformity) -> Result<Figure> {
     let bins = (judged.ranks.len() / 10).clamp(5, 20);
@@ -97,20 +110,8 @@ fn bars(judged: &Judged, uniformity: &Uniformity) -> Result<Figure> {
         outline.extend([(left, *count as f64), (left + width, *count as f64)]);
     }
     outline.push((1.0, 0.0));
-    let band = vec![(0.0, low as f64, high as f64), (1.0, low as f64, high as f64)];
-    let plot = Plot {
-        title: "",
-        x_name: "rank of the truth",
-        y_name: "data sets",
-        shades: vec![Shade {
-            name: String::new(),
-            points: band,
-            colour: plotters::style::RGBColor(120, 120, 120),
-        }],
-        curves: vec![Curve { name: String::new(), points: outline, colour: COLOURS[0], width: 2 }],
-        size: SIZE,
-    };
-    Ok(Figure { svg: plot.linear()?, caption: caption(judged) })
+    let band = [0.0, 1.0].map(|x| (x, low as f64, high as f64)).to_vec();
+    over_band(judged, ("rank of the truth", "data sets"), band, outline)
 }
 
 fn curve_figure(judged: &Judged, uniformity: &Uniformity) -> Result<Figure> {
@@ -119,17 +120,5 @@ fn curve_figure(judged: &Judged, uniformity: &Uniformity) -> Result<Figure> {
     let points = places.iter().zip(shares).map(|(place, share)| (*place, share - place)).collect();
     let band = uniformity.band(BAND);
     let band = places.iter().zip(band).map(|(p, (low, high))| (*p, low - p, high - p)).collect();
-    let plot = Plot {
-        title: "",
-        x_name: "rank",
-        y_name: "share below, less the rank",
-        shades: vec![Shade {
-            name: String::new(),
-            points: band,
-            colour: plotters::style::RGBColor(120, 120, 120),
-        }],
-        curves: vec![Curve { name: String::new(), points, colour: COLOURS[0], width: 2 }],
-        size: SIZE,
-    };
-    Ok(Figure { svg: plot.linear()?, caption: caption(judged) })
+    over_band(judged, ("rank", "share below, less the rank"), band, points)
 }

@@ -127,8 +127,10 @@ pub(crate) fn prepare<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<
         return Err(Error::config("method", message));
     }
     if run.precondition.is_some() && !run.method.is_markov() {
-        let message =
-            format!("is for Markov chains (`hmc`, `nuts`, `mclmc`), and not for `{}`", run.method.name());
+        let message = format!(
+            "is for Markov chains (`hmc`, `mala`, `mams`, `nuts`, `mclmc`), and not for `{}`",
+            run.method.name()
+        );
         return Err(Error::config("precondition", message));
     }
     Ok(Checkpoint {
@@ -257,7 +259,8 @@ fn carry_on<T: Number>(
             folder.log(&format!("ends early: {error}")).ok();
             match error {
                 Error::Inference(lookback_inference::Error::Interrupted) => {
-                    Error::Interrupted { directory: folder.path().to_path_buf() }
+                    let goes_on = format!("go on with `lookback resume {}`", folder.path().display());
+                    Error::Interrupted { goes_on }
                 }
                 other => other,
             }

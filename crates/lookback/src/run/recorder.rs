@@ -96,15 +96,11 @@ impl Recorder {
         let parameters: Vec<String> =
             signal.blocks()[problem.prior.maps..].iter().map(|block| block.name.clone()).collect();
         // Numbers inside of a prior, such as the slope of a spectrum, are seen as the latents that they are.
-        let latents = problem.prior.operator.domain();
-        let hidden: Vec<String> = latents
-            .blocks()
-            .iter()
-            .filter(|block| block.len() == 1 && latents.len() > 1 && !parameters.contains(&block.name))
-            .map(|block| block.name.clone())
-            .collect();
-        let places = hidden.iter().filter_map(|name| latents.range(name)).map(|range| range.start).collect();
-        let hidden = hidden.into_iter().map(|name| format!("latent_{name}"));
+        let latents = problem.prior.operator.domain().numbers();
+        let (hidden, places): (Vec<String>, Vec<usize>) = latents
+            .filter(|(name, _)| !parameters.iter().any(|parameter| parameter == name))
+            .map(|(name, place)| (format!("latent_{name}"), place))
+            .unzip();
         let edges = bin_edges(&problem.grid, BINS);
         let empty = power_spectrum(&problem.grid, &vec![0.0f64; n], &edges)?;
         Ok(Recorder {

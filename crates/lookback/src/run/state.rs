@@ -17,16 +17,10 @@ pub enum State<T: Number> {
     Wiener(Wiener<T>),
     /// Maximum and Laplace samples.
     Map(Map<T>),
-    /// Variational.
+    /// Variational, straight or bent.
     Mgvi(Mgvi<T>),
-    /// Variational, with samples that bend.
-    Geovi(Mgvi<T>),
-    /// Markov chains of trajectories of a given length.
+    /// Markov chains of trajectories of a given length, with momenta or at constant speed.
     Hmc(Hmc<T>),
-    /// Markov chains of single steps.
-    Mala(Hmc<T>),
-    /// Markov chains of trajectories at constant speed.
-    Mams(Hmc<T>),
     /// Markov chains of trajectories that end where they turn.
     Nuts(Nuts<T>),
     /// Markov chains at constant speed.
@@ -54,10 +48,10 @@ impl<T: Number> State<T> {
             MethodSection::Wiener(options) => State::Wiener(Wiener::new(options, seed)?),
             MethodSection::Map(options) => State::Map(Map::new(options, seed)?),
             MethodSection::Mgvi(options) => State::Mgvi(Mgvi::new(options, seed)?),
-            MethodSection::Geovi(options) => State::Geovi(Mgvi::geometric(options, seed)?),
+            MethodSection::Geovi(options) => State::Mgvi(Mgvi::geometric(options, seed)?),
             MethodSection::Hmc(options) => State::Hmc(Hmc::new(options, seed)?),
-            MethodSection::Mala(options) => State::Mala(Hmc::langevin(options, seed)?),
-            MethodSection::Mams(options) => State::Mams(Hmc::microcanonical(options, seed)?),
+            MethodSection::Mala(options) => State::Hmc(Hmc::langevin(options, seed)?),
+            MethodSection::Mams(options) => State::Hmc(Hmc::microcanonical(options, seed)?),
             MethodSection::Nuts(options) => State::Nuts(Nuts::new(options, seed)?),
             MethodSection::Mclmc(options) => State::Mclmc(Mclmc::new(options, seed)?),
             MethodSection::Muse(options) => State::Muse(muse(options, latents, seed)?),
@@ -70,8 +64,8 @@ impl<T: Number> Method<T> for State<T> {
         match self {
             State::Wiener(method) => method.advance(workers, sink),
             State::Map(method) => method.advance(workers, sink),
-            State::Mgvi(method) | State::Geovi(method) => method.advance(workers, sink),
-            State::Hmc(method) | State::Mala(method) | State::Mams(method) => method.advance(workers, sink),
+            State::Mgvi(method) => method.advance(workers, sink),
+            State::Hmc(method) => method.advance(workers, sink),
             State::Nuts(method) => method.advance(workers, sink),
             State::Mclmc(method) => method.advance(workers, sink),
             State::Muse(method) => method.advance(workers, sink),
@@ -83,8 +77,8 @@ impl<T: Number> Method<T> for State<T> {
         match self {
             State::Wiener(method) => method.figures(),
             State::Map(method) => method.figures(),
-            State::Mgvi(method) | State::Geovi(method) => method.figures(),
-            State::Hmc(method) | State::Mala(method) | State::Mams(method) => method.figures(),
+            State::Mgvi(method) => method.figures(),
+            State::Hmc(method) => method.figures(),
             State::Nuts(method) => method.figures(),
             State::Mclmc(method) => method.figures(),
             State::Muse(method) => method.figures(),
@@ -93,25 +87,10 @@ impl<T: Number> Method<T> for State<T> {
     }
 }
 
-/// Finds the parameters among the latents by their names; all that are single numbers, if none is named.
+/// All parameters that are single numbers, if none is named.
 fn muse<T: Number>(mut options: MuseOptions, latents: &Space, seed: u64) -> Result<Muse<T>> {
     if options.parameters.is_empty() {
-        let single = latents.blocks().iter().filter(|block| block.len() == 1);
-        options.parameters = single.map(|block| block.name.clone()).collect();
+        options.parameters = latents.numbers().map(|(name, _)| name.into()).collect();
     }
-    let (mut names, mut places) = (Vec::new(), Vec::new());
-    for name in &options.parameters {
-        let Some(range) = latents.range(name) else {
-            let known: Vec<String> =
-                latents.blocks().iter().map(|block| format!("`{}`", block.name)).collect();
-            let message =
-                format!("`parameters`: there are no latents `{name}`; there are {}", known.join(", "));
-            return Err(lookback_inference::Error::Option(message));
-        };
-        let number = |i: usize| if range.len() == 1 { name.clone() } else { format!("{name}[{i}]") };
-        names.extend((0..range.len()).map(number));
-        places.extend(range.clone());
-    }
-    options.parameters = names;
-    Muse::new(options, places, seed)
+    Muse::named(options, latents, seed)
 }

@@ -101,9 +101,9 @@ impl Summary {
                 put("known_groups_in_field", json!(matched.groups));
             }
         }
-        let figures: Map<String, Value> = out.clone();
+        let verdicts = verdicts(&out, data);
         let mut put = |key: &str, value: Value| out.insert(key.into(), value);
-        put("verdicts", json!(verdicts(&figures, data)));
+        put("verdicts", json!(verdicts));
         put("inputs", json!(problem.inputs));
         put("notes", json!(problem.notes));
         Summary(out)
