@@ -105,10 +105,50 @@ def laplace(
     posterior: Posterior,
     *,
     samples: int = 0,
-    optimizer: str = "newton_cg",
+    optimizer: Literal["newton_cg", "lbfgs", "gradient_descent", "adam"] = "newton_cg",
     tolerance: float = 1e-3,
     max_iterations: int = 500,
+    learning_rate: float = 0.1,
+    starts: int = 1,
+    curvature: Literal["hessian", "fisher"] | None = None,
     start_scale: float = 0.1,
+    seed: int = 42,
+) -> Result: ...
+def el2o(
+    posterior: Posterior,
+    *,
+    starts: int = 1,
+    start_scale: float = 1.0,
+    modes: int = 8,
+    optimizer: Literal["newton_cg", "lbfgs", "gradient_descent", "adam"] = "lbfgs",
+    max_iterations: int = 2000,
+    pairs: int = 4,
+    rounds: int = 30,
+    tolerance: float = 1e-2,
+    samples: int = 1000,
+    seed: int = 42,
+) -> Result: ...
+def pathfinder(
+    posterior: Posterior,
+    *,
+    paths: int = 4,
+    start_scale: float = 1.0,
+    tolerance: float = 1e-3,
+    max_iterations: int = 1000,
+    judging: int = 10,
+    draws_per_path: int = 500,
+    samples: int = 500,
+    seed: int = 42,
+) -> Result: ...
+def thermodynamic(
+    posterior: Posterior,
+    *,
+    chains: int = 4,
+    warmup: int = 150,
+    draws: int = 300,
+    overlap: float = 0.5,
+    target_acceptance: float = 0.8,
+    max_rungs: int = 200,
     seed: int = 42,
 ) -> Result: ...
 def mgvi(
@@ -144,6 +184,7 @@ def hmc(
     target_acceptance: float = 0.8,
     start_scale: float = 0.1,
     precondition: int | None = None,
+    start: Array | None = None,
     seed: int = 42,
 ) -> Result: ...
 def mala(
@@ -157,6 +198,7 @@ def mala(
     target_acceptance: float = 0.8,
     start_scale: float = 0.1,
     precondition: int | None = None,
+    start: Array | None = None,
     seed: int = 42,
 ) -> Result: ...
 def mams(
@@ -170,6 +212,7 @@ def mams(
     target_acceptance: float = 0.8,
     start_scale: float = 0.1,
     precondition: int | None = None,
+    start: Array | None = None,
     seed: int = 42,
 ) -> Result: ...
 def nuts(
@@ -184,6 +227,7 @@ def nuts(
     metric: Literal["diagonal", "unit"] = "diagonal",
     start_scale: float = 0.1,
     precondition: int | None = None,
+    start: Array | None = None,
     seed: int = 42,
 ) -> Result: ...
 def mclmc(
@@ -198,6 +242,7 @@ def mclmc(
     metric: Literal["diagonal", "unit"] = "diagonal",
     start_scale: float = 0.1,
     precondition: int | None = None,
+    start: Array | None = None,
     seed: int = 42,
 ) -> Result: ...
 def muse(
@@ -218,6 +263,7 @@ def muse(
 def diagnostics(chains: Sequence[Sequence[float]]) -> dict[str, float]: ...
 def run(file: str | PathLike[str], *, output: str | PathLike[str] | None = None, overwrite: bool = False) -> dict[str, Any]: ...
 def resume(directory: str | PathLike[str]) -> dict[str, Any]: ...
+def compare(directories: Sequence[str | PathLike[str]]) -> list[dict[str, Any]]: ...
 def check(file: str | PathLike[str]) -> str: ...
 def calibrate(
     file: str | PathLike[str],

@@ -186,6 +186,11 @@ impl Likelihood<f64> for FunctionLikelihood {
         0.0
     }
 
+    /// What a function gives as a whole cannot be taken apart.
+    fn log_densities(&self, _: &[f64], out: &mut [f64]) {
+        out.fill(f64::NAN);
+    }
+
     fn metric_root(&self, _: &[f64], _: &[f64], out: &mut [f64]) {
         out.fill(f64::NAN);
     }
@@ -254,12 +259,18 @@ impl Target<f64> for FunctionTarget {
         self.dim
     }
 
+    /// There is no prior but what the function holds: the evidence is the integral of `exp(-H)`.
+    fn normalisation(&self) -> f64 {
+        -0.5 * self.dim as f64 * std::f64::consts::TAU.ln()
+    }
+
     fn evaluator(&self) -> Box<dyn Evaluator<f64> + '_> {
         Box::new(FunctionEvaluator(self))
     }
 }
 
-/// A posterior from a Python function `z -> (H, gradient)` of `dim` latents, for `laplace` with `lbfgs`, and `hmc`.
+/// A posterior from a Python function `z -> (H, gradient)` of `dim` latents, for all methods that need no metric: `laplace` with `lbfgs`,
+/// `el2o`, `pathfinder`, `thermodynamic` and the samplers. Evidences are `ln integral exp(-H(z)) dz`.
 #[pyfunction]
 #[pyo3(signature = (function, *, dim))]
 pub(crate) fn energy(function: Py<PyAny>, dim: usize) -> PyPosterior {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lookback_inference::{
-    Derivative, Draw, Hmc, HmcOptions, Integrator, Map, MapOptions, Mclmc, MclmcOptions, Method, Metric,
-    Mgvi, MgviOptions, Muse, MuseOptions, Nuts, NutsOptions, Optimizer, Posterior, PreconditionOptions,
-    Preconditioned, Target, Wiener, WienerOptions, Workers, diagnostics as diagnose,
+    Curvature, Derivative, Draw, El2o, El2oOptions, Hmc, HmcOptions, Integrator, Map, MapOptions, Mclmc,
+    MclmcOptions, Method, Metric, Mgvi, MgviOptions, Muse, MuseOptions, Nuts, NutsOptions, Optimizer,
+    Pathfinder, PathfinderOptions, Posterior, PreconditionOptions, Preconditioned, Sampler, Target,
+    Thermodynamic, ThermodynamicOptions, Wiener, WienerOptions, Workers, diagnostics as diagnose,
 };
 use lookback_operator::Space;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
@@ -178,13 +179,22 @@ fn work<M: Method<f64>>(py: Python<'_>, posterior: &PyPosterior, method: M) -> P
 }
 
 /// Runs a sampler, in coordinates in which the posterior around its maximum is round if a rank is given.
-fn chains_of<M: Method<f64>>(
+fn chains_of<M: Sampler<f64>>(
     py: Python<'_>,
     posterior: &PyPosterior,
-    method: M,
+    mut method: M,
     precondition: Option<usize>,
+    start: Option<Vec<Vec<f64>>>,
     seed: u64,
 ) -> PyResult<PyResult_> {
+    if let Some(latents) = start {
+        if precondition.is_some() {
+            return Err(raise(
+                "`start`, and `precondition`, which starts at the maximum, exclude each other",
+            ));
+        }
+        method.start_from(latents);
+    }
     match precondition {
         None => work(py, posterior, method),
         Some(rank) => {
@@ -209,9 +219,10 @@ pub(crate) fn wiener(
     work(py, posterior, Wiener::new(options, seed).map_err(raise)?)
 }
 
-/// The maximum, and samples of the Laplace approximation. Optimiser: `newton_cg` or `lbfgs`.
+/// The maximum, and samples of the Laplace approximation. Optimiser: `newton_cg`, `lbfgs`, `gradient_descent` or `adam`; curvature:
+/// `hessian` (all second derivatives; the default up to 200 latents) or `fisher`.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, samples = 0, optimizer = "newton_cg", tolerance = 1e-3, max_iterations = 500, start_scale = 0.1, seed = 42))]
+#[pyo3(signature = (posterior, *, samples = 0, optimizer = "newton_cg", tolerance = 1e-3, max_iterations = 500, learning_rate = 0.1, starts = 1, curvature = None, start_scale = 0.1, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn laplace(
     py: Python<'_>,
@@ -220,13 +231,107 @@ pub(crate) fn laplace(
     optimizer: &str,
     tolerance: f64,
     max_iterations: usize,
+    learning_rate: f64,
+    starts: usize,
+    curvature: Option<&str>,
     start_scale: f64,
     seed: u64,
 ) -> PyResult<PyResult_> {
     let optimizer = optimizer_named(optimizer)?;
-    let options =
-        MapOptions { optimizer, tolerance, max_iterations, samples, start_scale, ..MapOptions::default() };
+    let curvature = match curvature {
+        None => None,
+        Some("hessian") => Some(Curvature::Hessian),
+        Some("fisher") => Some(Curvature::Fisher),
+        Some(other) => {
+            return Err(raise(format!("there is no curvature `{other}`; use `hessian` or `fisher`")));
+        }
+    };
+    let options = MapOptions {
+        optimizer,
+        tolerance,
+        max_iterations,
+        learning_rate,
+        starts,
+        samples,
+        curvature,
+        start_scale,
+        ..MapOptions::default()
+    };
     work(py, posterior, Map::new(options, seed).map_err(raise)?)
+}
+
+/// Gaussians on the modes that agree with the posterior in value, slope and curvature at their own samples; shares of the modes and
+/// the evidence are among the figures.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, starts = 1, start_scale = 1.0, modes = 8, optimizer = "lbfgs", max_iterations = 2000, pairs = 4, rounds = 30, tolerance = 1e-2, samples = 1000, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn el2o(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    starts: usize,
+    start_scale: f64,
+    modes: usize,
+    optimizer: &str,
+    max_iterations: usize,
+    pairs: usize,
+    rounds: usize,
+    tolerance: f64,
+    samples: usize,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let optimizer = optimizer_named(optimizer)?;
+    let options = El2oOptions {
+        starts,
+        start_scale,
+        modes,
+        optimizer,
+        max_iterations,
+        pairs,
+        rounds,
+        tolerance,
+        samples,
+    };
+    work(py, posterior, El2o::new(options, seed).map_err(raise)?)
+}
+
+/// The best of the Gaussians along the ways of L-BFGS to the maximum; samples are chosen by importance.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, paths = 4, start_scale = 1.0, tolerance = 1e-3, max_iterations = 1000, judging = 10, draws_per_path = 500, samples = 500, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn pathfinder(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    paths: usize,
+    start_scale: f64,
+    tolerance: f64,
+    max_iterations: usize,
+    judging: usize,
+    draws_per_path: usize,
+    samples: usize,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let options =
+        PathfinderOptions { paths, start_scale, tolerance, max_iterations, judging, draws_per_path, samples };
+    work(py, posterior, Pathfinder::new(options, seed).map_err(raise)?)
+}
+
+/// The evidence, from Markov chains on a ladder of temperatures between prior and posterior; samples are those of the posterior.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 150, draws = 300, overlap = 0.5, target_acceptance = 0.8, max_rungs = 200, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn thermodynamic(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    chains: usize,
+    warmup: usize,
+    draws: usize,
+    overlap: f64,
+    target_acceptance: f64,
+    max_rungs: usize,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let options = ThermodynamicOptions { chains, warmup, draws, overlap, target_acceptance, max_rungs };
+    work(py, posterior, Thermodynamic::new(options, seed).map_err(raise)?)
 }
 
 /// Functions that differ in nothing but the constructor of their method.
@@ -268,7 +373,7 @@ macro_rules! trajectories {
     ($(#[$doc:meta])* $name:ident, $constructor:ident) => {
         $(#[$doc])*
         #[pyfunction]
-        #[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, seed = 42))]
+        #[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, start = None, seed = 42))]
         #[allow(clippy::too_many_arguments)]
         pub(crate) fn $name(
             py: Python<'_>,
@@ -281,17 +386,19 @@ macro_rules! trajectories {
             target_acceptance: f64,
             start_scale: f64,
             precondition: Option<usize>,
+            start: Option<Vec<Vec<f64>>>,
             seed: u64,
         ) -> PyResult<PyResult_> {
             let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
-            chains_of(py, posterior, Hmc::$constructor(options, seed).map_err(raise)?, precondition, seed)
+            chains_of(py, posterior, Hmc::$constructor(options, seed).map_err(raise)?, precondition, start, seed)
         }
     };
 }
 
 trajectories! {
     /// Hamiltonian Monte Carlo; samples of the chains take turns. `precondition` is the number of directions in which the posterior around its
-    /// maximum is made round first, here and for the other samplers.
+    /// maximum is made round first, and `start` are latents at which chains start, a row each, such as the samples of an
+    /// approximation; here and for the other samplers.
     hmc, new
 }
 
@@ -310,7 +417,11 @@ fn optimizer_named(name: &str) -> PyResult<Optimizer> {
     match name {
         "newton_cg" => Ok(Optimizer::NewtonCg),
         "lbfgs" => Ok(Optimizer::Lbfgs),
-        other => Err(raise(format!("there is no optimizer `{other}`; use `newton_cg` or `lbfgs`"))),
+        "gradient_descent" => Ok(Optimizer::GradientDescent),
+        "adam" => Ok(Optimizer::Adam),
+        other => Err(raise(format!(
+            "there is no optimizer `{other}`; use `newton_cg`, `lbfgs`, `gradient_descent` or `adam`"
+        ))),
     }
 }
 
@@ -325,7 +436,7 @@ fn metric_named(name: &str) -> PyResult<Metric> {
 
 /// The No-U-Turn sampler; samples of the chains take turns.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, metric = "diagonal", start_scale = 0.1, precondition = None, seed = 42))]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, metric = "diagonal", start_scale = 0.1, precondition = None, start = None, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn nuts(
     py: Python<'_>,
@@ -339,17 +450,18 @@ pub(crate) fn nuts(
     metric: &str,
     start_scale: f64,
     precondition: Option<usize>,
+    start: Option<Vec<Vec<f64>>>,
     seed: u64,
 ) -> PyResult<PyResult_> {
     let metric = metric_named(metric)?;
     let options =
         NutsOptions { chains, warmup, draws, thin, target_acceptance, max_depth, metric, start_scale };
-    chains_of(py, posterior, Nuts::new(options, seed).map_err(raise)?, precondition, seed)
+    chains_of(py, posterior, Nuts::new(options, seed).map_err(raise)?, precondition, start, seed)
 }
 
 /// Microcanonical Langevin Monte Carlo; samples of the chains take turns.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 2000, draws = 10_000, thin = 10, energy_error = 5e-4, integrator = "minimal_norm", metric = "diagonal", start_scale = 0.1, precondition = None, seed = 42))]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 2000, draws = 10_000, thin = 10, energy_error = 5e-4, integrator = "minimal_norm", metric = "diagonal", start_scale = 0.1, precondition = None, start = None, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn mclmc(
     py: Python<'_>,
@@ -363,6 +475,7 @@ pub(crate) fn mclmc(
     metric: &str,
     start_scale: f64,
     precondition: Option<usize>,
+    start: Option<Vec<Vec<f64>>>,
     seed: u64,
 ) -> PyResult<PyResult_> {
     let integrator = match integrator {
@@ -374,7 +487,7 @@ pub(crate) fn mclmc(
     };
     let metric = metric_named(metric)?;
     let options = MclmcOptions { chains, warmup, draws, thin, energy_error, integrator, metric, start_scale };
-    chains_of(py, posterior, Mclmc::new(options, seed).map_err(raise)?, precondition, seed)
+    chains_of(py, posterior, Mclmc::new(options, seed).map_err(raise)?, precondition, start, seed)
 }
 
 /// Marginal posterior of a few parameters over all other latents, from maxima of the data and of simulations. `parameters`

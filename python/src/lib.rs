@@ -21,7 +21,8 @@ mod lookback_module {
     use crate::functions::{energy, function, python_likelihood};
     #[pymodule_export]
     use crate::inference::{
-        PyPosterior, PyResult_, diagnostics, geovi, hmc, laplace, mala, mams, mclmc, mgvi, muse, nuts, wiener,
+        PyPosterior, PyResult_, diagnostics, el2o, geovi, hmc, laplace, mala, mams, mclmc, mgvi, muse, nuts,
+        pathfinder, thermodynamic, wiener,
     };
     #[pymodule_export]
     use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};
@@ -32,7 +33,7 @@ mod lookback_module {
         shear, smooth, spectrum_table, stack,
     };
     #[pymodule_export]
-    use crate::runs::{calibrate, check, resume, run};
+    use crate::runs::{calibrate, check, compare, resume, run};
     #[pymodule_export]
     use crate::universe::{galaxies, light_cone, nbody, ray_tracing, white_modes};
 

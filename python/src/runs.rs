@@ -90,6 +90,14 @@ pub(crate) fn calibrate<'py>(
     Ok(out)
 }
 
+/// Compares finished runs of the same data by evidence and by cross-validation: a list of dicts, the best first.
+#[pyfunction]
+pub(crate) fn compare(py: Python<'_>, directories: Vec<PathBuf>) -> PyResult<Bound<'_, PyAny>> {
+    let candidates = py.detach(|| lookback::compare::compare(&directories)).map_err(raise)?;
+    let text = lookback::compare::to_json(&candidates).map_err(raise)?;
+    py.import("json")?.call_method1("loads", (text,))
+}
+
 /// Explains what a run file would do, without doing it.
 #[pyfunction]
 pub(crate) fn check(py: Python<'_>, file: PathBuf) -> PyResult<String> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lookback::Result;
 use lookback::calibrate::{self, CalibrateOptions};
+use lookback::compare::{self, Measured};
 use lookback::datasets::{self, State};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
@@ -45,6 +46,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
             Ok(())
         }
         Command::Calibrate { file, data_sets, place } => calibrate(&file, data_sets, &place, &stop, quiet),
+        Command::Compare { directories } => compare(&directories),
         Command::Data { files } => {
             list_data(files);
             Ok(())
@@ -54,6 +56,37 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn compare(directories: &[PathBuf]) -> Result<()> {
+    let candidates = compare::compare(directories)?;
+    let with_error = |measured: Option<Measured>| match measured {
+        Some(Measured { value, error }) if error.is_finite() => format!("{value:.1} +- {error:.1}"),
+        Some(Measured { value, .. }) => format!("{value:.1}"),
+        None => "-".into(),
+    };
+    let plain = |x: Option<f64>, digits: usize| x.map_or("-".into(), |x| format!("{x:.digits$}"));
+    let width = candidates.iter().map(|one| one.folder.display().to_string().len()).max().unwrap_or(0).max(6);
+    println!(
+        "{:<width$}  {:<14} {:>7} {:>20} {:>6} {:>20} {:>16} {:>8}",
+        "folder", "method", "chi2/n", "ln evidence", "p", "elpd", "below best", "p_loo"
+    );
+    for one in &candidates {
+        println!(
+            "{:<width$}  {:<14} {:>7} {:>20} {:>6} {:>20} {:>16} {:>8}",
+            one.folder.display().to_string(),
+            one.method,
+            plain(one.reduced_chi2, 3),
+            with_error(one.log_evidence),
+            plain(one.probability, 3),
+            with_error(one.elpd),
+            with_error(one.elpd_below),
+            plain(one.effective_parameters, 1),
+        );
+    }
+    println!();
+    compare::verdicts(&candidates).iter().for_each(|line| println!("{line}"));
+    Ok(())
 }
 
 fn stop_on_ctrl_c(stop: &Arc<AtomicBool>) {

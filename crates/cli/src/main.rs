@@ -102,6 +102,15 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Compare finished runs of the same data: which model is the better one?
+    ///
+    /// By evidence, from the methods that give it (`map`, `el2o`, `pathfinder`, `thermodynamic`), and by leave-one-out
+    /// cross-validation, from runs with `log_likelihood = true` in `[output]`.
+    Compare {
+        /// Folders of the runs.
+        #[arg(required = true)]
+        directories: Vec<PathBuf>,
+    },
     /// List the public data sets that the examples use: sources, checksums, and where they are here.
     Data {
         /// List every file with its SHA-256.

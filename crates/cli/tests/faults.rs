@@ -380,9 +380,10 @@ const FIELD: &str =
 const PARAMETERS: &str = "kind = \"correlated_field\"\nfluctuations = [0.02, 0.01]\nslope = [-1.0, 0.3]";
 
 /// Files of a run that must not depend on how often it was killed, nor on the number of threads.
-const RESULTS: [&str; 6] = ["mean.fits", "std.fits", "snr.fits", "samples.npy", "trace.csv", "spectrum.csv"];
+const RESULTS: [&str; 7] =
+    ["mean.fits", "std.fits", "snr.fits", "samples.npy", "loo.npy", "trace.csv", "spectrum.csv"];
 
-fn methods() -> [(&'static str, &'static str); 11] {
+fn methods() -> [(&'static str, &'static str); 15] {
     [
         ("wiener", "kind = \"wiener\"\nsamples = 300"),
         ("map", "kind = \"map\"\noptimizer = \"lbfgs\"\ntolerance = 1e-6\nsamples = 200"),
@@ -397,6 +398,13 @@ fn methods() -> [(&'static str, &'static str); 11] {
             "kind = \"nuts\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2\n[precondition]\nrank = 60",
         ),
         ("mclmc", "kind = \"mclmc\"\nchains = 2\nwarmup = 600\ndraws = 1200\nthin = 20"),
+        (
+            "warm started",
+            "kind = \"nuts\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2\n[warm_start]\nkind = \"mgvi\"\niterations = 4\nfinal_pairs = 4",
+        ),
+        ("el2o", "kind = \"el2o\"\npairs = 1\nstarts = 2\nsamples = 100"),
+        ("pathfinder", "kind = \"pathfinder\"\ndraws_per_path = 2000\nsamples = 200"),
+        ("thermodynamic", "kind = \"thermodynamic\"\nchains = 2\nwarmup = 20\ndraws = 40"),
         ("muse", "kind = \"muse\"\nsimulations = 40\nsamples = 40"),
     ]
 }
@@ -405,8 +413,13 @@ fn methods() -> [(&'static str, &'static str); 11] {
 fn runs_that_are_killed_again_and_again_end_as_if_nothing_had_happened() {
     for (name, method) in methods() {
         let prior = if name == "muse" { PARAMETERS } else { FIELD };
-        let text = SMALL.replace("kind = \"wiener\"\nsamples = 6", method).replace(FIELD, prior)
-            + "\n[output]\ncheckpoint_seconds = 0.0\n";
+        // A full covariance of all latents takes a step that is longer than the patience of this test.
+        let pixels = if name == "el2o" { "[12, 14]" } else { "[32, 40]" };
+        let text = SMALL
+            .replace("kind = \"wiener\"\nsamples = 6", method)
+            .replace(FIELD, prior)
+            .replace("[32, 40]", pixels)
+            + "\n[output]\nlog_likelihood = true\ncheckpoint_seconds = 0.0\n";
         let bench = Bench::new(&text);
         assert!(bench.lookback(&["-q", "--threads", "1", "run", "run.toml", "-o", "whole"]).status.success());
         let mut kills = 0;

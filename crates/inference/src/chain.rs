@@ -29,8 +29,15 @@ impl<T: Number> Point<T> {
         which: u32,
         scale: f64,
     ) -> Result<Self> {
-        let z = random_start(dim, seed, which, scale);
-        let mut gradient = vec![T::zero(); dim];
+        Point::at(evaluator, random_start(dim, seed, which, scale))
+    }
+
+    /// A given starting point.
+    ///
+    /// # Errors
+    /// If the model fails there, or the energy or its gradient is not finite.
+    pub fn at(evaluator: &mut dyn Evaluator<T>, z: Vec<T>) -> Result<Self> {
+        let mut gradient = vec![T::zero(); z.len()];
         let energy = evaluator.energy(&z, &mut gradient)?;
         if !energy.is_finite() {
             return Err(Error::Start { energy });
@@ -49,6 +56,43 @@ pub(crate) fn random_start<T: Number>(dim: usize, seed: u64, which: u32, scale: 
     let scale = T::of(scale);
     z.iter_mut().for_each(|z| *z *= scale);
     z
+}
+
+/// Where the chains of a sampler start: at latents that were given, or at random. Given ones are taken in turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Beginnings<T: Number> {
+    given: Vec<Vec<T>>,
+    seed: u64,
+    scale: f64,
+}
+
+impl<T: Number> Beginnings<T> {
+    /// At random, with this standard deviation.
+    pub fn random(seed: u64, scale: f64) -> Beginnings<T> {
+        Beginnings { given: Vec::new(), seed, scale }
+    }
+
+    /// At these latents.
+    pub fn give(&mut self, latents: Vec<Vec<T>>) {
+        self.given = latents;
+    }
+
+    /// That of a chain.
+    ///
+    /// # Errors
+    /// If the model fails there, or the energy or its gradient is not finite, or what was given has another length.
+    pub fn of_chain(&self, chain: usize, evaluator: &mut dyn Evaluator<T>, dim: usize) -> Result<Point<T>> {
+        if self.given.is_empty() {
+            return Point::start(evaluator, dim, self.seed, chain as u32, self.scale);
+        }
+        let z = self.given[chain % self.given.len()].clone();
+        if z.len() != dim {
+            let message = format!("a start has {} latents, and the model {dim}", z.len());
+            return Err(Error::Option(message));
+        }
+        Point::at(evaluator, z)
+    }
 }
 
 /// Random numbers of one draw of one chain.

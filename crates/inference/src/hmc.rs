@@ -4,10 +4,10 @@
 use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Decisions, Energies, Plan, Point, check_acceptance, stream};
+use crate::chain::{Beginnings, Decisions, Energies, Plan, Point, check_acceptance, stream};
 use crate::mclmc::rotate;
 use crate::step_size::DualAveraging;
-use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
+use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
 
 /// How a trajectory of [`Hmc`] runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,7 @@ pub struct Hmc<T: Number> {
     options: HmcOptions,
     dynamics: Dynamics,
     seed: u64,
+    beginnings: Beginnings<T>,
     chains: Vec<Chain<T>>,
     trajectories: usize,
 }
@@ -105,7 +106,8 @@ impl<T: Number> Hmc<T> {
             )));
         }
         let dynamics = Dynamics::Hamiltonian;
-        Ok(Hmc { options, dynamics, seed, chains: Vec::new(), trajectories: 0 })
+        let beginnings = Beginnings::random(seed, start_scale);
+        Ok(Hmc { options, dynamics, seed, beginnings, chains: Vec::new(), trajectories: 0 })
     }
 
     /// The Metropolis-adjusted Langevin algorithm.
@@ -146,7 +148,7 @@ impl<T: Number> Hmc<T> {
                     .into(),
             ));
         }
-        let at = Point::start(evaluator, dim, self.seed, chain as u32, self.options.start_scale)?;
+        let at = self.beginnings.of_chain(chain, evaluator, dim)?;
         // The stable step falls with the fourth root of the dimension (Beskos et al. 2013).
         let tuning = DualAveraging::new(self.options.path_length.min((dim as f64).powf(-0.25)));
         Ok(Chain { at, tuning, accepted: 0.0, divergences: 0, leapfrogs: 0, energies: Energies::default() })
@@ -214,6 +216,12 @@ impl<T: Number> Hmc<T> {
 
     fn divergences(&self) -> u64 {
         self.chains.iter().map(|chain| chain.divergences).sum()
+    }
+}
+
+impl<T: Number> Sampler<T> for Hmc<T> {
+    fn start_from(&mut self, latents: Vec<Vec<T>>) {
+        self.beginnings.give(latents);
     }
 }
 

@@ -13,15 +13,27 @@ use crate::Number;
 pub(crate) struct History<T: Number> {
     pairs: VecDeque<(Vec<T>, Vec<T>)>,
     memory: usize,
+    /// Pairs that were taken in.
+    taken: usize,
 }
 
 impl<T: Number> History<T> {
     pub(crate) fn new(memory: usize) -> History<T> {
-        History { pairs: VecDeque::new(), memory }
+        History { pairs: VecDeque::new(), memory, taken: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
+    }
+
+    /// How many pairs were taken in so far.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Steps and changes of the gradient, oldest first.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Vec<T>, &Vec<T>)> {
+        self.pairs.iter().map(|(s, y)| (s, y))
     }
 
     /// Notes a step `s` and the change `y` of the gradient; pairs without curvature are left out.
@@ -31,6 +43,7 @@ impl<T: Number> History<T> {
                 self.pairs.pop_front();
             }
             self.pairs.push_back((s, y));
+            self.taken += 1;
         }
     }
 

@@ -5,10 +5,10 @@ use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Plan, Point, stream};
+use crate::chain::{Beginnings, Plan, Point, stream};
 use crate::diagnostics::plain_ess;
 use crate::scales::{Metric, Spread};
-use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
+use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
 
 /// How [`Mclmc`] joins rotations of the velocity and moves of the latent to a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +103,7 @@ const VIRIAL_EVERY: usize = 8;
 pub struct Mclmc<T: Number> {
     options: MclmcOptions,
     seed: u64,
+    beginnings: Beginnings<T>,
     chains: Vec<Chain<T>>,
     steps: usize,
     /// Width of each latent by the metric.
@@ -441,6 +442,7 @@ impl<T: Number> Mclmc<T> {
         Ok(Mclmc {
             options,
             seed,
+            beginnings: Beginnings::random(seed, start_scale),
             chains: Vec::new(),
             steps: 0,
             scales: Vec::new(),
@@ -459,7 +461,7 @@ impl<T: Number> Mclmc<T> {
             ));
         }
         let chains = workers.map((0..self.options.chains).collect(), |index, evaluator| {
-            let at = Point::start(evaluator, dim, self.seed, index as u32, self.options.start_scale)?;
+            let at = self.beginnings.of_chain(index, evaluator, dim)?;
             let mut u = vec![T::zero(); dim];
             random_direction(self.seed, index, 0, &mut u);
             let step = StepSize::new((dim as f64).sqrt() / 4.0);
@@ -552,6 +554,12 @@ impl<T: Number> Mclmc<T> {
     fn mean(&self, of: impl Fn(&Chain<T>) -> (f64, f64)) -> f64 {
         let (sum, count) = self.chains.iter().map(of).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
         sum / count
+    }
+}
+
+impl<T: Number> Sampler<T> for Mclmc<T> {
+    fn start_from(&mut self, latents: Vec<Vec<T>>) {
+        self.beginnings.give(latents);
     }
 }
 

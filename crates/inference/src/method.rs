@@ -58,6 +58,12 @@ pub trait Method<T: Number>: Serialize + DeserializeOwned + Send {
     fn figures(&self) -> Vec<(String, f64)>;
 }
 
+/// Markov chains.
+pub trait Sampler<T: Number>: Method<T> {
+    /// Starts the chains at these latents, in turn, instead of at random; for a sampler that has not begun.
+    fn start_from(&mut self, latents: Vec<Vec<T>>);
+}
+
 /// Runs a method to its end, without checkpoints: for tests, notebooks and small problems.
 ///
 /// # Errors

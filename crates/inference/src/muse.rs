@@ -178,6 +178,9 @@ impl<T: Number> Muse<T> {
         if !(options.start_scale >= 0.0 && options.start_scale.is_finite()) || options.max_iterations == 0 {
             return refuse("`start_scale` or `max_iterations` is out of range".into());
         }
+        if !matches!(options.optimizer, Optimizer::Lbfgs | Optimizer::NewtonCg) {
+            return refuse("`optimizer` must be `newton_cg` or `lbfgs`: others find no maximum as exactly as a score needs".into());
+        }
         Ok(Muse {
             theta: vec![0.0; count],
             scatter: vec![1.0; count],

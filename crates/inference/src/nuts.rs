@@ -8,11 +8,11 @@ use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Decisions, Energies, Plan, Point, check_acceptance, stream};
+use crate::chain::{Beginnings, Decisions, Energies, Plan, Point, check_acceptance, stream};
 use crate::hmc::DIVERGENT;
 use crate::scales::{Metric, Spread};
 use crate::step_size::DualAveraging;
-use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
+use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
 
 /// Options of [`Nuts`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,7 @@ const LAST_SHARE: f64 = 0.15;
 pub struct Nuts<T: Number> {
     options: NutsOptions,
     seed: u64,
+    beginnings: Beginnings<T>,
     chains: Vec<Chain<T>>,
     draws: usize,
 }
@@ -304,11 +305,12 @@ impl<T: Number> Nuts<T> {
                 options.max_depth
             )));
         }
-        Ok(Nuts { options, seed, chains: Vec::new(), draws: 0 })
+        let beginnings = Beginnings::random(seed, start_scale);
+        Ok(Nuts { options, seed, beginnings, chains: Vec::new(), draws: 0 })
     }
 
     fn start(&self, index: usize, evaluator: &mut dyn Evaluator<T>, dim: usize) -> Result<Chain<T>> {
-        let at = Point::start(evaluator, dim, self.seed, index as u32, self.options.start_scale)?;
+        let at = self.beginnings.of_chain(index, evaluator, dim)?;
         // The stable step falls with the fourth root of the dimension (Beskos et al. 2013).
         let tuning = DualAveraging::new((dim as f64).powf(-0.25));
         let spread = Spread::new(if self.learns() { dim } else { 0 });
@@ -408,6 +410,12 @@ impl<T: Number> Nuts<T> {
     fn acceptance(&self) -> f64 {
         let sum: f64 = self.chains.iter().map(|chain| chain.accepted).sum();
         sum / (self.counted() * self.options.chains).max(1) as f64
+    }
+}
+
+impl<T: Number> Sampler<T> for Nuts<T> {
+    fn start_from(&mut self, latents: Vec<Vec<T>>) {
+        self.beginnings.give(latents);
     }
 }
 

@@ -61,6 +61,10 @@ impl<T: Real> Target<T> for Posterior<T> {
         self.model.domain().len()
     }
 
+    fn normalisation(&self) -> f64 {
+        self.likelihood.normalisation()
+    }
+
     fn is_quadratic(&self) -> bool {
         self.model.is_linear() && self.likelihood.is_gaussian()
     }

@@ -144,7 +144,7 @@ impl<T: Number> Basis<T> {
 }
 
 /// Takes what lies along `vectors` out of `v`; twice, as once leaves what rounding lost.
-fn orthogonalise<T: Number>(vectors: &[Vec<T>], v: &mut [T]) {
+pub(crate) fn orthogonalise<T: Number>(vectors: &[Vec<T>], v: &mut [T]) {
     for _ in 0..2 {
         for vector in vectors {
             let part = vector::dot(vector, v);

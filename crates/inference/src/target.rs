@@ -12,6 +12,11 @@ pub trait Target<T: Real>: Sync {
     /// A place from which to evaluate; each thread has its own.
     fn evaluator(&self) -> Box<dyn Evaluator<T> + '_>;
 
+    /// What `H` leaves out: the joint density of latents and data is `exp(-H(z) - normalisation()) / (2 pi)^(dim / 2)`. For evidences.
+    fn normalisation(&self) -> f64 {
+        0.0
+    }
+
     /// True if `H` is quadratic: a linear model with Gaussian noise.
     fn is_quadratic(&self) -> bool {
         false

@@ -1,106 +1,16 @@
 //! Every method on posteriors whose answer is known in closed form.
 
-use std::sync::Arc;
+mod targets;
+
 use std::sync::atomic::AtomicBool;
 
 use lookback_inference::{
-    Draw, Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Mgvi, MgviOptions, Nuts,
-    NutsOptions, Optimizer, Posterior, Target, Wiener, WienerOptions, Workers, diagnostics, run_to_end,
+    Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Mgvi, MgviOptions, Nuts, NutsOptions,
+    Optimizer, Wiener, WienerOptions, Workers, diagnostics, run_to_end,
 };
-use lookback_likelihood::{Gaussian, Poisson};
-use lookback_operator::{DynOperator, LinearOperator, Pointwise, Real, Space};
-
-/// A small dense matrix as a linear model.
-struct Dense {
-    rows: Vec<Vec<f64>>,
-    domain: Space,
-    codomain: Space,
-}
-
-impl<T: Real> LinearOperator<T> for Dense {
-    type Scratch = ();
-
-    fn name(&self) -> String {
-        "dense matrix".into()
-    }
-
-    fn domain(&self) -> &Space {
-        &self.domain
-    }
-
-    fn codomain(&self) -> &Space {
-        &self.codomain
-    }
-
-    fn scratch(&self) {}
-
-    fn forward(&self, x: &[T], y: &mut [T], (): &mut ()) {
-        for (y, row) in y.iter_mut().zip(&self.rows) {
-            *y = row.iter().zip(x).map(|(&a, &x)| T::of(a) * x).sum();
-        }
-    }
-
-    fn adjoint(&self, y: &[T], x: &mut [T], (): &mut ()) {
-        for (j, x) in x.iter_mut().enumerate() {
-            *x = self.rows.iter().zip(y).map(|(row, &y)| T::of(row[j]) * y).sum();
-        }
-    }
-}
-
-const SIGMA: f64 = 0.5;
-
-fn matrix() -> Vec<Vec<f64>> {
-    vec![vec![1.0, 0.5, -0.2], vec![0.3, -1.2, 0.8], vec![0.0, 0.4, 1.5], vec![2.0, 0.1, 0.0]]
-}
-
-fn data() -> Vec<f64> {
-    vec![0.7, -1.0, 2.0, 1.1]
-}
-
-fn linear_posterior<T: Real>() -> Posterior<T> {
-    let codomain = Space::single("y", &[4], "");
-    let dense = Dense { rows: matrix(), domain: Space::single("z", &[3], ""), codomain: codomain.clone() };
-    let data = data().into_iter().map(T::of).collect();
-    let likelihood = Gaussian::new(codomain, data, &[T::of(SIGMA); 4]).expect("valid");
-    Posterior::new(dense.shared(), Arc::new(likelihood)).expect("fits")
-}
-
-/// Inverse of a 3 x 3 matrix by Gauss-Jordan elimination.
-fn inverse(mut a: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
-    let mut b = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
-    for i in 0..3 {
-        let pivot = a[i][i];
-        for j in 0..3 {
-            a[i][j] /= pivot;
-            b[i][j] /= pivot;
-        }
-        for k in (0..3).filter(|&k| k != i) {
-            let factor = a[k][i];
-            for j in 0..3 {
-                a[k][j] -= factor * a[i][j];
-                b[k][j] -= factor * b[i][j];
-            }
-        }
-    }
-    b
-}
-
-/// Mean and covariance of the linear posterior: `D = (1 + A^T A / sigma^2)^-1`, `m = D A^T d / sigma^2`.
-fn exact() -> ([f64; 3], [[f64; 3]; 3]) {
-    let (a, d) = (matrix(), data());
-    let mut precision = [[0.0; 3]; 3];
-    let mut b = [0.0; 3];
-    for i in 0..3 {
-        for j in 0..3 {
-            let product: f64 = a.iter().map(|row| row[i] * row[j]).sum();
-            precision[i][j] = product / SIGMA / SIGMA + f64::from(u8::from(i == j));
-        }
-        b[i] = a.iter().zip(&d).map(|(row, d)| row[i] * d).sum::<f64>() / SIGMA / SIGMA;
-    }
-    let covariance = inverse(precision);
-    let mean = [0, 1, 2].map(|i| (0..3).map(|j| covariance[i][j] * b[j]).sum());
-    (mean, covariance)
-}
+use targets::{
+    centre, exact, linear_posterior, poisson_posterior, quadrature, samples, survives_interruption,
+};
 
 /// Samples agree with the exact mean and covariance to five standard errors at the given effective sample size.
 fn agrees(samples: &[Vec<f64>], effective: f64) {
@@ -123,22 +33,6 @@ fn agrees(samples: &[Vec<f64>], effective: f64) {
             );
         }
     }
-}
-
-fn samples<T: Real>(draws: &[Draw<T>]) -> Vec<Vec<f64>> {
-    let sample = |draw: &Draw<T>| match draw {
-        Draw::Sample { z, .. } => Some(z.iter().map(|z| z.f64()).collect()),
-        Draw::Centre { .. } => None,
-    };
-    draws.iter().filter_map(sample).collect()
-}
-
-fn centre<T: Real>(draws: &[Draw<T>]) -> Vec<f64> {
-    let centre = draws.iter().find_map(|draw| match draw {
-        Draw::Centre { z } => Some(z.iter().map(|z| z.f64()).collect()),
-        Draw::Sample { .. } => None,
-    });
-    centre.expect("a centre")
 }
 
 #[test]
@@ -241,27 +135,6 @@ fn mclmc_samples_a_gaussian() {
     assert!(effective > 2000.0, "{effective}");
 }
 
-/// `count ~ Poisson(exp(z))`, `z ~ N(0, 1)`: one dimension, so that quadrature gives the truth.
-fn poisson_posterior(count: f64) -> Posterior<f64> {
-    let space = Space::single("z", &[1], "");
-    let model: DynOperator<f64> = Arc::new(Pointwise::exp(space.clone()));
-    let likelihood = Poisson::new(space, vec![count], vec![true]).expect("valid");
-    Posterior::new(model, Arc::new(likelihood)).expect("fits")
-}
-
-/// Mean and standard deviation of the Poisson posterior by quadrature.
-fn quadrature(count: f64) -> (f64, f64) {
-    let points = (0..40_000).map(|i| -8.0 + 16.0 * f64::from(i) / 40_000.0);
-    let weight = |z: f64| (-0.5 * z * z - z.exp() + count * z).exp();
-    let (mut total, mut first, mut second) = (0.0, 0.0, 0.0);
-    for z in points {
-        total += weight(z);
-        first += weight(z) * z;
-        second += weight(z) * z * z;
-    }
-    (first / total, (second / total - (first / total).powi(2)).sqrt())
-}
-
 fn samples_the_skew_posterior(method: &mut impl Method<f64>) {
     let draws = run_to_end(method, &poisson_posterior(3.0)).expect("runs");
     let all: Vec<f64> = samples(&draws).iter().map(|z| z[0]).collect();
@@ -350,23 +223,6 @@ fn a_nonlinear_model_is_refused_by_the_wiener_filter() {
     let wiener = &mut Wiener::<f64>::new(WienerOptions::default(), 1).expect("valid");
     let error = run_to_end(wiener, &poisson_posterior(3.0)).expect_err("refused");
     assert!(error.to_string().contains("mgvi"), "{error}");
-}
-
-/// Stops a method after every step, writes it to bytes and reads it back: the draws are those of an unbroken run.
-fn survives_interruption<M: Method<f64> + Clone>(method: M, target: &dyn Target<f64>) {
-    let unbroken = run_to_end(&mut method.clone(), target).expect("runs");
-    let stop = AtomicBool::new(false);
-    let (mut method, mut draws) = (method, Vec::new());
-    loop {
-        let workers = Workers::new(target, &stop);
-        let progress = method.advance(&workers, &mut |draw| draws.push(draw)).expect("advances");
-        let bytes = postcard::to_stdvec(&method).expect("can be written");
-        method = postcard::from_bytes(&bytes).expect("can be read");
-        if progress.done {
-            break;
-        }
-    }
-    assert_eq!(draws, unbroken);
 }
 
 #[test]

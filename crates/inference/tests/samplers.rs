@@ -1,33 +1,13 @@
 //! Samplers on densities that are given by a formula: widths that differ, walls, places without a number.
 
+mod targets;
+
 use lookback_inference::{
     Draw, Error, Evaluator, Hmc, HmcOptions, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts,
     NutsOptions, PreconditionOptions, Preconditioned, Result, Target, diagnostics, run_to_end,
 };
 
-/// An energy and its gradient as a function.
-struct Formula<F> {
-    dim: usize,
-    energy: F,
-}
-
-struct Place<'a, F>(&'a F);
-
-impl<F: Fn(&[f64], &mut [f64]) -> f64 + Sync> Target<f64> for Formula<F> {
-    fn dim(&self) -> usize {
-        self.dim
-    }
-
-    fn evaluator(&self) -> Box<dyn Evaluator<f64> + '_> {
-        Box::new(Place(&self.energy))
-    }
-}
-
-impl<F: Fn(&[f64], &mut [f64]) -> f64 + Sync> Evaluator<f64> for Place<'_, F> {
-    fn energy(&mut self, z: &[f64], gradient: &mut [f64]) -> Result<f64> {
-        Ok((self.0)(z, gradient))
-    }
-}
+use targets::{Formula, figure};
 
 /// Independent Gaussians with mean 1 and these widths.
 fn gaussian(widths: &[f64]) -> Formula<impl Fn(&[f64], &mut [f64]) -> f64 + Sync> {
@@ -58,10 +38,6 @@ fn chains(draws: &[Draw<f64>], count: usize, of: impl Fn(&[f64]) -> f64) -> Vec<
 fn mean(chains: &[Vec<f64>]) -> (f64, f64) {
     let all = chains.concat();
     (all.iter().sum::<f64>() / all.len() as f64, diagnostics::mcse_mean(chains))
-}
-
-fn figure(method: &impl Method<f64>, name: &str) -> f64 {
-    method.figures().into_iter().find(|(n, _)| n == name).expect("a figure").1
 }
 
 /// Forty latents with widths from 0.03 to 30.

@@ -51,6 +51,11 @@ impl<T: Real> Likelihood<T> for ComplexGaussian<T> {
         self.0.normalisation()
     }
 
+    /// Of each real number: the real and imaginary parts are independent.
+    fn log_densities(&self, prediction: &[T], out: &mut [f64]) {
+        self.0.log_densities(prediction, out);
+    }
+
     fn metric_root(&self, prediction: &[T], v: &[T], out: &mut [T]) {
         self.0.metric_root(prediction, v, out);
     }

@@ -79,6 +79,14 @@ impl<T: Real> Likelihood<T> for Gaussian<T> {
         logs + 0.5 * self.seen as f64 * std::f64::consts::TAU.ln()
     }
 
+    fn log_densities(&self, prediction: &[T], out: &mut [f64]) {
+        let constant = 0.5 * std::f64::consts::TAU.ln();
+        for (((out, &p), &d), &w) in out.iter_mut().zip(prediction).zip(&self.data).zip(&self.inverse) {
+            let residual = ((p - d) * w).f64();
+            *out = if w > T::zero() { w.f64().ln() - 0.5 * residual * residual - constant } else { f64::NAN };
+        }
+    }
+
     fn metric_root(&self, _: &[T], v: &[T], out: &mut [T]) {
         self.scale(v, out);
     }

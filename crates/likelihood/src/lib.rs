@@ -42,6 +42,10 @@ pub trait Likelihood<T: Real>: Send + Sync {
     /// The part of `-ln L` that does not depend on the prediction.
     fn normalisation(&self) -> f64;
 
+    /// `ln L` of each datum, with its constants; NaN where masked. The sum over the others is `-ln L` with the opposite sign:
+    /// `-energy - normalisation`.
+    fn log_densities(&self, prediction: &[T], out: &mut [f64]);
+
     /// `out = M^(1/2) v` with `M` the Fisher metric at `prediction`.
     fn metric_root(&self, prediction: &[T], v: &[T], out: &mut [T]);
 

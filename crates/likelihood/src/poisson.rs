@@ -48,6 +48,11 @@ impl<T: Real> Poisson<T> {
     }
 }
 
+/// `p - d ln p`. A prediction of zero or less is impossible; one that is NaN stays NaN.
+fn misfit(p: f64, d: f64) -> f64 {
+    if p <= 0.0 { f64::INFINITY } else { p - if d > 0.0 { d * p.ln() } else { 0.0 } }
+}
+
 /// The smallest count whose cumulative probability reaches `u`: a walk outward from the mode, of `O(sqrt(mean))` steps.
 fn quantile(mean: f64, u: f64) -> f64 {
     let mode = mean.floor();
@@ -99,9 +104,7 @@ impl<T: Real> Likelihood<T> for Poisson<T> {
         {
             *g = if seen { T::one() - d / p } else { T::zero() };
             if seen {
-                let (p, d) = (p.f64(), d.f64());
-                // A prediction of zero or less is impossible; one that is NaN stays NaN.
-                sum += if p <= 0.0 { f64::INFINITY } else { p - if d > 0.0 { d * p.ln() } else { 0.0 } };
+                sum += misfit(p.f64(), d.f64());
             }
         }
         sum
@@ -109,6 +112,12 @@ impl<T: Real> Likelihood<T> for Poisson<T> {
 
     fn normalisation(&self) -> f64 {
         self.data.iter().map(|d| ln_gamma(d.f64() + 1.0)).sum()
+    }
+
+    fn log_densities(&self, prediction: &[T], out: &mut [f64]) {
+        for (((out, &p), &d), &seen) in out.iter_mut().zip(prediction).zip(&self.data).zip(&self.observed) {
+            *out = if seen { -misfit(p.f64(), d.f64()) - ln_gamma(d.f64() + 1.0) } else { f64::NAN };
+        }
     }
 
     fn metric_root(&self, prediction: &[T], v: &[T], out: &mut [T]) {

@@ -37,6 +37,12 @@ impl<T: Real> StudentT<T> {
         Ok(StudentT { data: check::masked_data(data, &inverse, &space)?, space, inverse, seen, dof })
     }
 
+    /// What `-ln L` of a datum of unit scale holds besides its shape.
+    fn constant(&self) -> f64 {
+        ln_gamma(0.5 * self.dof) - ln_gamma(0.5 * (self.dof + 1.0))
+            + 0.5 * (self.dof * std::f64::consts::PI).ln()
+    }
+
     fn scale(&self, v: &[T], out: &mut [T]) {
         let factor = T::of(((self.dof + 1.0) / (self.dof + 3.0)).sqrt());
         out.iter_mut().zip(v).zip(&self.inverse).for_each(|((out, &v), &w)| *out = v * w * factor);
@@ -72,9 +78,16 @@ impl<T: Real> Likelihood<T> for StudentT<T> {
 
     fn normalisation(&self) -> f64 {
         let logs: f64 = self.inverse.iter().filter(|w| **w > T::zero()).map(|w| -w.f64().ln()).sum();
-        let each = ln_gamma(0.5 * self.dof) - ln_gamma(0.5 * (self.dof + 1.0))
-            + 0.5 * (self.dof * std::f64::consts::PI).ln();
-        logs + self.seen as f64 * each
+        logs + self.seen as f64 * self.constant()
+    }
+
+    fn log_densities(&self, prediction: &[T], out: &mut [f64]) {
+        let constant = self.constant();
+        for (((out, &p), &d), &w) in out.iter_mut().zip(prediction).zip(&self.data).zip(&self.inverse) {
+            let r = ((p - d) * w).f64();
+            let shape = 0.5 * (self.dof + 1.0) * (r * r / self.dof).ln_1p();
+            *out = if w > T::zero() { w.f64().ln() - shape - constant } else { f64::NAN };
+        }
     }
 
     fn metric_root(&self, _: &[T], v: &[T], out: &mut [T]) {

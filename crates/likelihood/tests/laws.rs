@@ -105,6 +105,21 @@ fn masked_data_do_not_count() {
     }
 }
 
+/// Seen data add up to the whole; masked ones have no density.
+#[test]
+fn densities_of_data_add_up() {
+    let p = prediction();
+    for likelihood in all() {
+        let mut each = vec![0.0; N];
+        likelihood.log_densities(&p, &mut each);
+        let whole = -likelihood.energy(&p, &mut [0.0; N]) - likelihood.normalisation();
+        let seen: Vec<f64> = each.into_iter().filter(|log| !log.is_nan()).collect();
+        assert_eq!(seen.len(), likelihood.data_count(), "{}", likelihood.name());
+        let sum: f64 = seen.iter().sum();
+        assert!((sum - whole).abs() < 1e-10 * whole.abs(), "{}: {sum} {whole}", likelihood.name());
+    }
+}
+
 #[test]
 fn values_agree_with_an_independent_library() {
     let p = prediction();

@@ -54,6 +54,9 @@ fn explain_in<T: Number>(run: &RunFile) -> Result<String> {
         if quadratic { "Gaussian: the model is linear and the noise Gaussian" } else { "not Gaussian" }
     ));
     line(format!("method      {}", plan(&run.method)));
+    if let Some(start) = &run.warm_start {
+        line(format!("            started by {}", plan(start)));
+    }
     if let Some(options) = &run.precondition {
         let words = "in coordinates in which the posterior around its maximum is round";
         line(format!("            {words}: {} directions", options.rank.min(problem.posterior.dim())));
@@ -80,7 +83,8 @@ fn plan(method: &MethodSection) -> String {
             format!("wiener: the exact mean and {} exact samples, one linear solve each", o.samples)
         }
         MethodSection::Map(o) => {
-            format!("map: the maximum by {:?}, and {} Laplace samples", o.optimizer, o.samples)
+            let starts = if o.starts > 1 { format!(" from {} starts", o.starts) } else { String::new() };
+            format!("map: the maximum by {:?}{starts}, and {} Laplace samples", o.optimizer, o.samples)
         }
         MethodSection::Mgvi(o) | MethodSection::Geovi(o) => format!(
             "{}: {} rounds of {} pairs, then {} pairs of samples",
@@ -98,6 +102,20 @@ fn plan(method: &MethodSection) -> String {
         MethodSection::Mclmc(o) => {
             format!("mclmc: {} chains of {} + {} steps", o.chains, o.warmup, o.draws)
         }
+        MethodSection::El2o(o) => format!(
+            "el2o: modes from {} starts, a Gaussian on each by at most {} rounds of {} points; {} samples",
+            o.starts,
+            o.rounds,
+            2 * o.pairs,
+            o.samples
+        ),
+        MethodSection::Pathfinder(o) => {
+            format!("pathfinder: the best Gaussians along {} paths; {} samples", o.paths, o.samples)
+        }
+        MethodSection::Thermodynamic(o) => format!(
+            "thermodynamic: a ladder of temperatures, {} chains of {} + {} trajectories at each",
+            o.chains, o.warmup, o.draws
+        ),
         MethodSection::Muse(o) => format!(
             "muse: the posterior of {}, from maxima of the data and of {} simulations; {} samples",
             if o.parameters.is_empty() { "all parameters".into() } else { o.parameters.join(", ") },
@@ -117,7 +135,10 @@ pub(crate) fn sample_count(method: &MethodSection) -> usize {
         }
         MethodSection::Nuts(o) => o.chains * (o.draws / o.thin.max(1)),
         MethodSection::Mclmc(o) => o.chains * (o.draws / o.thin.max(1)),
+        MethodSection::El2o(o) => o.samples,
+        MethodSection::Pathfinder(o) => o.samples,
         MethodSection::Muse(o) => o.samples,
+        MethodSection::Thermodynamic(o) => o.chains * o.draws,
     }
 }
 
@@ -132,13 +153,19 @@ fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
     let threads = rayon::current_num_threads();
     let (evaluators, vectors) = match &run.method {
         MethodSection::Wiener(_) => (threads, 1 + 6 * threads),
-        MethodSection::Map(_) => (threads, 30 + 6 * threads),
+        MethodSection::Map(o) => (threads, 30 * o.starts + 6 * threads),
         MethodSection::Mgvi(o) | MethodSection::Geovi(o) => (2 * o.pairs + 2 * threads, 6 * o.pairs + 8),
         MethodSection::Hmc(o) | MethodSection::Mala(o) | MethodSection::Mams(o) => {
             (threads, 4 * o.chains + 4 * threads)
         }
         MethodSection::Nuts(o) => (threads, 14 * o.chains + 9 * o.max_depth * threads),
         MethodSection::Mclmc(o) => (threads, 14 * o.chains + 2 * threads),
+        // Two full roots of a covariance for each mode, and one that is being made.
+        MethodSection::El2o(o) => {
+            (threads, 30 * o.starts + 2 * latents * 8 / size * (o.modes.min(o.starts) + 1))
+        }
+        MethodSection::Pathfinder(o) => (threads, 50 * o.paths + 30 * threads),
+        MethodSection::Thermodynamic(o) => (threads, 15 * o.chains + 90 * threads),
         MethodSection::Muse(o) => (2 * threads, o.simulations + 1 + 30 * threads),
     };
     let record = 8 * problem.grid.len() * (4 + 2 * problem.observation.maps.len()) + 16 * problem.grid.len();

@@ -5,6 +5,7 @@
 //! writes maps, samples, a summary and a report.
 
 pub mod calibrate;
+pub mod compare;
 pub mod datasets;
 mod error;
 mod explain;

@@ -1,5 +1,7 @@
 //! What to cite for a run: the papers of every method it used.
 
+use lookback_inference::Optimizer;
+
 use crate::runfile::{ForwardStep, LikelihoodSection, MethodSection, PriorSection, RunFile};
 
 /// A paper.
@@ -212,6 +214,62 @@ citation!(
     1989
 );
 citation!(
+    BARZILAI,
+    "gradient descent",
+    "Barzilai, J. and Borwein, J. M.",
+    "Two-point step size gradient methods",
+    "IMA Journal of Numerical Analysis 8, 141",
+    1988
+);
+citation!(
+    ADAM,
+    "Adam",
+    "Kingma, D. P. and Ba, J.",
+    "Adam: a method for stochastic optimization",
+    "ICLR, arXiv:1412.6980",
+    2015
+);
+citation!(
+    EL2O,
+    "expectation with L2 optimisation",
+    "Seljak, U. and Yu, B.",
+    "Posterior inference unchained with EL2O",
+    "arXiv:1901.04454",
+    2019
+);
+citation!(
+    PARETO,
+    "smoothed importance weights",
+    "Vehtari, A. and Simpson, D. and Gelman, A. and Yao, Y. and Gabry, J.",
+    "Pareto smoothed importance sampling",
+    "JMLR 25, 72",
+    2024
+);
+citation!(
+    PATHFINDER,
+    "Pathfinder",
+    "Zhang, L. and Carpenter, B. and Gelman, A. and Vehtari, A.",
+    "Pathfinder: parallel quasi-Newton variational inference",
+    "JMLR 23, 306",
+    2022
+);
+citation!(
+    THERMODYNAMIC,
+    "thermodynamic integration",
+    "Friel, N. and Hurn, M. and Wyse, J.",
+    "Improving power posterior estimation of statistical evidence",
+    "Statistics and Computing 24, 709",
+    2014
+);
+citation!(
+    BENNETT,
+    "evidence from neighbouring temperatures",
+    "Bennett, C. H.",
+    "Efficient estimation of free energy differences from Monte Carlo data",
+    "Journal of Computational Physics 22, 245",
+    1976
+);
+citation!(
     PHILOX,
     "random numbers",
     "Salmon, J. and Moraes, M. and Dror, R. and Shaw, D.",
@@ -241,12 +299,23 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
     if let LikelihoodSection::StudentT { .. } = run.likelihood {
         list.push(STUDENT);
     }
-    match &run.method {
+    list.extend(run.warm_start.iter().chain([&run.method]).flat_map(of_method));
+    list.push(PHILOX);
+    list.dedup();
+    list
+}
+
+/// The papers behind a method.
+fn of_method(method: &MethodSection) -> Vec<Citation> {
+    let mut list = Vec::new();
+    match method {
         MethodSection::Wiener(_) => list.extend([WIENER, HESTENES]),
-        MethodSection::Map(options) if options.optimizer == lookback_inference::Optimizer::Lbfgs => {
-            list.push(LBFGS)
-        }
-        MethodSection::Map(_) => list.push(HESTENES),
+        MethodSection::Map(options) => list.push(match options.optimizer {
+            Optimizer::Lbfgs => LBFGS,
+            Optimizer::NewtonCg => HESTENES,
+            Optimizer::GradientDescent => BARZILAI,
+            Optimizer::Adam => ADAM,
+        }),
         MethodSection::Mgvi(_) => list.extend([MGVI, HESTENES]),
         MethodSection::Geovi(_) => list.extend([GEOVI, MGVI, HESTENES]),
         MethodSection::Hmc(_) => list.extend([HMC, NUTS, VEHTARI]),
@@ -254,10 +323,11 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
         MethodSection::Mams(_) => list.extend([MAMS, MCLMC, NUTS, VEHTARI]),
         MethodSection::Nuts(_) => list.extend([NUTS, BETANCOURT, VEHTARI]),
         MethodSection::Mclmc(_) => list.extend([MCLMC, VEHTARI]),
+        MethodSection::El2o(_) => list.extend([EL2O, PARETO]),
+        MethodSection::Pathfinder(_) => list.extend([PATHFINDER, LBFGS, PARETO]),
         MethodSection::Muse(_) => list.extend([MUSE, BROYDEN]),
+        MethodSection::Thermodynamic(_) => list.extend([THERMODYNAMIC, BENNETT, NUTS, BETANCOURT, VEHTARI]),
     }
-    list.push(PHILOX);
-    list.dedup();
     list
 }
 

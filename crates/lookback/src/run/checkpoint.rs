@@ -20,8 +20,6 @@ pub struct Checkpoint<T: Number> {
     pub method: State<T>,
     /// What has been found.
     pub recorder: Recorder,
-    /// Sample maps on disk.
-    pub stored: u64,
     /// Seconds spent so far, and until the first centre was found.
     pub seconds: f64,
     /// Seconds until the centre was found.

@@ -1,7 +1,5 @@
 //! The loop of a run: advance, record, save, and end in a report.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -9,7 +7,10 @@ use std::time::{Duration, Instant};
 use lookback_inference::{Method, Number, Progress, Target, Workers};
 
 use super::checkpoint::Checkpoint;
+use super::cross_validation::{CrossValidation, FILE as CROSS_VALIDATION};
+use super::live::Live;
 use super::outputs;
+use super::rows::{Kept, LOG_DENSITIES};
 use super::state::State;
 use super::{Folder, Recorder, Summary};
 use crate::problem::Problem;
@@ -104,7 +105,11 @@ fn saved_run(directory: &Path) -> Result<RunFile> {
 /// SHA-256 of everything that decides the result.
 pub(crate) fn fingerprint<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<String> {
     let mut decisive = run.clone();
-    decisive.output = OutputSection { samples: run.output.samples, ..Default::default() };
+    decisive.output = OutputSection {
+        samples: run.output.samples,
+        log_likelihood: run.output.log_likelihood,
+        ..Default::default()
+    };
     decisive.report = ReportSection { peak_fwhm_arcmin: run.report.peak_fwhm_arcmin, ..Default::default() };
     let inputs: String = problem.inputs.iter().map(|input| input.sha256.as_str()).collect();
     Ok(files::sha256(format!("{}{inputs}", decisive.to_toml()?).as_bytes()))
@@ -114,6 +119,27 @@ fn checkpoint_interval(run: &RunFile) -> Result<Duration> {
     let seconds = run.output.checkpoint_seconds;
     Duration::try_from_secs_f64(seconds)
         .map_err(|error| Error::config("output", format!("`checkpoint_seconds` = {seconds}: {error}")))
+}
+
+/// Refuses a warm start that makes no sense.
+fn check_warm_start(run: &RunFile) -> Result<()> {
+    let Some(start) = &run.warm_start else { return Ok(()) };
+    let message = if !run.method.is_sampler() {
+        format!(
+            "is for Markov chains (`hmc`, `mala`, `mams`, `nuts`, `mclmc`), and not for `{}`",
+            run.method.name()
+        )
+    } else if !start.is_approximation() {
+        format!(
+            "must be an approximation (`map`, `mgvi`, `geovi`, `el2o`, `pathfinder`, `wiener`), and not `{}`",
+            start.name()
+        )
+    } else if run.precondition.is_some() {
+        "and `[precondition]`, which starts at the maximum, exclude each other".into()
+    } else {
+        return Ok(());
+    };
+    Err(Error::config("warm_start", message))
 }
 
 /// The state of a run that has not begun, if nothing speaks against it.
@@ -126,20 +152,20 @@ pub(crate) fn prepare<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<
         let message = "`wiener` is exact for a linear model with Gaussian noise, and this one is not; choose `mgvi`, `hmc` or `map`";
         return Err(Error::config("method", message));
     }
-    if run.precondition.is_some() && !run.method.is_markov() {
+    if run.precondition.is_some() && !run.method.is_sampler() {
         let message = format!(
             "is for Markov chains (`hmc`, `mala`, `mams`, `nuts`, `mclmc`), and not for `{}`",
             run.method.name()
         );
         return Err(Error::config("precondition", message));
     }
+    check_warm_start(run)?;
     Ok(Checkpoint {
         version: VERSION.into(),
         fingerprint: fingerprint(run, problem)?,
         method: State::new(run, problem.posterior.model().domain(), run.seed)
             .map_err(|error| Error::config("method", error.to_string()))?,
-        recorder: Recorder::new(problem)?,
-        stored: 0,
+        recorder: Recorder::new(run, problem)?,
         seconds: 0.0,
         seconds_to_centre: None,
         gradients: 0,
@@ -197,50 +223,11 @@ fn redraw_in<T: Number>(run: &RunFile, folder: &Folder) -> Result<Outcome> {
         return Err(Error::file(folder.path(), "is not finished; `lookback resume` goes on with it"));
     }
     let analysis = Analysis::new(run, &problem, &checkpoint.recorder)?;
-    let summary = Summary::new(run, &problem, &checkpoint, &analysis);
+    let left_out = cross_validation(run, &checkpoint, folder)?;
+    let summary = Summary::new(run, &problem, &checkpoint, &analysis, left_out.as_ref());
     summary.write(&folder.file("summary.json"))?;
     report::write(run, &problem, &checkpoint.recorder, &analysis, &summary, &folder.file("report.html"))?;
     Ok(Outcome { directory: folder.path().to_path_buf(), summary })
-}
-
-/// The file that sample maps are appended to.
-struct SampleFile(Option<(File, PathBuf)>);
-
-impl SampleFile {
-    /// Opens the file with `stored` maps in it; what came after the checkpoint is cut off.
-    fn open(folder: &Folder, wanted: bool, stored: u64, pixels: usize) -> Result<SampleFile> {
-        if !wanted {
-            return Ok(SampleFile(None));
-        }
-        let place = folder.file("samples.raw");
-        let open = || -> std::io::Result<File> {
-            let file = File::options().create(true).append(true).open(&place)?;
-            let wanted = stored * 4 * pixels as u64;
-            if file.metadata()?.len() < wanted {
-                let message =
-                    "it holds fewer samples than the checkpoint counts; start again with `--overwrite`";
-                return Err(std::io::Error::other(message));
-            }
-            file.set_len(wanted)?;
-            Ok(file)
-        };
-        let file = open().map_err(Error::io("write", &place))?;
-        Ok(SampleFile(Some((file, place))))
-    }
-
-    fn append(&mut self, map: &[f32]) -> Result<u64> {
-        let Some((file, place)) = &mut self.0 else { return Ok(0) };
-        let bytes: Vec<u8> = map.iter().flat_map(|x| x.to_le_bytes()).collect();
-        file.write_all(&bytes).map_err(Error::io("write", place))?;
-        Ok(1)
-    }
-
-    fn sync(&mut self) -> Result<()> {
-        match &self.0 {
-            Some((file, place)) => file.sync_data().map_err(Error::io("write", place)),
-            None => Ok(()),
-        }
-    }
 }
 
 fn carry_on<T: Number>(
@@ -253,9 +240,8 @@ fn carry_on<T: Number>(
 ) -> Result<Outcome> {
     let place = folder.file("checkpoint.bin");
     if !checkpoint.done {
-        let mut samples =
-            SampleFile::open(&folder, run.output.samples, checkpoint.stored, problem.grid.len())?;
-        work(run, problem, &mut checkpoint, &mut samples, &place, options, reporter).map_err(|error| {
+        let mut kept = Kept::open(&folder, run, problem, checkpoint.recorder.samples)?;
+        work(run, problem, &mut checkpoint, &mut kept, &place, options, reporter).map_err(|error| {
             folder.log(&format!("ends early: {error}")).ok();
             match error {
                 Error::Inference(lookback_inference::Error::Interrupted) => {
@@ -267,18 +253,38 @@ fn carry_on<T: Number>(
         })?;
     }
     let analysis = Analysis::new(run, problem, &checkpoint.recorder)?;
-    let summary = Summary::new(run, problem, &checkpoint, &analysis);
+    let left_out = cross_validation(run, &checkpoint, &folder)?;
+    let summary = Summary::new(run, problem, &checkpoint, &analysis, left_out.as_ref());
     outputs::write(run, problem, &checkpoint, &analysis, &summary, &folder)?;
     report::write(run, problem, &checkpoint.recorder, &analysis, &summary, &folder.file("report.html"))?;
     folder.log(&format!("finished: {:.2} seconds of inference", checkpoint.seconds))?;
     Ok(Outcome { directory: folder.path().to_path_buf(), summary })
 }
 
+/// What leaving data out says, if their densities were kept; found once and read again later.
+fn cross_validation<T: Number>(
+    run: &RunFile,
+    checkpoint: &Checkpoint<T>,
+    folder: &Folder,
+) -> Result<Option<CrossValidation>> {
+    let (raw, table) = (folder.file(LOG_DENSITIES), folder.file(CROSS_VALIDATION));
+    let draws = checkpoint.recorder.samples;
+    if !run.output.log_likelihood || draws < 2 {
+        return Ok(None);
+    }
+    if !raw.exists() {
+        return CrossValidation::read(&table).map(Some);
+    }
+    let found = CrossValidation::of_draws(&raw, draws)?;
+    found.write(&table)?;
+    Ok(Some(found))
+}
+
 fn work<T: Number>(
     run: &RunFile,
     problem: &Problem<T>,
     checkpoint: &mut Checkpoint<T>,
-    samples: &mut SampleFile,
+    kept: &mut Kept,
     place: &Path,
     options: &Options<'_>,
     reporter: &mut dyn Reporter,
@@ -288,6 +294,7 @@ fn work<T: Number>(
     let (gradients, metrics, seconds) = (checkpoint.gradients, checkpoint.metrics, checkpoint.seconds);
     let began = Instant::now();
     let mut saved = Instant::now();
+    let mut live = Live::new(run.method.is_markov());
     while !checkpoint.done {
         let mut draws = Vec::new();
         let progress = checkpoint.method.advance(&workers, &mut |draw| draws.push(draw));
@@ -298,7 +305,7 @@ fn work<T: Number>(
             Ok(progress) => progress,
             Err(error) => {
                 // The state is that before the step: worth keeping, whatever happened.
-                samples.sync()?;
+                kept.sync()?;
                 checkpoint.write(place)?;
                 return Err(error.into());
             }
@@ -307,14 +314,14 @@ fn work<T: Number>(
             if let lookback_inference::Draw::Centre { .. } = draw {
                 checkpoint.seconds_to_centre = Some(checkpoint.seconds);
             }
-            if let Some(map) = checkpoint.recorder.take(problem, draw)? {
-                checkpoint.stored += samples.append(&map)?;
+            if let Some(record) = checkpoint.recorder.take(problem, draw)? {
+                kept.append(&record)?;
             }
         }
         checkpoint.done = progress.done;
-        reporter.step(&progress);
+        reporter.step(&live.tell(progress, &checkpoint.recorder, new_gradients));
         if checkpoint.done || saved.elapsed() >= interval {
-            samples.sync()?;
+            kept.sync()?;
             checkpoint.write(place)?;
             saved = Instant::now();
         }

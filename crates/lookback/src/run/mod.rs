@@ -1,10 +1,14 @@
 //! Doing a run: from a run file to a folder of results, with checkpoints on the way.
 
 mod checkpoint;
+pub(crate) mod cross_validation;
 mod driver;
 mod folder;
+mod live;
 mod outputs;
+mod predictive;
 mod recorder;
+mod rows;
 mod state;
 mod summary;
 

@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
+use std::path::Path;
 
 use lookback_inference::Number;
 use lookback_operator::Operator;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::checkpoint::Checkpoint;
+use super::rows;
 use super::{Folder, Recorder, Summary};
 use crate::formats::fits::{self, Card};
 use crate::formats::{npy, zarr::Store};
@@ -28,7 +30,7 @@ pub(crate) fn write<T: Number>(
 ) -> Result<()> {
     write_maps(run, problem, checkpoint, analysis, folder)?;
     write_tables(&checkpoint.recorder, analysis, folder)?;
-    if run.output.samples && checkpoint.stored > 0 {
+    if (run.output.samples || run.output.log_likelihood) && checkpoint.recorder.samples > 0 {
         write_samples(run, problem, checkpoint, folder)?;
     }
     let bibliography = citations::bibtex(run);
@@ -142,69 +144,120 @@ fn write_tables(recorder: &Recorder, analysis: &Analysis, folder: &Folder) -> Re
     Ok(())
 }
 
-/// Turns the raw sample maps into `samples.npy` (draw, row, column) and `samples.zarr` (ArviZ: chain, draw, y, x).
+/// Turns the raw files into `samples.npy` (draw, row, column) and `samples.zarr` (ArviZ: chain, draw, y, x, and the likelihood of
+/// every datum).
 fn write_samples<T: Number>(
     run: &RunFile,
     problem: &Problem<T>,
     checkpoint: &Checkpoint<T>,
     folder: &Folder,
 ) -> Result<()> {
-    let raw = folder.file("samples.raw");
-    if !raw.exists() {
+    let raws = [rows::MAPS, rows::LOG_DENSITIES].map(|name| folder.file(name));
+    if !raws.iter().any(|raw| raw.exists()) {
         // An earlier call got this far.
         return Ok(());
     }
-    let (rows, columns) = (problem.grid.shape()[0], problem.grid.shape()[1]);
-    let recorder = &checkpoint.recorder;
-    let count = checkpoint.stored as usize;
-    let mut reader = BufReader::new(File::open(&raw).map_err(Error::io("read", &raw))?);
-    let values = std::iter::from_fn(|| {
-        let mut bytes = [0; 4];
-        reader.read_exact(&mut bytes).ok().map(|()| f32::from_le_bytes(bytes))
-    });
-    npy::write(&folder.file("samples.npy"), &[count, rows, columns], values)?;
-
-    let chains = recorder.chain_count().max(1);
-    let draws = count / chains;
-    let field = problem.field_name();
     let attributes = json!({
         "creation_library": "lookback", "creation_library_version": VERSION, "method": run.method.name(),
         "seed": run.seed, "fingerprint": checkpoint.fingerprint,
     });
-    let mut store = Store::create(&folder.file("samples.zarr"), attributes.clone())?;
-    for group in ["posterior", "sample_stats"] {
-        store.group(group, attributes.clone())?;
-        store.index(&format!("{group}/chain"), "chain", chains)?;
-        store.index(&format!("{group}/draw"), "draw", draws)?;
+    let mut draws = Draws::create(folder, &checkpoint.recorder, attributes)?;
+    let field = problem.field_name();
+    let [maps, densities] = &raws;
+    if maps.exists() {
+        let (rows, columns) = (problem.grid.shape()[0], problem.grid.shape()[1]);
+        let count = checkpoint.recorder.samples;
+        npy::write(&folder.file("samples.npy"), &[count, rows, columns], rows::numbers(maps)?)?;
+        draws.group("posterior")?;
+        draws.axes("posterior", &[("y", rows), ("x", columns)])?;
+        draws.rows(&format!("posterior/{field}"), maps, &[("y", rows), ("x", columns)])?;
     }
-    store.index("posterior/y", "y", rows)?;
-    store.index("posterior/x", "x", columns)?;
-    let name = format!("posterior/{field}");
-    store.array(
-        &name,
-        "<f4",
-        &["chain", "draw", "y", "x"],
-        &[chains, draws, rows, columns],
-        &[1, 1, rows, columns],
-    )?;
-    let mut reader = BufReader::new(File::open(&raw).map_err(Error::io("read", &raw))?);
-    let mut map = vec![0; 4 * rows * columns];
-    let mut next = vec![0; chains];
-    for &chain in &recorder.chains[..count] {
-        reader.read_exact(&mut map).map_err(Error::io("read", &raw))?;
-        let draw = &mut next[chain as usize];
-        if *draw < draws {
-            store.chunk(&name, &[chain as usize, *draw, 0, 0], &map)?;
+    if densities.exists() {
+        let data = problem.posterior.likelihood().data_count();
+        draws.group("log_likelihood")?;
+        draws.axes("log_likelihood", &[("datum", data)])?;
+        draws.rows("log_likelihood/data", densities, &[("datum", data)])?;
+    }
+    draws.traces()?;
+    draws.store.finish()?;
+    raws.iter()
+        .filter(|raw| raw.exists())
+        .try_for_each(|raw| fs::remove_file(raw).map_err(Error::io("remove", raw)))
+}
+
+/// A store in which every quantity has a chain and a draw.
+struct Draws<'a> {
+    store: Store,
+    recorder: &'a Recorder,
+    attributes: Value,
+    groups: Vec<String>,
+    chains: usize,
+    draws: usize,
+}
+
+impl<'a> Draws<'a> {
+    fn create(folder: &Folder, recorder: &'a Recorder, attributes: Value) -> Result<Draws<'a>> {
+        let chains = recorder.chain_count().max(1);
+        let store = Store::create(&folder.file("samples.zarr"), attributes.clone())?;
+        Ok(Draws {
+            store,
+            recorder,
+            attributes,
+            groups: Vec::new(),
+            chains,
+            draws: recorder.samples / chains,
+        })
+    }
+
+    /// A group with its chains and draws, once.
+    fn group(&mut self, name: &str) -> Result<()> {
+        if self.groups.iter().any(|group| group == name) {
+            return Ok(());
         }
-        *draw += 1;
+        self.groups.push(name.into());
+        self.store.group(name, self.attributes.clone())?;
+        self.axes(name, &[("chain", self.chains), ("draw", self.draws)])
     }
-    for (j, trace) in recorder.trace_names.iter().enumerate() {
-        let values: Vec<f64> = recorder.by_chain(|i| recorder.traces[i][j]).concat();
-        if values.len() == chains * draws {
-            let group = if j < 2 { "sample_stats" } else { "posterior" };
-            store.floats(&format!("{group}/{trace}"), &["chain", "draw"], &[chains, draws], &values)?;
+
+    fn axes(&mut self, group: &str, axes: &[(&str, usize)]) -> Result<()> {
+        axes.iter().try_for_each(|(axis, n)| self.store.index(&format!("{group}/{axis}"), axis, *n))
+    }
+
+    /// The rows of a file as an array with these axes behind chain and draw.
+    fn rows(&mut self, name: &str, raw: &Path, axes: &[(&str, usize)]) -> Result<()> {
+        let (chains, draws) = (self.chains, self.draws);
+        let names: Vec<&str> = ["chain", "draw"].into_iter().chain(axes.iter().map(|axis| axis.0)).collect();
+        let lengths: Vec<usize> = axes.iter().map(|axis| axis.1).collect();
+        let shape = [vec![chains, draws], lengths.clone()].concat();
+        let chunk = [vec![1, 1], lengths.clone()].concat();
+        self.store.array(name, "<f4", &names, &shape, &chunk)?;
+        let mut reader = BufReader::new(File::open(raw).map_err(Error::io("read", raw))?);
+        let mut row = vec![0; 4 * lengths.iter().product::<usize>()];
+        let mut next = vec![0; chains];
+        for &chain in &self.recorder.chains {
+            reader.read_exact(&mut row).map_err(Error::io("read", raw))?;
+            let draw = &mut next[chain as usize];
+            if *draw < draws {
+                let place = [vec![chain as usize, *draw], vec![0; lengths.len()]].concat();
+                self.store.chunk(name, &place, &row)?;
+            }
+            *draw += 1;
         }
+        Ok(())
     }
-    store.finish()?;
-    fs::remove_file(&raw).map_err(Error::io("remove", &raw))
+
+    /// Parameters, and what is known of every sample.
+    fn traces(&mut self) -> Result<()> {
+        let recorder = self.recorder;
+        for (j, trace) in recorder.trace_names.iter().enumerate() {
+            let values: Vec<f64> = recorder.by_chain(|i| recorder.traces[i][j]).concat();
+            if values.len() == self.chains * self.draws {
+                let group = if j < 2 { "sample_stats" } else { "posterior" };
+                self.group(group)?;
+                let (name, shape) = (format!("{group}/{trace}"), [self.chains, self.draws]);
+                self.store.floats(&name, &["chain", "draw"], &shape, &values)?;
+            }
+        }
+        Ok(())
+    }
 }

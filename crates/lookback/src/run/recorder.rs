@@ -5,8 +5,12 @@ use lookback_mesh::{bin_edges, power_spectrum};
 use lookback_operator::Operator;
 use serde::{Deserialize, Serialize};
 
+use super::predictive::Predictive;
+use super::rows::Record;
 use crate::Result;
+use crate::explain::sample_count;
 use crate::problem::Problem;
+use crate::runfile::RunFile;
 
 /// Bins of the measured spectra.
 pub(crate) const BINS: usize = 24;
@@ -76,6 +80,10 @@ pub struct Recorder {
     pub chains: Vec<u32>,
     /// The first few sample maps.
     pub shown: Vec<Vec<f32>>,
+    /// Do made-up data look like the observed ones?
+    pub(crate) predictive: Predictive,
+    /// Whether the densities of all data are kept.
+    log_densities: bool,
 }
 
 /// Mean over the pixels that were seen.
@@ -90,7 +98,7 @@ fn mean_seen(map: &[f64], seen: &[bool]) -> f64 {
 
 impl Recorder {
     /// An empty record for a problem.
-    pub(crate) fn new<T: Number>(problem: &Problem<T>) -> Result<Recorder> {
+    pub(crate) fn new<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<Recorder> {
         let n = problem.grid.len();
         let signal = problem.prior.operator.codomain();
         let parameters: Vec<String> =
@@ -125,15 +133,13 @@ impl Recorder {
             traces: Vec::new(),
             chains: Vec::new(),
             shown: Vec::new(),
+            predictive: Predictive::new(run.seed, sample_count(&run.method)),
+            log_densities: run.output.log_likelihood,
         })
     }
 
-    /// Takes in a draw. The field of a sample is returned, to be stored.
-    pub(crate) fn take<T: Number>(
-        &mut self,
-        problem: &Problem<T>,
-        draw: Draw<T>,
-    ) -> Result<Option<Vec<f32>>> {
+    /// Takes in a draw. What is to be kept of a sample is returned.
+    pub(crate) fn take<T: Number>(&mut self, problem: &Problem<T>, draw: Draw<T>) -> Result<Option<Record>> {
         let (z, sample) = match draw {
             Draw::Centre { z } => (z, None),
             Draw::Sample { z, chain, energy, mirror } => (z, Some((chain, energy, mirror))),
@@ -141,7 +147,8 @@ impl Recorder {
         let signal = problem.prior.operator.apply(&z)?;
         let prediction = problem.forward.apply(&signal)?;
         let mut residual = prediction.clone();
-        problem.posterior.likelihood().residual(&prediction, &mut residual);
+        let likelihood = problem.posterior.likelihood().as_ref();
+        likelihood.residual(&prediction, &mut residual);
         let chi2 = lookback_operator::vector::norm2(&residual);
         let (maps, parameters) = signal.split_at(problem.prior.maps * problem.grid.len());
         let field = &maps[..problem.grid.len()];
@@ -157,6 +164,7 @@ impl Recorder {
             self.centre_chi2 = Some(chi2);
             return Ok(None);
         };
+        self.predictive.take(self.samples, likelihood, &prediction, &residual)?;
         let wide: Vec<f64> = field.iter().map(|x| x.f64()).collect();
         self.samples += 1;
         self.mirrored += usize::from(mirror);
@@ -177,7 +185,12 @@ impl Recorder {
         if self.shown.len() < SHOWN {
             self.shown.push(stored.clone());
         }
-        Ok(Some(stored))
+        let mut densities = vec![0.0; if self.log_densities { prediction.len() } else { 0 }];
+        if self.log_densities {
+            likelihood.log_densities(&prediction, &mut densities);
+        }
+        let seen = densities.into_iter().filter(|log| !log.is_nan()).map(|log| log as f32);
+        Ok(Some(Record { map: stored, log_densities: seen.collect() }))
     }
 
     /// The estimate of the field: the exact mean of a Wiener filter, else the mean of the samples, else the maximum.

@@ -1,8 +1,8 @@
 //! The method of a run, chosen by its run file, as one state.
 
 use lookback_inference::{
-    Draw, Hmc, Map, Mclmc, Method, Mgvi, Muse, MuseOptions, Number, Nuts, Preconditioned, Progress, Result,
-    Wiener, Workers,
+    Draw, El2o, Hmc, Map, Mclmc, Method, Mgvi, Muse, MuseOptions, Number, Nuts, Pathfinder, Preconditioned,
+    Progress, Result, Sampler, Thermodynamic, WarmStarted, Wiener, Workers,
 };
 use lookback_operator::Space;
 use serde::{Deserialize, Serialize};
@@ -25,16 +25,32 @@ pub enum State<T: Number> {
     Nuts(Nuts<T>),
     /// Markov chains at constant speed.
     Mclmc(Mclmc<T>),
+    /// Gaussians on modes.
+    El2o(El2o<T>),
+    /// Gaussians along ways to the maximum.
+    Pathfinder(Pathfinder<T>),
     /// Marginal posterior of parameters, from maxima.
     Muse(Muse<T>),
+    /// A ladder of temperatures.
+    Thermodynamic(Thermodynamic<T>),
     /// Markov chains in coordinates in which the posterior around its maximum is round.
     Preconditioned(Box<Preconditioned<T, State<T>>>),
+    /// Markov chains that start from an approximation.
+    WarmStarted(Box<WarmStarted<T, State<T>, State<T>>>),
 }
 
 impl<T: Number> State<T> {
     /// The method that a run file names, at its beginning, for these latents.
     pub(crate) fn new(run: &RunFile, latents: &Space, seed: u64) -> Result<State<T>> {
         let method = State::plain(&run.method, latents, seed)?;
+        if let Some(start) = &run.warm_start {
+            let approximation = State::plain(start, latents, seed)?;
+            return Ok(State::WarmStarted(Box::new(WarmStarted::new(
+                approximation,
+                method,
+                run.method.chains(),
+            ))));
+        }
         Ok(match &run.precondition {
             None => method,
             Some(options) => {
@@ -54,7 +70,10 @@ impl<T: Number> State<T> {
             MethodSection::Mams(options) => State::Hmc(Hmc::microcanonical(options, seed)?),
             MethodSection::Nuts(options) => State::Nuts(Nuts::new(options, seed)?),
             MethodSection::Mclmc(options) => State::Mclmc(Mclmc::new(options, seed)?),
+            MethodSection::El2o(options) => State::El2o(El2o::new(options, seed)?),
+            MethodSection::Pathfinder(options) => State::Pathfinder(Pathfinder::new(options, seed)?),
             MethodSection::Muse(options) => State::Muse(muse(options, latents, seed)?),
+            MethodSection::Thermodynamic(options) => State::Thermodynamic(Thermodynamic::new(options, seed)?),
         })
     }
 }
@@ -68,8 +87,12 @@ impl<T: Number> Method<T> for State<T> {
             State::Hmc(method) => method.advance(workers, sink),
             State::Nuts(method) => method.advance(workers, sink),
             State::Mclmc(method) => method.advance(workers, sink),
+            State::El2o(method) => method.advance(workers, sink),
+            State::Pathfinder(method) => method.advance(workers, sink),
             State::Muse(method) => method.advance(workers, sink),
+            State::Thermodynamic(method) => method.advance(workers, sink),
             State::Preconditioned(method) => method.advance(workers, sink),
+            State::WarmStarted(method) => method.advance(workers, sink),
         }
     }
 
@@ -81,8 +104,24 @@ impl<T: Number> Method<T> for State<T> {
             State::Hmc(method) => method.figures(),
             State::Nuts(method) => method.figures(),
             State::Mclmc(method) => method.figures(),
+            State::El2o(method) => method.figures(),
+            State::Pathfinder(method) => method.figures(),
             State::Muse(method) => method.figures(),
+            State::Thermodynamic(method) => method.figures(),
             State::Preconditioned(method) => method.figures(),
+            State::WarmStarted(method) => method.figures(),
+        }
+    }
+}
+
+impl<T: Number> Sampler<T> for State<T> {
+    fn start_from(&mut self, latents: Vec<Vec<T>>) {
+        match self {
+            State::Hmc(method) => method.start_from(latents),
+            State::Nuts(method) => method.start_from(latents),
+            State::Mclmc(method) => method.start_from(latents),
+            // A run file that asks for a warm start of something else is refused before it gets here.
+            _ => {}
         }
     }
 }

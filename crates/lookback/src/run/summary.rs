@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::checkpoint::Checkpoint;
+use super::cross_validation::{CrossValidation, HEAVY};
+use super::predictive::CHECKS;
 use crate::problem::Problem;
 use crate::report::analysis::{self, Analysis, Significance};
 use crate::runfile::RunFile;
@@ -31,6 +33,7 @@ impl Summary {
         problem: &Problem<T>,
         checkpoint: &Checkpoint<T>,
         analysis: &Analysis,
+        left_out: Option<&CrossValidation>,
     ) -> Summary {
         let recorder = &checkpoint.recorder;
         let exact = run.method.finds_exact_mean();
@@ -70,6 +73,18 @@ impl Summary {
                 put(&format!("{name}_std"), figure(std));
             }
         }
+        if recorder.samples > 0 {
+            for (name, share) in CHECKS.iter().zip(recorder.predictive.shares()) {
+                put(name, figure(share));
+            }
+        }
+        if let Some(left_out) = left_out {
+            let (elpd, error) = left_out.elpd();
+            put("elpd_loo", figure(elpd));
+            put("elpd_loo_error", figure(error));
+            put("p_loo", figure(left_out.effective_parameters()));
+            put("loo_influential", json!(left_out.influential()));
+        }
         if run.method.is_markov() {
             let worst = worst_diagnostics(recorder);
             put("ess_bulk_min", figure(worst.ess_bulk));
@@ -104,6 +119,7 @@ impl Summary {
         let verdicts = verdicts(&out, data);
         let mut put = |key: &str, value: Value| out.insert(key.into(), value);
         put("verdicts", json!(verdicts));
+        put("data_sha256", json!(data_digest(problem)));
         put("inputs", json!(problem.inputs));
         put("notes", json!(problem.notes));
         Summary(out)
@@ -178,7 +194,32 @@ fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
     }
     if let Some(k) = of("pareto_k").filter(|k| *k > 0.7) {
         say(format!(
-            "the approximation is not the posterior (Pareto k {k:.2}, should be below 0.7): judge it by `lookback calibrate`, or sample with `geovi`, `nuts` or `mclmc`"
+            "the approximation is not the posterior (Pareto k {k:.2}, should be below 0.7; evidence and error bars may be off): judge it by `lookback calibrate`, or sample with `geovi`, `nuts` or `mclmc`"
+        ));
+    }
+    if let Some(open) = of("modes_unsettled").filter(|open| *open > 0.0) {
+        say(format!("{open} of the Gaussians had not settled: more `rounds`, or more `pairs`"));
+    }
+    if let Some(share) = of("samples_repeated").filter(|share| *share > 0.5) {
+        say(format!(
+            "{:.0} % of the samples are copies of others: more `draws_per_path`, or another method",
+            100.0 * share
+        ));
+    }
+    if let Some(error) = of("log_evidence_error").filter(|error| !(*error < 0.5)) {
+        say(format!("the evidence is known to {error:.2} only: more draws, or another method"));
+    }
+    for (name, what) in [("largest", "largest residual"), ("skewness", "skewness of the residuals")] {
+        if let Some(share) = of(&format!("predictive_p_{name}")).filter(|p| !(0.005..=0.995).contains(p)) {
+            say(format!(
+                "made-up data exceed the {what} of the observed ones in {:.1} % of the draws: the noise may have another law (`student_t` has heavy tails), or the model lacks something",
+                100.0 * share
+            ));
+        }
+    }
+    if let Some(count) = of("loo_influential").filter(|count| *count > 0.01 * data) {
+        say(format!(
+            "{count} data are too influential for cross-validation (Pareto k above {HEAVY}): `elpd_loo` is too optimistic"
         ));
     }
     // The scatter of a reduced chi-squared is sqrt(2 / data).
@@ -192,14 +233,21 @@ fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
     lines
 }
 
-struct Worst {
-    ess_bulk: f64,
+/// SHA-256 of the data themselves: runs of the same data can be compared.
+fn data_digest<T: Number>(problem: &Problem<T>) -> String {
+    let data = problem.posterior.likelihood().data();
+    let bytes: Vec<u8> = data.iter().flat_map(|x| (x.f64() as f32).to_le_bytes()).collect();
+    files::sha256(&bytes)
+}
+
+pub(super) struct Worst {
+    pub(super) ess_bulk: f64,
     ess_tail: f64,
     r_hat: f64,
 }
 
 /// The worst diagnostics over all traces and over the power in every bin.
-fn worst_diagnostics(recorder: &super::Recorder) -> Worst {
+pub(super) fn worst_diagnostics(recorder: &super::Recorder) -> Worst {
     let traces = (0..recorder.trace_names.len()).map(|j| recorder.by_chain(|i| recorder.traces[i][j]));
     let bins = (0..recorder.wave_numbers.len())
         .map(|b| recorder.by_chain(|i| f64::from(recorder.spectra[i][b]).ln()));

@@ -43,6 +43,9 @@ pub struct RunFile {
     /// Coordinates in which Markov chains work; those of the prior if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precondition: Option<PreconditionOptions>,
+    /// An approximation from which Markov chains start; random places if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<MethodSection>,
     /// Where the results go.
     #[serde(default)]
     pub output: OutputSection,

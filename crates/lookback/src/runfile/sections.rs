@@ -1,7 +1,8 @@
 //! The sections of a run file, as they are written in TOML.
 
 use lookback_inference::{
-    HmcOptions, MapOptions, MclmcOptions, MgviOptions, MuseOptions, NutsOptions, WienerOptions,
+    El2oOptions, HmcOptions, MapOptions, MclmcOptions, MgviOptions, MuseOptions, NutsOptions,
+    PathfinderOptions, ThermodynamicOptions, WienerOptions,
 };
 use serde::{Deserialize, Serialize};
 
@@ -369,8 +370,14 @@ pub enum MethodSection {
     Nuts(NutsOptions),
     /// Microcanonical Langevin Monte Carlo.
     Mclmc(MclmcOptions),
+    /// Gaussians on modes, fitted by value, slope and curvature.
+    El2o(El2oOptions),
+    /// The best Gaussians along ways to the maximum.
+    Pathfinder(PathfinderOptions),
     /// Marginal posterior of parameters from maxima and simulations.
     Muse(MuseOptions),
+    /// Markov chains on a ladder of temperatures, and the evidence.
+    Thermodynamic(ThermodynamicOptions),
 }
 
 impl MethodSection {
@@ -381,6 +388,16 @@ impl MethodSection {
 
     /// True if samples are steps of Markov chains, which depend on those before them.
     pub fn is_markov(&self) -> bool {
+        self.is_sampler() || matches!(self, MethodSection::Thermodynamic(_))
+    }
+
+    /// True for an approximation from which chains can start.
+    pub fn is_approximation(&self) -> bool {
+        !self.is_markov() && !matches!(self, MethodSection::Muse(_))
+    }
+
+    /// True for Markov chains on the posterior alone, which can be preconditioned and started anywhere.
+    pub fn is_sampler(&self) -> bool {
         matches!(
             self,
             MethodSection::Hmc(_)
@@ -389,6 +406,17 @@ impl MethodSection {
                 | MethodSection::Nuts(_)
                 | MethodSection::Mclmc(_)
         )
+    }
+
+    /// Markov chains that it runs; none for other methods.
+    pub fn chains(&self) -> usize {
+        match self {
+            MethodSection::Hmc(o) | MethodSection::Mala(o) | MethodSection::Mams(o) => o.chains,
+            MethodSection::Nuts(o) => o.chains,
+            MethodSection::Mclmc(o) => o.chains,
+            MethodSection::Thermodynamic(o) => o.chains,
+            _ => 0,
+        }
     }
 
     /// Name as in the run file.
@@ -403,7 +431,10 @@ impl MethodSection {
             MethodSection::Mams(_) => "mams",
             MethodSection::Nuts(_) => "nuts",
             MethodSection::Mclmc(_) => "mclmc",
+            MethodSection::El2o(_) => "el2o",
+            MethodSection::Pathfinder(_) => "pathfinder",
             MethodSection::Muse(_) => "muse",
+            MethodSection::Thermodynamic(_) => "thermodynamic",
         }
     }
 }
@@ -417,13 +448,15 @@ pub struct OutputSection {
     pub directory: Option<String>,
     /// Keep the maps of all samples.
     pub samples: bool,
+    /// Keep the likelihood of every datum at every sample, for cross-validation (`lookback compare`, ArviZ).
+    pub log_likelihood: bool,
     /// Seconds between checkpoints.
     pub checkpoint_seconds: f64,
 }
 
 impl Default for OutputSection {
     fn default() -> Self {
-        OutputSection { directory: None, samples: true, checkpoint_seconds: 20.0 }
+        OutputSection { directory: None, samples: true, log_likelihood: false, checkpoint_seconds: 20.0 }
     }
 }
 

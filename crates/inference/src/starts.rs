@@ -1,0 +1,131 @@
+//! Searches from several starting points at once, of which the lowest end counts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::chain::Point;
+use crate::search::{Rules, Search};
+use crate::{Error, Number, Result, Workers};
+
+/// Energies of two ends of searches that are the same minimum differ by less, for each latent and squared tolerance: an end is within
+/// the tolerance of its minimum, where the energy is higher by half its square.
+const SAME: f64 = 1.0;
+/// And by less than this in any case: the probability of both is the same.
+const CLOSE: f64 = 1e-3;
+
+/// Searches, each until it converges or fails. If there are several, some may fail.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Starts<T: Number> {
+    searches: Vec<Search<T>>,
+    failed: Vec<bool>,
+    /// Energies below which an end counts as the best, above the lowest.
+    margin: f64,
+}
+
+impl<T: Number> Starts<T> {
+    /// Searches from the random starting points `0..count`.
+    pub fn new(count: usize) -> Starts<T> {
+        let searches = (0..count as u32).map(Search::new).collect();
+        Starts { searches, failed: vec![false; count], margin: CLOSE }
+    }
+
+    /// A step of each search that is under way; true if none is left.
+    ///
+    /// # Errors
+    /// If the user stops, or all searches have failed: then that of the last.
+    pub fn advance(&mut self, rules: &Rules<'_>, workers: &Workers<'_, T>) -> Result<bool> {
+        let dim = workers.dim();
+        self.margin = CLOSE.max(SAME * rules.tolerance.powi(2) * dim as f64);
+        let active = |search: &Search<T>, failed: bool| !search.converged && !failed;
+        let work: Vec<(usize, &mut Search<T>)> = self
+            .searches
+            .iter_mut()
+            .enumerate()
+            .zip(&self.failed)
+            .filter(|((_, search), failed)| active(search, **failed))
+            .map(|(work, _)| work)
+            .collect();
+        let ends =
+            workers.map(work, |(which, search), evaluator| match search.advance(rules, evaluator, dim) {
+                Err(Error::Interrupted) => Err(Error::Interrupted),
+                end => Ok((which, end)),
+            })?;
+        let mut failure = None;
+        for (which, end) in ends {
+            if let Err(error) = end {
+                // A single search keeps its failure, and can be tried again.
+                self.failed[which] = self.searches.len() > 1;
+                failure = Some(error);
+            }
+        }
+        match failure {
+            Some(error) if self.searches.len() == 1 || self.failed.iter().all(|failed| *failed) => Err(error),
+            _ => Ok(!self.searches.iter().zip(&self.failed).any(|(search, failed)| active(search, *failed))),
+        }
+    }
+
+    /// Ends of the searches that did not fail, lowest first.
+    pub fn ends(&self) -> Vec<&Point<T>> {
+        let fine = self.searches.iter().zip(&self.failed).filter(|(_, failed)| !**failed);
+        let mut ends: Vec<&Point<T>> = fine.filter_map(|(search, _)| search.at()).collect();
+        ends.sort_by(|a, b| a.energy.total_cmp(&b.energy));
+        ends
+    }
+
+    fn lowest(&self) -> Option<&Search<T>> {
+        let fine = self
+            .searches
+            .iter()
+            .zip(&self.failed)
+            .filter(|(search, failed)| !**failed && search.at().is_some());
+        let energy = |search: &Search<T>| search.at().map_or(f64::INFINITY, |at| at.energy);
+        fine.map(|(search, _)| search).min_by(|a, b| energy(a).total_cmp(&energy(b)))
+    }
+
+    /// The lowest point so far.
+    pub fn best(&self) -> Option<&Point<T>> {
+        self.lowest().and_then(Search::at)
+    }
+
+    /// Steps of all searches.
+    pub fn steps(&self) -> usize {
+        self.searches.iter().map(|search| search.steps).sum()
+    }
+
+    /// A bound on the distance of the best from its minimum, in posterior standard deviations.
+    pub fn distance(&self) -> f64 {
+        self.lowest().map_or(f64::INFINITY, Search::distance)
+    }
+
+    /// Where the searches stand, in a few words.
+    pub fn message(&self, rules: &Rules<'_>) -> String {
+        let Some(best) = self.lowest() else { return "starts".into() };
+        let energy = best.at().map_or(f64::NAN, |at| at.energy);
+        let temperature = best.temperature(rules);
+        let heat = if temperature > 1.0 { format!(" at temperature {temperature}") } else { String::new() };
+        let message = format!(
+            "energy {energy:.6e}, within {:.1e} posterior standard deviations{heat}",
+            best.distance()
+        );
+        if self.searches.len() == 1 {
+            return message;
+        }
+        let done = self.searches.iter().filter(|search| search.converged).count();
+        format!("{done} of {} searches done, lowest {message}", self.searches.len())
+    }
+
+    /// How many searches ended at the lowest end, if there are several.
+    pub fn figures(&self) -> Vec<(String, f64)> {
+        if self.searches.len() == 1 {
+            return Vec::new();
+        }
+        let lowest = self.best().map_or(f64::NAN, |at| at.energy);
+        let at_best = self.ends().iter().filter(|at| at.energy <= lowest + self.margin).count();
+        let failed = self.failed.iter().filter(|failed| **failed).count();
+        vec![
+            ("starts".into(), self.searches.len() as f64),
+            ("starts_at_best".into(), at_best as f64),
+            ("starts_failed".into(), failed as f64),
+        ]
+    }
+}

@@ -1,0 +1,235 @@
+//! Which of several models of the same data is the better one: evidences and cross-validation of finished runs, side by side.
+
+use std::path::{Path, PathBuf};
+
+use lookback_inference::loo::total;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::run::cross_validation::{self, CrossValidation};
+use crate::{Error, Result, files};
+
+/// A number with its standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Measured {
+    /// The number.
+    pub value: f64,
+    /// Its standard error.
+    pub error: f64,
+}
+
+/// A finished run beside the others.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its title.
+    pub title: String,
+    /// Its method.
+    pub method: String,
+    /// Reduced chi-squared of its samples.
+    pub reduced_chi2: Option<f64>,
+    /// Logarithm of the evidence `p(d)`, from methods that give it.
+    pub log_evidence: Option<Measured>,
+    /// Probability of the model, if all those with an evidence were equally probable before.
+    pub probability: Option<f64>,
+    /// Expected log predictive density of data that were left out.
+    pub elpd: Option<Measured>,
+    /// By how much it is below that of the best, datum by datum.
+    pub elpd_below: Option<Measured>,
+    /// How many parameters the data took.
+    pub effective_parameters: Option<f64>,
+    /// Data that are too influential for `elpd` to be relied on.
+    pub influential: Option<f64>,
+}
+
+/// Reads finished runs of the same data, the best first: by cross-validation where all have it, else by evidence.
+///
+/// # Errors
+/// If a folder holds no finished run, the runs are of other data, or none has anything to compare by.
+pub fn compare(folders: &[PathBuf]) -> Result<Vec<Candidate>> {
+    let mut digests = Vec::new();
+    let mut candidates = Vec::new();
+    let mut tables = Vec::new();
+    for folder in folders {
+        let figures = figures(folder)?;
+        digests.push(figures.get("data_sha256").cloned());
+        tables.push(table(folder, &figures)?);
+        candidates.push(candidate(folder, &figures));
+    }
+    if let Some(other) = digests.iter().position(|digest| digest.is_none() || *digest != digests[0]) {
+        let message = format!(
+            "is not a run of the data of {}; only models of the same data can be compared",
+            folders[0].display()
+        );
+        return Err(Error::file(&folders[other], message));
+    }
+    weigh(&mut candidates);
+    subtract(&mut candidates, &tables);
+    if candidates.iter().all(|one| one.elpd.is_none() && one.log_evidence.is_none()) {
+        return Err(Error::file(
+            &folders[0],
+            "has neither an evidence (methods `map`, `el2o`, `pathfinder`, `thermodynamic`) nor cross-validation (`log_likelihood = true` in `[output]`)",
+        ));
+    }
+    let by_data = candidates.iter().all(|one| one.elpd_below.is_some());
+    let loss = |one: &Candidate| {
+        let loss = if by_data { one.elpd_below } else { one.log_evidence };
+        loss.map_or(f64::INFINITY, |loss| if by_data { loss.value } else { -loss.value })
+    };
+    candidates.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
+    Ok(candidates)
+}
+
+fn figures(folder: &Path) -> Result<Map<String, Value>> {
+    let place = folder.join("summary.json");
+    if !place.exists() {
+        return Err(Error::file(
+            folder,
+            "holds no finished run; `lookback run` or `lookback resume` comes first",
+        ));
+    }
+    serde_json::from_slice(&files::read(&place)?)
+        .map_err(|error| Error::file(&place, format!("is no summary of a run: {error}")))
+}
+
+fn table(folder: &Path, figures: &Map<String, Value>) -> Result<Option<CrossValidation>> {
+    let place = folder.join(cross_validation::FILE);
+    figures.contains_key("elpd_loo").then(|| CrossValidation::read(&place)).transpose()
+}
+
+fn candidate(folder: &Path, figures: &Map<String, Value>) -> Candidate {
+    let number = |name: &str| figures.get(name).and_then(Value::as_f64);
+    let measured = |name: &str| {
+        let value = number(name)?;
+        Some(Measured { value, error: number(&format!("{name}_error")).unwrap_or(f64::NAN) })
+    };
+    let text = |name: &str| figures.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
+    Candidate {
+        folder: folder.into(),
+        title: text("title"),
+        method: text("method"),
+        reduced_chi2: number("reduced_chi2_samples"),
+        log_evidence: measured("log_evidence"),
+        probability: None,
+        elpd: measured("elpd_loo"),
+        elpd_below: None,
+        effective_parameters: number("p_loo"),
+        influential: number("loo_influential"),
+    }
+}
+
+/// Bayes's theorem for the models themselves.
+fn weigh(candidates: &mut [Candidate]) {
+    let logs = candidates.iter().filter_map(|one| one.log_evidence.map(|evidence| evidence.value));
+    let largest = logs.clone().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logs.map(|log| (log - largest).exp()).sum();
+    for one in candidates {
+        one.probability = one.log_evidence.map(|evidence| (evidence.value - largest).exp() / sum);
+    }
+}
+
+/// The difference to the best, whose error is that of the differences of the data: what all models find hard cancels.
+fn subtract(candidates: &mut [Candidate], tables: &[Option<CrossValidation>]) {
+    let elpd = |table: &CrossValidation| table.elpd().0;
+    let Some(best) = tables.iter().flatten().max_by(|a, b| elpd(a).total_cmp(&elpd(b))) else { return };
+    for (one, table) in candidates.iter_mut().zip(tables) {
+        let Some(table) = table.as_ref().filter(|table| table.0.len() == best.0.len()) else { continue };
+        let below: Vec<f64> = best.0.iter().zip(&table.0).map(|(best, this)| best.elpd - this.elpd).collect();
+        let (value, error) = total(&below);
+        one.elpd_below = Some(Measured { value, error });
+    }
+}
+
+/// The same as JSON.
+///
+/// # Errors
+/// Never, for what [`compare`] returns.
+pub fn to_json(candidates: &[Candidate]) -> Result<String> {
+    serde_json::to_string(candidates)
+        .map_err(|error| Error::config("compare", format!("cannot be written as JSON: {error}")))
+}
+
+/// What the comparison says, a line each.
+pub fn verdicts(candidates: &[Candidate]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let name = |one: &Candidate| one.folder.display().to_string();
+    if let [best, others @ ..] = candidates {
+        for other in others {
+            if let Some(below) = other.elpd_below {
+                // Below four, or two standard errors, chance explains it (Sivula et al. 2020).
+                let clear = below.value > 4.0 && below.value > 2.0 * below.error;
+                let words = if clear {
+                    "predicts unseen data worse than"
+                } else {
+                    "cannot be told by its predictions from"
+                };
+                lines.push(format!(
+                    "{} {words} {}: {:.1} +- {:.1} nats",
+                    name(other),
+                    name(best),
+                    below.value,
+                    below.error
+                ));
+            }
+        }
+    }
+    for one in candidates {
+        if let Some(p) = one.probability.filter(|_| candidates.len() > 1) {
+            lines.push(format!(
+                "{} has probability {p:.3} among those with an evidence, if all were equally probable before",
+                name(one)
+            ));
+        }
+        if let Some(count) = one.influential.filter(|count| *count > 0.0) {
+            lines.push(format!(
+                "{}: {count} data are too influential for cross-validation to be exact",
+                name(one)
+            ));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lookback_inference::loo::LeftOut;
+
+    fn run(folder: &Path, figures: &str, elpd: &[f64]) -> PathBuf {
+        std::fs::create_dir_all(folder).expect("a folder");
+        std::fs::write(folder.join("summary.json"), figures).expect("writes");
+        let left_out = elpd.iter().map(|&elpd| LeftOut { elpd, seen: elpd + 0.1, k: 0.2 }).collect();
+        CrossValidation(left_out).write(&folder.join(cross_validation::FILE)).expect("writes");
+        folder.into()
+    }
+
+    #[test]
+    fn the_better_model_comes_first_with_the_error_of_the_difference() {
+        let place = tempfile::tempdir().expect("a folder");
+        let figures = |evidence: f64, elpd: f64| {
+            format!(
+                "{{\"data_sha256\": \"a\", \"elpd_loo\": {elpd}, \"log_evidence\": {evidence}, \"log_evidence_error\": 0.1}}"
+            )
+        };
+        let worse = run(&place.path().join("worse"), &figures(-12.0, -15.0), &[-4.0, -5.0, -6.0]);
+        let better = run(&place.path().join("better"), &figures(-10.0, -6.0), &[-1.0, -2.0, -3.0]);
+        let found = compare(&[worse.clone(), better.clone()]).expect("can be compared");
+        assert_eq!(found[0].folder, better);
+        let below = found[1].elpd_below.expect("has one");
+        // All data agree on the difference: it has no scatter, though the sums do.
+        assert!((below.value - 9.0).abs() < 1e-6 && below.error < 1e-6, "{below:?}");
+        let p = found[0].probability.expect("has one");
+        assert!((p - 1.0 / (1.0 + f64::exp(-2.0))).abs() < 1e-12, "{p}");
+        assert!(verdicts(&found)[0].contains("worse than"), "{:?}", verdicts(&found));
+
+        let other = run(&place.path().join("other"), "{\"data_sha256\": \"b\"}", &[1.0]);
+        let error = compare(&[better.clone(), other]).expect_err("refused").to_string();
+        assert!(error.contains("same data"), "{error}");
+        let bare = run(&place.path().join("bare"), "{\"data_sha256\": \"a\"}", &[]);
+        let error = compare(&[bare]).expect_err("refused").to_string();
+        assert!(error.contains("log_likelihood"), "{error}");
+        let error = compare(&[place.path().join("none")]).expect_err("refused").to_string();
+        assert!(error.contains("no finished run"), "{error}");
+    }
+}
