@@ -334,3 +334,86 @@ def test_a_torch_function_has_the_gradient(cone):
     np.testing.assert_allclose(value.detach().numpy(), cone(cone_point()), rtol=1e-12)
     (value * torch.tensor(v)).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), lb.vjp(cone, cone_point(), v)[1], rtol=1e-12)
+
+
+def two_modes(z):
+    """Three tenths at (-2, 0) with width 0.3, seven tenths at (2, 1) with widths 0.8 and 0.2."""
+    means, widths = np.array([[-2.0, 0.0], [2.0, 1.0]]), np.array([[0.3, 0.3], [0.8, 0.2]])
+    offset = (z - means) / widths
+    logs = np.log([0.3, 0.7]) - np.log(2 * np.pi * widths.prod(axis=1)) - 0.5 * (offset**2).sum(axis=1)
+    shares = np.exp(logs - logs.max())
+    value = logs.max() + np.log(shares.sum())
+    return -value, (shares[:, None] * offset / widths).sum(axis=0) / shares.sum()
+
+
+def test_approximations_of_a_density_in_python_give_its_integral():
+    target = lb.energy(two_modes, dim=2)
+    el2o = lb.el2o(target, starts=20, start_scale=2.0)
+    assert el2o.figures["modes"] == 2 and abs(el2o.figures["mode_0_weight"] - 0.7) < 1e-3
+    # The density is normalised: its integral is one.
+    assert abs(el2o.figures["log_evidence"]) < 4 * el2o.figures["log_evidence_error"]
+    single = lb.energy(lambda z: (0.5 * np.sum(z**2 * [1, 4]), z * [1, 4]), dim=2)
+    integral = np.log(2 * np.pi / 2)
+    for found in (lb.pathfinder(single), lb.laplace(single, optimizer="lbfgs", samples=100), lb.thermodynamic(single)):
+        error = found.figures["log_evidence_error"]
+        assert abs(found.figures["log_evidence"] - integral) < 4 * error + 1e-6
+    best = lb.laplace(target, optimizer="adam", starts=20, start_scale=2.0, max_iterations=3000)
+    np.testing.assert_allclose(best.centre, [2, 1], atol=1e-2)
+    with pytest.raises(lb.LookbackError, match="no optimizer `sgd`"):
+        lb.laplace(target, optimizer="sgd")
+    with pytest.raises(lb.LookbackError, match="no curvature `exact`"):
+        lb.laplace(target, optimizer="lbfgs", curvature="exact")
+
+
+def test_chains_start_where_they_are_told():
+    target = lb.energy(two_modes, dim=2)
+    start = lb.el2o(target, starts=20, start_scale=2.0, samples=4).samples
+    found = lb.nuts(target, start=start, warmup=0, draws=1)
+    assert found.samples.shape == (4, 2)
+    with pytest.raises(lb.LookbackError, match="exclude each other"):
+        lb.nuts(target, start=start, precondition=2)
+    with pytest.raises(lb.LookbackError, match="3 latents"):
+        lb.nuts(target, start=np.zeros((1, 3)))
+
+
+def test_runs_are_compared_and_open_in_arviz(tmp_path):
+    text = """
+title = "pixels"
+[sky]
+pixels = [12, 14]
+pixel_arcmin = 1.0
+[prior.kappa]
+kind = "gaussian_field"
+spectrum.power_law = {{ amplitude = {amplitude}, pivot = 1000.0, index = -1.2 }}
+[[forward]]
+kind = "shear"
+[data]
+{data}
+noise_std = [0.02, 0.02]
+[method]
+kind = "map"
+samples = 400
+tolerance = 1e-6
+[output]
+log_likelihood = true
+directory = "{name}"
+"""
+    files = 'kind = "maps"\nmaps = ["{0}/data_gamma1.fits", "{0}/data_gamma2.fits"]'.format(tmp_path / "mock")
+    for name, amplitude, data in (
+        ("mock", 1e-9, 'kind = "mock"'),
+        ("right", 1e-9, files),
+        ("faint", 1e-11, files),
+    ):
+        (tmp_path / f"{name}.toml").write_text(text.format(name=tmp_path / name, amplitude=amplitude, data=data))
+        figures = lb.run(tmp_path / f"{name}.toml")
+    assert 0 <= figures["predictive_p_chi2"] <= 1
+    best, other = lb.compare([tmp_path / "faint", tmp_path / "right"])
+    assert best["folder"].endswith("right") and best["probability"] > 0.99
+    assert other["elpd_below"]["value"] > 2 * other["elpd_below"]["error"]
+    arviz = pytest.importorskip("arviz")
+    xarray = pytest.importorskip("xarray")
+    tree = xarray.open_datatree(tmp_path / "right" / "samples.zarr", engine="zarr")
+    loo = arviz.loo(arviz.InferenceData.from_datatree(tree))
+    # Each smooths the tail of the weights in its own way.
+    assert abs(loo.elpd_loo - best["elpd"]["value"]) < 0.02 * best["elpd"]["error"]
+    assert abs(loo.p_loo - best["effective_parameters"]) < 0.02 * best["effective_parameters"]
