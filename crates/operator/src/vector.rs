@@ -7,6 +7,9 @@ use crate::{Error, Real, Result};
 /// Entries per task. Fixed, so that the order of every sum is fixed.
 pub const CHUNK: usize = 8192;
 
+/// Entries up to which one thread is done before a second would have begun.
+const ALONE: usize = 4 * CHUNK;
+
 /// Sums that run side by side, so that an addition need not wait for the one before it.
 const LANES: usize = 8;
 
@@ -19,13 +22,15 @@ pub fn sums<T: Real, const K: usize, const N: usize>(
     let len = vectors[0].len();
     assert!(vectors.iter().all(|vector| vector.len() == len), "vectors of different lengths");
     let part = |start: usize, end: usize| sums_of_part(vectors.map(|vector| &vector[start..end]), &terms);
-    if len <= CHUNK {
-        return part(0, len);
-    }
-    let parts = (0..len.div_ceil(CHUNK)).into_par_iter();
-    let parts: Vec<[f64; N]> = parts.map(|i| part(i * CHUNK, ((i + 1) * CHUNK).min(len))).collect();
+    let chunk = |i: usize| part(i * CHUNK, ((i + 1) * CHUNK).min(len));
     let mut all = [0.0; N];
-    parts.iter().for_each(|part| all.iter_mut().zip(part).for_each(|(all, part)| *all += part));
+    let mut add = |part: [f64; N]| all.iter_mut().zip(part).for_each(|(all, part)| *all += part);
+    let chunks = 0..len.div_ceil(CHUNK);
+    if len <= ALONE {
+        chunks.map(chunk).for_each(&mut add);
+    } else {
+        chunks.into_par_iter().map(chunk).collect::<Vec<[f64; N]>>().into_iter().for_each(&mut add);
+    }
     all
 }
 
@@ -61,26 +66,28 @@ pub fn norm2<T: Real>(a: &[T]) -> f64 {
     dot(a, a)
 }
 
+/// Changes every entry of `y` by that of `x` at its place.
+fn each<T: Real>(x: &[T], y: &mut [T], change: impl Fn(T, &mut T) + Sync) {
+    let part = |(y, x): (&mut [T], &[T])| y.iter_mut().zip(x).for_each(|(y, &x)| change(x, y));
+    if y.len() <= ALONE {
+        part((y, x));
+    } else {
+        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(part);
+    }
+}
+
 /// `y += a x`.
 pub fn axpy<T: Real>(a: f64, x: &[T], y: &mut [T]) {
     debug_assert_eq!(x.len(), y.len());
     let a = T::of(a);
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y += a * x;
-        }
-    });
+    each(x, y, |x, y| *y += a * x);
 }
 
 /// `y = x + a y`.
 pub fn xpay<T: Real>(x: &[T], a: f64, y: &mut [T]) {
     debug_assert_eq!(x.len(), y.len());
     let a = T::of(a);
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = x + a * *y;
-        }
-    });
+    each(x, y, |x, y| *y = x + a * *y);
 }
 
 /// `y = a + s x` in a new vector.
