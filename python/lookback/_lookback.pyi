@@ -55,6 +55,8 @@ class Result:
     @property
     def chains(self) -> NDArray[np.uintp]: ...
     @property
+    def diverged(self) -> NDArray[np.bool_]: ...
+    @property
     def figures(self) -> dict[str, float]: ...
 
 def power_law(amplitude: float, *, pivot: float, index: float, running: float = 0.0) -> Spectrum: ...
@@ -111,6 +113,7 @@ def laplace(
     learning_rate: float = 0.1,
     starts: int = 1,
     curvature: Literal["hessian", "fisher"] | None = None,
+    probes: int = 0,
     start_scale: float = 0.1,
     seed: int = 42,
 ) -> Result: ...

@@ -112,6 +112,7 @@ pub(crate) struct PyResult_ {
     centre: Option<Vec<f64>>,
     samples: Vec<Vec<f64>>,
     chains: Vec<usize>,
+    diverged: Vec<bool>,
     figures: Vec<(String, f64)>,
 }
 
@@ -133,6 +134,12 @@ impl PyResult_ {
     #[getter]
     fn chains<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<usize>> {
         self.chains.clone().into_pyarray(py)
+    }
+
+    /// Whether a trajectory diverged on the way to each sample: such places are near what the chain could not enter.
+    #[getter]
+    fn diverged<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<bool>> {
+        self.diverged.clone().into_pyarray(py)
     }
 
     /// Named figures: iterations, acceptance, step sizes.
@@ -164,14 +171,16 @@ fn work<M: Method<f64>>(py: Python<'_>, posterior: &PyPosterior, method: M) -> P
         centre: None,
         samples: Vec::new(),
         chains: Vec::new(),
+        diverged: Vec::new(),
         figures,
     };
     for draw in draws {
         match draw {
             Draw::Centre { z } => result.centre = Some(z),
-            Draw::Sample { z, chain, .. } => {
+            Draw::Sample { z, chain, diverged, .. } => {
                 result.samples.push(z);
                 result.chains.push(chain);
+                result.diverged.push(diverged);
             }
         }
     }
@@ -220,9 +229,9 @@ pub(crate) fn wiener(
 }
 
 /// The maximum, and samples of the Laplace approximation. Optimiser: `newton_cg`, `lbfgs`, `gradient_descent` or `adam`; curvature:
-/// `hessian` (all second derivatives; the default up to 200 latents) or `fisher`.
+/// `hessian` (all second derivatives; the default up to 200 latents) or `fisher`, whose determinant random `probes` estimate for the evidence.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, samples = 0, optimizer = "newton_cg", tolerance = 1e-3, max_iterations = 500, learning_rate = 0.1, starts = 1, curvature = None, start_scale = 0.1, seed = 42))]
+#[pyo3(signature = (posterior, *, samples = 0, optimizer = "newton_cg", tolerance = 1e-3, max_iterations = 500, learning_rate = 0.1, starts = 1, curvature = None, probes = 0, start_scale = 0.1, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn laplace(
     py: Python<'_>,
@@ -234,6 +243,7 @@ pub(crate) fn laplace(
     learning_rate: f64,
     starts: usize,
     curvature: Option<&str>,
+    probes: usize,
     start_scale: f64,
     seed: u64,
 ) -> PyResult<PyResult_> {
@@ -254,6 +264,7 @@ pub(crate) fn laplace(
         starts,
         samples,
         curvature,
+        probes,
         start_scale,
         ..MapOptions::default()
     };

@@ -132,6 +132,30 @@ impl Energies {
     }
 }
 
+/// Trajectories that diverged, and those that were told of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Divergences {
+    count: u64,
+    told: u64,
+}
+
+impl Divergences {
+    /// Takes in whether a trajectory diverged.
+    pub fn add(&mut self, diverged: bool) {
+        self.count += u64::from(diverged);
+    }
+
+    /// All of them.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether there was one since this was last asked.
+    pub fn tell(&mut self) -> bool {
+        std::mem::replace(&mut self.told, self.count) < self.count
+    }
+}
+
 /// Uniform numbers for decisions, from behind the normal ones of a draw.
 pub(crate) struct Decisions {
     stream: Stream,

@@ -282,7 +282,7 @@ impl<T: Number> El2o<T> {
         })?;
         for (z, energy, log_ratio) in samples {
             self.weighed.add(log_ratio);
-            sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror: false });
+            sink(Draw::independent(z, Some(energy)));
         }
         self.drawn = last;
         Ok(())

@@ -4,7 +4,7 @@
 use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Beginnings, Decisions, Energies, Plan, Point, check_acceptance, stream};
+use crate::chain::{Beginnings, Decisions, Divergences, Energies, Plan, Point, check_acceptance, stream};
 use crate::mclmc::rotate;
 use crate::step_size::DualAveraging;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
@@ -85,7 +85,7 @@ struct Chain<T: Number> {
     at: Point<T>,
     tuning: DualAveraging,
     accepted: f64,
-    divergences: u64,
+    divergences: Divergences,
     leapfrogs: u64,
     energies: Energies,
 }
@@ -151,7 +151,14 @@ impl<T: Number> Hmc<T> {
         let at = self.beginnings.of_chain(chain, evaluator, dim)?;
         // The stable step falls with the fourth root of the dimension (Beskos et al. 2013).
         let tuning = DualAveraging::new(self.options.path_length.min((dim as f64).powf(-0.25)));
-        Ok(Chain { at, tuning, accepted: 0.0, divergences: 0, leapfrogs: 0, energies: Energies::default() })
+        Ok(Chain {
+            at,
+            tuning,
+            accepted: 0.0,
+            divergences: Divergences::default(),
+            leapfrogs: 0,
+            energies: Energies::default(),
+        })
     }
 
     fn trajectory(
@@ -196,7 +203,7 @@ impl<T: Number> Hmc<T> {
             chain.tuning.update(acceptance, self.options.target_acceptance);
         } else {
             chain.accepted += acceptance;
-            chain.divergences += u64::from(diverged);
+            chain.divergences.add(diverged);
             chain.energies.add(before);
         }
         if decisions.uniform() < acceptance {
@@ -215,7 +222,7 @@ impl<T: Number> Hmc<T> {
     }
 
     fn divergences(&self) -> u64 {
-        self.chains.iter().map(|chain| chain.divergences).sum()
+        self.chains.iter().map(|chain| chain.divergences.count()).sum()
     }
 }
 
@@ -236,12 +243,13 @@ impl<T: Number> Method<T> for Hmc<T> {
         self.chains = workers.map(work, |(i, chain), evaluator| self.trajectory(i, chain, evaluator))?;
         self.trajectories += 1;
         if self.counted() > 0 && self.counted().is_multiple_of(self.options.thin) {
-            for (i, chain) in self.chains.iter().enumerate() {
+            for (i, chain) in self.chains.iter_mut().enumerate() {
                 sink(Draw::Sample {
                     z: chain.at.z.clone(),
                     chain: i,
                     energy: Some(chain.at.energy),
                     mirror: false,
+                    diverged: chain.divergences.tell(),
                 });
             }
         }

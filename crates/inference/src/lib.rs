@@ -15,6 +15,7 @@ mod el2o;
 mod error;
 mod hmc;
 mod importance;
+mod lanczos;
 mod lbfgs;
 mod line_search;
 pub mod loo;

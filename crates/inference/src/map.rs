@@ -5,7 +5,8 @@ use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
 use crate::dense_gaussian::{self, DenseGaussian};
-use crate::importance::Weighed;
+use crate::importance::{Weighed, log_constant};
+use crate::lanczos;
 use crate::search::{Optimizer, Rules};
 use crate::starts::Starts;
 use crate::{Draw, Error, Method, Number, Progress, Result, Workers, conjugate_gradient};
@@ -38,6 +39,10 @@ pub struct MapOptions {
     pub samples: usize,
     /// Its curvature; if left out, all second derivatives of up to 200 latents, and the Fisher metric of more.
     pub curvature: Option<Curvature>,
+    /// For the evidence with the Fisher metric: random probes of its determinant, 40 products each. None if zero.
+    pub probes: usize,
+    /// Directions of the strongest curvature that the determinant knows besides.
+    pub rank: usize,
     /// Standard deviation of the random starting point.
     pub start_scale: f64,
     /// Falling temperatures at which to search first: data count as if their noise were `sqrt(T)` times as large, so that
@@ -57,6 +62,8 @@ impl Default for MapOptions {
             starts: 1,
             samples: 0,
             curvature: None,
+            probes: 0,
+            rank: 100,
             start_scale: 0.1,
             anneal: Vec::new(),
             anneal_steps: 10,
@@ -89,6 +96,11 @@ impl MapOptions {
                 return Err(Error::Option(format!("`{name}` is out of range: {value}")));
             }
         }
+        if self.probes == 1 {
+            return Err(Error::Option(
+                "`probes` must be 0, or at least 2, so that they have an error".into(),
+            ));
+        }
         if self.starts == 0 {
             return Err(Error::Option("`starts` must be at least 1".into()));
         }
@@ -115,7 +127,7 @@ const SMALL: usize = 200;
 /// With `samples`, it adds the Laplace approximation, samples of `N(z_map, C)`: with the full covariance from second derivatives for few
 /// latents, and with `C = (1 + J^T M J)^-1`, a linear solve a sample, for many. Importance weights of the samples judge it (`pareto_k`).
 /// With the full covariance comes the evidence: `log_evidence_laplace = -H(z_map) + ln det C / 2`, and `log_evidence` with the
-/// importance weights of the samples, with its error.
+/// importance weights of the samples, with its error. With the Fisher metric, `probes` estimate its determinant, again with an error.
 ///
 /// When not to use it alone: the maximum is not the mean; in many dimensions it is far from every typical sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,6 +138,9 @@ pub struct Map<T: Number> {
     searches: Starts<T>,
     converged: bool,
     gaussian: Option<DenseGaussian>,
+    /// `ln det` of the Fisher metric, and its error.
+    determinant: Option<(f64, f64)>,
+    log_constant: f64,
     drawn: usize,
     weighed: Weighed,
 }
@@ -144,6 +159,8 @@ impl<T: Number> Map<T> {
             searches,
             converged: false,
             gaussian: None,
+            determinant: None,
+            log_constant: f64::NAN,
             drawn: 0,
             weighed: Weighed::default(),
         })
@@ -152,6 +169,15 @@ impl<T: Number> Map<T> {
     /// The best point so far.
     pub fn best(&self) -> Option<&[T]> {
         self.searches.best().map(|at| at.z.as_slice())
+    }
+
+    fn done(&self) -> bool {
+        self.converged && self.drawn == self.options.samples && self.determined()
+    }
+
+    /// Whether the determinant of the curvature is known, or not asked for.
+    fn determined(&self) -> bool {
+        self.gaussian.is_some() || self.determinant.is_some() || self.options.probes == 0
     }
 
     /// Whether the Laplace approximation has a full covariance.
@@ -186,7 +212,7 @@ impl<T: Number> Map<T> {
         })?;
         for (z, energy, approximation) in solutions {
             self.weighed.add(approximation - energy);
-            sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror: false });
+            sink(Draw::independent(z, Some(energy)));
         }
         self.drawn = last;
         Ok(())
@@ -206,6 +232,12 @@ impl<T: Number> Map<T> {
             self.weighed.measure(workers);
             return Ok(());
         }
+        if let (false, Some(z)) = (self.determined(), self.best()) {
+            let MapOptions { rank, probes, .. } = self.options;
+            self.determinant = Some(lanczos::log_determinant(workers, z, rank, probes, self.seed)?);
+            self.log_constant = log_constant(workers);
+            return Ok(());
+        }
         self.sample(workers, sink)
     }
 }
@@ -223,7 +255,7 @@ impl<T: Number> Method<T> for Map<T> {
             steps.max(if self.converged { 0 } else { self.options.max_iterations * self.options.starts })
                 + self.options.samples;
         let steps = ((steps + self.drawn) as u64, total as u64);
-        Ok(Progress { steps, message, done: self.converged && self.drawn == self.options.samples })
+        Ok(Progress { steps, message, done: self.done() })
     }
 
     fn figures(&self) -> Vec<(String, f64)> {
@@ -237,6 +269,13 @@ impl<T: Number> Method<T> for Map<T> {
         if let Some(gaussian) = &self.gaussian {
             let laplace = self.weighed.log_evidence_of(-energy - gaussian.log_height());
             figures.push(("log_evidence_laplace".into(), laplace));
+        }
+        if let Some((log_determinant, error)) = self.determinant {
+            // H and half of the determinant are the logarithm of the integral but for (2 pi)^(dim / 2), which the constant takes off.
+            let dim = self.best().map_or(0, <[T]>::len) as f64;
+            let integral = 0.5 * dim * std::f64::consts::TAU.ln() - energy - 0.5 * log_determinant;
+            figures.push(("log_evidence_laplace".into(), integral + self.log_constant));
+            figures.push(("log_evidence_laplace_error".into(), 0.5 * error));
         }
         figures.extend(self.weighed.figures());
         figures

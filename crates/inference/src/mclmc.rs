@@ -5,7 +5,7 @@ use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Beginnings, Plan, Point, stream};
+use crate::chain::{Beginnings, Divergences, Plan, Point, stream};
 use crate::diagnostics::plain_ess;
 use crate::scales::{Metric, Spread};
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
@@ -91,8 +91,8 @@ const VIRIAL_EVERY: usize = 8;
 /// gradients than NUTS. The price is a bias, which `energy_error` bounds and the figure `equipartition` shows: the mean of
 /// `z . dH/dz` per latent, which is 1 for exact samples. The step size is tuned by a running fit of the energy error to its
 /// sixth power; the length over which the direction is forgotten is first the square root of the dimension, then `0.4`
-/// steps per independent draw. Cost beyond the gradient: a vector of noise, and two
-/// passes over velocity, gradient, widths and noise.
+/// steps per independent draw. Chance comes in one step of a few, at most half of that length apart. Cost beyond the gradient: two passes
+/// over velocity, gradient and widths, and in these steps a vector of noise.
 ///
 /// Parameters that many latents share, such as the amplitude of a field that is inferred with it, feel the bias of all of them: there
 /// `energy_error` must be smaller by the number of latents that speak of one parameter, or the sampler exact (`mams`, `nuts`).
@@ -127,7 +127,7 @@ struct Chain<T: Number> {
     /// Sum and number of squared energy errors, and of `z . dH/dz / d`, after the warm-up.
     errors: (f64, f64),
     virial: (f64, f64),
-    divergences: u64,
+    divergences: Divergences,
     gradients: u64,
 }
 
@@ -213,7 +213,14 @@ struct Products {
     nn: f64,
 }
 
-fn products<T: Real>(u: &[T], g: &[T], scales: &[T], noise: &[T]) -> Products {
+fn products<T: Real>(u: &[T], g: &[T], scales: &[T], noise: Option<&[T]>) -> Products {
+    let Some(noise) = noise else {
+        let [uu, gg, ug] = vector::sums([u, g, scales], |[u, g, s]| {
+            let (u, g) = (u.f64(), (s * g).f64());
+            [u * u, g * g, u * g]
+        });
+        return Products { uu, gg, ug, un: 0.0, gn: 0.0, nn: 0.0 };
+    };
     let [uu, gg, ug, un, gn, nn] = vector::sums([u, g, scales, noise], |[u, g, s, n]| {
         let (u, g, n) = (u.f64(), (s * g).f64(), n.f64());
         [u * u, g * g, u * g, u * n, g * n, n * n]
@@ -270,13 +277,28 @@ impl Kick {
     }
 
     /// Writes the new velocity and moves the latent along it.
-    fn carry_out<T: Real>(&self, u: &mut [T], g: &[T], scales: &[T], noise: &[T], drift: f64, z: &mut [T]) {
+    fn carry_out<T: Real>(
+        &self,
+        u: &mut [T],
+        g: &[T],
+        scales: &[T],
+        noise: Option<&[T]>,
+        drift: f64,
+        z: &mut [T],
+    ) {
         let by_u = T::of(self.velocity.u);
         let by_g = T::of(if self.norm > 0.0 { -self.velocity.e / self.norm } else { 0.0 });
         let (by_n, drift) = (T::of(self.velocity.n), T::of(drift));
         u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK)).enumerate().for_each(|(chunk, (u, z))| {
             let range = chunk * CHUNK..chunk * CHUNK + u.len();
-            let (g, s, n) = (&g[range.clone()], &scales[range.clone()], &noise[range]);
+            let (g, s) = (&g[range.clone()], &scales[range.clone()]);
+            let Some(n) = noise.map(|noise| &noise[range]) else {
+                for (((u, z), &g), &s) in u.iter_mut().zip(z).zip(g).zip(s) {
+                    *u = by_u * *u + by_g * s * g;
+                    *z += drift * s * *u;
+                }
+                return;
+            };
             for ((((u, z), &g), &s), &n) in u.iter_mut().zip(z).zip(g).zip(s).zip(n) {
                 *u = by_u * *u + by_g * s * g + by_n * n;
                 *z += drift * s * *u;
@@ -284,6 +306,9 @@ impl Kick {
         });
     }
 }
+
+/// Most steps between two refreshments.
+const SELDOM: usize = 8;
 
 /// What stays fixed while chains advance by a block.
 struct Motion<'a, T: Number> {
@@ -301,8 +326,15 @@ struct Motion<'a, T: Number> {
 }
 
 impl<T: Number> Motion<'_, T> {
-    fn forgetting(&self, step: f64, dim: usize) -> f64 {
-        (((2.0 * step / self.decoherence).exp() - 1.0) / dim as f64).sqrt()
+    /// How much is forgotten at once over so many steps of this length.
+    fn forgetting(&self, steps: usize, step: f64, dim: usize) -> f64 {
+        (((2.0 * steps as f64 * step / self.decoherence).exp() - 1.0) / dim as f64).sqrt()
+    }
+
+    /// Steps from one refreshment of the direction to the next: half of those in which it is forgotten, so that steps between them
+    /// need no random numbers.
+    fn refresh_every(&self, step: f64) -> usize {
+        ((0.5 * self.decoherence / step) as usize).clamp(1, SELDOM)
     }
 
     /// Advances a chain; `seen` is shown the state after each step.
@@ -321,22 +353,25 @@ impl<T: Number> Motion<'_, T> {
         // Kinetic energy that the first rotation of the step under way gave.
         let mut kinetic = 0.0;
         let mut step = self.tuned.unwrap_or(chain.step.now);
+        let every = self.refresh_every(step);
         // Length of the last move.
         let mut drift = 0.0;
         // Whether a step lies behind that its last rotation has still to close.
         let mut open = false;
         for done in 0..=self.count {
             let last = done == self.count;
-            if !last {
+            let refreshes = !last && (self.first + done).is_multiple_of(every);
+            if refreshes {
                 stream(self.seed, index, self.first + done).fill_normal(&mut noise);
             }
-            let mut sums = products(&chain.u, &gradient, self.scales, &noise);
+            let noise = refreshes.then_some(noise.as_slice());
+            let mut sums = products(&chain.u, &gradient, self.scales, noise);
             if open && !(energy.is_finite() && sums.gg.is_finite()) {
                 self.turn_back((index, self.first + done - 1), chain, drift, &mut gradient, evaluator)?;
                 open = false;
                 energy = chain.at.energy;
                 step = self.tuned.unwrap_or(chain.step.now);
-                sums = products(&chain.u, &gradient, self.scales, &noise);
+                sums = products(&chain.u, &gradient, self.scales, noise);
             }
             let z = &mut chain.at.z;
             let mut kick = Kick::new(sums, dim);
@@ -360,22 +395,24 @@ impl<T: Number> Motion<'_, T> {
                 seen(self.first + done - 1, z);
             }
             if last {
-                kick.carry_out(&mut chain.u, &gradient, self.scales, &noise, 0.0, z);
+                kick.carry_out(&mut chain.u, &gradient, self.scales, None, 0.0, z);
                 break;
             }
-            kick.refresh(self.forgetting(step, dim));
+            if refreshes {
+                kick.refresh(self.forgetting(every, step, dim));
+            }
             kinetic = kick.rotate(outer * step);
             drift = step / moves as f64;
-            kick.carry_out(&mut chain.u, &gradient, self.scales, &noise, drift, z);
+            kick.carry_out(&mut chain.u, &gradient, self.scales, noise, drift, z);
             energy = evaluator.energy(z, &mut gradient)?;
             chain.gradients += 1;
             for _ in 1..moves {
                 if !energy.is_finite() {
                     break;
                 }
-                let mut kick = Kick::new(products(&chain.u, &gradient, self.scales, &noise), dim);
+                let mut kick = Kick::new(products(&chain.u, &gradient, self.scales, None), dim);
                 kinetic += kick.rotate(middle * step);
-                kick.carry_out(&mut chain.u, &gradient, self.scales, &noise, drift, z);
+                kick.carry_out(&mut chain.u, &gradient, self.scales, None, drift, z);
                 energy = evaluator.energy(z, &mut gradient)?;
                 chain.gradients += 1;
             }
@@ -408,7 +445,7 @@ impl<T: Number> Motion<'_, T> {
         if self.warming {
             chain.step.fail();
         } else {
-            chain.divergences += 1;
+            chain.divergences.add(true);
         }
         Ok(())
     }
@@ -467,7 +504,16 @@ impl<T: Number> Mclmc<T> {
             let step = StepSize::new((dim as f64).sqrt() / 4.0);
             let spread = Spread::new(if self.options.metric == Metric::Diagonal { dim } else { 0 });
             let (errors, virial) = ((0.0, 0.0), (0.0, 0.0));
-            Ok(Chain { at, u, step, spread, errors, virial, divergences: 0, gradients: 0 })
+            Ok(Chain {
+                at,
+                u,
+                step,
+                spread,
+                errors,
+                virial,
+                divergences: Divergences::default(),
+                gradients: 0,
+            })
         })?;
         self.scales = vec![T::one(); dim];
         self.decoherence = (dim as f64).sqrt();
@@ -609,9 +655,10 @@ impl<T: Number> Method<T> for Mclmc<T> {
             self.tune();
         }
         if self.counted() > 0 && self.counted().is_multiple_of(self.options.thin) {
-            for (i, chain) in self.chains.iter().enumerate() {
+            for (i, chain) in self.chains.iter_mut().enumerate() {
                 let (z, energy) = (chain.at.z.clone(), Some(chain.at.energy));
-                sink(Draw::Sample { z, chain: i, energy, mirror: false });
+                let diverged = chain.divergences.tell();
+                sink(Draw::Sample { z, chain: i, energy, mirror: false, diverged });
             }
         }
         let total = warmup + self.options.draws;
@@ -625,7 +672,7 @@ impl<T: Number> Method<T> for Mclmc<T> {
 
     fn figures(&self) -> Vec<(String, f64)> {
         let gradients: u64 = self.chains.iter().map(|chain| chain.gradients).sum();
-        let divergences: u64 = self.chains.iter().map(|chain| chain.divergences).sum();
+        let divergences: u64 = self.chains.iter().map(|chain| chain.divergences.count()).sum();
         vec![
             ("step_size".into(), self.tuned.unwrap_or(f64::NAN)),
             ("decoherence_length".into(), self.decoherence),

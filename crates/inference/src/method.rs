@@ -31,7 +31,16 @@ pub enum Draw<T> {
         energy: Option<f64>,
         /// True for the mirror image of the sample before it, which adds nothing to ranks.
         mirror: bool,
+        /// True if a trajectory of the chain diverged on the way here from its last sample: the place is near what it could not enter.
+        diverged: bool,
     },
+}
+
+impl<T> Draw<T> {
+    /// A sample that does not depend on others.
+    pub(crate) fn independent(z: Vec<T>, energy: Option<f64>) -> Draw<T> {
+        Draw::Sample { z, chain: 0, energy, mirror: false, diverged: false }
+    }
 }
 
 /// How far a method has come.

@@ -207,7 +207,7 @@ impl<T: Number> Mgvi<T> {
         for (pair, energies, approximation) in judged {
             for ((z, energy), mirror) in pair.into_iter().zip(energies).zip([false, true]) {
                 self.log_ratios.extend(approximation.map(|approximation| approximation - energy));
-                sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror });
+                sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror, diverged: false });
             }
         }
         self.drawn = last;

@@ -448,7 +448,7 @@ impl<T: Number> Muse<T> {
             Ok(split.join(&theta, &vector::step(&peak.z, 1.0, &off)))
         })?;
         for z in found {
-            sink(Draw::Sample { z, chain: 0, energy: None, mirror: false });
+            sink(Draw::independent(z, None));
         }
         self.drawn = last;
         Ok(())

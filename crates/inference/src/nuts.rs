@@ -8,7 +8,7 @@ use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Beginnings, Decisions, Energies, Plan, Point, check_acceptance, stream};
+use crate::chain::{Beginnings, Decisions, Divergences, Energies, Plan, Point, check_acceptance, stream};
 use crate::hmc::DIVERGENT;
 use crate::scales::{Metric, Spread};
 use crate::step_size::DualAveraging;
@@ -80,7 +80,7 @@ struct Chain<T: Number> {
     spread: Spread<T>,
     tuning: DualAveraging,
     accepted: f64,
-    divergences: u64,
+    divergences: Divergences,
     leapfrogs: u64,
     energies: Energies,
     /// Draws whose trajectory was cut at the greatest depth.
@@ -321,7 +321,7 @@ impl<T: Number> Nuts<T> {
             spread,
             tuning,
             accepted: 0.0,
-            divergences: 0,
+            divergences: Divergences::default(),
             leapfrogs: 0,
             energies: Energies::default(),
             cut: 0,
@@ -373,7 +373,7 @@ impl<T: Number> Nuts<T> {
             self.learn(&mut chain);
         } else {
             chain.accepted += acceptance;
-            chain.divergences += u64::from(diverged);
+            chain.divergences.add(diverged);
             chain.energies.add(total);
             chain.cut += u64::from(cut);
         }
@@ -430,9 +430,10 @@ impl<T: Number> Method<T> for Nuts<T> {
         self.chains = workers.map(work, |(i, chain), evaluator| self.draw(i, chain, evaluator))?;
         self.draws += 1;
         if self.counted() > 0 && self.counted().is_multiple_of(self.options.thin) {
-            for (i, chain) in self.chains.iter().enumerate() {
+            for (i, chain) in self.chains.iter_mut().enumerate() {
                 let (z, energy) = (chain.at.z.clone(), Some(chain.at.energy));
-                sink(Draw::Sample { z, chain: i, energy, mirror: false });
+                let diverged = chain.divergences.tell();
+                sink(Draw::Sample { z, chain: i, energy, mirror: false, diverged });
             }
         }
         let total = self.options.warmup + self.options.draws;
@@ -442,7 +443,7 @@ impl<T: Number> Method<T> for Nuts<T> {
             format!(
                 "acceptance {:.2}, {} divergences",
                 self.acceptance(),
-                self.sum(|chain| chain.divergences)
+                self.sum(|chain| chain.divergences.count())
             )
         };
         Ok(Progress { steps: (self.draws as u64, total as u64), message, done: self.draws == total })
@@ -454,7 +455,7 @@ impl<T: Number> Method<T> for Nuts<T> {
         let leapfrogs = self.sum(|chain| chain.leapfrogs) as f64;
         vec![
             ("acceptance".into(), self.acceptance()),
-            ("divergences".into(), self.sum(|chain| chain.divergences) as f64),
+            ("divergences".into(), self.sum(|chain| chain.divergences.count()) as f64),
             ("trajectories_cut".into(), self.sum(|chain| chain.cut) as f64),
             ("step_size".into(), step),
             Energies::worst(self.chains.iter().map(|chain| &chain.energies)),

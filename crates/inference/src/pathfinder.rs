@@ -6,8 +6,8 @@ use nalgebra::{Cholesky, DMatrix};
 use serde::{Deserialize, Serialize};
 
 use crate::importance::Weighed;
+use crate::lanczos::orthogonalise;
 use crate::pareto::smooth_weights;
-use crate::precondition::orthogonalise;
 use crate::search::{Optimizer, Rules, Search};
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
 
@@ -381,7 +381,7 @@ impl<T: Number> Pathfinder<T> {
             Ok(Some((z, energy)))
         })?;
         for (z, energy) in samples.into_iter().flatten() {
-            sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror: false });
+            sink(Draw::independent(z, Some(energy)));
         }
         self.drawn = last;
         Ok(())

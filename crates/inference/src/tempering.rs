@@ -250,7 +250,7 @@ impl<T: Number> Thermodynamic<T> {
         self.draws += 1;
         let mut last = self.starts.clone();
         for draw in draws {
-            let Draw::Sample { z, chain, energy: Some(energy), mirror } = draw else { continue };
+            let Draw::Sample { z, chain, energy: Some(energy), mirror, diverged } = draw else { continue };
             let prior = 0.5 * vector::norm2(&z);
             let misfit = (energy - prior) / beta;
             if let Some(rung) = self.rungs.last_mut() {
@@ -258,7 +258,7 @@ impl<T: Number> Thermodynamic<T> {
             }
             last[chain].clone_from(&z);
             if beta == 1.0 {
-                sink(Draw::Sample { z, chain, energy: Some(prior + misfit), mirror });
+                sink(Draw::Sample { z, chain, energy: Some(prior + misfit), mirror, diverged });
             }
         }
         self.starts = last;

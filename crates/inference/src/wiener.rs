@@ -101,7 +101,7 @@ impl<T: Number> Method<T> for Wiener<T> {
         for mut solution in solutions {
             self.iterations += solution.iterations as u64;
             solution.x.iter_mut().zip(mean).for_each(|(x, &mean)| *x += mean);
-            sink(Draw::Sample { z: solution.x, chain: 0, energy: None, mirror: false });
+            sink(Draw::independent(solution.x, None));
         }
         self.drawn = last;
         Ok(self.progress())

@@ -165,8 +165,18 @@ fn approximations_of_a_gaussian_are_exact_and_so_are_their_evidences() {
     assert!((figure(&map, "log_evidence_laplace") - truth).abs() < 1e-7);
     assert!((figure(&map, "log_evidence") - truth).abs() < 1e-6);
 
-    let options = MapOptions { samples: 4000, curvature: Some(Curvature::Fisher), ..MapOptions::default() };
-    right(&run_to_end(&mut Map::new(options, 5).expect("valid"), &target).expect("runs"), tolerance);
+    let options = MapOptions {
+        samples: 4000,
+        curvature: Some(Curvature::Fisher),
+        probes: 2,
+        tolerance: 1e-8,
+        ..MapOptions::default()
+    };
+    let mut map = Map::new(options, 5).expect("valid");
+    right(&run_to_end(&mut map, &target).expect("runs"), tolerance);
+    // Three directions are all that there are: nothing is left for the probes.
+    assert!((figure(&map, "log_evidence_laplace") - truth).abs() < 1e-7);
+    assert_eq!(figure(&map, "log_evidence_laplace_error"), 0.0);
 
     let mut el2o = El2o::new(El2oOptions { samples: 4000, tolerance: 1e-7, ..El2oOptions::default() }, 5)
         .expect("valid");

@@ -121,7 +121,8 @@ fn nuts_stops_at_a_wall() {
     let (found, error) = mean(&chains(&draws, 4, |z| z[0]));
     let expected = 0.241_970_724_519_143_4 / 0.841_344_746_068_542_9;
     assert!((found - expected).abs() < 5.0 * error, "{found} +- {error}, not {expected}");
-    assert!(figure(&nuts, "divergences") > 0.0);
+    let diverged = draws.iter().filter(|draw| matches!(draw, Draw::Sample { diverged: true, .. })).count();
+    assert!(diverged > 0 && diverged as f64 == figure(&nuts, "divergences"), "each is told with its draw");
 }
 
 #[test]

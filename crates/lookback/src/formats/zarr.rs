@@ -62,7 +62,11 @@ impl Store {
         shape: &[usize],
         chunks: &[usize],
     ) -> Result<()> {
-        let fill = if dtype.contains('f') { json!("NaN") } else { json!(0) };
+        let fill = match dtype.as_bytes()[1] {
+            b'f' => json!("NaN"),
+            b'b' => json!(false),
+            _ => json!(0),
+        };
         self.document(
             format!("{name}/.zarray"),
             json!({
@@ -90,6 +94,16 @@ impl Store {
     pub fn floats(&mut self, name: &str, dimensions: &[&str], shape: &[usize], values: &[f64]) -> Result<()> {
         self.array(name, "<f8", dimensions, shape, shape)?;
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.chunk(name, &vec![0; shape.len()], &bytes)
+    }
+
+    /// An array of yes and no in one chunk.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn flags(&mut self, name: &str, dimensions: &[&str], shape: &[usize], values: &[bool]) -> Result<()> {
+        self.array(name, "|b1", dimensions, shape, shape)?;
+        let bytes: Vec<u8> = values.iter().map(|flag| u8::from(*flag)).collect();
         self.chunk(name, &vec![0; shape.len()], &bytes)
     }
 

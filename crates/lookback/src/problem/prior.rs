@@ -96,7 +96,7 @@ impl<T: Number> Prior<T> {
 }
 
 /// Names that the sample store uses itself.
-const RESERVED: [&str; 6] = ["x", "y", "chain", "draw", "chi2", "energy"];
+const RESERVED: [&str; 8] = ["x", "y", "chain", "draw", "chi2", "energy", "diverged", "diverging"];
 
 /// Names of priors become names of files and columns.
 fn check_name(name: &str) -> Result<()> {

@@ -66,6 +66,16 @@ impl Plot<'_> {
         self.draw(x0..x1.max(x0 + 1e-300), (y0 - margin)..(y1 + margin), legend)
     }
 
+    /// Draws with a logarithmic axis of x.
+    pub(crate) fn half_logarithmic(&self) -> Result<String> {
+        let ((x0, x1), (y0, y1)) = self.extents();
+        if !(x0 > 0.0 && x1 > x0 && y0 <= y1) {
+            return Ok(String::new());
+        }
+        let margin = if y1 > y0 { 0.05 * (y1 - y0) } else { 0.5 };
+        self.draw((x0..x1).log_scale(), (y0 - margin)..(y1 + margin), SeriesLabelPosition::UpperLeft)
+    }
+
     /// Draws with both axes logarithmic.
     pub(crate) fn logarithmic(&self) -> Result<String> {
         let ((x0, x1), (y0, y1)) = self.extents();

@@ -1,6 +1,6 @@
 //! The sections of the report: which pictures, with which words.
 
-use lookback_inference::Number;
+use lookback_inference::{Number, diagnostics};
 use lookback_operator::Operator;
 use serde_json::Value;
 
@@ -54,6 +54,7 @@ pub(crate) fn sections<T: Number>(
     sections.push(residuals(&scene)?);
     sections.push(spectrum(&scene)?);
     sections.extend(calibration(&scene, summary)?);
+    sections.extend(convergence(&scene)?);
     sections.extend(traces(&scene)?);
     Ok(sections)
 }
@@ -363,8 +364,56 @@ fn traces<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
             Plot { title: name, x_name: "draw", y_name: name, shades: Vec::new(), curves, size: (560, 300) };
         figures.push(Figure { svg: plot.linear()?, caption: String::new() });
     }
-    let words = "Chains that have converged look like the same noise. Samples of the Wiener filter and of Laplace are independent by construction; those of MGVI come in mirrored pairs.".into();
-    Ok(Some(Section { heading: "Traces".into(), words, figures }))
+    let words = if scene.run.method.is_markov() {
+        "Chains that have converged look like the same noise."
+    } else {
+        "Samples of approximations are independent by construction; those of MGVI come in mirrored pairs."
+    };
+    Ok(Some(Section { heading: "Traces".into(), words: words.into(), figures }))
+}
+
+/// How well chains have converged, scale by scale.
+fn convergence<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
+    let recorder = scene.recorder;
+    if !scene.run.method.is_markov() || recorder.samples < 8 {
+        return Ok(None);
+    }
+    let over = |of: fn(&[Vec<f64>]) -> f64| -> Vec<(f64, f64)> {
+        let bins = recorder.wave_numbers.iter().enumerate();
+        bins.map(|(b, &k)| (k, of(&recorder.power_by_chain(b)))).filter(|point| point.1.is_finite()).collect()
+    };
+    let ends = [recorder.wave_numbers.first(), recorder.wave_numbers.last()];
+    let level = |y: f64| ends.iter().filter_map(|end| end.map(|&k| (k, y))).collect::<Vec<(f64, f64)>>();
+    let curve = |name: &str, points, colour, width| Curve { name: name.into(), points, colour, width };
+    let plot = |title, y_name, curves| Plot {
+        title,
+        x_name: "multipole ell",
+        y_name,
+        shades: Vec::new(),
+        curves,
+        size: (560, 360),
+    };
+    let effective = plot(
+        "effective draws of the power, by scale",
+        "effective draws",
+        vec![
+            curve("bulk", over(diagnostics::ess_bulk), COLOURS[0], 2),
+            curve("tail", over(diagnostics::ess_tail), COLOURS[2], 2),
+            curve("wanted", level(400.0), COLOURS[1], 1),
+        ],
+    );
+    let agreement = plot(
+        "R-hat of the power, by scale",
+        "R-hat",
+        vec![
+            curve("R-hat", over(diagnostics::r_hat), COLOURS[0], 2),
+            curve("below this, chains agree", level(1.01), COLOURS[1], 1),
+        ],
+    );
+    let figures = [effective.half_logarithmic()?, agreement.half_logarithmic()?]
+        .map(|svg| Figure { svg, caption: String::new() });
+    let words = "Large scales, which the data know best and prior and data pull in different directions, are often the slowest. Where chains do not agree or effective draws are few, the spectrum and the map are not yet known on that scale.".into();
+    Ok(Some(Section { heading: "Convergence by scale".into(), words, figures: figures.into() }))
 }
 
 /// The few numbers at the top of the page.

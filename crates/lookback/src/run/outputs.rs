@@ -104,11 +104,11 @@ fn write_maps<T: Number>(
 }
 
 fn write_tables(recorder: &Recorder, analysis: &Analysis, folder: &Folder) -> Result<()> {
-    let mut text = format!("chain,{}\n", recorder.trace_names.join(","));
-    for (row, chain) in recorder.traces.iter().zip(&recorder.chains) {
+    let mut text = format!("chain,diverged,{}\n", recorder.trace_names.join(","));
+    for ((row, chain), diverged) in recorder.traces.iter().zip(&recorder.chains).zip(&recorder.diverged) {
         let numbers: Vec<String> =
             row.iter().map(|x| if x.is_nan() { String::new() } else { format!("{x:e}") }).collect();
-        text += &format!("{chain},{}\n", numbers.join(","));
+        text += &format!("{chain},{},{}\n", u8::from(*diverged), numbers.join(","));
     }
     files::write_whole(&folder.file("trace.csv"), |out| out.write_all(text.as_bytes()))?;
 
@@ -257,6 +257,12 @@ impl<'a> Draws<'a> {
                 let (name, shape) = (format!("{group}/{trace}"), [self.chains, self.draws]);
                 self.store.floats(&name, &["chain", "draw"], &shape, &values)?;
             }
+        }
+        let diverged = recorder.by_chain(|i| f64::from(u8::from(recorder.diverged[i]))).concat();
+        if diverged.len() == self.chains * self.draws {
+            let flags: Vec<bool> = diverged.into_iter().map(|flag| flag > 0.0).collect();
+            let shape = [self.chains, self.draws];
+            self.store.flags("sample_stats/diverging", &["chain", "draw"], &shape, &flags)?;
         }
         Ok(())
     }

@@ -78,6 +78,8 @@ pub struct Recorder {
     pub traces: Vec<Vec<f64>>,
     /// Chain of each sample.
     pub chains: Vec<u32>,
+    /// Whether the way to each sample diverged.
+    pub diverged: Vec<bool>,
     /// The first few sample maps.
     pub shown: Vec<Vec<f32>>,
     /// Do made-up data look like the observed ones?
@@ -132,6 +134,7 @@ impl Recorder {
             hidden: places,
             traces: Vec::new(),
             chains: Vec::new(),
+            diverged: Vec::new(),
             shown: Vec::new(),
             predictive: Predictive::new(run.seed, sample_count(&run.method)),
             log_densities: run.output.log_likelihood,
@@ -142,7 +145,9 @@ impl Recorder {
     pub(crate) fn take<T: Number>(&mut self, problem: &Problem<T>, draw: Draw<T>) -> Result<Option<Record>> {
         let (z, sample) = match draw {
             Draw::Centre { z } => (z, None),
-            Draw::Sample { z, chain, energy, mirror } => (z, Some((chain, energy, mirror))),
+            Draw::Sample { z, chain, energy, mirror, diverged } => {
+                (z, Some((chain, energy, mirror, diverged)))
+            }
         };
         let signal = problem.prior.operator.apply(&z)?;
         let prediction = problem.forward.apply(&signal)?;
@@ -154,7 +159,7 @@ impl Recorder {
         let field = &maps[..problem.grid.len()];
         let hidden = self.hidden.iter().map(|&place| z[place].f64());
         let parameters: Vec<f64> = parameters.iter().map(|p| p.f64()).chain(hidden).collect();
-        let Some((chain, energy, mirror)) = sample else {
+        let Some((chain, energy, mirror, diverged)) = sample else {
             self.centre = Some(field.iter().map(|x| x.f64()).collect());
             if problem.prior.universe.is_some() {
                 self.centre_maps = maps.iter().map(|x| x.f64() as f32).collect();
@@ -181,6 +186,7 @@ impl Recorder {
         self.spectra.push(spectrum.power.iter().map(|&p| p as f32).collect());
         self.traces.push([vec![chi2, energy.unwrap_or(f64::NAN)], parameters].concat());
         self.chains.push(chain as u32);
+        self.diverged.push(diverged);
         let stored: Vec<f32> = field.iter().map(|x| x.f64() as f32).collect();
         if self.shown.len() < SHOWN {
             self.shown.push(stored.clone());
@@ -224,6 +230,11 @@ impl Recorder {
     /// Number of chains.
     pub fn chain_count(&self) -> usize {
         self.chains.iter().max().map_or(0, |last| *last as usize + 1)
+    }
+
+    /// The logarithm of the power in a bin, by chain: what its diagnostics are those of.
+    pub(crate) fn power_by_chain(&self, bin: usize) -> Vec<Vec<f64>> {
+        self.by_chain(|i| f64::from(self.spectra[i][bin]).ln())
     }
 
     /// The draws of a quantity as chains of equal length, oldest first.

@@ -88,6 +88,7 @@ impl Summary {
         if run.method.is_markov() {
             let worst = worst_diagnostics(recorder);
             put("ess_bulk_min", figure(worst.ess_bulk));
+            put("slowest_quantity", json!(worst.slowest));
             put("ess_tail_min", figure(worst.ess_tail));
             put("r_hat_max", figure(worst.r_hat));
         }
@@ -164,7 +165,10 @@ fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
         ));
     }
     if let Some(ess) = of("ess_bulk_min").filter(|ess| *ess < 400.0) {
-        say(format!("{ess:.0} effective draws of the slowest quantity; means want 400: more draws"));
+        let slowest = figures.get("slowest_quantity").and_then(Value::as_str).unwrap_or_default();
+        say(format!(
+            "{ess:.0} effective draws of the slowest quantity ({slowest}); means want 400: more draws"
+        ));
     }
     if let Some(ess) = of("ess_tail_min").filter(|ess| *ess < 400.0) {
         say(format!(
@@ -242,22 +246,30 @@ fn data_digest<T: Number>(problem: &Problem<T>) -> String {
 
 pub(super) struct Worst {
     pub(super) ess_bulk: f64,
+    /// The quantity of which this is true.
+    slowest: String,
     ess_tail: f64,
     r_hat: f64,
 }
 
 /// The worst diagnostics over all traces and over the power in every bin.
 pub(super) fn worst_diagnostics(recorder: &super::Recorder) -> Worst {
-    let traces = (0..recorder.trace_names.len()).map(|j| recorder.by_chain(|i| recorder.traces[i][j]));
-    let bins = (0..recorder.wave_numbers.len())
-        .map(|b| recorder.by_chain(|i| f64::from(recorder.spectra[i][b]).ln()));
-    let mut worst = Worst { ess_bulk: f64::INFINITY, ess_tail: f64::INFINITY, r_hat: 0.0 };
-    for chains in traces.chain(bins) {
+    let traces = (0..recorder.trace_names.len())
+        .map(|j| (recorder.trace_names[j].clone(), recorder.by_chain(|i| recorder.traces[i][j])));
+    let bins = recorder.wave_numbers.iter().enumerate();
+    let bins = bins.map(|(b, k)| (format!("power at {k:.4}"), recorder.power_by_chain(b)));
+    let none = (f64::INFINITY, String::new());
+    let mut worst = Worst { ess_bulk: none.0, slowest: none.1, ess_tail: f64::INFINITY, r_hat: 0.0 };
+    for (name, chains) in traces.chain(bins) {
         // One quantity that cannot be judged makes the worst unknown.
         let worse = |so_far: f64, new: f64, keep: fn(f64, f64) -> f64| {
             if so_far.is_nan() || new.is_nan() { f64::NAN } else { keep(so_far, new) }
         };
-        worst.ess_bulk = worse(worst.ess_bulk, diagnostics::ess_bulk(&chains), f64::min);
+        let ess = diagnostics::ess_bulk(&chains);
+        if !(ess >= worst.ess_bulk) && !worst.ess_bulk.is_nan() {
+            worst.slowest = name;
+        }
+        worst.ess_bulk = worse(worst.ess_bulk, ess, f64::min);
         worst.ess_tail = worse(worst.ess_tail, diagnostics::ess_tail(&chains), f64::min);
         worst.r_hat = worse(worst.r_hat, diagnostics::r_hat(&chains), f64::max);
     }
