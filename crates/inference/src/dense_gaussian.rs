@@ -32,24 +32,21 @@ impl DenseGaussian {
         self.mean.len()
     }
 
-    /// Another mean, and `1 / precision` for the covariance in coordinates in which that of this one is round. Curvatures that are
-    /// not positive count as their size: a saddle is no maximum, and the samples will tell.
-    pub fn reshaped(&self, mean: Vec<f64>, precision: &DMatrix<f64>) -> DenseGaussian {
+    /// The same mean, and `1 / precision` for the covariance in coordinates in which that of this one is round; `tame` makes curvatures
+    /// positive. By symmetric roots: where little changes, white noise leads to nearly the same place as before.
+    pub fn reshaped(&self, precision: &DMatrix<f64>, tame: impl Fn(f64) -> f64) -> DenseGaussian {
         let n = self.dim();
         let eigen = SymmetricEigen::new(precision.clone());
-        let most = eigen.eigenvalues.iter().fold(0.0f64, |most, value| most.max(value.abs()));
-        let widths: Vec<f64> =
-            eigen.eigenvalues.iter().map(|value| 1.0 / value.abs().max(1e-14 * most).sqrt()).collect();
-        let root = DMatrix::from_row_slice(n, n, &self.root) * &eigen.eigenvectors;
-        let inverse = eigen.eigenvectors.transpose() * DMatrix::from_row_slice(n, n, &self.inverse);
-        let log_volume = self.log_volume + widths.iter().map(|width| width.ln()).sum::<f64>();
-        let rows = |of: &dyn Fn(usize, usize) -> f64| (0..n * n).map(|k| of(k / n, k % n)).collect();
-        DenseGaussian {
-            mean,
-            root: rows(&|i, j| root[(i, j)] * widths[j]),
-            inverse: rows(&|i, j| inverse[(i, j)] / widths[i]),
-            log_volume,
-        }
+        let tamed = eigen.eigenvalues.map(tame);
+        let power = |exponent: f64| {
+            let scaled = DMatrix::from_diagonal(&tamed.map(|value| value.powf(exponent)));
+            &eigen.eigenvectors * scaled * eigen.eigenvectors.transpose()
+        };
+        let root = DMatrix::from_row_slice(n, n, &self.root) * power(-0.5);
+        let inverse = power(0.5) * DMatrix::from_row_slice(n, n, &self.inverse);
+        let log_volume = self.log_volume - 0.5 * tamed.iter().map(|value| value.ln()).sum::<f64>();
+        let rows = |matrix: DMatrix<f64>| matrix.transpose().as_slice().to_vec();
+        DenseGaussian { mean: self.mean.clone(), root: rows(root), inverse: rows(inverse), log_volume }
     }
 
     /// `mean + R xi`.
@@ -137,7 +134,8 @@ pub(crate) fn touching<T: Number>(workers: &Workers<'_, T>, z: &[T]) -> Result<D
     let mut gaussian = DenseGaussian::unit(z.iter().map(|z| z.f64()).collect());
     for _ in 0..2 {
         let curvature = gaussian.round_curvature(workers, z)?;
-        gaussian = gaussian.reshaped(gaussian.mean.clone(), &curvature);
+        // A saddle is no maximum: there, curvatures count as their size, and the samples will tell.
+        gaussian = gaussian.reshaped(&curvature, |value| value.abs().max(f64::MIN_POSITIVE));
     }
     Ok(gaussian)
 }

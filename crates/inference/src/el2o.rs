@@ -56,6 +56,8 @@ impl Default for El2oOptions {
 const PILOT: usize = 200;
 /// Squared distance, in widths of a mode, within which another is the same.
 const SAME: f64 = 1.0;
+/// Most that a width grows in a round.
+const WIDER: f64 = 2.0;
 /// Numbers of the streams: of the points of the fit, and of the samples that weigh the modes.
 const FIT: u32 = 1 << 31;
 const WEIGH: u32 = 1 << 30;
@@ -222,7 +224,8 @@ impl<T: Number> El2o<T> {
         let disagreement =
             Disagreement { values, gradients: gradients * per_latent, curvatures: curvatures * per_latent };
 
-        let shaped = gaussian.reshaped(gaussian.mean.clone(), &mean_curvature);
+        // Curvature that is small or negative asks for more width, but not for all of it at once.
+        let shaped = gaussian.reshaped(&mean_curvature, |value| value.max(1.0 / (WIDER * WIDER)));
         let mut step: Vec<f64> = shaped.round_gradient(&mean_gradient).iter().map(|g| -g).collect();
         let moves = vector::norm2(&step) / dim as f64;
         // Beyond a width in every latent, the quadratic that promises the step is not to be believed.

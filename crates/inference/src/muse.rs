@@ -2,7 +2,7 @@
 
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Space, vector};
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +141,21 @@ fn moments(vectors: &[Vec<f64>]) -> (DVector<f64>, DMatrix<f64>) {
 /// The inverse of a matrix that ought to be positive.
 fn inverse(matrix: DMatrix<f64>, what: &str) -> Result<DMatrix<f64>> {
     matrix.cholesky().map(|root| root.inverse()).ok_or_else(|| not_positive(what))
+}
+
+/// Variance of a score, beside the curvature 1 of the prior, below which the data say nothing of a parameter.
+const BLIND: f64 = 1e-6;
+
+/// `H^T J^-1 H`: what responses and scatter of the scores tell of the parameters. Directions in which scores do not scatter tell
+/// nothing: what stands there in both is rounding, and their ratio is noise.
+fn information(response: &DMatrix<f64>, scatter: DMatrix<f64>) -> DMatrix<f64> {
+    let count = response.nrows();
+    let eigen = SymmetricEigen::new(scatter);
+    let seen = (0..count).filter(|&i| eigen.eigenvalues[i] > BLIND);
+    seen.fold(DMatrix::zeros(count, count), |sum, i| {
+        let along = response.transpose() * eigen.eigenvectors.column(i);
+        sum + &along * along.transpose() / eigen.eigenvalues[i]
+    })
 }
 
 fn not_positive(what: &str) -> Error {
@@ -411,9 +426,8 @@ impl<T: Number> Muse<T> {
         let sum = |i: usize| self.responses.iter().map(|response| response[i]).sum::<f64>();
         let n = self.responses.len() as f64;
         let response = DMatrix::from_fn(count, count, |i, j| sum(i * count + j) / n);
-        let fisher = response.transpose() * inverse(scatter, "the covariance of the scores")? * &response;
-        let covariance =
-            inverse(fisher + DMatrix::identity(count, count), "the precision of the parameters")?;
+        let precision = information(&response, scatter) + DMatrix::identity(count, count);
+        let covariance = inverse(precision, "the precision of the parameters")?;
         let wider = 1.0 + 1.0 / self.options.simulations as f64;
         self.covariance = Some(covariance.iter().map(|x| x * wider).collect());
         Ok(())

@@ -77,9 +77,15 @@ impl<T: Real> Linearization<T> for FunnelAt<'_> {
 }
 
 fn funnel<T: Real>(latents: usize, theta: f64, power: f64) -> Posterior<T> {
+    funnel_with(latents, theta, power, T::one())
+}
+
+/// The same with another noise of the last datum.
+fn funnel_with<T: Real>(latents: usize, theta: f64, power: f64, last: T) -> Posterior<T> {
     let codomain = Space::single("x", &[latents], "");
     let model = Funnel { domain: Space::single("z", &[latents + 1], ""), codomain: codomain.clone(), power };
-    let sigma = vec![T::one(); latents];
+    let mut sigma = vec![T::one(); latents];
+    sigma[latents - 1] = last;
     let empty = Gaussian::new(codomain, vec![T::zero(); latents], &sigma).expect("valid");
     let mut z = vec![T::zero(); latents + 1];
     Stream::new(5, Purpose::Signal, 0).fill_normal(&mut z);
@@ -125,6 +131,28 @@ fn the_funnel_has_its_exact_posterior() {
         let (theta, sigma) = answer(&posterior, MuseOptions { optimizer, ..options(2000) });
         assert!((theta - mean).abs() < 0.1 * std, "{optimizer:?}: {theta} instead of {mean} +- {std}");
         assert!((sigma / std - 1.0).abs() < 0.06, "{optimizer:?}: {sigma} instead of {std}");
+    }
+}
+
+/// A parameter that the data do not see keeps its prior, and tells nothing of the others; whether its score is exactly zero (masked)
+/// or as good as that.
+#[test]
+fn what_the_data_do_not_see_keeps_its_prior() {
+    let simulations = 400;
+    let alone = answer(&funnel::<f64>(300, 0.5, 0.0), options(simulations));
+    for noise in [f64::INFINITY, 1e8] {
+        let posterior = funnel_with::<f64>(300, 0.5, 0.0, noise);
+        let both = MuseOptions { parameters: vec!["theta".into(), "last".into()], ..options(simulations) };
+        let mut muse = Muse::new(both, vec![0, 300], 1).expect("valid");
+        run_to_end(&mut muse, &posterior).expect("runs");
+        let (theta, covariance) = muse.answer().expect("done");
+        let std = PRIOR * covariance[0].sqrt();
+        // One datum of 300 less, and other random numbers for it.
+        assert!((PRIOR * theta[0] - alone.0).abs() < 0.3 * std, "{} {}", PRIOR * theta[0], alone.0);
+        assert!((std / alone.1 - 1.0).abs() < 0.1, "{std} {}", alone.1);
+        let prior = 1.0 + 1.0 / simulations as f64;
+        assert!((covariance[3] - prior).abs() < 1e-6 && theta[1].abs() < 1e-6, "{theta:?} {covariance:?}");
+        assert!(covariance[1].abs() < 1e-6, "{covariance:?}");
     }
 }
 

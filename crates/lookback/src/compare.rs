@@ -31,6 +31,8 @@ pub struct Candidate {
     pub reduced_chi2: Option<f64>,
     /// Logarithm of the evidence `p(d)`, from methods that give it.
     pub log_evidence: Option<Measured>,
+    /// Whether that is Laplace's approximation alone, which no importance weights have judged.
+    pub by_laplace: bool,
     /// Probability of the model, if all those with an evidence were equally probable before.
     pub probability: Option<f64>,
     /// Expected log predictive density of data that were left out.
@@ -110,7 +112,8 @@ fn candidate(folder: &Path, figures: &Map<String, Value>) -> Candidate {
         title: text("title"),
         method: text("method"),
         reduced_chi2: number("reduced_chi2_samples"),
-        log_evidence: measured("log_evidence"),
+        log_evidence: measured("log_evidence").or_else(|| measured("log_evidence_laplace")),
+        by_laplace: number("log_evidence").is_none() && number("log_evidence_laplace").is_some(),
         probability: None,
         elpd: measured("elpd_loo"),
         elpd_below: None,
@@ -173,6 +176,12 @@ pub fn verdicts(candidates: &[Candidate]) -> Vec<String> {
                 ));
             }
         }
+    }
+    for one in candidates.iter().filter(|one| one.by_laplace) {
+        lines.push(format!(
+            "{}: its evidence is Laplace's approximation, right if the posterior is nearly Gaussian",
+            name(one)
+        ));
     }
     for one in candidates {
         if let Some(p) = one.probability.filter(|_| candidates.len() > 1) {

@@ -73,7 +73,9 @@ impl Plot<'_> {
             return Ok(String::new());
         }
         let margin = if y1 > y0 { 0.05 * (y1 - y0) } else { 0.5 };
-        self.draw((x0..x1).log_scale(), (y0 - margin)..(y1 + margin), SeriesLabelPosition::UpperLeft)
+        // Room for the legend above the curves.
+        let top = y1 + 6.0 * margin;
+        self.draw((x0..x1).log_scale(), (y0 - margin)..top, SeriesLabelPosition::UpperLeft)
     }
 
     /// Draws with both axes logarithmic.

@@ -412,7 +412,7 @@ fn convergence<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
     );
     let figures = [effective.half_logarithmic()?, agreement.half_logarithmic()?]
         .map(|svg| Figure { svg, caption: String::new() });
-    let words = "Large scales, which the data know best and prior and data pull in different directions, are often the slowest. Where chains do not agree or effective draws are few, the spectrum and the map are not yet known on that scale.".into();
+    let words = "Where chains do not agree, or effective draws are few, the spectrum and the map are not yet known on that scale.".into();
     Ok(Some(Section { heading: "Convergence by scale".into(), words, figures: figures.into() }))
 }
 
