@@ -7,7 +7,8 @@ use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
 use crate::dense_gaussian::{self, DenseGaussian};
-use crate::importance::{Weighed, log_mean};
+use crate::importance::{Weighed, log_mean, log_sum};
+use crate::options::{at_least, at_least_one};
 use crate::search::{Optimizer, Rules};
 use crate::starts::Starts;
 use crate::{Draw, Error, Method, Number, Progress, Result, Workers};
@@ -123,24 +124,17 @@ impl<T: Number> El2o<T> {
     /// # Errors
     /// If an option is out of range.
     pub fn new(options: El2oOptions, seed: u64) -> Result<El2o<T>> {
-        for (name, value) in [
+        at_least_one(&[
             ("starts", options.starts),
             ("modes", options.modes),
             ("pairs", options.pairs),
             ("rounds", options.rounds),
             ("samples", options.samples),
-        ] {
-            if value == 0 {
-                return Err(Error::Option(format!("`{name}` must be at least 1")));
-            }
-        }
-        for (name, value, least) in
-            [("tolerance", options.tolerance, f64::MIN_POSITIVE), ("start_scale", options.start_scale, 0.0)]
-        {
-            if !(value.is_finite() && value >= least) {
-                return Err(Error::Option(format!("`{name}` is out of range: {value}")));
-            }
-        }
+        ])?;
+        at_least(&[
+            ("tolerance", options.tolerance, f64::MIN_POSITIVE),
+            ("start_scale", options.start_scale, 0.0),
+        ])?;
         let searches = Starts::new(options.starts);
         Ok(El2o {
             options,
@@ -285,7 +279,10 @@ impl<T: Number> El2o<T> {
         })?;
         for (z, energy, log_ratio) in samples {
             self.weighed.add(log_ratio);
-            sink(Draw::independent(z, Some(energy)));
+            // What is impossible is no sample; its weight of zero counts.
+            if energy.is_finite() {
+                sink(Draw::independent(z, Some(energy)));
+            }
         }
         self.drawn = last;
         Ok(())
@@ -340,15 +337,6 @@ impl<T: Number> El2o<T> {
     fn heaviest(&self) -> Option<&Mode> {
         self.modes.iter().max_by(|a, b| a.log_weight.total_cmp(&b.log_weight))
     }
-}
-
-/// `ln sum exp`.
-fn log_sum(logs: impl Iterator<Item = f64> + Clone) -> f64 {
-    let largest = logs.clone().fold(f64::NEG_INFINITY, f64::max);
-    if largest == f64::NEG_INFINITY {
-        return largest;
-    }
-    largest + logs.map(|log| (log - largest).exp()).sum::<f64>().ln()
 }
 
 impl<T: Number> Method<T> for El2o<T> {

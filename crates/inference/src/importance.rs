@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::pareto::smooth_weights;
 use crate::{Number, Workers};
 
+/// Shape of a tail that is none.
+const NO_TAIL: f64 = -10.0;
+
 /// Ratios of posterior and approximation at samples of the approximation, in logarithms.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Weighed {
@@ -34,7 +37,9 @@ impl Weighed {
         if self.log_ratios.is_empty() {
             return Vec::new();
         }
-        let mut figures = vec![("pareto_k".into(), smooth_weights(&self.log_ratios).k)];
+        // Weights that are all the same have no tail; minus infinity is no figure for a file.
+        let k = smooth_weights(&self.log_ratios).k;
+        let mut figures = vec![("pareto_k".into(), if k < NO_TAIL { NO_TAIL } else { k })];
         if self.constant.is_some() {
             let (log_mean, error) = log_mean(&self.log_ratios);
             figures.push(("log_evidence".into(), self.log_evidence_of(log_mean)));
@@ -61,4 +66,13 @@ pub(crate) fn log_mean(logs: &[f64]) -> (f64, f64) {
     let mean = weights.iter().sum::<f64>() / n;
     let variance = weights.iter().map(|w| (w - mean).powi(2)).sum::<f64>() / (n - 1.0);
     (largest + mean.ln(), (variance / n).sqrt() / mean)
+}
+
+/// `ln sum exp`.
+pub(crate) fn log_sum(logs: impl Iterator<Item = f64> + Clone) -> f64 {
+    let largest = logs.clone().fold(f64::NEG_INFINITY, f64::max);
+    if largest == f64::NEG_INFINITY {
+        return largest;
+    }
+    largest + logs.map(|log| (log - largest).exp()).sum::<f64>().ln()
 }

@@ -54,11 +54,11 @@ impl<T: Number> Krylov<T> {
         curvature.product(&next, &mut image)?;
         self.alphas.push(vector::dot(&next, &image));
         self.vectors.push(next);
+        let before = vector::norm2(&image).sqrt();
         orthogonalise(&self.vectors, &mut image);
         let length = vector::norm2(&image).sqrt();
-        let scale = self.alphas.iter().fold(0.0f64, |most, a| most.max(a.abs()));
         // Of what is left, rounding is all that stays when the space is exhausted.
-        let goes_on = length > 1e3 * T::epsilon().f64() * scale;
+        let goes_on = length > 100.0 * T::epsilon().f64() * before;
         self.betas.push(if goes_on { length } else { 0.0 });
         if goes_on {
             let inverse = T::of(1.0 / length);

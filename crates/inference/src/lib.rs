@@ -26,6 +26,7 @@ mod mgvi;
 mod muse;
 mod newton_cg;
 mod nuts;
+mod options;
 pub mod pareto;
 mod pathfinder;
 mod peak;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::dense_gaussian::{self, DenseGaussian};
 use crate::importance::{Weighed, log_constant};
 use crate::lanczos;
+use crate::options::{at_least, at_least_one};
 use crate::search::{Optimizer, Rules};
 use crate::starts::Starts;
 use crate::{Draw, Error, Method, Number, Progress, Result, Workers, conjugate_gradient};
@@ -87,22 +88,16 @@ impl MapOptions {
 
     /// Refuses what cannot be done.
     fn check(&self) -> Result<()> {
-        for (name, value, least) in [
+        at_least(&[
             ("tolerance", self.tolerance, f64::MIN_POSITIVE),
             ("learning_rate", self.learning_rate, f64::MIN_POSITIVE),
             ("start_scale", self.start_scale, 0.0),
-        ] {
-            if !(value.is_finite() && value >= least) {
-                return Err(Error::Option(format!("`{name}` is out of range: {value}")));
-            }
-        }
+        ])?;
+        at_least_one(&[("starts", self.starts), ("rank", self.rank)])?;
         if self.probes == 1 {
             return Err(Error::Option(
                 "`probes` must be 0, or at least 2, so that they have an error".into(),
             ));
-        }
-        if self.starts == 0 {
-            return Err(Error::Option("`starts` must be at least 1".into()));
         }
         let falls = |pair: &[f64]| pair[0] > pair[1];
         let hot = self.anneal.iter().all(|t| t.is_finite() && *t > 1.0);
@@ -212,7 +207,10 @@ impl<T: Number> Map<T> {
         })?;
         for (z, energy, approximation) in solutions {
             self.weighed.add(approximation - energy);
-            sink(Draw::independent(z, Some(energy)));
+            // What is impossible is no sample; its weight of zero counts.
+            if energy.is_finite() {
+                sink(Draw::independent(z, Some(energy)));
+            }
         }
         self.drawn = last;
         Ok(())

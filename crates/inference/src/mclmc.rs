@@ -441,7 +441,7 @@ impl<T: Number> Motion<'_, T> {
                 "chain {index} stands at the edge of what is possible, and found no way back in step {step}; another seed, or a smaller `energy_error`, may help"
             )));
         }
-        random_direction(self.seed, index, step, &mut chain.u);
+        random_direction(self.seed, index, step, 2, &mut chain.u);
         if self.warming {
             chain.step.fail();
         } else {
@@ -451,9 +451,10 @@ impl<T: Number> Motion<'_, T> {
     }
 }
 
-/// A direction from the numbers that stand behind the noise of a step; the first kick makes a unit vector of it.
-fn random_direction<T: Real>(seed: u64, chain: usize, step: usize, u: &mut [T]) {
-    let (stream, behind) = (stream(seed, chain, step), u.len() as u64 + 2);
+/// A direction from the numbers that stand behind the noise of a step, those of its first or second `turn`; the first kick makes a unit
+/// vector of it.
+fn random_direction<T: Real>(seed: u64, chain: usize, step: usize, turn: u64, u: &mut [T]) {
+    let (stream, behind) = (stream(seed, chain, step), turn * (u.len() as u64 + 2));
     u.iter_mut().enumerate().for_each(|(i, u)| *u = T::of(stream.normal(behind + i as u64)));
 }
 
@@ -500,7 +501,7 @@ impl<T: Number> Mclmc<T> {
         let chains = workers.map((0..self.options.chains).collect(), |index, evaluator| {
             let at = self.beginnings.of_chain(index, evaluator, dim)?;
             let mut u = vec![T::zero(); dim];
-            random_direction(self.seed, index, 0, &mut u);
+            random_direction(self.seed, index, 0, 1, &mut u);
             let step = StepSize::new((dim as f64).sqrt() / 4.0);
             let spread = Spread::new(if self.options.metric == Metric::Diagonal { dim } else { 0 });
             let (errors, virial) = ((0.0, 0.0), (0.0, 0.0));

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::random_start;
+use crate::importance::Weighed;
 use crate::line_search::line_search;
 use crate::newton_cg::newton_direction;
-use crate::pareto::smooth_weights;
 use crate::straighten::Straight;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
@@ -71,7 +71,7 @@ pub struct Mgvi<T: Number> {
     drawn: usize,
     energies: Vec<f64>,
     /// Posterior over approximation at the samples handed out, in logarithms up to a constant.
-    log_ratios: Vec<f64>,
+    weighed: Weighed,
 }
 
 impl<T: Number> Mgvi<T> {
@@ -103,7 +103,7 @@ impl<T: Number> Mgvi<T> {
             rounds: 0,
             drawn: 0,
             energies: Vec::new(),
-            log_ratios: Vec::new(),
+            weighed: Weighed::default(),
         })
     }
 
@@ -206,7 +206,9 @@ impl<T: Number> Mgvi<T> {
         }
         for (pair, energies, approximation) in judged {
             for ((z, energy), mirror) in pair.into_iter().zip(energies).zip([false, true]) {
-                self.log_ratios.extend(approximation.map(|approximation| approximation - energy));
+                if let Some(approximation) = approximation {
+                    self.weighed.add(approximation - energy);
+                }
                 sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror, diverged: false });
             }
         }
@@ -291,9 +293,7 @@ impl<T: Number> Method<T> for Mgvi<T> {
             ("average_energy".into(), self.energies.last().copied().unwrap_or(f64::NAN)),
             ("rounds".into(), self.rounds as f64),
         ];
-        if !self.log_ratios.is_empty() {
-            figures.push(("pareto_k".into(), smooth_weights(&self.log_ratios).k));
-        }
+        figures.extend(self.weighed.figures());
         figures
     }
 }

@@ -311,8 +311,8 @@ impl<T: Number> Muse<T> {
         let count = self.theta.len();
         let theta = DVector::from_column_slice(&self.theta);
         let score = DVector::from_column_slice(&self.scores[0]) - mean - &theta;
-        self.evaluations += 1;
-        self.scatter = covariance.diagonal().iter().map(|v| v.sqrt().max(1e-6)).collect();
+        let evaluations = self.evaluations + 1;
+        let scatter = covariance.diagonal().iter().map(|v| v.sqrt().max(1e-6)).collect();
         let curvature = covariance + DMatrix::identity(count, count);
         let mut newton = inverse(curvature.clone(), "the covariance of the scores")?;
         if let Some((before, score_before)) = &self.last {
@@ -326,21 +326,22 @@ impl<T: Number> Muse<T> {
             }
         }
         let step = &newton * &score;
-        self.ahead = (step.transpose() * curvature * &step)[0].sqrt();
-        if !self.ahead.is_finite() {
+        let ahead = (step.transpose() * curvature * &step)[0].sqrt();
+        if !ahead.is_finite() {
             return Err(Error::NotConverged(
                 "the score is not finite at the parameters of the search".into(),
             ));
         }
-        if self.ahead <= self.options.tolerance {
+        // An evaluation that is one too many changes nothing, so that it fails again when it is tried again.
+        if ahead > self.options.tolerance && evaluations >= self.options.max_iterations {
+            return Err(Error::NotConverged(format!(
+                "the root of the score was not found in {evaluations} evaluations: the next step would be {ahead:.2e} posterior standard deviations"
+            )));
+        }
+        (self.evaluations, self.scatter, self.ahead) = (evaluations, scatter, ahead);
+        if ahead <= self.options.tolerance {
             self.root = Some((theta + step).iter().copied().collect());
             return Ok(());
-        }
-        if self.evaluations == self.options.max_iterations {
-            return Err(Error::NotConverged(format!(
-                "the root of the score was not found in {} evaluations: the next step would be {:.2e} posterior standard deviations",
-                self.evaluations, self.ahead
-            )));
         }
         let share = if self.last.is_some() { 1.0 } else { self.options.step };
         let length = share.min(LONGEST / step.amax());

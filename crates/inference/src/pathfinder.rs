@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::importance::Weighed;
 use crate::lanczos::orthogonalise;
+use crate::options::{at_least, at_least_one};
 use crate::pareto::smooth_weights;
 use crate::search::{Optimizer, Rules, Search};
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
@@ -277,28 +278,21 @@ impl<T: Number> Pathfinder<T> {
     /// # Errors
     /// If an option is out of range.
     pub fn new(options: PathfinderOptions, seed: u64) -> Result<Pathfinder<T>> {
-        for (name, value) in [
+        at_least_one(&[
             ("paths", options.paths),
             ("judging", options.judging),
             ("draws_per_path", options.draws_per_path),
             ("samples", options.samples),
             ("max_iterations", options.max_iterations),
-        ] {
-            if value == 0 {
-                return Err(Error::Option(format!("`{name}` must be at least 1")));
-            }
-        }
+        ])?;
+        at_least(&[
+            ("tolerance", options.tolerance, f64::MIN_POSITIVE),
+            ("start_scale", options.start_scale, 0.0),
+        ])?;
         if options.draws_per_path > PER_PATH || options.paths > 500 {
             return Err(Error::Option(
                 "at most 500 `paths` with a million `draws_per_path` can be told apart".into(),
             ));
-        }
-        for (name, value, least) in
-            [("tolerance", options.tolerance, f64::MIN_POSITIVE), ("start_scale", options.start_scale, 0.0)]
-        {
-            if !(value.is_finite() && value >= least) {
-                return Err(Error::Option(format!("`{name}` is out of range: {value}")));
-            }
         }
         let paths = (0..options.paths).map(Path::new).collect();
         Ok(Pathfinder { options, seed, paths, weighed: Weighed::default(), chosen: Vec::new(), drawn: 0 })
@@ -346,13 +340,23 @@ impl<T: Number> Pathfinder<T> {
             let mut gradient = z.clone();
             Ok(height - evaluator.energy(&z, &mut gradient)?)
         })?;
+        if !ratios.iter().any(|ratio| ratio.is_finite()) {
+            return Err(Error::NotConverged(
+                "no Gaussian along the paths has a sample where the density is not zero".into(),
+            ));
+        }
         let smoothed = smooth_weights(&ratios);
         // Those that judged a path were few, and the best of many judgements is too good.
         for (path, ratios) in self.paths.iter_mut().zip(ratios.chunks(self.options.draws_per_path)) {
             path.elbo = ratios.iter().sum::<f64>() / ratios.len() as f64;
         }
         self.weighed.measure(workers);
-        ratios.iter().filter(|ratio| **ratio > f64::NEG_INFINITY).for_each(|ratio| self.weighed.add(*ratio));
+        for (path, ratios) in self.paths.iter().zip(ratios.chunks(self.options.draws_per_path)) {
+            // A path without a Gaussian gave no draws; draws beyond a wall count, with a weight of zero.
+            if path.best.is_some() {
+                ratios.iter().for_each(|ratio| self.weighed.add(*ratio));
+            }
+        }
         // Systematic: each is chosen as often as its weight promises, give or take one.
         let shift = Stream::new(self.seed, Purpose::DataDraw, 0).uniform(0);
         let (mut below, mut next) = (0.0, 0);
@@ -368,8 +372,9 @@ impl<T: Number> Pathfinder<T> {
 
     fn hand_out(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
         if self.drawn == 0 {
-            let best = self.paths.iter().max_by(|a, b| a.elbo.total_cmp(&b.elbo));
-            if let Some(best) = best.and_then(|path| path.best.as_ref()) {
+            let found = self.paths.iter().filter_map(|path| Some((path.elbo, path.best.as_ref()?)));
+            let finite = found.filter(|(elbo, _)| !elbo.is_nan());
+            if let Some((_, best)) = finite.max_by(|a, b| a.0.total_cmp(&b.0)) {
                 sink(Draw::Centre { z: best.mean.clone() });
             }
         }

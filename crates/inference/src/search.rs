@@ -126,6 +126,14 @@ impl<T: Number> Search<T> {
         if self.cool_next {
             return self.cool(rules, evaluator);
         }
+        // While it is hot, the search is not at its end.
+        if self.stage.0 == rules.anneal.len() && self.steps >= rules.max_iterations {
+            return Err(Error::NotConverged(format!(
+                "the maximum was not found in {} steps: still up to {:.2e} posterior standard deviations away",
+                self.steps,
+                self.distance()
+            )));
+        }
         let Some(at) = &self.at else { return Ok(()) };
         let (lower, memory) = self.step(rules, at, &mut Tempered::new(evaluator, temperature))?;
         self.memory = memory;
@@ -143,14 +151,6 @@ impl<T: Number> Search<T> {
             // Cooling is a step of its own, so that one that fails leaves the state as it was.
             self.cool_next = self.converged || self.steps - self.stage.1 >= rules.anneal_steps;
             self.converged = false;
-            return Ok(());
-        }
-        if !self.converged && self.steps >= rules.max_iterations {
-            return Err(Error::NotConverged(format!(
-                "the maximum was not found in {} steps: still up to {:.2e} posterior standard deviations away",
-                self.steps,
-                self.distance()
-            )));
         }
         Ok(())
     }

@@ -36,31 +36,31 @@ impl<T: Number> Starts<T> {
     pub fn advance(&mut self, rules: &Rules<'_>, workers: &Workers<'_, T>) -> Result<bool> {
         let dim = workers.dim();
         self.margin = CLOSE.max(SAME * rules.tolerance.powi(2) * dim as f64);
-        let active = |search: &Search<T>, failed: bool| !search.converged && !failed;
-        let work: Vec<(usize, &mut Search<T>)> = self
+        let single = self.searches.len() == 1;
+        let work: Vec<(&mut Search<T>, &mut bool)> = self
             .searches
             .iter_mut()
-            .enumerate()
-            .zip(&self.failed)
-            .filter(|((_, search), failed)| active(search, **failed))
-            .map(|(work, _)| work)
+            .zip(&mut self.failed)
+            .filter(|(search, failed)| !search.converged && !**failed)
             .collect();
         let ends =
-            workers.map(work, |(which, search), evaluator| match search.advance(rules, evaluator, dim) {
+            workers.map(work, |(search, failed), evaluator| match search.advance(rules, evaluator, dim) {
                 Err(Error::Interrupted) => Err(Error::Interrupted),
-                end => Ok((which, end)),
+                end => {
+                    // A single search keeps its failure, and can be tried again.
+                    *failed = end.is_err() && !single;
+                    Ok(end.err())
+                }
             })?;
-        let mut failure = None;
-        for (which, end) in ends {
-            if let Err(error) = end {
-                // A single search keeps its failure, and can be tried again.
-                self.failed[which] = self.searches.len() > 1;
-                failure = Some(error);
+        match ends.into_iter().flatten().next() {
+            Some(error) if single || self.failed.iter().all(|failed| *failed) => {
+                // All can be tried again.
+                self.failed.fill(false);
+                Err(error)
             }
-        }
-        match failure {
-            Some(error) if self.searches.len() == 1 || self.failed.iter().all(|failed| *failed) => Err(error),
-            _ => Ok(!self.searches.iter().zip(&self.failed).any(|(search, failed)| active(search, *failed))),
+            _ => {
+                Ok(self.searches.iter().zip(&self.failed).all(|(search, failed)| search.converged || *failed))
+            }
         }
     }
 

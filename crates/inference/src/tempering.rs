@@ -43,6 +43,9 @@ impl Default for ThermodynamicOptions {
     }
 }
 
+/// Fewest draws of the prior that must be possible.
+const FEWEST: usize = 10;
+
 /// A rung: how much the data count, and `-ln L` (without constants) of its draws, chain by chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Rung {
@@ -63,7 +66,9 @@ impl Rung {
     }
 
     /// The next `beta`: as far as the weights `exp(-(beta' - beta) U)` leave the wanted share of the draws.
-    fn next(&self, overlap: f64) -> f64 {
+    ///
+    /// `None` if no step, however small, leaves it.
+    fn next(&self, overlap: f64) -> Option<f64> {
         let least = self.all().fold(f64::INFINITY, f64::min);
         let share = |ahead: f64| {
             let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
@@ -77,7 +82,7 @@ impl Rung {
         };
         let left = 1.0 - self.beta;
         if share(left) >= overlap {
-            return 1.0;
+            return Some(1.0);
         }
         let (mut low, mut high) = (0.0, left);
         for _ in 0..200 {
@@ -91,7 +96,7 @@ impl Rung {
                 break;
             }
         }
-        self.beta + low.max(f64::MIN_POSITIVE)
+        (self.beta + low > self.beta).then_some(self.beta + low)
     }
 
     /// Draws that are worth a chain of independent ones, as a share.
@@ -166,6 +171,8 @@ pub struct Thermodynamic<T: Number> {
     draws: usize,
     divergences: f64,
     log_constant: f64,
+    /// Share of the prior where the likelihood is not zero.
+    share: f64,
 }
 
 impl<T: Number> Thermodynamic<T> {
@@ -192,6 +199,7 @@ impl<T: Number> Thermodynamic<T> {
             draws: 0,
             divergences: 0.0,
             log_constant: 0.0,
+            share: 1.0,
         };
         ladder.sampler(0)?;
         Ok(ladder)
@@ -221,7 +229,7 @@ impl<T: Number> Thermodynamic<T> {
             let energy = evaluator.energy(&z, &mut gradient)?;
             Ok(if energy.is_finite() { energy - 0.5 * vector::norm2(&z) } else { f64::INFINITY })
         })?;
-        if misfits.iter().all(|u| !u.is_finite()) {
+        if misfits.iter().filter(|u| u.is_finite()).count() < FEWEST {
             return Err(Error::Start { energy: f64::INFINITY });
         }
         // Chains start where the prior agrees best with the data, among as many draws as there are for each.
@@ -233,8 +241,10 @@ impl<T: Number> Thermodynamic<T> {
                 latent(chain * draws + best)
             })
             .collect();
-        let misfits = misfits.chunks(draws).map(<[f64]>::to_vec).collect();
-        self.rungs.push(Rung { beta: 0.0, misfits });
+        // Where the likelihood is zero, no power of it is: all rungs but the prior itself are those of the prior inside.
+        let inside: Vec<f64> = misfits.into_iter().filter(|u| u.is_finite()).collect();
+        self.share = inside.len() as f64 / (chains * draws) as f64;
+        self.rungs.push(Rung { beta: 0.0, misfits: vec![inside] });
         self.log_constant = log_constant(workers) + 0.5 * dim as f64 * std::f64::consts::TAU.ln();
         Ok(())
     }
@@ -242,23 +252,31 @@ impl<T: Number> Thermodynamic<T> {
     /// A draw of every chain at the rung under way.
     fn draw(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
         let beta = self.rungs.last().map_or(0.0, |rung| rung.beta);
-        let Some(sampler) = &mut self.sampler else { return Ok(()) };
+        // If the step fails half-way, the sampler is where it was.
+        let Some(mut sampler) = self.sampler.clone() else { return Ok(()) };
         let warm = Warm { workers, beta };
         let inner = Workers::new(&warm, workers.stop());
         let mut draws = Vec::new();
         let done = sampler.advance(&inner, &mut |draw| draws.push(draw))?.done;
+        // What the sampler knows is the energy with the misfit times beta, of which rounding may leave nothing.
+        let cold = workers.map(draws, |draw, evaluator| {
+            let Draw::Sample { z, .. } = &draw else { return Ok((draw, f64::NAN)) };
+            let mut gradient = z.clone();
+            let energy = evaluator.energy(z, &mut gradient)?;
+            Ok((draw, energy))
+        })?;
+        self.sampler = Some(sampler);
         self.draws += 1;
         let mut last = self.starts.clone();
-        for draw in draws {
-            let Draw::Sample { z, chain, energy: Some(energy), mirror, diverged } = draw else { continue };
-            let prior = 0.5 * vector::norm2(&z);
-            let misfit = (energy - prior) / beta;
+        for (draw, energy) in cold {
+            let Draw::Sample { z, chain, mirror, diverged, .. } = draw else { continue };
+            let misfit = energy - 0.5 * vector::norm2(&z);
             if let Some(rung) = self.rungs.last_mut() {
                 rung.misfits[chain].push(misfit);
             }
             last[chain].clone_from(&z);
             if beta == 1.0 {
-                sink(Draw::Sample { z, chain, energy: Some(prior + misfit), mirror, diverged });
+                sink(Draw::Sample { z, chain, energy: Some(energy), mirror, diverged });
             }
         }
         self.starts = last;
@@ -276,7 +294,12 @@ impl<T: Number> Thermodynamic<T> {
     /// The next rung up.
     fn climb(&mut self) -> Result<()> {
         let Some(rung) = self.rungs.last() else { return Ok(()) };
-        let beta = rung.next(self.options.overlap);
+        let Some(beta) = rung.next(self.options.overlap) else {
+            return Err(Error::NotConverged(format!(
+                "no step up from beta = {:.3e} keeps an overlap of {}: the likelihood is too steep there",
+                rung.beta, self.options.overlap
+            )));
+        };
         if self.rungs.len() > self.options.max_rungs {
             return Err(Error::NotConverged(format!(
                 "{} rungs reached only beta = {beta:.3e}: allow more with `max_rungs`, or a smaller `overlap`",
@@ -305,7 +328,11 @@ impl<T: Number> Thermodynamic<T> {
             let ahead = pair[1].beta - pair[0].beta;
             integral -= ahead * 0.5 * (below + above) + ahead * ahead / 12.0 * (narrow - wide);
         }
-        (ratio + self.log_constant, variance.sqrt(), integral + self.log_constant)
+        // The share of the prior is counted, with the scatter of counts.
+        let draws = (self.options.chains * self.options.draws) as f64;
+        variance += (1.0 - self.share) / (self.share * draws);
+        let constant = self.log_constant + self.share.ln();
+        (ratio + constant, variance.sqrt(), integral + constant)
     }
 }
 

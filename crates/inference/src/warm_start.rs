@@ -66,10 +66,13 @@ impl<T: Number, A: Method<T>, M: Sampler<T>> WarmStarted<T, A, M> {
             }
         }
         if progress.done {
-            let starts = if self.kept.is_empty() {
+            let starts: Vec<Vec<T>> = if self.kept.is_empty() {
                 self.centre.take().into_iter().collect()
             } else {
-                std::mem::take(&mut self.kept)
+                // Spread over all that is kept, of which there may be nearly twice as many as chains.
+                let kept = std::mem::take(&mut self.kept);
+                let chosen = self.chains.min(kept.len());
+                (0..chosen).map(|i| kept[i * kept.len() / chosen].clone()).collect()
             };
             if starts.is_empty() {
                 return Err(Error::Unsuitable("the warm start found no point to start from".into()));

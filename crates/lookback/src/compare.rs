@@ -135,9 +135,14 @@ fn weigh(candidates: &mut [Candidate]) {
 /// The difference to the best, whose error is that of the differences of the data: what all models find hard cancels.
 fn subtract(candidates: &mut [Candidate], tables: &[Option<CrossValidation>]) {
     let elpd = |table: &CrossValidation| table.elpd().0;
+    let lengths: Vec<usize> = tables.iter().flatten().map(|table| table.0.len()).collect();
+    if lengths.windows(2).any(|pair| pair[0] != pair[1]) {
+        // Other data count in each: their sums cannot be compared.
+        return;
+    }
     let Some(best) = tables.iter().flatten().max_by(|a, b| elpd(a).total_cmp(&elpd(b))) else { return };
     for (one, table) in candidates.iter_mut().zip(tables) {
-        let Some(table) = table.as_ref().filter(|table| table.0.len() == best.0.len()) else { continue };
+        let Some(table) = table else { continue };
         let below: Vec<f64> = best.0.iter().zip(&table.0).map(|(best, this)| best.elpd - this.elpd).collect();
         let (value, error) = total(&below);
         one.elpd_below = Some(Measured { value, error });
@@ -157,8 +162,9 @@ pub fn to_json(candidates: &[Candidate]) -> Result<String> {
 pub fn verdicts(candidates: &[Candidate]) -> Vec<String> {
     let mut lines = Vec::new();
     let name = |one: &Candidate| one.folder.display().to_string();
-    if let [best, others @ ..] = candidates {
-        for other in others {
+    let is_best = |one: &&Candidate| one.elpd_below.is_some_and(|below| below.value == 0.0);
+    if let Some(best) = candidates.iter().find(is_best) {
+        for other in candidates.iter().filter(|other| other.folder != best.folder) {
             if let Some(below) = other.elpd_below {
                 // Below four, or two standard errors, chance explains it (Sivula et al. 2020).
                 let clear = below.value > 4.0 && below.value > 2.0 * below.error;

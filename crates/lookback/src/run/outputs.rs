@@ -157,6 +157,14 @@ fn write_samples<T: Number>(
         // An earlier call got this far.
         return Ok(());
     }
+    let clear = || {
+        let left = raws.iter().filter(|raw| raw.exists());
+        left.into_iter().try_for_each(|raw| fs::remove_file(raw).map_err(Error::io("remove", raw)))
+    };
+    if folder.file("samples.zarr").join(".zmetadata").exists() {
+        // An earlier call ended between the last file of the store and the end of the raw ones.
+        return clear();
+    }
     let attributes = json!({
         "creation_library": "lookback", "creation_library_version": VERSION, "method": run.method.name(),
         "seed": run.seed, "fingerprint": checkpoint.fingerprint,
@@ -180,9 +188,7 @@ fn write_samples<T: Number>(
     }
     draws.traces()?;
     draws.store.finish()?;
-    raws.iter()
-        .filter(|raw| raw.exists())
-        .try_for_each(|raw| fs::remove_file(raw).map_err(Error::io("remove", raw)))
+    clear()
 }
 
 /// A store in which every quantity has a chain and a draw.

@@ -26,9 +26,12 @@ pub(crate) struct Predictive {
 }
 
 impl Predictive {
-    /// For a run that expects so many draws.
-    pub fn new(seed: u64, expected: usize) -> Predictive {
-        Predictive { seed, stride: expected.div_ceil(REPLICAS).max(1), replicas: 0, above: [0; 3] }
+    /// For a run that expects so many draws, of chains that take turns: the stride visits all of them.
+    pub fn new(seed: u64, expected: usize, chains: usize) -> Predictive {
+        let common = |a: usize, b: usize| (2..=a.min(b)).any(|d| a.is_multiple_of(d) && b.is_multiple_of(d));
+        let least = expected.div_ceil(REPLICAS).max(1);
+        let stride = (least..).find(|stride| !common(*stride, chains)).unwrap_or(least);
+        Predictive { seed, stride, replicas: 0, above: [0; 3] }
     }
 
     /// Takes in the draw with this number, with its prediction and its residual.

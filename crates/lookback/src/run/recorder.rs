@@ -1,6 +1,7 @@
 //! What is kept of the draws of a method: moments, spectra, traces, ranks of the truth.
 
 use lookback_inference::{Draw, Number};
+use lookback_likelihood::Likelihood;
 use lookback_mesh::{bin_edges, power_spectrum};
 use lookback_operator::Operator;
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,16 @@ pub struct Recorder {
     log_densities: bool,
 }
 
+/// `ln L` of the data that count. The data themselves are a prediction that tells which these are; a prediction without a number has
+/// no likelihood.
+fn seen_densities<T: Number>(likelihood: &dyn Likelihood<T>, prediction: &[T]) -> Vec<f32> {
+    let (mut mask, mut densities) = (vec![0.0; prediction.len()], vec![0.0; prediction.len()]);
+    likelihood.log_densities(likelihood.data(), &mut mask);
+    likelihood.log_densities(prediction, &mut densities);
+    let seen = densities.into_iter().zip(mask).filter(|(_, mask)| !mask.is_nan());
+    seen.map(|(log, _)| if log.is_nan() { f32::NEG_INFINITY } else { log as f32 }).collect()
+}
+
 /// Mean over the pixels that were seen.
 fn mean_seen(map: &[f64], seen: &[bool]) -> f64 {
     let (mut sum, mut count) = (0.0, 0.0);
@@ -136,7 +147,7 @@ impl Recorder {
             chains: Vec::new(),
             diverged: Vec::new(),
             shown: Vec::new(),
-            predictive: Predictive::new(run.seed, sample_count(&run.method)),
+            predictive: Predictive::new(run.seed, sample_count(&run.method), run.method.chains()),
             log_densities: run.output.log_likelihood,
         })
     }
@@ -191,12 +202,9 @@ impl Recorder {
         if self.shown.len() < SHOWN {
             self.shown.push(stored.clone());
         }
-        let mut densities = vec![0.0; if self.log_densities { prediction.len() } else { 0 }];
-        if self.log_densities {
-            likelihood.log_densities(&prediction, &mut densities);
-        }
-        let seen = densities.into_iter().filter(|log| !log.is_nan()).map(|log| log as f32);
-        Ok(Some(Record { map: stored, log_densities: seen.collect() }))
+        let log_densities =
+            if self.log_densities { seen_densities(likelihood, &prediction) } else { Vec::new() };
+        Ok(Some(Record { map: stored, log_densities }))
     }
 
     /// The estimate of the field: the exact mean of a Wiener filter, else the mean of the samples, else the maximum.

@@ -159,6 +159,23 @@ fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
     let of = |name: &str| figures.get(name).and_then(Value::as_f64);
     let mut lines = Vec::new();
     let mut say = |words: String| lines.push(words);
+    // A figure that is there but is no number could not be found: silence about it would read as praise.
+    for (name, words) in [
+        (
+            "r_hat_max",
+            "whether chains agree (R-hat) cannot be judged: too few draws, or a quantity that does not move",
+        ),
+        ("pareto_k", "whether the approximation holds (Pareto k) cannot be judged: too few samples"),
+        (
+            "log_evidence_error",
+            "the error of the evidence cannot be judged: samples and posterior do not overlap",
+        ),
+        ("elpd_loo", "cross-validation failed: some data are impossible at all draws"),
+    ] {
+        if figures.get(name).is_some_and(Value::is_null) {
+            say(words.into());
+        }
+    }
     if let Some(r_hat) = of("r_hat_max").filter(|r_hat| *r_hat > 1.01) {
         say(format!(
             "chains do not agree yet (R-hat {r_hat:.3}, should be below 1.01): more draws, or a longer warm-up"
@@ -210,7 +227,7 @@ fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
             100.0 * share
         ));
     }
-    if let Some(error) = of("log_evidence_error").filter(|error| !(*error < 0.5)) {
+    if let Some(error) = of("log_evidence_error").filter(|error| *error > 0.5) {
         say(format!("the evidence is known to {error:.2} only: more draws, or another method"));
     }
     for (name, what) in [("largest", "largest residual"), ("skewness", "skewness of the residuals")] {
