@@ -166,6 +166,7 @@ def test_a_run_writes_files_that_the_tools_of_the_field_open(tmp_path):
     assert data.posterior["kappa"].dims == ("chain", "draw", "y", "x")
     np.testing.assert_array_equal(data.posterior["kappa"].values[0], samples)
     assert data.sample_stats["chi2"].shape == (1, 60)
+    np.testing.assert_array_equal(data.posterior["draw"], np.arange(60))
     assert data.sample_stats["diverging"].dtype == bool and not data.sample_stats["diverging"].any()
     assert summary["pearson_r"] > 0.5 and summary["directory"].endswith("run")
 

@@ -62,11 +62,8 @@ impl Store {
         shape: &[usize],
         chunks: &[usize],
     ) -> Result<()> {
-        let fill = match dtype.as_bytes()[1] {
-            b'f' => json!("NaN"),
-            b'b' => json!(false),
-            _ => json!(0),
-        };
+        // What is filled is masked by readers: a zero among integers, or a no, would be taken for missing.
+        let fill = if dtype.contains('f') { json!("NaN") } else { Value::Null };
         self.document(
             format!("{name}/.zarray"),
             json!({
