@@ -3,6 +3,7 @@
 use lookback_operator::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
+use crate::options::at_least_one;
 use crate::{Error, Evaluator, Number, Result};
 
 /// Draws of one chain that can be told apart: each has a substream of random numbers.
@@ -192,10 +193,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Option`], naming the option.
     pub fn check(&self) -> Result<()> {
-        let counts = [("chains", self.chains), ("draws", self.draws), ("thin", self.thin)];
-        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::Option(format!("`{name}` must be at least 1")));
-        }
+        at_least_one(&[("chains", self.chains), ("draws", self.draws), ("thin", self.thin)])?;
         if !(self.start_scale >= 0.0 && self.start_scale.is_finite()) {
             return Err(Error::Option(format!(
                 "`start_scale` must not be negative, and is {}",

@@ -148,16 +148,8 @@ impl<T: Number> El2o<T> {
     }
 
     fn rules(&self) -> Rules<'static> {
-        Rules {
-            optimizer: self.options.optimizer,
-            tolerance: self.options.tolerance,
-            max_iterations: self.options.max_iterations,
-            learning_rate: 0.1,
-            anneal: &[],
-            anneal_steps: 0,
-            seed: self.seed,
-            start_scale: self.options.start_scale,
-        }
+        let El2oOptions { optimizer, tolerance, max_iterations, start_scale, .. } = self.options;
+        Rules::plain(optimizer, tolerance, max_iterations, self.seed, start_scale)
     }
 
     /// Gaussians that touch the posterior at the ends of the searches, each mode once.
@@ -355,7 +347,7 @@ impl<T: Number> Method<T> for El2o<T> {
             ("modes".into(), self.modes.len() as f64),
             ("modes_unsettled".into(), self.modes.iter().filter(|mode| !mode.settled).count() as f64),
         ];
-        figures.extend(self.searches.figures());
+        figures.extend(self.searches.figures(self.options.tolerance));
         if self.modes.len() > 1 {
             let weights = self.modes.iter().enumerate();
             figures.extend(weights.map(|(i, mode)| (format!("mode_{i}_weight"), mode.log_weight.exp())));

@@ -61,8 +61,7 @@ impl<T: Number> Krylov<T> {
         let goes_on = length > 100.0 * T::epsilon().f64() * before;
         self.betas.push(if goes_on { length } else { 0.0 });
         if goes_on {
-            let inverse = T::of(1.0 / length);
-            image.iter_mut().for_each(|x| *x *= inverse);
+            divide(&mut image, length);
             self.next = image;
         }
         Ok(goes_on)
@@ -79,6 +78,9 @@ impl<T: Number> Krylov<T> {
     }
 }
 
+/// Numbers of the streams: of the vectors with which Krylov spaces begin, and of the probes.
+const BEGIN: u32 = 1 << 31;
+const PROBE: u32 = 1 << 30;
 /// Residual, as a share of its eigenvalue, up to which an eigenvector counts as known.
 const KNOWN: f64 = 1e-2;
 /// Steps of Lanczos's method for a probe of the determinant: the logarithm is exact for polynomials of twice this degree.
@@ -105,11 +107,7 @@ pub(crate) fn log_determinant<T: Number>(
     }
     let traces = workers.map((0..probes as u32).collect(), |probe, evaluator| {
         let mut curvature = Curvature::at(evaluator, centre)?;
-        let mut first = vec![T::zero(); centre.len()];
-        Stream::new(seed, Purpose::Start, 1 << 30 | probe).fill_normal(&mut first);
-        orthogonalise(&basis.directions, &mut first);
-        let inverse = T::of(1.0 / vector::norm2(&first).sqrt());
-        first.iter_mut().for_each(|x| *x *= inverse);
+        let first = fresh(&basis.directions, centre.len(), Stream::new(seed, Purpose::Start, PROBE | probe));
         let mut krylov = Krylov::from(first);
         for _ in 0..STEPS.min(others) {
             if !krylov.grow(&mut curvature)? {
@@ -153,10 +151,13 @@ impl<T: Number> Basis<T> {
     ) -> Result<Basis<T>> {
         let dim = centre.len();
         let mut curvature = Curvature::at(evaluator, &centre)?;
-        let mut krylov = Krylov::from(fresh(&[], dim, seed));
+        let begin = |vectors: &[Vec<T>]| {
+            fresh(vectors, dim, Stream::new(seed, Purpose::Start, BEGIN | vectors.len() as u32))
+        };
+        let mut krylov = Krylov::from(begin(&[]));
         for _ in 0..rank.min(dim) {
             if !krylov.grow(&mut curvature)? {
-                krylov.next = fresh(&krylov.vectors, dim, seed);
+                krylov.next = begin(&krylov.vectors);
             }
         }
         Ok(Basis::ritz(centre, &krylov, residual))
@@ -223,13 +224,19 @@ pub(crate) fn orthogonalise<T: Number>(vectors: &[Vec<T>], v: &mut [T]) {
 }
 
 /// A random direction orthogonal to those that there are.
-fn fresh<T: Number>(vectors: &[Vec<T>], dim: usize, seed: u64) -> Vec<T> {
+fn fresh<T: Number>(vectors: &[Vec<T>], dim: usize, stream: Stream) -> Vec<T> {
     let mut v = vec![T::zero(); dim];
-    Stream::new(seed, Purpose::Start, 1 << 31 | vectors.len() as u32).fill_normal(&mut v);
+    stream.fill_normal(&mut v);
     orthogonalise(vectors, &mut v);
-    let inverse = T::of(1.0 / vector::norm2(&v).sqrt());
-    v.iter_mut().for_each(|x| *x *= inverse);
+    let length = vector::norm2(&v).sqrt();
+    divide(&mut v, length);
     v
+}
+
+/// Divides a vector by its length.
+pub(crate) fn divide<T: Number>(v: &mut [T], length: f64) {
+    let inverse = T::of(1.0 / length);
+    v.iter_mut().for_each(|x| *x *= inverse);
 }
 
 #[cfg(test)]

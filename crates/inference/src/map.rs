@@ -8,7 +8,7 @@ use crate::dense_gaussian::{self, DenseGaussian};
 use crate::importance::{Weighed, log_constant};
 use crate::lanczos;
 use crate::options::{at_least, at_least_one};
-use crate::search::{Optimizer, Rules};
+use crate::search::{LEARNING_RATE, Optimizer, Rules};
 use crate::starts::Starts;
 use crate::{Draw, Error, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
@@ -59,7 +59,7 @@ impl Default for MapOptions {
             optimizer: Optimizer::NewtonCg,
             tolerance: 1e-3,
             max_iterations: 500,
-            learning_rate: 0.1,
+            learning_rate: LEARNING_RATE,
             starts: 1,
             samples: 0,
             curvature: None,
@@ -133,9 +133,8 @@ pub struct Map<T: Number> {
     searches: Starts<T>,
     converged: bool,
     gaussian: Option<DenseGaussian>,
-    /// `ln det` of the Fisher metric, and its error.
-    determinant: Option<(f64, f64)>,
-    log_constant: f64,
+    /// The logarithm of the evidence by Laplace's approximation, and its error where it has one.
+    laplace: Option<(f64, Option<f64>)>,
     drawn: usize,
     weighed: Weighed,
 }
@@ -154,8 +153,7 @@ impl<T: Number> Map<T> {
             searches,
             converged: false,
             gaussian: None,
-            determinant: None,
-            log_constant: f64::NAN,
+            laplace: None,
             drawn: 0,
             weighed: Weighed::default(),
         })
@@ -172,7 +170,7 @@ impl<T: Number> Map<T> {
 
     /// Whether the determinant of the curvature is known, or not asked for.
     fn determined(&self) -> bool {
-        self.gaussian.is_some() || self.determinant.is_some() || self.options.probes == 0
+        self.laplace.is_some() || self.options.probes == 0
     }
 
     /// Whether the Laplace approximation has a full covariance.
@@ -225,15 +223,20 @@ impl<T: Number> Map<T> {
             }
             return Ok(());
         }
-        if let (true, None, Some(z)) = (self.full(workers.dim()), &self.gaussian, self.best()) {
-            self.gaussian = Some(dense_gaussian::touching(workers, z)?);
+        let Some(at) = self.searches.best() else { return Ok(()) };
+        if self.full(workers.dim()) && self.gaussian.is_none() {
+            let gaussian = dense_gaussian::touching(workers, &at.z)?;
+            self.laplace = Some((log_constant(workers) - at.energy - gaussian.log_height(), None));
             self.weighed.measure(workers);
+            self.gaussian = Some(gaussian);
             return Ok(());
         }
-        if let (false, Some(z)) = (self.determined(), self.best()) {
+        if !self.determined() {
             let MapOptions { rank, probes, .. } = self.options;
-            self.determinant = Some(lanczos::log_determinant(workers, z, rank, probes, self.seed)?);
-            self.log_constant = log_constant(workers);
+            let (log_determinant, error) = lanczos::log_determinant(workers, &at.z, rank, probes, self.seed)?;
+            // The powers of 2 pi of prior and integral cancel.
+            let laplace = -workers.target().normalisation() - at.energy - 0.5 * log_determinant;
+            self.laplace = Some((laplace, Some(0.5 * error)));
             return Ok(());
         }
         self.sample(workers, sink)
@@ -263,17 +266,10 @@ impl<T: Number> Method<T> for Map<T> {
             ("map_energy".into(), energy),
             ("map_distance_sigma".into(), self.searches.distance()),
         ];
-        figures.extend(self.searches.figures());
-        if let Some(gaussian) = &self.gaussian {
-            let laplace = self.weighed.log_evidence_of(-energy - gaussian.log_height());
+        figures.extend(self.searches.figures(self.options.tolerance));
+        if let Some((laplace, error)) = self.laplace {
             figures.push(("log_evidence_laplace".into(), laplace));
-        }
-        if let Some((log_determinant, error)) = self.determinant {
-            // H and half of the determinant are the logarithm of the integral but for (2 pi)^(dim / 2), which the constant takes off.
-            let dim = self.best().map_or(0, <[T]>::len) as f64;
-            let integral = 0.5 * dim * std::f64::consts::TAU.ln() - energy - 0.5 * log_determinant;
-            figures.push(("log_evidence_laplace".into(), integral + self.log_constant));
-            figures.push(("log_evidence_laplace_error".into(), 0.5 * error));
+            figures.extend(error.map(|error| ("log_evidence_laplace_error".into(), error)));
         }
         figures.extend(self.weighed.figures());
         figures

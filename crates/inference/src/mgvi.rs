@@ -9,6 +9,7 @@ use crate::chain::random_start;
 use crate::importance::Weighed;
 use crate::line_search::line_search;
 use crate::newton_cg::newton_direction;
+use crate::options::{at_least, at_least_one};
 use crate::straighten::Straight;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
@@ -80,21 +81,16 @@ impl<T: Number> Mgvi<T> {
     /// # Errors
     /// If an option is out of range.
     pub fn new(options: MgviOptions, seed: u64) -> Result<Mgvi<T>> {
-        for (name, value) in [
+        at_least_one(&[
             ("final_pairs", options.final_pairs),
             ("iterations", options.iterations),
             ("pairs", options.pairs),
             ("newton_steps", options.newton_steps),
-        ] {
-            if value == 0 {
-                return Err(Error::Option(format!("`{name}` must be at least 1")));
-            }
-        }
-        if !(options.tolerance > 0.0 && options.tolerance.is_finite() && options.start_scale >= 0.0) {
-            let message =
-                format!("`tolerance` ({}) or `start_scale` ({})", options.tolerance, options.start_scale);
-            return Err(Error::Option(format!("{message} is out of range")));
-        }
+        ])?;
+        at_least(&[
+            ("tolerance", options.tolerance, f64::MIN_POSITIVE),
+            ("start_scale", options.start_scale, 0.0),
+        ])?;
         Ok(Mgvi {
             options,
             geometric: false,

@@ -1,7 +1,7 @@
 //! Marginal posteriors of a few parameters over many latents, from maxima instead of samples: MUSE (Millea & Seljak 2021).
 
 use lookback_operator::random::{Purpose, Stream};
-use lookback_operator::{Space, vector};
+use lookback_operator::{Real, Space, vector};
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -368,15 +368,21 @@ impl<T: Number> Muse<T> {
         Ok(())
     }
 
-    /// Truths on both sides of `theta` in parameter `j`, and half of the distance between them.
-    fn beside(&self, j: usize) -> ([Vec<f64>; 2], f64) {
+    /// The derivative of what is found on a simulation with its truth of parameter `j`, from both sides of `theta`.
+    fn across<R: Real>(
+        &self,
+        workers: &Workers<'_, T>,
+        split: &Split,
+        (which, j): (usize, usize),
+        found: impl Fn(&mut dyn Evaluator<T>) -> Result<Vec<R>>,
+    ) -> Result<Vec<R>> {
         let apart = APART / (1.0 + self.scatter[j].powi(2)).sqrt();
-        let truths = [apart, -apart].map(|side| {
+        let side = |side: f64| {
             let mut truth = self.theta.clone();
             truth[j] += side;
-            truth
-        });
-        (truths, apart)
+            self.on_simulation(workers, split, which, &truth, &found)
+        };
+        Ok(central_difference(&side(apart)?, &side(-apart)?, apart))
     }
 
     /// The change of the scores of a simulation with the truth of parameter `j`, from maxima searched on both sides.
@@ -387,14 +393,10 @@ impl<T: Number> Muse<T> {
         which: usize,
         j: usize,
     ) -> Result<Vec<f64>> {
-        let ([above, below], apart) = self.beside(j);
-        let score = |truth: &[f64]| {
-            self.on_simulation(workers, split, which, truth, |evaluator| {
-                let mut conditional = Conditional::new(evaluator, split, &self.theta);
-                Ok(self.search().climb(&mut conditional, self.peaks[which].clone())?.1)
-            })
-        };
-        Ok(central_difference(&score(&above)?, &score(&below)?, apart))
+        self.across(workers, split, (which, j), |evaluator| {
+            let mut conditional = Conditional::new(evaluator, split, &self.theta);
+            Ok(self.search().climb(&mut conditional, self.peaks[which].clone())?.1)
+        })
     }
 
     /// The same from the gradients of both sides at the maximum, and the curvature there.
@@ -405,16 +407,12 @@ impl<T: Number> Muse<T> {
         which: usize,
         j: usize,
     ) -> Result<Vec<f64>> {
-        let ([above, below], apart) = self.beside(j);
         let latent = split.join(&self.theta, &self.peaks[which].z);
-        let gradient = |truth: &[f64]| {
-            self.on_simulation(workers, split, which, truth, |evaluator| {
-                let mut gradient = latent.clone();
-                evaluator.energy(&latent, &mut gradient)?;
-                Ok(gradient)
-            })
-        };
-        let changed = central_difference(&gradient(&above)?, &gradient(&below)?, apart);
+        let changed = self.across(workers, split, (which, j), |evaluator| {
+            let mut gradient = latent.clone();
+            evaluator.energy(&latent, &mut gradient)?;
+            Ok(gradient)
+        })?;
         self.on_simulation(workers, split, which, &self.theta, |evaluator| {
             Response::new(evaluator, split, &latent).of_score(&changed)
         })

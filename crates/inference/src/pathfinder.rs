@@ -6,7 +6,7 @@ use nalgebra::{Cholesky, DMatrix};
 use serde::{Deserialize, Serialize};
 
 use crate::importance::Weighed;
-use crate::lanczos::orthogonalise;
+use crate::lanczos::{divide, orthogonalise};
 use crate::options::{at_least, at_least_one};
 use crate::pareto::smooth_weights;
 use crate::search::{Optimizer, Rules, Search};
@@ -105,27 +105,25 @@ impl<T: Number> LowRank<T> {
         gaussian.mean.iter().all(|x| x.is_finite()).then_some(gaussian)
     }
 
-    /// `(1 + Q (L - 1)^T Q^T) v`.
-    fn transposed(&self, v: &[T]) -> Vec<T> {
-        let k = self.directions.len();
+    /// `v + Q B Q^T v` with the entries of `B`.
+    fn bent(&self, v: &[T], entry: impl Fn(usize, usize) -> f64) -> Vec<T> {
         let parts: Vec<f64> = self.directions.iter().map(|q| vector::dot(q, v)).collect();
         let mut out = v.to_vec();
         for (i, q) in self.directions.iter().enumerate() {
-            let part: f64 = (0..k).map(|j| self.bend[j * k + i] * parts[j]).sum();
+            let part: f64 = parts.iter().enumerate().map(|(j, part)| entry(i, j) * part).sum();
             vector::axpy(part, q, &mut out);
         }
         out
     }
 
+    /// `(1 + Q (L - 1)^T Q^T) v`.
+    fn transposed(&self, v: &[T]) -> Vec<T> {
+        self.bent(v, |i, j| self.bend[j * self.directions.len() + i])
+    }
+
     /// `A^(1/2) (1 + Q (L - 1) Q^T) u`: the offset from the mean that white noise makes.
     fn offset(&self, u: &[T]) -> Vec<T> {
-        let k = self.directions.len();
-        let parts: Vec<f64> = self.directions.iter().map(|q| vector::dot(q, u)).collect();
-        let mut out = u.to_vec();
-        for (i, q) in self.directions.iter().enumerate() {
-            let part: f64 = (0..k).map(|j| self.bend[i * k + j] * parts[j]).sum();
-            vector::axpy(part, q, &mut out);
-        }
+        let mut out = self.bent(u, |i, j| self.bend[i * self.directions.len() + j]);
         out.iter_mut().zip(&self.widths).for_each(|(out, w)| *out *= *w);
         out
     }
@@ -148,8 +146,7 @@ fn orthonormal<T: Number>(columns: &[Vec<T>]) -> Vec<Vec<T>> {
         orthogonalise(&directions, &mut v);
         let (left, all) = (vector::norm2(&v).sqrt(), vector::norm2(column).sqrt());
         if directions.len() < v.len() && left > 100.0 * T::epsilon().f64() * all {
-            let inverse = T::of(1.0 / left);
-            v.iter_mut().for_each(|x| *x *= inverse);
+            divide(&mut v, left);
             directions.push(v);
         }
     }
@@ -188,16 +185,8 @@ impl<T: Number> Path<T> {
         dim: usize,
         which: usize,
     ) -> Result<()> {
-        let rules = Rules {
-            optimizer: Optimizer::Lbfgs,
-            tolerance: options.tolerance,
-            max_iterations: options.max_iterations,
-            learning_rate: 0.1,
-            anneal: &[],
-            anneal_steps: 0,
-            seed,
-            start_scale: options.start_scale,
-        };
+        let PathfinderOptions { tolerance, max_iterations, start_scale, .. } = *options;
+        let rules = Rules::plain(Optimizer::Lbfgs, tolerance, max_iterations, seed, start_scale);
         let mut search = self.search.clone();
         match search.advance(&rules, evaluator, dim) {
             // A way that does not end has good places on it all the same.

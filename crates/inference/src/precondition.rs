@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::lanczos::Basis;
-use crate::{
-    Draw, Error, Evaluator, Map, MapOptions, Method, Number, Optimizer, Progress, Result, Target, Workers,
-};
+use crate::options::at_least_one;
+use crate::workers::Changed;
+use crate::{Draw, Evaluator, Map, MapOptions, Method, Number, Optimizer, Progress, Result, Workers};
 
 /// Options of [`Preconditioned`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,34 +29,6 @@ impl Default for PreconditionOptions {
 
 /// Residual of a direction, as a share of its curvature, beyond which it is left alone.
 const RESIDUAL: f64 = 0.3;
-
-/// The target in scaled coordinates `y`: `H(centre + S y)`.
-struct Scaled<'a, 'w, T: Number> {
-    basis: &'a Basis<T>,
-    workers: &'a Workers<'w, T>,
-}
-
-struct ScaledEvaluator<'a, 'w, T: Number>(&'a Scaled<'a, 'w, T>);
-
-impl<T: Number> Target<T> for Scaled<'_, '_, T> {
-    fn dim(&self) -> usize {
-        self.workers.dim()
-    }
-
-    fn evaluator(&self) -> Box<dyn Evaluator<T> + '_> {
-        Box::new(ScaledEvaluator(self))
-    }
-}
-
-impl<T: Number> Evaluator<T> for ScaledEvaluator<'_, '_, T> {
-    fn energy(&mut self, y: &[T], gradient: &mut [T]) -> Result<f64> {
-        let Scaled { basis, workers } = self.0;
-        let z = basis.latent(y);
-        let energy = workers.with(|evaluator| evaluator.energy(&z, gradient))?;
-        gradient.copy_from_slice(&basis.scale(gradient));
-        Ok(energy)
-    }
-}
 
 /// A sampler that works in coordinates in which the posterior around its maximum is round, and starts there.
 ///
@@ -83,9 +55,7 @@ impl<T: Number, M: Method<T>> Preconditioned<T, M> {
     /// # Errors
     /// If an option is out of range.
     pub fn new(options: PreconditionOptions, sampler: M, seed: u64) -> Result<Self> {
-        if options.rank == 0 {
-            return Err(Error::Option("`rank` must be at least 1".into()));
-        }
+        at_least_one(&[("rank", options.rank)])?;
         let map = Map::new(
             MapOptions {
                 optimizer: options.optimizer,
@@ -122,7 +92,13 @@ impl<T: Number, M: Method<T>> Method<T> for Preconditioned<T, M> {
             return Ok(preparing(message));
         }
         let Some(basis) = &self.basis else { return Ok(preparing(String::new())) };
-        let scaled = Scaled { basis, workers };
+        // In scaled coordinates `y`, the energy is `H(centre + S y)`.
+        let energy = |evaluator: &mut dyn Evaluator<T>, y: &[T], gradient: &mut [T]| {
+            let energy = evaluator.energy(&basis.latent(y), gradient)?;
+            gradient.copy_from_slice(&basis.scale(gradient));
+            Ok(energy)
+        };
+        let scaled = Changed { workers, energy };
         let inner = Workers::new(&scaled, workers.stop());
         self.sampler.advance(&inner, &mut |draw| {
             sink(match draw {

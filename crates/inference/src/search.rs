@@ -32,6 +32,8 @@ const INNER: usize = 1000;
 const ADAM_KEEPS: [f64; 2] = [0.9, 0.999];
 /// Keeps Adam from dividing by zero.
 const ADAM_FLOOR: f64 = 1e-8;
+/// First step of Adam, in latents, unless another is asked for.
+pub(crate) const LEARNING_RATE: f64 = 0.1;
 /// How fast steps of Adam grow again after one that was halved.
 const RECOVERS: f64 = 1.1;
 
@@ -52,6 +54,20 @@ pub(crate) struct Rules<'a> {
     pub start_scale: f64,
 }
 
+impl Rules<'static> {
+    /// A search without temperatures.
+    pub fn plain(
+        optimizer: Optimizer,
+        tolerance: f64,
+        max_iterations: usize,
+        seed: u64,
+        start_scale: f64,
+    ) -> Rules<'static> {
+        let (learning_rate, anneal, anneal_steps) = (LEARNING_RATE, &[], 0);
+        Rules { optimizer, tolerance, max_iterations, learning_rate, anneal, anneal_steps, seed, start_scale }
+    }
+}
+
 /// What a step leaves for the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "")]
@@ -59,13 +75,36 @@ struct Memory<T: Number> {
     history: History<T>,
     /// First length to try along the gradient.
     length: Option<f64>,
-    /// Running mean and mean square of the gradient, how often they were updated, and a factor on the steps.
-    adam: Option<(Vec<T>, Vec<T>, i32, f64)>,
+    adam: Option<Adam<T>>,
+}
+
+/// Running mean and mean square of the gradient, how often they were updated, and a factor on the steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+struct Adam<T: Number> {
+    mean: Vec<T>,
+    square: Vec<T>,
+    count: i32,
+    factor: f64,
 }
 
 impl<T: Number> Memory<T> {
     fn none() -> Memory<T> {
         Memory { history: History::new(MEMORY), length: None, adam: None }
+    }
+
+    /// Takes in the step that was made.
+    fn learn(&mut self, optimizer: Optimizer, from: &Point<T>, to: &Lower<T>) {
+        if !matches!(optimizer, Optimizer::Lbfgs | Optimizer::GradientDescent) {
+            return;
+        }
+        let s = vector::step(&to.z, -1.0, &from.z);
+        let y = vector::step(&to.gradient, -1.0, &from.gradient);
+        if optimizer == Optimizer::Lbfgs {
+            return self.history.update(s, y);
+        }
+        let length = vector::dot(&s, &y) / vector::norm2(&y);
+        self.length = Some(length).filter(|length| length.is_finite() && *length > 0.0);
     }
 }
 
@@ -135,11 +174,18 @@ impl<T: Number> Search<T> {
             )));
         }
         let Some(at) = &self.at else { return Ok(()) };
-        let (lower, memory) = self.step(rules, at, &mut Tempered::new(evaluator, temperature))?;
-        self.memory = memory;
+        let mut tempered = Tempered::new(evaluator, temperature);
+        let lower = if rules.optimizer == Optimizer::Adam {
+            let (lower, adam) = Adam::step(self.memory.adam.as_ref(), at, &mut tempered, self.rate(rules))?;
+            self.memory.adam = Some(adam);
+            Some(lower)
+        } else {
+            self.descend(rules, at, &mut tempered)?
+        };
         self.steps += 1;
         match lower {
             Some(lower) => {
+                self.memory.learn(rules.optimizer, at, &lower);
                 self.at = Some(Point { z: lower.z, gradient: lower.gradient, energy: lower.energy });
                 // While it is hot, the search goes on for its steps: its maximum is not the one that is wanted.
                 self.converged = temperature == 1.0 && self.distance() <= rules.tolerance;
@@ -155,18 +201,13 @@ impl<T: Number> Search<T> {
         Ok(())
     }
 
-    /// The next point, unless there is none, and what is remembered of the way there.
-    fn step(
+    /// The next point by a line search, unless none is lower.
+    fn descend(
         &self,
         rules: &Rules<'_>,
         at: &Point<T>,
         evaluator: &mut dyn Evaluator<T>,
-    ) -> Result<(Option<Lower<T>>, Memory<T>)> {
-        let mut memory = self.memory.clone();
-        if rules.optimizer == Optimizer::Adam {
-            let lower = adam(&mut memory, at, evaluator, self.rate(rules))?;
-            return Ok((Some(lower), memory));
-        }
+    ) -> Result<Option<Lower<T>>> {
         let cautious = 1.0 / (1.0 + vector::norm2(&at.gradient).sqrt());
         let (direction, first) = match rules.optimizer {
             Optimizer::NewtonCg => {
@@ -176,28 +217,18 @@ impl<T: Number> Search<T> {
                 (newton_direction(evaluator, &gradient, goal, INNER)?, 1.0)
             }
             Optimizer::Lbfgs => {
-                let first = if memory.history.is_empty() { cautious } else { 1.0 };
-                (memory.history.direction(&at.gradient), first)
+                let history = &self.memory.history;
+                (history.direction(&at.gradient), if history.is_empty() { cautious } else { 1.0 })
             }
             Optimizer::GradientDescent | Optimizer::Adam => {
-                (at.gradient.iter().map(|g| -*g).collect(), memory.length.unwrap_or(cautious))
+                (at.gradient.iter().map(|g| -*g).collect(), self.memory.length.unwrap_or(cautious))
             }
         };
         let lower = line_search(evaluator, &at.z, at.energy, &at.gradient, &direction, first)?;
         let improves = |lower: &Lower<T>| {
             lower.energy < at.energy || vector::norm2(&lower.gradient) < vector::norm2(&at.gradient)
         };
-        let lower = lower.filter(improves);
-        if let (Some(lower), true) = (&lower, rules.optimizer != Optimizer::NewtonCg) {
-            let s = vector::step(&lower.z, -1.0, &at.z);
-            let y = vector::step(&lower.gradient, -1.0, &at.gradient);
-            memory.length =
-                Some(vector::dot(&s, &y) / vector::norm2(&y)).filter(|step| step.is_finite() && *step > 0.0);
-            if rules.optimizer == Optimizer::Lbfgs {
-                memory.history.update(s, y);
-            }
-        }
-        Ok((lower, memory))
+        Ok(lower.filter(improves))
     }
 
     /// Adam's step falls to zero along half a cosine.
@@ -220,41 +251,43 @@ impl<T: Number> Search<T> {
     }
 }
 
-/// A step of Adam. Where it leads to what is impossible, it is halved, and those after it recover slowly.
-fn adam<T: Number>(
-    memory: &mut Memory<T>,
-    at: &Point<T>,
-    evaluator: &mut dyn Evaluator<T>,
-    rate: f64,
-) -> Result<Lower<T>> {
-    let none = || vec![T::zero(); at.z.len()];
-    let (mut mean, mut square, count, mut factor) = memory.adam.take().unwrap_or((none(), none(), 0, 1.0));
-    let count = count + 1;
-    let [keep_mean, keep_square] = ADAM_KEEPS;
-    for ((mean, square), g) in mean.iter_mut().zip(&mut square).zip(&at.gradient) {
-        *mean = T::of(keep_mean) * *mean + T::of(1.0 - keep_mean) * *g;
-        *square = T::of(keep_square) * *square + T::of(1.0 - keep_square) * *g * *g;
-    }
-    let unbias = [keep_mean, keep_square].map(|keep| 1.0 - keep.powi(count));
-    let mut gradient = at.gradient.clone();
-    loop {
-        let step = |(mean, square): (&T, &T)| {
-            rate * factor * (mean.f64() / unbias[0]) / ((square.f64() / unbias[1]).sqrt() + ADAM_FLOOR)
-        };
-        let z: Vec<T> =
-            at.z.iter()
-                .zip(mean.iter().zip(&square))
-                .map(|(z, moments)| T::of(z.f64() - step(moments)))
-                .collect();
-        let energy = evaluator.energy(&z, &mut gradient)?;
-        if energy.is_finite() {
-            memory.adam = Some((mean, square, count, (factor * RECOVERS).min(1.0)));
-            return Ok(Lower { z, gradient, energy });
+impl<T: Number> Adam<T> {
+    /// A step, and what it leaves. Where it leads to what is impossible, it is halved, and those after it recover slowly.
+    fn step(
+        before: Option<&Adam<T>>,
+        at: &Point<T>,
+        evaluator: &mut dyn Evaluator<T>,
+        rate: f64,
+    ) -> Result<(Lower<T>, Adam<T>)> {
+        let none = || vec![T::zero(); at.z.len()];
+        let mut now =
+            before.cloned().unwrap_or_else(|| Adam { mean: none(), square: none(), count: 0, factor: 1.0 });
+        now.count += 1;
+        let [keep_mean, keep_square] = ADAM_KEEPS;
+        for ((mean, square), g) in now.mean.iter_mut().zip(&mut now.square).zip(&at.gradient) {
+            *mean = T::of(keep_mean) * *mean + T::of(1.0 - keep_mean) * *g;
+            *square = T::of(keep_square) * *square + T::of(1.0 - keep_square) * *g * *g;
         }
-        factor *= 0.5;
-        if factor < 1e-12 {
-            let message = "Adam finds no step to where the energy is finite; start elsewhere, or use `lbfgs`";
-            return Err(Error::NotConverged(message.into()));
+        let unbias = [keep_mean, keep_square].map(|keep| 1.0 - keep.powi(now.count));
+        let mut gradient = at.gradient.clone();
+        loop {
+            let length = rate * now.factor;
+            let moved = |(z, (mean, square)): (&T, (&T, &T))| {
+                let spread = (square.f64() / unbias[1]).sqrt() + ADAM_FLOOR;
+                T::of(z.f64() - length * (mean.f64() / unbias[0]) / spread)
+            };
+            let z: Vec<T> = at.z.iter().zip(now.mean.iter().zip(&now.square)).map(moved).collect();
+            let energy = evaluator.energy(&z, &mut gradient)?;
+            if energy.is_finite() {
+                now.factor = (now.factor * RECOVERS).min(1.0);
+                return Ok((Lower { z, gradient, energy }, now));
+            }
+            now.factor *= 0.5;
+            if now.factor < 1e-12 {
+                let message =
+                    "Adam finds no step to where the energy is finite; start elsewhere, or use `lbfgs`";
+                return Err(Error::NotConverged(message.into()));
+            }
         }
     }
 }

@@ -18,24 +18,21 @@ const CLOSE: f64 = 1e-3;
 pub(crate) struct Starts<T: Number> {
     searches: Vec<Search<T>>,
     failed: Vec<bool>,
-    /// Energies below which an end counts as the best, above the lowest.
-    margin: f64,
 }
 
 impl<T: Number> Starts<T> {
     /// Searches from the random starting points `0..count`.
     pub fn new(count: usize) -> Starts<T> {
         let searches = (0..count as u32).map(Search::new).collect();
-        Starts { searches, failed: vec![false; count], margin: CLOSE }
+        Starts { searches, failed: vec![false; count] }
     }
 
     /// A step of each search that is under way; true if none is left.
     ///
     /// # Errors
-    /// If the user stops, or all searches have failed: then that of the last.
+    /// If the user stops, or all searches have failed: then that of the first.
     pub fn advance(&mut self, rules: &Rules<'_>, workers: &Workers<'_, T>) -> Result<bool> {
         let dim = workers.dim();
-        self.margin = CLOSE.max(SAME * rules.tolerance.powi(2) * dim as f64);
         let single = self.searches.len() == 1;
         let work: Vec<(&mut Search<T>, &mut bool)> = self
             .searches
@@ -64,27 +61,26 @@ impl<T: Number> Starts<T> {
         }
     }
 
-    /// Ends of the searches that did not fail, lowest first.
-    pub fn ends(&self) -> Vec<&Point<T>> {
+    /// Searches that did not fail, and where they are.
+    fn fine(&self) -> impl Iterator<Item = (&Search<T>, &Point<T>)> {
         let fine = self.searches.iter().zip(&self.failed).filter(|(_, failed)| !**failed);
-        let mut ends: Vec<&Point<T>> = fine.filter_map(|(search, _)| search.at()).collect();
+        fine.filter_map(|(search, _)| Some((search, search.at()?)))
+    }
+
+    /// Their ends, lowest first.
+    pub fn ends(&self) -> Vec<&Point<T>> {
+        let mut ends: Vec<&Point<T>> = self.fine().map(|(_, at)| at).collect();
         ends.sort_by(|a, b| a.energy.total_cmp(&b.energy));
         ends
     }
 
-    fn lowest(&self) -> Option<&Search<T>> {
-        let fine = self
-            .searches
-            .iter()
-            .zip(&self.failed)
-            .filter(|(search, failed)| !**failed && search.at().is_some());
-        let energy = |search: &Search<T>| search.at().map_or(f64::INFINITY, |at| at.energy);
-        fine.map(|(search, _)| search).min_by(|a, b| energy(a).total_cmp(&energy(b)))
+    fn lowest(&self) -> Option<(&Search<T>, &Point<T>)> {
+        self.fine().min_by(|(_, a), (_, b)| a.energy.total_cmp(&b.energy))
     }
 
     /// The lowest point so far.
     pub fn best(&self) -> Option<&Point<T>> {
-        self.lowest().and_then(Search::at)
+        self.lowest().map(|(_, at)| at)
     }
 
     /// Steps of all searches.
@@ -94,13 +90,13 @@ impl<T: Number> Starts<T> {
 
     /// A bound on the distance of the best from its minimum, in posterior standard deviations.
     pub fn distance(&self) -> f64 {
-        self.lowest().map_or(f64::INFINITY, Search::distance)
+        self.lowest().map_or(f64::INFINITY, |(search, _)| search.distance())
     }
 
     /// Where the searches stand, in a few words.
     pub fn message(&self, rules: &Rules<'_>) -> String {
-        let Some(best) = self.lowest() else { return "starts".into() };
-        let energy = best.at().map_or(f64::NAN, |at| at.energy);
+        let Some((best, at)) = self.lowest() else { return "starts".into() };
+        let energy = at.energy;
         let temperature = best.temperature(rules);
         let heat = if temperature > 1.0 { format!(" at temperature {temperature}") } else { String::new() };
         let message = format!(
@@ -114,13 +110,14 @@ impl<T: Number> Starts<T> {
         format!("{done} of {} searches done, lowest {message}", self.searches.len())
     }
 
-    /// How many searches ended at the lowest end, if there are several.
-    pub fn figures(&self) -> Vec<(String, f64)> {
+    /// How many searches ended at the lowest end, to this tolerance, if there are several.
+    pub fn figures(&self, tolerance: f64) -> Vec<(String, f64)> {
         if self.searches.len() == 1 {
             return Vec::new();
         }
-        let lowest = self.best().map_or(f64::NAN, |at| at.energy);
-        let at_best = self.ends().iter().filter(|at| at.energy <= lowest + self.margin).count();
+        let margin = |at: &Point<T>| CLOSE.max(SAME * tolerance.powi(2) * at.z.len() as f64);
+        let limit = self.best().map_or(f64::NAN, |at| at.energy + margin(at));
+        let at_best = self.fine().filter(|(_, at)| at.energy <= limit).count();
         let failed = self.failed.iter().filter(|failed| **failed).count();
         vec![
             ("starts".into(), self.searches.len() as f64),

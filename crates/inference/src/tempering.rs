@@ -5,11 +5,9 @@ use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostics::{ess_bulk, quantile};
-use crate::importance::log_constant;
 use crate::tempered::Tempered;
-use crate::{
-    Draw, Error, Evaluator, Method, Number, Nuts, NutsOptions, Progress, Result, Sampler, Target, Workers,
-};
+use crate::workers::Changed;
+use crate::{Draw, Error, Evaluator, Method, Number, Nuts, NutsOptions, Progress, Result, Sampler, Workers};
 
 /// Options of [`Thermodynamic`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -169,7 +167,7 @@ pub struct Thermodynamic<T: Number> {
     sampler: Option<Nuts<T>>,
     /// Counts of all samplers so far: draws, and divergences.
     draws: usize,
-    divergences: f64,
+    divergences: usize,
     log_constant: f64,
     /// Share of the prior where the likelihood is not zero.
     share: f64,
@@ -197,7 +195,7 @@ impl<T: Number> Thermodynamic<T> {
             starts: Vec::new(),
             sampler: None,
             draws: 0,
-            divergences: 0.0,
+            divergences: 0,
             log_constant: 0.0,
             share: 1.0,
         };
@@ -245,7 +243,7 @@ impl<T: Number> Thermodynamic<T> {
         let inside: Vec<f64> = misfits.into_iter().filter(|u| u.is_finite()).collect();
         self.share = inside.len() as f64 / (chains * draws) as f64;
         self.rungs.push(Rung { beta: 0.0, misfits: vec![inside] });
-        self.log_constant = log_constant(workers) + 0.5 * dim as f64 * std::f64::consts::TAU.ln();
+        self.log_constant = -workers.target().normalisation();
         Ok(())
     }
 
@@ -254,7 +252,10 @@ impl<T: Number> Thermodynamic<T> {
         let beta = self.rungs.last().map_or(0.0, |rung| rung.beta);
         // If the step fails half-way, the sampler is where it was.
         let Some(mut sampler) = self.sampler.clone() else { return Ok(()) };
-        let warm = Warm { workers, beta };
+        let energy = |evaluator: &mut dyn Evaluator<T>, z: &[T], gradient: &mut [T]| {
+            Tempered::new(evaluator, 1.0 / beta).energy(z, gradient)
+        };
+        let warm = Changed { workers, energy };
         let inner = Workers::new(&warm, workers.stop());
         let mut draws = Vec::new();
         let done = sampler.advance(&inner, &mut |draw| draws.push(draw))?.done;
@@ -271,6 +272,7 @@ impl<T: Number> Thermodynamic<T> {
         for (draw, energy) in cold {
             let Draw::Sample { z, chain, mirror, diverged, .. } = draw else { continue };
             let misfit = energy - 0.5 * vector::norm2(&z);
+            self.divergences += usize::from(diverged);
             if let Some(rung) = self.rungs.last_mut() {
                 rung.misfits[chain].push(misfit);
             }
@@ -281,11 +283,6 @@ impl<T: Number> Thermodynamic<T> {
         }
         self.starts = last;
         if done {
-            let count = |name: &str| {
-                let figures = self.sampler.as_ref().map(Nuts::figures).unwrap_or_default();
-                figures.into_iter().find(|(figure, _)| figure == name).map_or(0.0, |(_, value)| value)
-            };
-            self.divergences += count("divergences");
             self.sampler = None;
         }
         Ok(())
@@ -336,31 +333,6 @@ impl<T: Number> Thermodynamic<T> {
     }
 }
 
-/// The target with the data counting `beta` times, through the evaluators of the run.
-struct Warm<'a, 'w, T: Number> {
-    workers: &'a Workers<'w, T>,
-    beta: f64,
-}
-
-struct WarmEvaluator<'a, 'w, T: Number>(&'a Warm<'a, 'w, T>);
-
-impl<T: Number> Target<T> for Warm<'_, '_, T> {
-    fn dim(&self) -> usize {
-        self.workers.dim()
-    }
-
-    fn evaluator(&self) -> Box<dyn Evaluator<T> + '_> {
-        Box::new(WarmEvaluator(self))
-    }
-}
-
-impl<T: Number> Evaluator<T> for WarmEvaluator<'_, '_, T> {
-    fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
-        let Warm { workers, beta } = self.0;
-        workers.with(|evaluator| Tempered::new(evaluator, 1.0 / beta).energy(z, gradient))
-    }
-}
-
 impl<T: Number> Method<T> for Thermodynamic<T> {
     fn advance(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<Progress> {
         if self.rungs.is_empty() {
@@ -381,7 +353,7 @@ impl<T: Number> Method<T> for Thermodynamic<T> {
 
     fn figures(&self) -> Vec<(String, f64)> {
         let mut figures =
-            vec![("rungs".into(), self.rungs.len() as f64), ("divergences".into(), self.divergences)];
+            vec![("rungs".into(), self.rungs.len() as f64), ("divergences".into(), self.divergences as f64)];
         if self.done() {
             let (evidence, error, integral) = self.evidence();
             figures.push(("log_evidence".into(), evidence));

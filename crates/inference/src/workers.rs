@@ -65,6 +65,36 @@ impl<T: Real> Evaluator<T> for Watched<'_, '_, T> {
     }
 }
 
+/// A target made of that of a run by `energy`, which takes an evaluator of it, a latent and a gradient to be filled.
+pub(crate) struct Changed<'a, 'w, T: Real, F> {
+    pub workers: &'a Workers<'w, T>,
+    pub energy: F,
+}
+
+struct ChangedEvaluator<'a, 'w, T: Real, F>(&'a Changed<'a, 'w, T, F>);
+
+impl<T: Real, F> Target<T> for Changed<'_, '_, T, F>
+where
+    F: Fn(&mut dyn Evaluator<T>, &[T], &mut [T]) -> Result<f64> + Sync,
+{
+    fn dim(&self) -> usize {
+        self.workers.dim()
+    }
+
+    fn evaluator(&self) -> Box<dyn Evaluator<T> + '_> {
+        Box::new(ChangedEvaluator(self))
+    }
+}
+
+impl<T: Real, F> Evaluator<T> for ChangedEvaluator<'_, '_, T, F>
+where
+    F: Fn(&mut dyn Evaluator<T>, &[T], &mut [T]) -> Result<f64> + Sync,
+{
+    fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
+        self.0.workers.with(|evaluator| (self.0.energy)(evaluator, z, gradient))
+    }
+}
+
 impl<'a, T: Real> Workers<'a, T> {
     /// Workers on a target; they fail with [`Error::Interrupted`] once `stop` is set.
     pub fn new(target: &'a dyn Target<T>, stop: &'a AtomicBool) -> Workers<'a, T> {

@@ -158,8 +158,8 @@ fn write_samples<T: Number>(
         return Ok(());
     }
     let clear = || {
-        let left = raws.iter().filter(|raw| raw.exists());
-        left.into_iter().try_for_each(|raw| fs::remove_file(raw).map_err(Error::io("remove", raw)))
+        let mut left = raws.iter().filter(|raw| raw.exists());
+        left.try_for_each(|raw| fs::remove_file(raw).map_err(Error::io("remove", raw)))
     };
     if folder.file("samples.zarr").join(".zmetadata").exists() {
         // An earlier call ended between the last file of the store and the end of the raw ones.
