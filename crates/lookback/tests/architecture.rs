@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 9] = [
     &["lookback-mesh", "lookback-cosmology"],
     &["lookback-nbody"],
     &["lookback-imaging", "lookback-lensing"],
-    &["lookback-prior"],
+    &["lookback-prior", "lookback-learn"],
     &["lookback-likelihood"],
     &["lookback-inference"],
     &["lookback"],

@@ -40,6 +40,8 @@ pub enum Purpose {
     Test = 8,
     /// Latents and noise of data that are simulated for inference.
     Simulation = 9,
+    /// Training of networks: first weights, order of the examples, noise that is added to them, what is dropped.
+    Training = 10,
 }
 
 /// A stream of random numbers: `(seed, purpose, substream)`, addressed by index.

@@ -1,0 +1,134 @@
+//! Examples changed at random while a network is trained: what may be different without being another thing.
+
+use lookback_operator::random::Stream;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::layers::Image;
+use crate::{Batch, Shape};
+
+/// Changes of an example; none by default.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augmentation {
+    /// Width of uniform noise added to every number, in units of the data: one step of a camera's counts, say.
+    pub dequantise: f64,
+    /// Standard deviation of normal noise added to every number, in units of the data.
+    pub noise_std: f64,
+    /// Left and right are exchanged in half of the images.
+    pub mirror: bool,
+    /// Images are turned by a multiple of 90 degrees; they must be square.
+    pub quarter_turns: bool,
+    /// Images are moved by up to so many pixels along both axes; what comes in is a copy of the edge.
+    pub shift: usize,
+}
+
+/// Places of the random numbers of one example.
+const MIRROR: u64 = 0;
+const TURN: u64 = 1;
+const DOWN: u64 = 2;
+const RIGHT: u64 = 3;
+const FIRST_PIXEL: u64 = 16;
+
+impl Augmentation {
+    /// True if pixels stay where they are.
+    pub fn keeps_places(&self) -> bool {
+        !self.mirror && !self.quarter_turns && self.shift == 0
+    }
+
+    /// Changes examples; each takes its random numbers from its place in the batch. `scale` is what the data were divided by.
+    pub fn apply(&self, shape: Shape, mut x: Batch<f32>, scale: f32, stream: Stream) -> Batch<f32> {
+        let width = x.width();
+        let numbers = width as u64 * 2 + FIRST_PIXEL;
+        x.data_mut().par_chunks_mut(width).enumerate().for_each(|(row, example)| {
+            let begin = row as u64 * numbers;
+            if let (Shape::Image(image), false) = (shape, self.keeps_places()) {
+                self.move_pixels(image, example, |place| stream.uniform(begin + place));
+            }
+            let uniform = self.dequantise as f32 / scale;
+            let normal = self.noise_std as f32 / scale;
+            for (i, x) in example.iter_mut().enumerate() {
+                let at = begin + FIRST_PIXEL + 2 * i as u64;
+                if uniform > 0.0 {
+                    *x += uniform * stream.uniform(at) as f32;
+                }
+                if normal > 0.0 {
+                    *x += normal * stream.normal(at + 1) as f32;
+                }
+            }
+        });
+        x
+    }
+
+    fn move_pixels(&self, image: Image, example: &mut [f32], uniform: impl Fn(u64) -> f64) {
+        let mirrored = self.mirror && uniform(MIRROR) < 0.5;
+        let turns = if self.quarter_turns { (uniform(TURN) * 4.0) as usize } else { 0 };
+        let reach = self.shift as f64;
+        let shift = |place| {
+            if self.shift == 0 { 0 } else { (uniform(place) * (2.0 * reach + 1.0) - reach).floor() as isize }
+        };
+        let (down, right) = (shift(DOWN), shift(RIGHT));
+        let before = example.to_vec();
+        let (height, width, channels) = (image.height, image.width, image.channels);
+        let inside =
+            |at: usize, by: isize, side: usize| (at as isize - by).clamp(0, side as isize - 1) as usize;
+        for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
+            let (mut y, mut x) = (inside(row, down, height), inside(column, right, width));
+            if mirrored {
+                x = width - 1 - x;
+            }
+            for _ in 0..turns {
+                (y, x) = (x, height - 1 - y);
+            }
+            let (to, from) = ((row * width + column) * channels, (y * width + x) * channels);
+            example[to..to + channels].copy_from_slice(&before[from..from + channels]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lookback_operator::random::Purpose;
+
+    use super::*;
+
+    const IMAGE: Image = Image { height: 3, width: 3, channels: 1 };
+
+    fn changed(augmentation: &Augmentation, rows: usize) -> Batch<f32> {
+        let one: Vec<f32> = (0..9u8).map(f32::from).collect();
+        let x = Batch::new(9, one.repeat(rows));
+        augmentation.apply(Shape::Image(IMAGE), x, 2.0, Stream::new(1, Purpose::Training, 0))
+    }
+
+    #[test]
+    fn turned_and_mirrored_images_are_the_eight_of_the_square() {
+        let all =
+            changed(&Augmentation { mirror: true, quarter_turns: true, ..Augmentation::default() }, 200);
+        let mut seen: Vec<Vec<u8>> =
+            (0..200).map(|row| all.row(row).iter().map(|&x| x as u8).collect()).collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 8);
+        assert!(seen.iter().all(|image| image[4] == 4));
+    }
+
+    #[test]
+    fn noise_is_in_units_of_the_data() {
+        let all = changed(&Augmentation { dequantise: 0.5, ..Augmentation::default() }, 400);
+        let added: Vec<f32> = (0..400)
+            .flat_map(|row| (0..9).map(move |i| (row, i)))
+            .map(|(row, i)| all.row(row)[i] - i as f32)
+            .collect();
+        assert!(added.iter().all(|&x| (-1e-6..0.2501).contains(&x)));
+        let mean = added.iter().sum::<f32>() / 3600.0;
+        // Half of 0.5 / 2, with a standard error of 0.0012.
+        assert!((mean - 0.125).abs() < 0.005, "{mean}");
+    }
+
+    #[test]
+    fn shifts_move_by_whole_pixels() {
+        let all = changed(&Augmentation { shift: 1, ..Augmentation::default() }, 300);
+        let centres: std::collections::BTreeSet<u8> = (0..300).map(|row| all.row(row)[4] as u8).collect();
+        assert_eq!(centres.len(), 9);
+    }
+}

@@ -1,0 +1,297 @@
+//! Autoencoders: an example through few numbers and back (Hinton & Salakhutdinov 2006; Kingma & Welling 2014 for the variational one).
+
+use lookback_operator::Real;
+use lookback_operator::random::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::architecture::{self, LayerSection, Shape};
+use crate::augment::Augmentation;
+use crate::layer::{Layer, Mode, Weight};
+use crate::training::Objective;
+use crate::{Batch, Error, Examples, Network, Pair, Published, Result, Scaling};
+
+/// The networks of an autoencoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Architecture {
+    /// One with a name.
+    Named(Published),
+    /// Described layer by layer.
+    Layers(Pair),
+}
+
+/// `[autoencoder]`: what it is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoencoderSection {
+    /// Numbers in the middle.
+    pub latents: usize,
+    /// `"residual"`, `"infogan"`, `"supernova"`, or `{ encoder = [...], decoder = [...] }`.
+    #[serde(default = "residual")]
+    pub architecture: Architecture,
+    /// Share of the numbers that is dropped in training, where an architecture with a name drops any.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Makes it variational: latents are drawn from the encoder's normal distributions, which are held close to N(0, 1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variational: Option<Variational>,
+}
+
+fn residual() -> Architecture {
+    Architecture::Named(Published::Residual)
+}
+
+/// The loss of a variational autoencoder: `|x - decode(z)|^2 / (2 noise_std^2) + beta |KL - capacity|`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variational {
+    /// Standard deviation of the decoder's pixels, in the network's units.
+    pub noise_std: f64,
+    /// Weight of the divergence from N(0, 1) (Higgins et al. 2017).
+    #[serde(default = "one")]
+    pub beta: f64,
+    /// Divergence that costs nothing \[nat\] (Burgess et al. 2018).
+    #[serde(default)]
+    pub capacity: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Encoder and decoder. Their weights are one vector, the encoder's first.
+#[derive(Debug)]
+pub struct Autoencoder<T: Real> {
+    latents: usize,
+    variational: Option<Variational>,
+    encoder: Network<T>,
+    decoder: Network<T>,
+}
+
+impl AutoencoderSection {
+    /// The autoencoder for examples of this shape.
+    ///
+    /// # Errors
+    /// If the layers do not fit.
+    pub fn build<T: Real>(&self, shape: Shape) -> Result<Autoencoder<T>> {
+        if self.latents == 0 {
+            return Err(Error::option("latents", "must be at least 1"));
+        }
+        if let Some(Variational { noise_std, beta, capacity }) = self.variational {
+            for (name, value, ok) in [
+                ("noise_std", noise_std, noise_std > 0.0),
+                ("beta", beta, beta >= 0.0),
+                ("capacity", capacity, capacity >= 0.0),
+            ] {
+                if !(ok && value.is_finite()) {
+                    return Err(Error::option(name, format!("must be positive, not {value}")));
+                }
+            }
+        }
+        let out = if self.variational.is_some() { 2 * self.latents } else { self.latents };
+        let Pair { encoder, decoder } = match &self.architecture {
+            Architecture::Named(name) => {
+                let mut pair = name.layers(shape, self.latents, self.dropout)?;
+                // A variational encoder gives a mean and a log variance for every latent.
+                if let Some(LayerSection::Dense { outputs, .. }) = pair.encoder.last_mut() {
+                    *outputs = out;
+                }
+                pair
+            }
+            Architecture::Layers(pair) => pair.clone(),
+        };
+        let (encoder, end) = architecture::build(shape, &encoder)?;
+        if end.len() != out {
+            let message = format!("the encoder gives {} numbers where {out} are needed", end.len());
+            return Err(Error::architecture(message));
+        }
+        let (decoder, end) = architecture::build(Shape::Row(self.latents), &decoder)?;
+        if end.len() != shape.len() {
+            let message = format!("the decoder gives {} numbers where {} are needed", end.len(), shape.len());
+            return Err(Error::architecture(message));
+        }
+        Ok(Autoencoder { latents: self.latents, variational: self.variational, encoder, decoder })
+    }
+}
+
+impl<T: Real> Autoencoder<T> {
+    /// Numbers in the middle.
+    pub fn latents(&self) -> usize {
+        self.latents
+    }
+
+    /// The decoder, and where its weights lie.
+    pub fn decoder(&self) -> (&Network<T>, std::ops::Range<usize>) {
+        (&self.decoder, self.encoder.len()..self.len())
+    }
+
+    /// Number of weights.
+    pub fn len(&self) -> usize {
+        self.encoder.len() + self.decoder.len()
+    }
+
+    /// True if there is nothing to train.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The arrays of weights.
+    pub fn weights(&self) -> Vec<Weight> {
+        let named = |part: &'static str| {
+            move |weight: Weight| Weight { name: format!("{part}.{}", weight.name), ..weight }
+        };
+        let encoder = self.encoder.weights().into_iter().map(named("encoder"));
+        encoder.chain(self.decoder.weights().into_iter().map(named("decoder"))).collect()
+    }
+
+    /// The latents of examples in the network's units; the means, if it is variational.
+    pub fn encode(&self, weights: &[T], x: Batch<T>) -> Batch<T> {
+        in_parts(x, |x| {
+            let z = self.encoder.apply(&weights[..self.encoder.len()], x);
+            if self.variational.is_some() { z.columns(0, self.latents) } else { z }
+        })
+    }
+
+    /// Examples in the network's units from latents.
+    pub fn decode(&self, weights: &[T], z: Batch<T>) -> Batch<T> {
+        in_parts(z, |z| self.decoder.apply(&weights[self.encoder.len()..], z))
+    }
+}
+
+/// Rows that go through a network together where there are many: what lies between layers stays small.
+const PART: usize = 256;
+
+fn in_parts<T: Real>(x: Batch<T>, apply: impl Fn(Batch<T>) -> Batch<T>) -> Batch<T> {
+    if x.rows() <= PART {
+        return apply(x);
+    }
+    let parts: Vec<Batch<T>> =
+        (0..x.rows()).step_by(PART).map(|row| apply(x.gather(row..(row + PART).min(x.rows())))).collect();
+    let width = parts[0].width();
+    Batch::new(width, parts.into_iter().flat_map(Batch::into_data).collect())
+}
+
+/// Training of an autoencoder: half the mean squared residual of a number, weighted by its precision, in the network's units.
+pub struct Reconstruction<'a> {
+    /// What is trained.
+    pub autoencoder: &'a Autoencoder<f32>,
+    /// What it is trained on, in the network's units.
+    pub train: &'a Examples,
+    /// What judges it.
+    pub validation: &'a Examples,
+    /// What is done to the examples.
+    pub augmentation: &'a Augmentation,
+    /// What the data were divided by.
+    pub scaling: Scaling,
+}
+
+/// Random numbers of the latents begin here in the stream of a step; those of dropped numbers are below.
+const LATENT_NOISE: u64 = 1 << 60;
+
+impl Reconstruction<'_> {
+    /// Half the squared residuals over the numbers of all rows, and their cotangent.
+    fn misfit(decoded: Batch<f32>, x: &Batch<f32>, precision: Option<&Batch<f32>>) -> (f64, Batch<f32>) {
+        let n = x.data().len() as f64;
+        let mut residual = decoded.zip_with(x, |a, b| *a -= b);
+        let sum = match precision {
+            None => lookback_operator::vector::norm2(residual.data()),
+            Some(precision) => {
+                let weighted = residual.clone().zip_with(precision, |r, p| *r *= p);
+                let sum = lookback_operator::vector::dot(residual.data(), weighted.data());
+                residual = weighted;
+                sum
+            }
+        };
+        let scale = (1.0 / n) as f32;
+        (sum / (2.0 * n), residual.map(|r| *r *= scale))
+    }
+}
+
+impl Objective for Reconstruction<'_> {
+    fn weights(&self) -> Vec<Weight> {
+        self.autoencoder.weights()
+    }
+
+    fn examples(&self) -> usize {
+        self.train.len()
+    }
+
+    fn step(&self, weights: &mut [f32], rows: &[usize], stream: Stream, gradient: &mut [f32]) -> f64 {
+        let net = self.autoencoder;
+        let mode = Mode::Training { stream };
+        let values = self.train.values.gather(rows.iter().copied());
+        let x = self.augmentation.apply(self.train.shape, values, self.scaling.scale, stream);
+        let precision = self.train.precision.as_ref().map(|all| all.gather(rows.iter().copied()));
+        let (first, second) = weights.split_at_mut(net.encoder.len());
+        let (encoded, encoder_trace) = net.encoder.forward(first, x.clone(), mode);
+        let latent = Latent::draw(net, encoded, stream);
+        let (decoded, decoder_trace) = net.decoder.forward(second, latent.z.clone(), mode);
+        let (mut loss, residual) = Reconstruction::misfit(decoded, &x, precision.as_ref());
+        let (first_gradient, second_gradient) = gradient.split_at_mut(net.encoder.len());
+        let dz = net.decoder.pull(second, &decoder_trace, residual, Some(second_gradient));
+        let (divergence, dencoded) = latent.pull(net, dz, x.width());
+        loss += divergence;
+        net.encoder.pull(first, &encoder_trace, dencoded, Some(first_gradient));
+        net.encoder.absorb(first, &encoder_trace);
+        net.decoder.absorb(second, &decoder_trace);
+        loss
+    }
+
+    fn validation(&self, weights: &[f32]) -> f64 {
+        let x = &self.validation.values;
+        let decoded = self.autoencoder.decode(weights, self.autoencoder.encode(weights, x.clone()));
+        Reconstruction::misfit(decoded, x, self.validation.precision.as_ref()).0
+    }
+}
+
+/// Latents of a batch, and how they came about.
+struct Latent {
+    z: Batch<f32>,
+    /// Means, log variances and noise, if the autoencoder is variational.
+    drawn: Option<[Batch<f32>; 3]>,
+}
+
+impl Latent {
+    fn draw(net: &Autoencoder<f32>, encoded: Batch<f32>, stream: Stream) -> Latent {
+        if net.variational.is_none() {
+            return Latent { z: encoded, drawn: None };
+        }
+        let k = net.latents;
+        let (mean, log_variance) = (encoded.columns(0, k), encoded.columns(k, 2 * k));
+        let noise: Vec<f32> =
+            (0..mean.data().len() as u64).map(|i| stream.normal(LATENT_NOISE + i) as f32).collect();
+        let noise = Batch::new(k, noise);
+        let spread = noise.clone().zip_with(&log_variance, |n, l| *n *= (0.5 * l).exp());
+        let z = mean.clone().zip_with(&spread, |z, s| *z += s);
+        Latent { z, drawn: Some([mean, log_variance, noise]) }
+    }
+
+    /// The cost of the distributions, and the cotangent of what the encoder gave. All is over the number of pixels and times the
+    /// variance of a pixel, as the misfit is.
+    fn pull(self, net: &Autoencoder<f32>, dz: Batch<f32>, pixels: usize) -> (f64, Batch<f32>) {
+        let (Some([mean, log_variance, noise]), Some(options)) = (self.drawn, net.variational) else {
+            return (0.0, dz);
+        };
+        let rows = mean.rows() as f64;
+        let terms = mean.data().iter().zip(log_variance.data());
+        let divergence: f64 = terms
+            .map(|(&m, &l)| 0.5 * (f64::from(m) * f64::from(m) + f64::from(l).exp() - 1.0 - f64::from(l)))
+            .sum::<f64>()
+            / rows;
+        let unit = options.beta * options.noise_std * options.noise_std / pixels as f64;
+        let side = if divergence >= options.capacity { 1.0 } else { -1.0 };
+        let each = (side * unit / rows) as f32;
+        let k = net.latents;
+        let mut dencoded = Batch::zeros(mean.rows(), 2 * k);
+        for row in 0..mean.rows() {
+            let out = dencoded.row_mut(row);
+            for i in 0..k {
+                let (m, l, n, d) =
+                    (mean.row(row)[i], log_variance.row(row)[i], noise.row(row)[i], dz.row(row)[i]);
+                out[i] = d + each * m;
+                out[k + i] = d * n * 0.5 * (0.5 * l).exp() + each * 0.5 * (l.exp() - 1.0);
+            }
+        }
+        (unit * (divergence - options.capacity).abs(), dencoded)
+    }
+}

@@ -1,0 +1,496 @@
+//! Sliced iterative flows: no gradient descent, but one direction after the other (Dai & Seljak 2021, SINF).
+
+use lookback_operator::Real;
+use lookback_operator::random::{Purpose, Stream};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::spline::Bin;
+use super::{Bijection, FlowSection, Mapped, description::BijectionSection};
+use crate::layer::{Begin, Role, Trace, Weight};
+use crate::layers::Function;
+use crate::product::{Matrix, Threads, multiply};
+use crate::{Batch, Error, Result};
+
+/// `y = x + A (s(A^T x) - A^T x)`: along the orthonormal columns of `A`, every number is warped by a spline of its own.
+#[derive(Debug, Clone)]
+pub struct Sliced {
+    dimensions: usize,
+    axes: usize,
+    knots: usize,
+}
+
+/// A monotone spline through given knots, linear beyond them.
+struct Knots<'a, T> {
+    x: &'a [T],
+    y: &'a [T],
+    slope: &'a [T],
+}
+
+impl<T: Real> Knots<'_, T> {
+    fn bin(&self, k: usize) -> Bin<T> {
+        Bin {
+            x0: self.x[k],
+            y0: self.y[k],
+            width: self.x[k + 1] - self.x[k],
+            height: self.y[k + 1] - self.y[k],
+            slope0: self.slope[k],
+            slope1: self.slope[k + 1],
+        }
+    }
+
+    fn evaluate(&self, x: T) -> (T, T) {
+        match place(self.x, x) {
+            Place::Within(k) => self.bin(k).evaluate(x),
+            Place::Beyond(end) => (self.y[end] + self.slope[end] * (x - self.x[end]), self.slope[end].ln()),
+        }
+    }
+
+    fn invert(&self, y: T) -> T {
+        match place(self.y, y) {
+            Place::Within(k) => self.bin(k).invert(y),
+            Place::Beyond(end) => self.x[end] + (y - self.y[end]) / self.slope[end],
+        }
+    }
+
+    /// Derivatives of the value and of the logarithm of the slope.
+    fn derivatives(&self, x: T) -> (T, T) {
+        match place(self.x, x) {
+            Place::Within(k) => {
+                let (y, l) = self.bin(k).partials(x);
+                (y.x, l.x)
+            }
+            Place::Beyond(end) => (self.slope[end], T::zero()),
+        }
+    }
+}
+
+/// Where a number lies among knots.
+enum Place {
+    Within(usize),
+    Beyond(usize),
+}
+
+fn place<T: Real>(knots: &[T], x: T) -> Place {
+    let last = knots.len() - 1;
+    if x <= knots[0] {
+        return Place::Beyond(0);
+    }
+    // Also where `x` is not a number: it goes out as it came in.
+    if !(x < knots[last]) {
+        return Place::Beyond(last);
+    }
+    Place::Within(knots.partition_point(|knot| *knot <= x) - 1)
+}
+
+impl Sliced {
+    /// A step along `axes` directions with splines of so many knots.
+    pub fn new(dimensions: usize, axes: usize, knots: usize) -> Sliced {
+        Sliced { dimensions, axes, knots }
+    }
+
+    fn knots<'a, T>(&self, weights: &'a [T], axis: usize) -> Knots<'a, T> {
+        let begin = self.dimensions * self.axes;
+        let part = |array: usize| {
+            let start = begin + (array * self.axes + axis) * self.knots;
+            &weights[start..start + self.knots]
+        };
+        Knots { x: part(0), y: part(1), slope: part(2) }
+    }
+
+    /// `A^T x` of every row.
+    fn projected<T: Real>(&self, weights: &[T], x: &Batch<T>) -> Batch<T> {
+        let taken = x.columns(0, self.dimensions);
+        let mut out = Batch::zeros(x.rows(), self.axes);
+        let axes = Matrix::new(&weights[..self.dimensions * self.axes], self.dimensions, self.axes);
+        multiply(
+            out.data_mut(),
+            false,
+            Matrix::new(taken.data(), x.rows(), self.dimensions),
+            axes,
+            Threads::All,
+        );
+        out
+    }
+
+    /// `x + A c` for every row.
+    fn moved<T: Real>(&self, weights: &[T], mut x: Batch<T>, change: &Batch<T>) -> Batch<T> {
+        let mut add = Batch::zeros(x.rows(), self.dimensions);
+        let axes =
+            Matrix::new(&weights[..self.dimensions * self.axes], self.dimensions, self.axes).transposed();
+        multiply(add.data_mut(), false, Matrix::new(change.data(), x.rows(), self.axes), axes, Threads::All);
+        for row in 0..x.rows() {
+            x.row_mut(row).iter_mut().zip(add.row(row)).for_each(|(x, &add)| *x += add);
+        }
+        x
+    }
+
+    /// `(1 + A (f - 1) A^T) x` for every row, with a factor for every axis and row.
+    fn stretched<T: Real>(&self, weights: &[T], x: Batch<T>, factor: impl Fn(usize, usize) -> T) -> Batch<T> {
+        let mut along = self.projected(weights, &x);
+        for row in 0..x.rows() {
+            let numbers = along.row_mut(row).iter_mut().enumerate();
+            numbers.for_each(|(axis, c)| *c *= factor(row, axis) - T::one());
+        }
+        self.moved(weights, x, &along)
+    }
+
+    fn slope<T: Real>(&self, weights: &[T], trace: &Trace<T>, row: usize, axis: usize) -> T {
+        self.knots(weights, axis).derivatives(trace.kept[0].row(row)[axis]).0
+    }
+}
+
+impl<T: Real> Bijection<T> for Sliced {
+    fn weights(&self) -> Vec<Weight> {
+        let array =
+            |name, shape: [usize; 2]| Weight::new(name, &shape, Begin::Constant(0.0), Role::Statistic);
+        let knots = [self.axes, self.knots];
+        vec![
+            array("axes", [self.dimensions, self.axes]),
+            array("knots_x", knots),
+            array("knots_y", knots),
+            array("knots_slope", knots),
+        ]
+    }
+
+    fn forward(&self, weights: &[T], x: Batch<T>) -> Mapped<T> {
+        let before = self.projected(weights, &x);
+        let mut change = before.clone();
+        let mut log_det = vec![T::zero(); x.rows()];
+        change.data_mut().par_chunks_mut(self.axes).zip(&mut log_det).for_each(|(row, log_det)| {
+            for (axis, c) in row.iter_mut().enumerate() {
+                let (y, log_slope) = self.knots(weights, axis).evaluate(*c);
+                *c = y - *c;
+                *log_det += log_slope;
+            }
+        });
+        Mapped { value: self.moved(weights, x, &change), log_det, trace: Trace::of(vec![before]) }
+    }
+
+    fn inverse(&self, weights: &[T], y: Batch<T>) -> Mapped<T> {
+        let mut before = self.projected(weights, &y);
+        let mut change = before.clone();
+        let mut log_det = vec![T::zero(); y.rows()];
+        let rows =
+            change.data_mut().par_chunks_mut(self.axes).zip(before.data_mut().par_chunks_mut(self.axes));
+        rows.zip(&mut log_det).for_each(|((change, before), log_det)| {
+            for (axis, (c, before)) in change.iter_mut().zip(before).enumerate() {
+                let knots = self.knots(weights, axis);
+                *before = knots.invert(*c);
+                *log_det += knots.evaluate(*before).1;
+                *c = *before - *c;
+            }
+        });
+        Mapped { value: self.moved(weights, y, &change), log_det, trace: Trace::of(vec![before]) }
+    }
+
+    fn pull(
+        &self,
+        weights: &[T],
+        trace: &Trace<T>,
+        dy: Batch<T>,
+        dlog_det: &[T],
+        _: Option<&mut [T]>,
+    ) -> Batch<T> {
+        let before = &trace.kept[0];
+        let bends = |row: usize| -> Vec<T> {
+            let one = |axis| self.knots(weights, axis).derivatives(before.row(row)[axis]).1 * dlog_det[row];
+            (0..self.axes).map(one).collect()
+        };
+        let bends = Batch::new(self.axes, (0..dy.rows()).flat_map(bends).collect());
+        let dx = self.stretched(weights, dy, |row, axis| self.slope(weights, trace, row, axis));
+        self.moved(weights, dx, &bends)
+    }
+
+    fn push(&self, weights: &[T], trace: &Trace<T>, dx: Batch<T>) -> Batch<T> {
+        self.stretched(weights, dx, |row, axis| self.slope(weights, trace, row, axis))
+    }
+
+    fn pull_inverse(&self, weights: &[T], trace: &Trace<T>, dx: Batch<T>) -> Batch<T> {
+        self.push_inverse(weights, trace, dx)
+    }
+
+    fn push_inverse(&self, weights: &[T], trace: &Trace<T>, dy: Batch<T>) -> Batch<T> {
+        self.stretched(weights, dy, |row, axis| T::one() / self.slope(weights, trace, row, axis))
+    }
+}
+
+/// Options of [`fit_sliced`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SlicedOptions {
+    /// Most steps.
+    pub steps: usize,
+    /// Directions a step; all, if there are not so many.
+    pub axes: usize,
+    /// Knots of a spline.
+    pub knots: usize,
+    /// Share of the way to normal marginals that a step goes.
+    pub way: f64,
+    /// Steps without a better density of the validation set before the end.
+    pub patience: usize,
+    /// Examples that choose the directions.
+    pub examples: usize,
+}
+
+impl Default for SlicedOptions {
+    fn default() -> SlicedOptions {
+        SlicedOptions { steps: 200, axes: 8, knots: 60, way: 0.6, patience: 8, examples: 8192 }
+    }
+}
+
+impl SlicedOptions {
+    /// Refuses numbers out of their ranges.
+    ///
+    /// # Errors
+    /// [`Error::Option`].
+    pub fn check(&self) -> Result<()> {
+        let counts = [("steps", self.steps, 1), ("axes", self.axes, 1), ("knots", self.knots, 5)];
+        for (name, value, least) in counts.into_iter().chain([("examples", self.examples, 10)]) {
+            if value < least {
+                return Err(Error::option(name, format!("must be at least {least}, not {value}")));
+            }
+        }
+        if !(self.way > 0.0 && self.way <= 1.0) {
+            return Err(Error::option("way", format!("must be above 0 and at most 1, not {}", self.way)));
+        }
+        Ok(())
+    }
+}
+
+/// A flow that was fitted step by step: its description, its weights, and the mean log density of the validation set after it.
+pub type FittedSliced = (FlowSection, Vec<f32>, f64);
+
+/// Fits a sliced flow to `train`, greedily, until `validation` is described no better.
+///
+/// Each step finds the directions along which the data are farthest from normal (the largest sliced Wasserstein distance), and warps
+/// them by splines through the quantiles of their smoothed marginals, `way` of the way. `watch` sees the number of the step and
+/// the density; its error ends the fit.
+///
+/// # Errors
+/// If the data have no spread, an option is out of its range, or `watch` says so.
+pub fn fit_sliced<E: From<Error>>(
+    train: &Batch<f32>,
+    validation: &Batch<f32>,
+    options: &SlicedOptions,
+    seed: u64,
+    mut watch: impl FnMut(usize, f64) -> Result<(), E>,
+) -> Result<FittedSliced, E> {
+    options.check()?;
+    let n = train.width();
+    let axes = options.axes.min(n);
+    let layer = Sliced::new(n, axes, options.knots);
+    // Whitening first: what is left is not Gaussian.
+    let first = super::ActNorm::new(n);
+    let mut weights = vec![0.0f32; 2 * n];
+    first.prepare(&mut weights, train);
+    let mut here = [train, validation].map(|set| first.forward(&weights, set.clone()));
+    let mut densities = here[1].log_det.clone();
+    let mut best = (0, mean_density(&here[1].value, &densities));
+    for step in 0..options.steps {
+        let step_weights = fit_step(&layer, &here[0].value, options, seed, step)?;
+        for (set, mapped) in here.iter_mut().enumerate() {
+            let next = layer.forward(&step_weights, std::mem::take(&mut mapped.value));
+            mapped.value = next.value;
+            if set == 1 {
+                densities.iter_mut().zip(&next.log_det).for_each(|(all, here)| *all += here);
+            }
+        }
+        weights.extend(&step_weights);
+        let density = mean_density(&here[1].value, &densities);
+        watch(step + 1, density)?;
+        if density > best.1 {
+            best = (step + 1, density);
+        } else if step + 1 - best.0 >= options.patience {
+            break;
+        }
+    }
+    let each = Bijection::<f32>::weights(&layer).iter().map(Weight::len).sum::<usize>();
+    weights.truncate(2 * n + best.0 * each);
+    let mut steps = vec![BijectionSection::ActNorm];
+    steps.extend(vec![BijectionSection::Sliced { axes, knots: options.knots }; best.0]);
+    Ok((FlowSection { dimensions: n, context: 0, function: Function::Silu, steps }, weights, best.1))
+}
+
+fn mean_density(y: &Batch<f32>, log_det: &[f32]) -> f64 {
+    let constant = y.width() as f64 / 2.0 * (2.0 * std::f64::consts::PI).ln();
+    let square = lookback_operator::vector::norm2(y.data());
+    let log_det: f64 = log_det.iter().map(|x| f64::from(*x)).sum();
+    (log_det - square / 2.0) / y.rows() as f64 - constant
+}
+
+fn fit_step(
+    layer: &Sliced,
+    x: &Batch<f32>,
+    options: &SlicedOptions,
+    seed: u64,
+    step: usize,
+) -> Result<Vec<f32>> {
+    let stride = x.rows().div_ceil(options.examples);
+    let few = x.gather((0..x.rows()).step_by(stride));
+    let axes = far_directions(&few, layer.axes, seed, step);
+    let mut weights = axes.clone();
+    weights.resize(layer.dimensions * layer.axes + 3 * layer.axes * layer.knots, 0.0);
+    let along = layer.projected(&weights, x);
+    let splines: Vec<Option<[Vec<f32>; 3]>> = (0..layer.axes)
+        .into_par_iter()
+        .map(|axis| {
+            let values: Vec<f32> = along.data().iter().skip(axis).step_by(layer.axes).copied().collect();
+            gaussianising_spline(values, layer.knots, options.way)
+        })
+        .collect();
+    let begin = layer.dimensions * layer.axes;
+    for (axis, spline) in splines.into_iter().enumerate() {
+        let spline =
+            spline.ok_or_else(|| Error::Flow("the examples have no spread along some direction".into()))?;
+        for (array, values) in spline.into_iter().enumerate() {
+            let start = begin + (array * layer.axes + axis) * layer.knots;
+            weights[start..start + layer.knots].copy_from_slice(&values);
+        }
+    }
+    Ok(weights)
+}
+
+/// Rounds of the search for directions.
+const ROUNDS: usize = 30;
+
+/// Orthonormal directions along which the rows are farthest from normal: gradient ascent of the squared Wasserstein distance,
+/// which is the mean squared difference of sorted projections and normal quantiles, on the Stiefel manifold.
+fn far_directions(x: &Batch<f32>, axes: usize, seed: u64, step: usize) -> Vec<f32> {
+    let (n, rows) = (x.width(), x.rows());
+    let mut directions = vec![0.0f32; n * axes];
+    Stream::new(seed, Purpose::Training, 1 << 20 | step as u32).fill_normal(&mut directions);
+    orthonormalise(&mut directions, n, axes);
+    let quantiles: Vec<f32> =
+        (0..rows).map(|i| normal_quantile((i as f64 + 0.5) / rows as f64) as f32).collect();
+    let (mut distance, mut gradient) = wasserstein(x, &directions, axes, &quantiles);
+    let mut size = 1.0;
+    for _ in 0..ROUNDS {
+        let length = lookback_operator::vector::norm2(&gradient).sqrt().max(1e-12);
+        let mut tried: Vec<f32> =
+            directions.iter().zip(&gradient).map(|(d, g)| d + (size / length) as f32 * g).collect();
+        orthonormalise(&mut tried, n, axes);
+        let (there, gradient_there) = wasserstein(x, &tried, axes, &quantiles);
+        if there > distance {
+            (directions, distance, gradient) = (tried, there, gradient_there);
+            size *= 1.3;
+        } else {
+            size *= 0.4;
+        }
+    }
+    directions
+}
+
+/// Sum over the directions of the squared Wasserstein distance to a normal distribution, and its gradient.
+fn wasserstein(x: &Batch<f32>, directions: &[f32], axes: usize, quantiles: &[f32]) -> (f64, Vec<f32>) {
+    let (n, rows) = (x.width(), x.rows());
+    let mut along = vec![0.0f32; rows * axes];
+    let matrix = Matrix::new(directions, n, axes);
+    multiply(&mut along, false, Matrix::new(x.data(), rows, n), matrix, Threads::All);
+    let columns: Vec<(f64, Vec<f32>)> = (0..axes)
+        .into_par_iter()
+        .map(|axis| {
+            let mut order: Vec<(f32, u32)> =
+                (0..rows).map(|row| (along[row * axes + axis], row as u32)).collect();
+            order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let mut away = vec![0.0; rows];
+            let mut distance = 0.0;
+            for (&(value, row), quantile) in order.iter().zip(quantiles) {
+                away[row as usize] = value - quantile;
+                distance += f64::from(value - quantile).powi(2);
+            }
+            (distance / rows as f64, away)
+        })
+        .collect();
+    let mut gradient = vec![0.0f32; n * axes];
+    for (axis, (_, away)) in columns.iter().enumerate() {
+        let mut column = vec![0.0f32; n];
+        let away = Matrix::new(away, 1, rows);
+        multiply(&mut column, false, away, Matrix::new(x.data(), rows, n), Threads::All);
+        column.iter().enumerate().for_each(|(i, c)| gradient[i * axes + axis] = c * 2.0 / rows as f32);
+    }
+    (columns.iter().map(|(distance, _)| distance).sum(), gradient)
+}
+
+/// Gram and Schmidt on the columns, twice against rounding.
+fn orthonormalise(directions: &mut [f32], n: usize, axes: usize) {
+    let column = |directions: &[f32], axis: usize| -> Vec<f64> {
+        (0..n).map(|i| f64::from(directions[i * axes + axis])).collect()
+    };
+    for axis in 0..axes {
+        let mut this = column(directions, axis);
+        for _ in 0..2 {
+            for before in 0..axis {
+                let other = column(directions, before);
+                let along: f64 = this.iter().zip(&other).map(|(a, b)| a * b).sum();
+                this.iter_mut().zip(&other).for_each(|(a, b)| *a -= along * b);
+            }
+            let length = this.iter().map(|a| a * a).sum::<f64>().sqrt().max(1e-30);
+            this.iter_mut().for_each(|a| *a /= length);
+        }
+        this.iter().enumerate().for_each(|(i, a)| directions[i * axes + axis] = *a as f32);
+    }
+}
+
+/// Knots of the spline that goes `way` of the way from the identity to a normal distribution: places, values and slopes. The
+/// distribution of the values is smoothed by a kernel of Scott's width. `None` if the values have no spread.
+fn gaussianising_spline(mut values: Vec<f32>, knots: usize, way: f64) -> Option<[Vec<f32>; 3]> {
+    values.sort_unstable_by(f32::total_cmp);
+    let n = values.len();
+    let quantile = |p: f64| f64::from(values[((p * n as f64) as usize).min(n - 1)]);
+    // The spread of the bulk: tails must not widen the kernel.
+    let spread = (quantile(0.8413) - quantile(0.1587)) / 2.0;
+    if !(spread > 1e-12) {
+        return None;
+    }
+    let width = spread * (n as f64).powf(-0.2) * 0.7;
+    // Even steps of the normal quantile, between the levels that a handful of examples define.
+    let edge = normal_quantile((5.0 / n as f64).min(0.1)).abs();
+    let mut places: Vec<f64> = (0..knots)
+        .map(|k| {
+            let level = -edge + 2.0 * edge * k as f64 / (knots - 1) as f64;
+            quantile(0.5 * (1.0 + erf(level / std::f64::consts::SQRT_2)))
+        })
+        .collect();
+    // Ties would make bins without width.
+    let least = spread * 1e-3;
+    (1..knots).for_each(|k| places[k] = places[k].max(places[k - 1] + least));
+    let mut out = [Vec::new(), Vec::new(), Vec::new()];
+    for &x in &places {
+        let (cumulative, density) = smoothed(&values, x, width);
+        let y = normal_quantile(cumulative.clamp(1e-9, 1.0 - 1e-9));
+        let slope = density / (0.3989422804014327 * (-y * y / 2.0).exp());
+        out[0].push(x as f32);
+        out[1].push(((1.0 - way) * x + way * y) as f32);
+        out[2].push(((1.0 - way) + way * slope.clamp(1e-2, 1e2)) as f32);
+    }
+    (1..knots).for_each(|k| out[1][k] = out[1][k].max(out[1][k - 1] + 1e-4 * (out[0][k] - out[0][k - 1])));
+    Some(out)
+}
+
+/// Cumulative distribution and density at `x` of sorted values, each smeared by a normal kernel.
+fn smoothed(values: &[f32], x: f64, width: f64) -> (f64, f64) {
+    const REACH: f64 = 6.0;
+    let n = values.len() as f64;
+    let low = values.partition_point(|&v| f64::from(v) < x - REACH * width);
+    let high = values.partition_point(|&v| f64::from(v) < x + REACH * width);
+    let mut cumulative = low as f64;
+    let mut density = 0.0;
+    for &value in &values[low..high] {
+        let t = (x - f64::from(value)) / width;
+        cumulative += 0.5 * (1.0 + erf(t / std::f64::consts::SQRT_2));
+        density += (-t * t / 2.0).exp();
+    }
+    // Half an example at each end keeps quantiles finite.
+    ((cumulative + 0.5) / (n + 1.0), density * 0.3989422804014327 / width / n)
+}
+
+/// The error function.
+fn erf(x: f64) -> f64 {
+    statrs::function::erf::erf(x)
+}
+
+/// The quantile of the normal distribution.
+fn normal_quantile(p: f64) -> f64 {
+    -std::f64::consts::SQRT_2 * statrs::function::erf::erfc_inv(2.0 * p)
+}

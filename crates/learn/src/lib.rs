@@ -1,0 +1,33 @@
+//! Learned priors: networks, normalising flows, and the probabilistic autoencoder.
+//!
+//! Layers are hand-written maps of rows to rows with their derivatives beside them, on the matrix products of `gemm`; weights are
+//! one flat vector. So a network has the two products that an operator must have, in both precisions, and training is the same code
+//! with the gradient of the weights added.
+
+mod adam;
+pub mod architecture;
+mod augment;
+mod autoencoder;
+mod batch;
+mod error;
+mod examples;
+pub mod flow;
+pub mod laws;
+pub mod layer;
+pub mod layers;
+mod network;
+pub mod product;
+mod published;
+mod training;
+
+pub use adam::{Adam, AdamOptions, Schedule};
+pub use architecture::{LayerSection, Shape};
+pub use augment::Augmentation;
+pub use autoencoder::{Architecture, Autoencoder, AutoencoderSection, Reconstruction, Variational};
+pub use batch::Batch;
+pub use error::{Error, Result};
+pub use examples::{Examples, Scaling, ScalingKind};
+pub use layer::{Begin, Layer, Mode, Role, Trace, Weight, begin};
+pub use network::Network;
+pub use published::{Pair, Published};
+pub use training::{Epoch, Objective, Training, TrainingOptions};
