@@ -4,12 +4,14 @@
 
 mod check;
 mod complex_gaussian;
+mod correlated_gaussian;
 mod gaussian;
 mod poisson;
 mod student_t;
 
 pub use check::{Error, Result};
 pub use complex_gaussian::ComplexGaussian;
+pub use correlated_gaussian::CorrelatedGaussian;
 pub use gaussian::Gaussian;
 pub use poisson::Poisson;
 pub use student_t::StudentT;

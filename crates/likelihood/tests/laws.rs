@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lookback_likelihood::{ComplexGaussian, Gaussian, Likelihood, Poisson, StudentT};
+use lookback_likelihood::{ComplexGaussian, CorrelatedGaussian, Gaussian, Likelihood, Poisson, StudentT};
 use lookback_operator::Space;
 use lookback_operator::random::{Purpose, Stream};
 use statrs::distribution::{Continuous, Discrete, Normal, Poisson as PoissonLaw, StudentsT};
@@ -22,6 +22,11 @@ fn sigma(n: usize) -> Vec<f64> {
     (0..n).map(|i| if i == 7 { f64::INFINITY } else { 0.5 + 0.1 * i as f64 }).collect()
 }
 
+/// What correlated noise moves together.
+fn factors() -> Vec<Vec<f64>> {
+    (1..4).map(|k| (0..N).map(|i| 2.0 * (0.3 * (k * i) as f64).cos()).collect()).collect()
+}
+
 /// Every likelihood of the crate; a new one is added here.
 fn all() -> Vec<Arc<dyn Likelihood<f64>>> {
     let data: Vec<f64> = (0..N).map(|i| (2 * i % 7) as f64).collect();
@@ -29,6 +34,7 @@ fn all() -> Vec<Arc<dyn Likelihood<f64>>> {
     vec![
         Arc::new(Gaussian::new(space(), data.clone(), &sigma(N)).expect("valid")),
         Arc::new(ComplexGaussian::new(space(), data.clone(), &sigma(N / 2)).expect("valid")),
+        Arc::new(CorrelatedGaussian::new(space(), data.clone(), &sigma(N), &factors()).expect("valid")),
         Arc::new(StudentT::new(space(), data.clone(), &sigma(N), 4.0).expect("valid")),
         Arc::new(Poisson::new(space(), data, observed).expect("valid")),
     ]
@@ -71,11 +77,12 @@ fn the_metric_is_the_covariance_of_the_score() {
                 fourth[i] += score[i].powi(4);
             }
         }
-        let (mut root, mut metric) = (vec![0.0; N], vec![0.0; N]);
-        likelihood.metric_root(&p, &[1.0; N], &mut root);
-        likelihood.metric_root_adjoint(&p, &root, &mut metric);
         let n = f64::from(draws);
         for i in 0..N {
+            let (mut unit, mut root, mut metric) = ([0.0; N], [0.0; N], [0.0; N]);
+            unit[i] = 1.0;
+            likelihood.metric_root(&p, &unit, &mut root);
+            likelihood.metric_root_adjoint(&p, &root, &mut metric);
             let variance = squares[i] / n;
             let error = ((fourth[i] / n - variance * variance).max(0.0) / n).sqrt();
             let name = likelihood.name();
@@ -137,6 +144,7 @@ fn values_agree_with_an_independent_library() {
                 .filter(|i| i / 2 != 7)
                 .map(|i| -Normal::new(p[i], half[i / 2]).expect("law").ln_pdf(d[i]))
                 .sum(),
+            "correlated Gaussian" => dense(&p, d, &s),
             "Poisson" => {
                 (0..N).filter(seen).map(|i| -PoissonLaw::new(p[i]).expect("law").ln_pmf(d[i] as u64)).sum()
             }
@@ -146,6 +154,21 @@ fn values_agree_with_an_independent_library() {
         };
         assert!((value - expected).abs() < 1e-10 * expected.abs(), "{name}: {value} {expected}");
     }
+}
+
+/// The same from the whole covariance of the data that count.
+fn dense(p: &[f64], d: &[f64], sigma: &[f64]) -> f64 {
+    use nalgebra::{Cholesky, DMatrix, DVector};
+    let seen: Vec<usize> = (0..N).filter(|i| *i != 7).collect();
+    let factors = factors();
+    let covariance = DMatrix::from_fn(seen.len(), seen.len(), |i, j| {
+        let together: f64 = factors.iter().map(|f| f[seen[i]] * f[seen[j]]).sum();
+        together + if i == j { sigma[seen[i]].powi(2) } else { 0.0 }
+    });
+    let cholesky = Cholesky::new(covariance).expect("positive");
+    let r = DVector::from_iterator(seen.len(), seen.iter().map(|&i| d[i] - p[i]));
+    let log_det = 2.0 * cholesky.l().diagonal().iter().map(|x| x.ln()).sum::<f64>();
+    0.5 * (r.dot(&cholesky.solve(&r)) + log_det + seen.len() as f64 * std::f64::consts::TAU.ln())
 }
 
 #[test]

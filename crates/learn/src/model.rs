@@ -1,0 +1,293 @@
+//! A trained model: its card (what it is and where it comes from) and its weights, as one safetensors file.
+
+use std::collections::HashMap;
+
+use lookback_operator::Real;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::flow::{Bijection, Flow, FlowSection};
+use crate::layer::Weight;
+use crate::{Augmentation, Autoencoder, AutoencoderSection, Batch, Error, ModelError, Result, Scaling, Shape, layers::Image};
+
+/// What a model is, how it came about, and how good it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Version of Lookback that trained it.
+    pub lookback_version: String,
+    /// What the user calls it.
+    pub title: String,
+    /// Seed of its training.
+    pub seed: u64,
+    /// Height, width and channels of an example, or how many numbers it has.
+    pub shape: Vec<usize>,
+    /// What is done to the data before the network sees them.
+    pub scaling: Scaling,
+    /// What was done to examples in training.
+    pub augmentation: Augmentation,
+    /// The autoencoder.
+    pub autoencoder: AutoencoderSection,
+    /// From latents to normal numbers.
+    pub flow: FlowSection,
+    /// Correlated directions of the decoder's residuals.
+    pub error_rank: usize,
+    /// Files that it was trained on, with their digests.
+    pub data: Vec<DataSource>,
+    /// How good it is, by name.
+    pub scores: Vec<(String, f64)>,
+}
+
+/// A file of examples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataSource {
+    /// What it was used for.
+    pub role: String,
+    /// Its name.
+    pub file: String,
+    /// Its SHA-256.
+    pub sha256: String,
+    /// Examples in it.
+    pub examples: usize,
+}
+
+impl Card {
+    /// The shape of an example.
+    ///
+    /// # Errors
+    /// If the card has neither one nor three numbers for it.
+    pub fn example_shape(&self) -> Result<Shape> {
+        match *self.shape.as_slice() {
+            [width] => Ok(Shape::Row(width)),
+            [height, width, channels] => Ok(Shape::Image(Image { height, width, channels })),
+            _ => Err(Error::Data(format!("an example has the shape {:?}: one or three numbers are needed", self.shape))),
+        }
+    }
+}
+
+/// A probabilistic autoencoder (Boehm & Seljak 2020), ready for use: decoder, encoder, the flow of its latents, and what the
+/// decoder gets wrong.
+#[derive(Debug)]
+pub struct Model<T: Real> {
+    card: Card,
+    pub(crate) autoencoder: Autoencoder<T>,
+    pub(crate) weights: Vec<T>,
+    pub(crate) flow: Flow<T>,
+    pub(crate) flow_weights: Vec<T>,
+    error: ModelError,
+}
+
+/// Key of the card among the metadata.
+const CARD: &str = "lookback_card";
+
+impl Model<f32> {
+    /// From its parts.
+    ///
+    /// # Errors
+    /// If they do not fit the card.
+    pub fn new(card: Card, weights: Vec<f32>, flow_weights: Vec<f32>, error: ModelError) -> Result<Model<f32>> {
+        let shape = card.example_shape()?;
+        let autoencoder = card.autoencoder.build::<f32>(shape)?;
+        let flow = card.flow.build::<f32>()?;
+        if flow.dimensions() != autoencoder.latents() {
+            let message = format!("a flow of {} dimensions and {} latents", flow.dimensions(), autoencoder.latents());
+            return Err(Error::Flow(message));
+        }
+        for (what, found, expected) in [
+            ("autoencoder", weights.len(), autoencoder.len()),
+            ("flow", flow_weights.len(), flow.len()),
+            ("variances", error.variance.len(), shape.len()),
+            ("directions", error.rank(), card.error_rank),
+        ] {
+            if found != expected {
+                return Err(Error::Data(format!("{found} numbers of the {what} where {expected} are needed")));
+            }
+        }
+        Ok(Model { card, autoencoder, weights, flow, flow_weights, error })
+    }
+
+    /// The model as a safetensors file.
+    ///
+    /// # Errors
+    /// If the card cannot be written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut arrays: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        for (weight, values) in self.arrays() {
+            arrays.push((weight.name, weight.shape, values.iter().flat_map(|x| x.to_le_bytes()).collect()));
+        }
+        let failed = |error: String| Error::Data(format!("the model cannot be written: {error}"));
+        let views = arrays
+            .iter()
+            .map(|(name, shape, bytes)| {
+                let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+                Ok((name.as_str(), view.map_err(|error| failed(error.to_string()))?))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let card = serde_json::to_string(&self.card).map_err(|error| failed(error.to_string()))?;
+        let metadata = HashMap::from([(CARD.to_string(), card)]);
+        safetensors::serialize(views, Some(metadata)).map_err(|error| failed(error.to_string()))
+    }
+
+    /// All arrays with their names.
+    fn arrays(&self) -> Vec<(Weight, &[f32])> {
+        let plain = |name: &str, shape: &[usize]| {
+            Weight::new(name, shape, crate::Begin::Constant(0.0), crate::Role::Statistic)
+        };
+        let mut all = Vec::new();
+        let mut start = 0;
+        for weight in self.autoencoder.weights() {
+            let range = start..start + weight.len();
+            start = range.end;
+            all.push((weight, &self.weights[range]));
+        }
+        start = 0;
+        for weight in self.flow.weights() {
+            let range = start..start + weight.len();
+            start = range.end;
+            all.push((Weight { name: format!("flow.{}", weight.name), ..weight }, &self.flow_weights[range]));
+        }
+        let width = self.error.variance.len();
+        all.push((plain("error.variance", &[width]), &self.error.variance));
+        if self.error.rank() > 0 {
+            all.push((plain("error.factors", &[self.error.rank(), width]), self.error.factors.data()));
+        }
+        all
+    }
+
+    /// Reads a model.
+    ///
+    /// # Errors
+    /// If the file is not one, or its arrays do not fit its card.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Model<f32>> {
+        let broken = |error: String| Error::Data(format!("is not a model: {error}"));
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| broken(error.to_string()))?;
+        let card = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(CARD))
+            .ok_or_else(|| broken("it has no card; `lookback train` writes one".into()))?;
+        let card: Card = serde_json::from_str(card).map_err(|error| broken(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
+        let read = |name: &str, len: usize| -> Result<Vec<f32>> {
+            let view = tensors.tensor(name).map_err(|error| broken(format!("`{name}`: {error}")))?;
+            let found = view.data().len() / 4;
+            if view.dtype() != Dtype::F32 || found != len {
+                return Err(broken(format!("`{name}` has {found} numbers where {len} are needed")));
+            }
+            Ok(view.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+        };
+        let shape = card.example_shape()?;
+        let mut weights = Vec::new();
+        for weight in card.autoencoder.build::<f32>(shape)?.weights() {
+            weights.extend(read(&weight.name, weight.len())?);
+        }
+        let mut flow_weights = Vec::new();
+        for weight in card.flow.build::<f32>()?.weights() {
+            flow_weights.extend(read(&format!("flow.{}", weight.name), weight.len())?);
+        }
+        let variance = read("error.variance", shape.len())?;
+        let factors = match card.error_rank {
+            0 => Batch::zeros(0, shape.len()),
+            rank => Batch::new(shape.len(), read("error.factors", rank * shape.len())?),
+        };
+        let all = weights.iter().chain(&flow_weights).chain(&variance).chain(factors.data());
+        if all.into_iter().any(|x| !x.is_finite()) {
+            return Err(broken("a weight is not a finite number".into()));
+        }
+        Model::new(card, weights, flow_weights, ModelError { factors, variance })
+    }
+}
+
+impl<T: Real> Model<T> {
+    /// The same model in another precision.
+    ///
+    /// # Errors
+    /// Never, for a model that was built.
+    pub fn cast<U: Real>(&self) -> Result<Model<U>> {
+        let cast = |weights: &[T]| weights.iter().map(|x| U::of(x.f64())).collect();
+        Ok(Model {
+            autoencoder: self.card.autoencoder.build(self.card.example_shape()?)?,
+            flow: self.card.flow.build()?,
+            weights: cast(&self.weights),
+            flow_weights: cast(&self.flow_weights),
+            card: self.card.clone(),
+            error: self.error.clone(),
+        })
+    }
+
+    /// What it is.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// What its decoder gets wrong, in the network's units.
+    pub fn error(&self) -> &ModelError {
+        &self.error
+    }
+
+    /// Numbers of the latent space.
+    pub fn latents(&self) -> usize {
+        self.autoencoder.latents()
+    }
+
+    /// Numbers of an example.
+    pub fn width(&self) -> usize {
+        self.error.variance.len()
+    }
+
+    fn scaled(&self, x: Batch<T>) -> Batch<T> {
+        let Scaling { offset, scale } = self.card.scaling;
+        let (offset, scale) = (T::of(f64::from(offset)), T::of(f64::from(scale)));
+        x.map(|x| *x = (*x - offset) / scale)
+    }
+
+    fn unscaled(&self, x: Batch<T>) -> Batch<T> {
+        let Scaling { offset, scale } = self.card.scaling;
+        let (offset, scale) = (T::of(f64::from(offset)), T::of(f64::from(scale)));
+        x.map(|x| *x = *x * scale + offset)
+    }
+
+    /// The latents of examples.
+    pub fn encode(&self, x: Batch<T>) -> Batch<T> {
+        self.autoencoder.encode(&self.weights, self.scaled(x))
+    }
+
+    /// Examples from latents.
+    pub fn decode(&self, z: Batch<T>) -> Batch<T> {
+        self.unscaled(self.autoencoder.decode(&self.weights, z))
+    }
+
+    /// Latents as standard normal numbers.
+    pub fn normalise(&self, z: Batch<T>) -> Batch<T> {
+        self.flow.forward(&self.flow_weights, z).value
+    }
+
+    /// Latents from standard normal numbers.
+    pub fn denormalise(&self, u: Batch<T>) -> Batch<T> {
+        self.flow.inverse(&self.flow_weights, u).value
+    }
+
+    /// Examples from standard normal numbers: artificial data, if the numbers are drawn.
+    pub fn generate(&self, u: Batch<T>) -> Batch<T> {
+        self.decode(self.denormalise(u))
+    }
+
+    /// `ln p(z)` of latents, from the flow.
+    pub fn log_density(&self, z: Batch<T>) -> Vec<f64> {
+        self.flow.log_density(&self.flow_weights, z)
+    }
+
+    /// Examples along straight lines in the normal space between pairs of examples, `steps` a pair, the ends included.
+    pub fn interpolate(&self, from: &Batch<T>, to: &Batch<T>, steps: usize) -> Batch<T> {
+        let ends = [from, to].map(|x| self.normalise(self.encode(x.clone())));
+        let mut path = Batch::zeros(from.rows() * steps, self.latents());
+        for row in 0..from.rows() {
+            for step in 0..steps {
+                let way = T::of(step as f64 / (steps.max(2) - 1) as f64);
+                let pair = ends[0].row(row).iter().zip(ends[1].row(row));
+                let between = path.row_mut(row * steps + step).iter_mut();
+                between.zip(pair).for_each(|(out, (&a, &b))| *out = a + way * (b - a));
+            }
+        }
+        self.generate(path)
+    }
+}
