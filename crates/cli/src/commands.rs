@@ -8,11 +8,13 @@ use lookback::Result;
 use lookback::calibrate::{self, CalibrateOptions};
 use lookback::compare::{self, Measured};
 use lookback::datasets::{self, State};
+use lookback::learn::{self, TrainFile};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
 use lookback::sharpen::{self, SharpenOptions};
 use lookback::simulate::SimulateFile;
 
+use crate::model;
 use crate::progress::Bar;
 use crate::{Arguments, Command, Place};
 
@@ -31,6 +33,11 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
         Command::Sharpen { file, snapshots, from, k_min, k_max, output } => {
             let directory = output.unwrap_or_else(|| sharpen::default_directory(&file));
             fit_sharpening(&file, &SharpenOptions { snapshots, from, k_min, k_max, directory }, quiet)
+        }
+        Command::Train { file, place } => train(&file, &place, &stop, quiet),
+        Command::Model(command) => {
+            stop_on_ctrl_c(&stop);
+            model::execute(command, &stop, quiet)
         }
         Command::Check { file } => {
             println!("{}{} can be run.", lookback::explain(&RunFile::load(&file)?)?, file.display());
@@ -153,6 +160,27 @@ fn calibrate(
     Ok(())
 }
 
+fn train(file: &Path, place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
+    let mut file = TrainFile::load(file)?;
+    if let Some(output) = &place.output {
+        file.output.directory = Some(output.to_string_lossy().into_owned());
+    }
+    stop_on_ctrl_c(stop);
+    let mut bar = Bar::new(quiet);
+    let trained = learn::train(&file, place.overwrite, stop, &mut bar);
+    bar.finish();
+    let trained = trained?;
+    if !quiet {
+        for (name, value) in &trained.model.card().scores {
+            println!("{name:<44}{value:.5e}");
+        }
+        println!("{:<44}{:.1}", "seconds", trained.seconds);
+        println!("\nmodel   {}", trained.directory.join("model.safetensors").display());
+        println!("report  file://{}", absolute(&trained.report()).display());
+    }
+    Ok(())
+}
+
 fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
     let mut file = SimulateFile::load(file)?;
     if let Some(output) = &place.output {
@@ -245,7 +273,7 @@ fn conclude(outcome: &Outcome, quiet: bool) {
     println!("report   file://{}", report.display());
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 

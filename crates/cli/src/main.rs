@@ -1,6 +1,7 @@
 //! `lookback`: from a run file to a map with error bars, in the shell.
 
 mod commands;
+mod model;
 mod progress;
 
 use std::path::PathBuf;
@@ -73,6 +74,20 @@ enum Command {
         #[arg(long, short, value_name = "FOLDER")]
         output: Option<PathBuf>,
     },
+    /// Train a learned prior from examples: an autoencoder, what it gets wrong, and the flow of its latents.
+    ///
+    /// Writes `model.safetensors` with its card, the losses (CSV) and `report.html` into `models/NAME`. Stopped or killed, the same
+    /// command goes on; the same seed gives the same weights. `lookback model` uses what it wrote, and so does
+    /// `kind = "learned"` among the priors of a run file.
+    Train {
+        /// The file that describes data, networks and training.
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Use a trained model: draw from it, interpolate, encode, decode, find anomalies, reconstruct.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Explain what a run file would do, and what is wrong with it, without doing it.
     Check {
         /// The run file.

@@ -1,6 +1,6 @@
 //! Seconds per 1000 examples of forward, backward and Adam: `training_cost NET [STEPS]`.
 //!
-//! Nets: `infogan` (28 x 28 pixels, 64 latents, batch 128), `supernova` (288 numbers, 3 latents, batch 128), `spline_flow` (64
+//! Nets: `infogan` (28 x 28 pixels, 64 latents, batch 128), `convolutional` (the same with 32 latents), `supernova` (288 numbers, 3 latents, batch 128), `spline_flow` (64
 //! dimensions, 8 couplings, batch 128). Prints JSON, with the median of the steps.
 
 use std::time::Instant;
@@ -23,9 +23,9 @@ fn main() {
             let image = Shape::Image(Image { height: 28, width: 28, channels: 1 });
             autoencoder(Published::Infogan, image, 64, steps)
         }
-        "residual" => {
+        "convolutional" => {
             let image = Shape::Image(Image { height: 28, width: 28, channels: 1 });
-            autoencoder(Published::Residual, image, 32, steps)
+            autoencoder(Published::Convolutional, image, 32, steps)
         }
         "supernova" => autoencoder(Published::Supernova, Shape::Row(288), 3, steps),
         "spline_flow" => flow(steps),

@@ -26,8 +26,8 @@ pub enum Architecture {
 pub struct AutoencoderSection {
     /// Numbers in the middle.
     pub latents: usize,
-    /// `"residual"`, `"infogan"`, `"supernova"`, or `{ encoder = [...], decoder = [...] }`.
-    #[serde(default = "residual")]
+    /// `"convolutional"`, `"infogan"`, `"supernova"`, or `{ encoder = [...], decoder = [...] }`.
+    #[serde(default = "convolutional")]
     pub architecture: Architecture,
     /// Share of the numbers that is dropped in training, where an architecture with a name drops any.
     #[serde(default)]
@@ -37,8 +37,8 @@ pub struct AutoencoderSection {
     pub variational: Option<Variational>,
 }
 
-fn residual() -> Architecture {
-    Architecture::Named(Published::Residual)
+fn convolutional() -> Architecture {
+    Architecture::Named(Published::Convolutional)
 }
 
 /// The loss of a variational autoencoder: `|x - decode(z)|^2 / (2 noise_std^2) + beta |KL - capacity|`.

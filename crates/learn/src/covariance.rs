@@ -41,7 +41,9 @@ impl ModelError {
         }
         let mean = total.iter().sum::<f64>() / width as f64;
         if !(mean > 0.0) {
-            return Err(Error::Data("all residuals are zero: nothing can be learned of the model's error".into()));
+            return Err(Error::Data(
+                "all residuals are zero: nothing can be learned of the model's error".into(),
+            ));
         }
         let factors = strongest(residuals, rank, seed);
         let mut variance: Vec<f32> = total.iter().map(|&t| t as f32).collect();
@@ -56,6 +58,16 @@ impl ModelError {
     /// Number of correlated directions.
     pub fn rank(&self) -> usize {
         self.factors.rows()
+    }
+
+    /// Products with the inverse.
+    ///
+    /// # Errors
+    /// If a variance is not above zero.
+    pub fn precision(&self) -> Result<Precision> {
+        let wide = |row: &[f32]| row.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+        let factors: Vec<Vec<f64>> = (0..self.rank()).map(|k| wide(self.factors.row(k))).collect();
+        Precision::new(&wide(&self.variance), &factors)
     }
 
     /// The same variances without correlations.
@@ -135,7 +147,8 @@ impl Precision {
         let weighted = DMatrix::from_fn(rank, n, |k, i| factors[k][i] * inverse[i]);
         let plain = DMatrix::from_fn(rank, n, |k, i| factors[k][i]);
         let small = DMatrix::identity(rank, rank) + &weighted * plain.transpose();
-        let small = Cholesky::new(small).ok_or_else(|| Error::Data("the model's error is not finite".into()))?;
+        let small =
+            Cholesky::new(small).ok_or_else(|| Error::Data("the model's error is not finite".into()))?;
         let log_det = diagonal.iter().map(|d| d.ln()).sum::<f64>()
             + 2.0 * small.l().diagonal().iter().map(|x| x.ln()).sum::<f64>();
         Ok(Precision { inverse, weighted, small, log_det })
@@ -200,8 +213,10 @@ mod tests {
         let found = ModelError::of(&residuals, 3, 1).expect("found");
         for i in 0..20 {
             for j in 0..20 {
-                let expected: f64 = factors.iter().map(|f| f[i] * f[j]).sum::<f64>() + if i == j { diagonal[i] } else { 0.0 };
-                let sum: f64 = (0..3).map(|k| f64::from(found.factors.row(k)[i] * found.factors.row(k)[j])).sum();
+                let expected: f64 =
+                    factors.iter().map(|f| f[i] * f[j]).sum::<f64>() + if i == j { diagonal[i] } else { 0.0 };
+                let sum: f64 =
+                    (0..3).map(|k| f64::from(found.factors.row(k)[i] * found.factors.row(k)[j])).sum();
                 let value = sum + if i == j { f64::from(found.variance[i]) } else { 0.0 };
                 // Sampling noise of a covariance of about 10 with 20,000 rows is 0.1; a diagonal within the directions adds 0.4.
                 assert!((value - expected).abs() < 0.6, "{i} {j}: {value} for {expected}");

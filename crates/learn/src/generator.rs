@@ -41,10 +41,17 @@ impl<T: Real> Generator<T> {
     ///
     /// # Errors
     /// If the shape does not fit.
-    pub fn new(model: Arc<Model<T>>, error: ErrorKind, name: &str, shape: &[usize], unit: &str) -> Result<Generator<T>> {
+    pub fn new(
+        model: Arc<Model<T>>,
+        error: ErrorKind,
+        name: &str,
+        shape: &[usize],
+        unit: &str,
+    ) -> Result<Generator<T>> {
         let width = model.width();
         if shape.iter().product::<usize>() != width {
-            let message = format!("the model makes {:?} numbers, and the signal has {shape:?}", model.card().shape);
+            let message =
+                format!("the model makes {:?} numbers, and the signal has {shape:?}", model.card().shape);
             return Err(Error::parameter("learned prior", message));
         }
         let scale = f64::from(model.card().scaling.scale);
@@ -125,7 +132,8 @@ struct AtPoint<'a, T: Real> {
 
 impl<T: Real> AtPoint<'_, T> {
     fn traces(&self) -> Result<&(Trace<T>, Trace<T>)> {
-        let nowhere = || Error::parameter(self.generator.name(), "a derivative was asked for before a point was given");
+        let nowhere =
+            || Error::parameter(self.generator.name(), "a derivative was asked for before a point was given");
         self.traces.as_ref().ok_or_else(nowhere)
     }
 

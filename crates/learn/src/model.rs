@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::{Bijection, Flow, FlowSection};
 use crate::layer::Weight;
-use crate::{Augmentation, Autoencoder, AutoencoderSection, Batch, Error, ModelError, Result, Scaling, Shape, layers::Image};
+use crate::{
+    Augmentation, Autoencoder, AutoencoderSection, Batch, Error, ModelError, Result, Scaling, Shape,
+    layers::Image,
+};
 
 /// What a model is, how it came about, and how good it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +62,10 @@ impl Card {
         match *self.shape.as_slice() {
             [width] => Ok(Shape::Row(width)),
             [height, width, channels] => Ok(Shape::Image(Image { height, width, channels })),
-            _ => Err(Error::Data(format!("an example has the shape {:?}: one or three numbers are needed", self.shape))),
+            _ => Err(Error::Data(format!(
+                "an example has the shape {:?}: one or three numbers are needed",
+                self.shape
+            ))),
         }
     }
 }
@@ -84,12 +90,18 @@ impl Model<f32> {
     ///
     /// # Errors
     /// If they do not fit the card.
-    pub fn new(card: Card, weights: Vec<f32>, flow_weights: Vec<f32>, error: ModelError) -> Result<Model<f32>> {
+    pub fn new(
+        card: Card,
+        weights: Vec<f32>,
+        flow_weights: Vec<f32>,
+        error: ModelError,
+    ) -> Result<Model<f32>> {
         let shape = card.example_shape()?;
         let autoencoder = card.autoencoder.build::<f32>(shape)?;
         let flow = card.flow.build::<f32>()?;
         if flow.dimensions() != autoencoder.latents() {
-            let message = format!("a flow of {} dimensions and {} latents", flow.dimensions(), autoencoder.latents());
+            let message =
+                format!("a flow of {} dimensions and {} latents", flow.dimensions(), autoencoder.latents());
             return Err(Error::Flow(message));
         }
         for (what, found, expected) in [
@@ -99,7 +111,9 @@ impl Model<f32> {
             ("directions", error.rank(), card.error_rank),
         ] {
             if found != expected {
-                return Err(Error::Data(format!("{found} numbers of the {what} where {expected} are needed")));
+                return Err(Error::Data(format!(
+                    "{found} numbers of the {what} where {expected} are needed"
+                )));
             }
         }
         Ok(Model { card, autoencoder, weights, flow, flow_weights, error })
@@ -289,5 +303,46 @@ impl<T: Real> Model<T> {
             }
         }
         self.generate(path)
+    }
+}
+
+/// How usual an example is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// `ln p(z)` of its latents: is it where examples lie?
+    pub latent: f64,
+    /// `ln N(x - decode(z); 0, C)` with the covariance of the decoder's residuals: can the decoder make it?
+    pub reconstruction: f64,
+    /// The sum of both: the density of latents and residual together.
+    pub combined: f64,
+}
+
+impl Model<f32> {
+    /// How usual each example is; strange ones have low scores.
+    ///
+    /// # Errors
+    /// If the model's error cannot be inverted.
+    pub fn score(&self, x: &Batch<f32>) -> Result<Vec<Score>> {
+        use rayon::prelude::*;
+        let scaled = self.scaled(x.clone());
+        let z = self.autoencoder.encode(&self.weights, scaled.clone());
+        let decoded = self.autoencoder.decode(&self.weights, z.clone());
+        let residual = scaled.zip_with(&decoded, |x, d| *x -= d);
+        let precision = self.error.precision()?;
+        let latent = self.log_density(z);
+        let scores = latent.into_par_iter().enumerate().map(|(row, latent)| {
+            let reconstruction = precision.log_density(residual.row(row));
+            Score { latent, reconstruction, combined: latent + reconstruction }
+        });
+        Ok(scores.collect())
+    }
+
+    /// Examples and their reconstructions: the mean squared difference of a number, in the network's units.
+    pub fn mean_squared_error(&self, x: &Batch<f32>) -> f64 {
+        let scaled = self.scaled(x.clone());
+        let decoded =
+            self.autoencoder.decode(&self.weights, self.autoencoder.encode(&self.weights, scaled.clone()));
+        let residual = scaled.zip_with(&decoded, |x, d| *x -= d);
+        lookback_operator::vector::norm2(residual.data()) / residual.data().len() as f64
     }
 }

@@ -24,8 +24,9 @@ pub enum Published {
     Infogan,
     /// The dense net of the supernova autoencoder (Stein et al. 2022): 256, 128, 32 and their mirror.
     Supernova,
-    /// Three stages of convolutions with residual blocks and smooth activations; about a million weights for 28 x 28 pixels.
-    Residual,
+    /// Two convolutions and a dense layer of 512, and their mirror, with smooth activations, which samplers like. 3.3 million weights
+    /// for 28 x 28 pixels and 32 latents; a quarter of the cost of `infogan`.
+    Convolutional,
 }
 
 impl Published {
@@ -37,7 +38,7 @@ impl Published {
         match self {
             Published::Supernova => Ok(supernova(example.len(), latents)),
             Published::Infogan => infogan(image_of(example)?, latents, dropout),
-            Published::Residual => residual(image_of(example)?, latents),
+            Published::Convolutional => convolutional(image_of(example)?, latents),
         }
     }
 }
@@ -112,48 +113,22 @@ fn infogan(image: Image, latents: usize, rate: f64) -> Result<Pair> {
     Ok(Pair { encoder, decoder })
 }
 
-fn residual(image: Image, latents: usize) -> Result<Pair> {
-    let block = |channels: usize| {
-        let layers = vec![
-            LayerSection::Convolution { channels, kernel: 3, stride: 1, norm: Norm::None, std: None },
-            act(Function::Silu),
-            // The block begins as the identity.
-            LayerSection::Convolution { channels, kernel: 3, stride: 1, norm: Norm::None, std: Some(0.0) },
-        ];
-        LayerSection::Residual { layers }
-    };
+fn convolutional(image: Image, latents: usize) -> Result<Pair> {
     let down =
         |channels| LayerSection::Convolution { channels, kernel: 4, stride: 2, norm: Norm::None, std: None };
     let up = |channels| LayerSection::TransposedConvolution { channels, kernel: 4, stride: 2, std: None };
     let silu = || act(Function::Silu);
     let small = Image { height: image.height / 4, width: image.width / 4, channels: 64 };
-    let encoder = vec![
-        down(32),
-        silu(),
-        block(32),
-        silu(),
-        down(64),
-        silu(),
-        block(64),
-        silu(),
-        dense(512),
-        silu(),
-        dense(latents),
-    ];
+    let encoder = vec![down(32), silu(), down(64), silu(), dense(512), silu(), dense(latents)];
     let decoder = vec![
         dense(512),
         silu(),
         dense(small.len()),
         LayerSection::Reshape { image: small },
         silu(),
-        block(64),
-        silu(),
         up(32),
         silu(),
-        block(32),
-        silu(),
         up(image.channels),
-        act(Function::Sigmoid),
     ];
     Ok(Pair { encoder, decoder })
 }

@@ -74,7 +74,8 @@ impl<T: Real> CorrelatedGaussian<T> {
 /// Orthonormal directions in which the rows lie, and the sums of their squares along them.
 fn principal<T: Real>(rows: &[Vec<f64>]) -> (Vec<Vec<T>>, Vec<f64>) {
     let rank = rows.len();
-    let gram = DMatrix::from_fn(rank, rank, |i, j| rows[i].iter().zip(&rows[j]).map(|(a, b)| a * b).sum::<f64>());
+    let gram =
+        DMatrix::from_fn(rank, rank, |i, j| rows[i].iter().zip(&rows[j]).map(|(a, b)| a * b).sum::<f64>());
     let eigen = gram.symmetric_eigen();
     let largest = eigen.eigenvalues.iter().copied().fold(0.0, f64::max);
     let mut kept = (Vec::new(), Vec::new());
@@ -159,7 +160,10 @@ impl<T: Real> Likelihood<T> for CorrelatedGaussian<T> {
     fn simulate(&self, prediction: &[T], stream: Stream) -> Vec<T> {
         let mut data = vec![T::zero(); prediction.len()];
         stream.fill_normal(&mut data);
-        data.iter_mut().zip(&self.inverse).filter(|(_, w)| **w == T::zero()).for_each(|(d, _)| *d = T::zero());
+        data.iter_mut()
+            .zip(&self.inverse)
+            .filter(|(_, w)| **w == T::zero())
+            .for_each(|(d, _)| *d = T::zero());
         self.stretch(&mut data, |power| (1.0 + power).sqrt());
         for ((d, &p), &w) in data.iter_mut().zip(prediction).zip(&self.inverse) {
             *d = if w > T::zero() { p + *d / w } else { T::zero() };

@@ -41,6 +41,9 @@ pub enum Error {
     /// A universe could not be simulated.
     #[error(transparent)]
     Universe(#[from] lookback_nbody::Error),
+    /// Something could not be learned.
+    #[error(transparent)]
+    Learning(#[from] lookback_learn::Error),
     /// Data or noise make no sense.
     #[error(transparent)]
     Data(#[from] lookback_likelihood::Error),

@@ -11,6 +11,7 @@ mod error;
 mod explain;
 pub mod files;
 pub mod formats;
+pub mod learn;
 pub mod problem;
 pub mod report;
 pub mod run;
@@ -23,8 +24,8 @@ pub use error::{Error, Result};
 pub use explain::explain;
 pub use {
     lookback_cosmology as cosmology, lookback_imaging as imaging, lookback_inference as inference,
-    lookback_lensing as lensing, lookback_likelihood as likelihood, lookback_mesh as mesh,
-    lookback_nbody as nbody, lookback_operator as operator, lookback_prior as prior,
+    lookback_learn as learning, lookback_lensing as lensing, lookback_likelihood as likelihood,
+    lookback_mesh as mesh, lookback_nbody as nbody, lookback_operator as operator, lookback_prior as prior,
 };
 
 /// The code in the README is compiled and run.

@@ -1,7 +1,9 @@
-//! Files in the formats of the field: FITS, numpy, and Zarr for samples.
+//! Files in the formats of the field: FITS, numpy, idx and PNG, and Zarr for samples.
 
 pub mod fits;
+pub mod idx;
 pub mod npy;
+pub mod pictures;
 pub mod zarr;
 
 use std::path::Path;
@@ -17,22 +19,29 @@ pub struct Array {
     pub values: Vec<f64>,
 }
 
-/// Reads an array from `path` or a table column from `path#COLUMN`; FITS or npy by the ending of the name.
+/// Reads an array from `path`, a table column from `path#COLUMN`, or an array of an archive from `path#NAME`: FITS, numpy, idx (plain or
+/// with gzip) or PNG by the ending of the name, or a folder of PNG pictures.
 ///
 /// # Errors
-/// If the file is missing, of another format, or has no such column (the columns that it has are named).
+/// If the file is missing, of another format, or has no such column or array (those that it has are named).
 pub fn read_array(place: &str) -> Result<Array> {
     let (path, column) = match place.rsplit_once('#') {
         Some((path, column)) => (path, Some(column)),
         None => (place, None),
     };
     let file = Path::new(path);
-    match file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        Some("npy") if column.is_none() => npy::read(file),
-        Some("fits" | "fit" | "fz") => fits::read(file, column),
+    let name = file.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    match column {
+        None if ends(&[".npy"]) => npy::read(file),
+        Some(member) if ends(&[".npz"]) => npy::read_member(file, member),
+        None if ends(&["ubyte", "ubyte.gz", ".idx", ".idx.gz"]) => idx::read(file),
+        None if ends(&[".png"]) => pictures::read(file),
+        None if file.is_dir() => pictures::read_folder(file),
+        column if ends(&[".fits", ".fit", ".fz"]) => fits::read(file, column),
         _ => Err(Error::file(
             file,
-            "is neither FITS (`.fits`) nor numpy (`.npy`); a table column is `file.fits#COLUMN`",
+            "is neither FITS (`.fits`), numpy (`.npy`, `file.npz#NAME`), idx (`-ubyte`, `.gz` or not), PNG, nor a folder of PNG pictures; a table column is `file.fits#COLUMN`",
         )),
     }
 }

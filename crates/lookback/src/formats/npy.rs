@@ -1,8 +1,9 @@
 //! Arrays of numpy.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
+use npyz::npz::NpzArchive;
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 
 use super::Array;
@@ -14,9 +15,30 @@ use crate::{Error, Result, files};
 /// If the file cannot be read, or holds something else.
 pub fn read(path: &Path) -> Result<Array> {
     let bytes = files::read(path)?;
+    let npy = NpyFile::new(bytes.as_slice())
+        .map_err(|error| Error::file(path, format!("is not an npy file: {error}")))?;
+    decode(path, npy)
+}
+
+/// Reads the array of this name out of an archive (`.npz`).
+///
+/// # Errors
+/// As [`read`]; also if there is no such array: the names that there are stand in the message.
+pub fn read_member(path: &Path, name: &str) -> Result<Array> {
+    let wrong = |error: std::io::Error| Error::file(path, format!("is not an npz file: {error}"));
+    let mut archive = NpzArchive::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => Error::io("read", path)(error),
+        _ => wrong(error),
+    })?;
+    let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+    match archive.by_name(name).map_err(wrong)? {
+        Some(npy) => decode(path, npy),
+        None => Err(Error::file(path, format!("holds no array `{name}`; it holds {}", names.join(", ")))),
+    }
+}
+
+fn decode<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<Array> {
     let wrong = |message: String| Error::file(path, message);
-    let npy =
-        NpyFile::new(bytes.as_slice()).map_err(|error| wrong(format!("is not an npy file: {error}")))?;
     let shape: Vec<usize> = npy.shape().iter().map(|&n| n as usize).collect();
     if npy.order() == Order::Fortran && shape.len() > 1 {
         return Err(wrong("is in Fortran order; write it with `numpy.ascontiguousarray`".into()));
@@ -30,10 +52,16 @@ pub fn read(path: &Path) -> Result<Array> {
         (TypeChar::Float, 4) => npy.into_vec::<f32>().map_err(broken)?.into_iter().map(f64::from).collect(),
         (TypeChar::Int, 8) => npy.into_vec::<i64>().map_err(broken)?.into_iter().map(|x| x as f64).collect(),
         (TypeChar::Int, 4) => npy.into_vec::<i32>().map_err(broken)?.into_iter().map(f64::from).collect(),
+        (TypeChar::Int, 2) => npy.into_vec::<i16>().map_err(broken)?.into_iter().map(f64::from).collect(),
+        (TypeChar::Uint, 1) => npy.into_vec::<u8>().map_err(broken)?.into_iter().map(f64::from).collect(),
+        (TypeChar::Uint, 2) => npy.into_vec::<u16>().map_err(broken)?.into_iter().map(f64::from).collect(),
         (TypeChar::Bool, _) => {
             npy.into_vec::<bool>().map_err(broken)?.into_iter().map(|x| f64::from(u8::from(x))).collect()
         }
-        _ => return Err(wrong(format!("holds `{kind}`; float64, float32, int64, int32 or bool are read"))),
+        _ => {
+            let known = "float64, float32, int64, int32, int16, uint16, uint8 or bool are read";
+            return Err(wrong(format!("holds `{kind}`; {known}")));
+        }
     };
     Ok(Array { shape, values })
 }
@@ -64,7 +92,26 @@ mod tests {
             read(&path).expect("reads"),
             Array { shape: vec![2, 3], values: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0] }
         );
+        let archive = folder.path().join("a.npz");
+        let mut writer = npyz::npz::NpzWriter::create(&archive).expect("creates");
+        let options = npyz::npz::zip::write::FileOptions::default();
+        let mut array = writer
+            .array("images", options)
+            .expect("an array")
+            .default_dtype()
+            .shape(&[2, 2])
+            .begin_nd()
+            .expect("begins");
+        array.extend([1u8, 2, 3, 255]).expect("writes");
+        array.finish().expect("writes");
+        drop(writer);
+        let found = read_member(&archive, "images").expect("reads");
+        assert_eq!(found, Array { shape: vec![2, 2], values: vec![1.0, 2.0, 3.0, 255.0] });
+        assert!(
+            read_member(&archive, "labels").expect_err("refused").to_string().contains("it holds images")
+        );
         std::fs::write(&path, b"no").expect("writes");
+        assert!(read_member(&path, "a").expect_err("refused").to_string().contains("not an npz file"));
         assert!(read(&path).expect_err("refused").to_string().contains("not an npy file"));
     }
 }

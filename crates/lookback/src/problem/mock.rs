@@ -22,12 +22,14 @@ pub(crate) fn true_signal<T: Number>(
     inputs: &mut Inputs,
 ) -> Result<(Vec<T>, Option<Vec<T>>)> {
     let operator = &prior.operator;
-    let modes = prior.latent_grid.len();
+    let modes = prior.latent_grid.as_ref().map_or(0, Grid::len);
     let mut latent = vec![T::zero(); operator.domain().len()];
     if file.is_none() {
         let stream = Stream::new(run.seed, Purpose::Signal, 0);
         stream.fill_normal(&mut latent[modes..]);
-        white_modes(&prior.latent_grid, stream, &mut latent[..modes]);
+        if let Some(grid) = &prior.latent_grid {
+            white_modes(grid, stream, &mut latent[..modes]);
+        }
     }
     let mut signal = operator.apply(&latent)?;
     if let Some(place) = file {

@@ -49,6 +49,13 @@ impl Inputs {
         Ok(array)
     }
 
+    /// A file of another kind, as it is.
+    pub(crate) fn file(&mut self, path: &Path) -> Result<Vec<u8>> {
+        let bytes = files::read(path)?;
+        self.0.push(Input { path: path.to_string_lossy().into_owned(), sha256: files::sha256(&bytes) });
+        Ok(bytes)
+    }
+
     /// A map with the shape of the sky, whatever its values.
     pub(crate) fn raw_map(&mut self, place: &str, grid: &Grid) -> Result<Vec<f64>> {
         let array = self.array(place)?;

@@ -1,8 +1,10 @@
 //! The prior of a run: one field and its parameters, from white noise.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lookback_inference::Number;
+use lookback_learn::{ErrorKind, Generator, Model};
 use lookback_lensing::{LightCone, Sky};
 use lookback_mesh::Grid;
 use lookback_operator::{Chain, DynOperator, Identity, LinearOperator, Operator, Remember, Space, Stack};
@@ -13,7 +15,7 @@ use lookback_prior::{
 
 use super::Inputs;
 use crate::runfile::{FieldPrior, PriorSection, RunFile, SpectrumSection};
-use crate::{Error, Result, universe};
+use crate::{Error, Result, learn, universe};
 
 /// The signal's prior.
 pub struct Prior<T: Number> {
@@ -21,8 +23,8 @@ pub struct Prior<T: Number> {
     pub operator: DynOperator<T>,
     /// Maps of the field: one, or one for each source of a light cone.
     pub maps: usize,
-    /// The grid whose modes are the first latents.
-    pub latent_grid: Grid,
+    /// The grid whose modes are the first latents; `None` if they are no modes.
+    pub latent_grid: Option<Grid>,
     /// The simulated universe behind the field, if there is one.
     pub universe: Option<Universe<T>>,
     /// Spectrum of the field, if it is known.
@@ -61,7 +63,7 @@ impl<T: Number> Prior<T> {
             run.prior.iter().filter(|(_, prior)| is_field(prior)).collect();
         let [(name, section)] = fields.as_slice() else {
             let message = format!(
-                "needs exactly one field (`gaussian_field`, `lognormal_field`, `correlated_field` or `light_cone`), not {}",
+                "needs exactly one field (`gaussian_field`, `lognormal_field`, `correlated_field`, `learned` or `light_cone`), not {}",
                 fields.len()
             );
             return Err(Error::config("prior", message));
@@ -84,12 +86,13 @@ impl<T: Number> Prior<T> {
         }
         let operator = if parts.len() == 1 { parts.remove(0) } else { Arc::new(Stack::new(parts)?) };
         let maps = operator.codomain().len() / grid.len();
-        let latent_grid = match &universe {
-            Some(universe) => {
+        let latent_grid = match (&universe, section) {
+            (Some(universe), _) => {
                 let s = universe.cone.simulation().settings();
-                Grid::new(&[s.particles; 3], &[s.length; 3])?
+                Some(Grid::new(&[s.particles; 3], &[s.length; 3])?)
             }
-            None => grid.clone(),
+            (None, PriorSection::Learned { .. }) => None,
+            (None, _) => Some(grid.clone()),
         };
         Ok(Prior { operator, maps, latent_grid, universe, spectrum, notes })
     }
@@ -154,6 +157,9 @@ fn build_field<T: Number>(
             }
             plain(field.operator, Some(spectrum), notes)
         }
+        PriorSection::Learned { model, model_error } => {
+            plain(learned(name, (model, *model_error), grid, inputs)?, None, Vec::new())
+        }
         PriorSection::CorrelatedField(options) => plain(correlated(name, options, grid)?, None, Vec::new()),
         PriorSection::LightCone { cosmology, simulation, light_cone, free } => {
             let &[rows, columns] = grid.shape() else { unreachable!("a sky has two axes") };
@@ -203,6 +209,29 @@ fn build_field<T: Number>(
         }
         _ => Err(Error::config(format!("prior.{name}"), "is not a field")),
     }
+}
+
+/// A trained model, from its file or folder.
+fn learned<T: Number>(
+    name: &str,
+    (model, error): (&str, ErrorKind),
+    grid: &Grid,
+    inputs: &mut Inputs,
+) -> Result<DynOperator<T>> {
+    let place = learn::model_file(Path::new(model));
+    let bytes = inputs.file(&place)?;
+    let model = Model::from_bytes(&bytes).map_err(|error| Error::file(&place, error.to_string()))?;
+    let fits =
+        matches!(*model.card().shape.as_slice(), [rows, columns, 1] if [rows, columns] == *grid.shape());
+    if !fits {
+        let message = format!(
+            "the model makes images of {:?}, but [sky] says {:?} pixels",
+            model.card().shape,
+            grid.shape()
+        );
+        return Err(Error::config(format!("prior.{name}"), message));
+    }
+    Ok(Arc::new(Generator::new(Arc::new(model.cast()?), error, name, grid.shape(), "")?))
 }
 
 fn correlated<T: Number>(name: &str, options: &FieldPrior, grid: &Grid) -> Result<DynOperator<T>> {

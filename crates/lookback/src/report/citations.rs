@@ -86,6 +86,14 @@ citation!(
     2022
 );
 citation!(
+    PROBABILISTIC_AUTOENCODER,
+    "learned prior",
+    "Boehm, V. and Seljak, U.",
+    "Probabilistic Autoencoder",
+    "TMLR 09/2022, arXiv:2006.05479",
+    2022
+);
+citation!(
     HEYMANS,
     "shear calibration",
     "Heymans, C. and others",
@@ -285,6 +293,7 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
         match prior {
             PriorSection::LognormalField { .. } => list.push(COLES_JONES),
             PriorSection::CorrelatedField(_) => list.push(CORRELATED_FIELD),
+            PriorSection::Learned { .. } => list.push(PROBABILISTIC_AUTOENCODER),
             PriorSection::LightCone { .. } => list.extend([LIGHT_CONE, TIME_STEPS, ADJOINT]),
             _ => {}
         }

@@ -4,6 +4,7 @@ pub(crate) mod analysis;
 pub mod citations;
 pub(crate) mod colour;
 pub(crate) mod curves;
+pub(crate) mod mosaic;
 mod pages;
 pub(crate) mod panel;
 pub(crate) mod universe;

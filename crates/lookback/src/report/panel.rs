@@ -222,7 +222,7 @@ fn pixels(grid: &Grid, panel: &Panel<'_>) -> Result<Vec<u8>> {
     png(columns, rows, &colours)
 }
 
-fn png(width: usize, height: usize, colours: &[[u8; 3]]) -> Result<Vec<u8>> {
+pub(super) fn png(width: usize, height: usize, colours: &[[u8; 3]]) -> Result<Vec<u8>> {
     let wrong =
         |error: png::EncodingError| Error::Drawing { what: "pixels".into(), message: error.to_string() };
     let mut out = Vec::new();
@@ -235,7 +235,7 @@ fn png(width: usize, height: usize, colours: &[[u8; 3]]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn image(x: u32, y: u32, width: u32, height: u32, png: &[u8]) -> String {
+pub(super) fn image(x: u32, y: u32, width: u32, height: u32, png: &[u8]) -> String {
     let data = base64::engine::general_purpose::STANDARD.encode(png);
     format!(
         "\n<image x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{data}\"/>"

@@ -44,7 +44,7 @@ pub(crate) fn analyse<T: Number>(problem: &Problem<T>, recorder: &Recorder) -> R
         return Ok(None);
     };
     let cone = &universe.cone;
-    let grid = &problem.prior.latent_grid;
+    let grid = problem.prior.latent_grid.as_ref().unwrap_or(&problem.grid);
     let settings = cone.simulation().settings();
     let mesh = Grid::new(&[settings.cells; 3], &[settings.length; 3])?;
     let density = |latents: &[f32]| -> Result<Vec<f32>> {

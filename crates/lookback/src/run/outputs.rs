@@ -85,7 +85,8 @@ fn write_maps<T: Number>(
             let map: Vec<f64> = map.iter().map(|&x| f64::from(x)).collect();
             save(&format!("map_{}", block.name), &format!("{}: maximum a posteriori", block.name), &map)?;
         }
-        let (modes, mesh) = (&problem.prior.latent_grid, cone.simulation().settings().cells);
+        let latents = problem.prior.latent_grid.as_ref().unwrap_or(&problem.grid);
+        let (modes, mesh) = (latents, cone.simulation().settings().cells);
         let latents = recorder.centre_latents[..modes.len()].iter().copied();
         npy::write(&folder.file("initial_modes.npy"), modes.shape(), latents)?;
         npy::write(&folder.file("density.npy"), &[mesh; 3], universe.density.iter().copied())?;

@@ -153,6 +153,7 @@ impl RunFile {
                 PriorSection::GaussianField { spectrum } | PriorSection::LognormalField { spectrum, .. } => {
                     places.extend(&mut spectrum.table);
                 }
+                PriorSection::Learned { model, .. } => places.push(model),
                 PriorSection::LightCone { cosmology, light_cone, .. } => {
                     places.extend(&mut cosmology.table);
                     places.extend(light_cone.sources.iter_mut().filter_map(|source| match source {

@@ -4,6 +4,7 @@ use lookback_inference::{
     El2oOptions, HmcOptions, MapOptions, MclmcOptions, MgviOptions, MuseOptions, NutsOptions,
     PathfinderOptions, ThermodynamicOptions, WienerOptions,
 };
+use lookback_learn::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 /// Floating-point type of maps and latents.
@@ -84,6 +85,14 @@ pub enum PriorSection {
         /// Parameters of the cosmology, or of the sharpening, that are inferred: each has a prior of its own name.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         free: Vec<String>,
+    },
+    /// What a trained model makes of standard normal numbers.
+    Learned {
+        /// Folder of the model, or its file.
+        model: String,
+        /// What is admitted of the decoder's error: `"correlated"`, `"diagonal"` or `"none"`.
+        #[serde(default)]
+        model_error: ErrorKind,
     },
     /// Gaussian parameter.
     Normal {

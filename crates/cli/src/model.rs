@@ -1,0 +1,272 @@
+//! `lookback model`: what a trained model is used for.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, Subcommand, ValueEnum};
+use lookback::learn::{self, ReconstructOptions, verbs};
+use lookback::learning::{Batch, ErrorKind, Model};
+use lookback::{Result, files};
+
+use crate::progress::Bar;
+
+/// Which model.
+#[derive(Args)]
+pub(crate) struct Which {
+    /// Folder of the model, or its file.
+    model: PathBuf,
+}
+
+/// Where results go.
+#[derive(Args)]
+pub(crate) struct Out {
+    /// The array that is written (`.npy`).
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// A picture of the examples besides (`.svg`).
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Print the card of a model: architecture, data, preprocessing, scores.
+    Card {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Draw artificial data from the prior.
+    Sample {
+        #[command(flatten)]
+        which: Which,
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 64, value_name = "N")]
+        count: usize,
+        /// Seed: the same seed draws the same data.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Go from examples to others along straight lines in the space of normal numbers.
+    Interpolate {
+        #[command(flatten)]
+        which: Which,
+        /// Where to begin: an array of examples (`.npy`, `.npz#NAME`, idx, FITS, PNG or a folder of PNG).
+        from: String,
+        /// Where to end: as many examples.
+        to: String,
+        /// Examples a line, the ends included.
+        #[arg(long, default_value_t = 9, value_name = "N")]
+        steps: usize,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Find the latents of examples.
+    Encode {
+        #[command(flatten)]
+        which: Which,
+        /// An array of examples.
+        data: String,
+        /// As standard normal numbers, through the flow.
+        #[arg(long)]
+        normal: bool,
+        /// The array that is written (`.npy`).
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Make examples of latents.
+    Decode {
+        #[command(flatten)]
+        which: Which,
+        /// An array of latents, one set a row.
+        latents: String,
+        /// The latents are standard normal numbers, before the flow.
+        #[arg(long)]
+        normal: bool,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// The log density of the latents of examples.
+    LogProb {
+        #[command(flatten)]
+        which: Which,
+        /// An array of examples.
+        data: String,
+        /// The array that is written (`.npy`).
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Find anomalies: how usual is each example? A table (CSV) with the density of the latents, that of what the decoder cannot make,
+    /// and both together; strange examples have low scores.
+    Score {
+        #[command(flatten)]
+        which: Which,
+        /// An array of examples.
+        data: String,
+        /// The table.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+        /// A picture of the strangest (`.svg`).
+        #[arg(long, value_name = "FILE")]
+        picture: Option<PathBuf>,
+        /// How many of the strangest are drawn.
+        #[arg(long, default_value_t = 64, value_name = "N")]
+        top: usize,
+    },
+    /// Denoise, inpaint and deblur: the posteriors of what was behind the data.
+    ///
+    /// NaNs are missing numbers. Writes means, standard deviations, samples, the modes that were found, and `report.html`.
+    Reconstruct {
+        #[command(flatten)]
+        which: Which,
+        /// An array of what was observed.
+        data: String,
+        /// Standard deviation of the noise.
+        #[arg(long, default_value_t = 0.0, value_name = "SIGMA")]
+        noise_std: f64,
+        /// Standard deviation of a Gaussian that blurred the images [pixel].
+        #[arg(long, value_name = "PIXELS")]
+        blur: Option<f64>,
+        /// What is admitted of the decoder's error.
+        #[arg(long, value_enum, default_value_t = Admitted::Correlated)]
+        model_error: Admitted,
+        /// Random starting points of the search for modes.
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        starts: usize,
+        /// Samples of each posterior.
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        samples: usize,
+        /// Seed of starts and samples.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// Folder of the results.
+        #[arg(long, short, value_name = "FOLDER")]
+        output: PathBuf,
+    },
+}
+
+/// Kinds of the model's error.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Admitted {
+    /// With its correlations between pixels.
+    Correlated,
+    /// Independent between pixels: too confident.
+    Diagonal,
+    /// None.
+    None,
+}
+
+pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> Result<()> {
+    match command {
+        ModelCommand::Card { which } => {
+            println!("{}", verbs::card_text(&learn::load(&which.model)?)?);
+            Ok(())
+        }
+        ModelCommand::Sample { which, count, seed, out } => {
+            let model = learn::load(&which.model)?;
+            let drawn = verbs::sample(&model, count, seed);
+            write(&model, "artificial data", &drawn, 8, &out)
+        }
+        ModelCommand::Interpolate { which, from, to, steps, out } => {
+            let model = learn::load(&which.model)?;
+            let ends = [&from, &to].map(|place| verbs::read_examples(&model, place, false));
+            let [begin, end] = ends;
+            let (begin, end) = (begin?, end?);
+            let path = verbs::interpolate(&model, &begin, &end, steps)?;
+            write(&model, "from one example to another", &path, steps, &out)
+        }
+        ModelCommand::Encode { which, data, normal, output } => {
+            let model = learn::load(&which.model)?;
+            let z = model.encode(verbs::read_examples(&model, &data, false)?);
+            verbs::write_rows(&if normal { model.normalise(z) } else { z }, &output)
+        }
+        ModelCommand::Decode { which, latents, normal, out } => {
+            let model = learn::load(&which.model)?;
+            let z = verbs::read_latents(&model, &latents)?;
+            let made = if normal { model.generate(z) } else { model.decode(z) };
+            write(&model, "decoded", &made, 8, &out)
+        }
+        ModelCommand::LogProb { which, data, output } => {
+            let model = learn::load(&which.model)?;
+            let z = model.encode(verbs::read_examples(&model, &data, false)?);
+            let densities = model.log_density(z).into_iter().map(|x| x as f32).collect();
+            verbs::write_rows(&Batch::new(1, densities), &output)
+        }
+        ModelCommand::Score { which, data, output, picture, top } => {
+            score(&which.model, &data, &output, (picture.as_deref(), top))
+        }
+        ModelCommand::Reconstruct {
+            which,
+            data,
+            noise_std,
+            blur,
+            model_error,
+            starts,
+            samples,
+            seed,
+            output,
+        } => {
+            let model_error = match model_error {
+                Admitted::Correlated => ErrorKind::Correlated,
+                Admitted::Diagonal => ErrorKind::Diagonal,
+                Admitted::None => ErrorKind::None,
+            };
+            let options = ReconstructOptions {
+                noise_std,
+                blur_pixels: blur,
+                model_error,
+                starts,
+                modes: 8,
+                samples,
+                seed,
+                directory: output,
+            };
+            reconstruct(&which.model, &data, &options, stop, quiet)
+        }
+    }
+}
+
+fn write(model: &Model<f32>, title: &str, examples: &Batch<f32>, columns: usize, out: &Out) -> Result<()> {
+    verbs::write_examples(model, examples, &out.output)?;
+    if let Some(picture) = &out.picture {
+        verbs::write_picture(model, title, examples, columns, picture)?;
+    }
+    Ok(())
+}
+
+fn score(model: &Path, data: &str, output: &Path, (picture, top): (Option<&Path>, usize)) -> Result<()> {
+    let model = learn::load(model)?;
+    let examples = verbs::read_examples(&model, data, false)?;
+    let scores = model.score(&examples)?;
+    files::write_whole(output, |out| out.write_all(verbs::score_table(&scores).as_bytes()))?;
+    if let Some(picture) = picture {
+        let strangest = examples.gather(verbs::strangest(&scores).into_iter().take(top));
+        verbs::write_picture(&model, "the strangest, the strangest first", &strangest, 8, picture)?;
+    }
+    Ok(())
+}
+
+fn reconstruct(
+    model: &Path,
+    data: &str,
+    options: &ReconstructOptions,
+    stop: &AtomicBool,
+    quiet: bool,
+) -> Result<()> {
+    let model = learn::load(model)?;
+    let data = verbs::read_examples(&model, data, true)?;
+    let mut bar = Bar::new(quiet);
+    let found = learn::reconstruct(&model, &data, options, stop, &mut bar);
+    bar.finish();
+    let found = found?;
+    learn::write_reconstructions(&model, &data, &found, options)?;
+    if !quiet {
+        println!("results  {}", options.directory.display());
+        println!(
+            "report   file://{}",
+            crate::commands::absolute(&options.directory.join("report.html")).display()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Training of a flow by maximum likelihood.
+
+use lookback_operator::random::Stream;
+
+use super::{Bijection, Flow};
+use crate::layer::Weight;
+use crate::{Batch, Objective};
+
+/// The mean of `-ln p(x)` over examples.
+pub struct MaximumLikelihood<'a> {
+    /// What is trained.
+    pub flow: &'a Flow<f32>,
+    /// What it is trained on.
+    pub train: &'a Batch<f32>,
+    /// What judges it.
+    pub validation: &'a Batch<f32>,
+    /// Standard deviation of normal noise that is added to each column in training.
+    pub jitter: Vec<f32>,
+}
+
+/// Examples from which the first scales are taken.
+const FIRST: usize = 5000;
+
+impl Objective for MaximumLikelihood<'_> {
+    fn weights(&self) -> Vec<Weight> {
+        Bijection::weights(self.flow)
+    }
+
+    fn examples(&self) -> usize {
+        self.train.rows()
+    }
+
+    fn step(&self, weights: &mut [f32], rows: &[usize], stream: Stream, gradient: &mut [f32]) -> f64 {
+        let mut x = self.train.gather(rows.iter().copied());
+        let width = x.width();
+        for (row, numbers) in x.data_mut().chunks_exact_mut(width).enumerate() {
+            for (column, (x, &std)) in numbers.iter_mut().zip(&self.jitter).enumerate() {
+                if std > 0.0 {
+                    *x += std * stream.normal((row * width + column) as u64) as f32;
+                }
+            }
+        }
+        self.flow.loss(weights, x, gradient)
+    }
+
+    fn validation(&self, weights: &[f32]) -> f64 {
+        let densities = self.flow.log_density(weights, self.validation.clone());
+        -densities.iter().sum::<f64>() / densities.len() as f64
+    }
+
+    fn prepare(&self, weights: &mut [f32]) {
+        let some = self.train.gather(0..self.train.rows().min(FIRST));
+        Bijection::prepare(self.flow, weights, &some);
+    }
+}

@@ -1,0 +1,119 @@
+//! Examples from files: what a training learns from, what judges it, and what it never sees.
+
+use std::path::Path;
+
+use lookback_learn::{Batch, DataSource, Examples, Scaling, Shape, layers::Image};
+
+use super::TrainFile;
+use crate::formats::{self, Array};
+use crate::{Error, Result, files};
+
+/// The examples of a training, in the network's units.
+pub(super) struct Sets {
+    pub train: Examples,
+    pub validation: Examples,
+    pub test: Option<Examples>,
+    pub scaling: Scaling,
+    pub sources: Vec<DataSource>,
+}
+
+/// Fewest examples that judge a training.
+const FEWEST: usize = 10;
+
+impl Sets {
+    pub(super) fn read(file: &TrainFile) -> Result<Sets> {
+        let data = &file.data;
+        let (array, source) = read("train", &data.train)?;
+        let mut sources = vec![source];
+        let shape = shape_of(&array, &data.train)?;
+        let values = batch(&array, shape);
+        let std = match &data.noise_std {
+            None => None,
+            Some(place) => {
+                let (noise, source) = read("noise", place)?;
+                if noise.shape != array.shape {
+                    let message =
+                        format!("has the shape {:?}, and the examples {:?}", noise.shape, array.shape);
+                    return Err(Error::file(place, message));
+                }
+                sources.push(source);
+                Some(batch(&noise, shape))
+            }
+        };
+        let count = values.rows();
+        if !(data.validation > 0.0 && data.validation < 1.0) {
+            let message = format!("`validation` must be above 0 and below 1, not {}", data.validation);
+            return Err(Error::config("data", message));
+        }
+        let held = (count as f64 * data.validation).round() as usize;
+        if held < FEWEST {
+            let message =
+                format!("{count} examples leave {held} to judge the training; at least {FEWEST} are needed");
+            return Err(Error::config("data", message));
+        }
+        let first = values.gather(0..count - held);
+        let wrong = |error: lookback_learn::Error| Error::file(&data.train, error.to_string());
+        let finite: Vec<f32> = first.data().iter().copied().filter(|x| x.is_finite()).collect();
+        let scaling = data.scaling.of(&Batch::new(finite.len().max(1), finite)).map_err(wrong)?;
+        let scaled_std = std.map(|std| Scaling { offset: 0.0, scale: scaling.scale }.apply(std));
+        let all = Examples::with_noise(shape, scaling.apply(values), scaled_std.as_ref()).map_err(wrong)?;
+        let rows: Vec<usize> = (0..count).collect();
+        let (train, validation) = (all.subset(&rows[..count - held]), all.subset(&rows[count - held..]));
+        let test = match &data.test {
+            None => None,
+            Some(place) => {
+                let (array, source) = read("test", place)?;
+                if shape_of(&array, place)? != shape {
+                    let message = format!(
+                        "has examples of the shape {:?}, not those of the training",
+                        &array.shape[1..]
+                    );
+                    return Err(Error::file(place, message));
+                }
+                sources.push(source);
+                let values = scaling.apply(batch(&array, shape));
+                Some(
+                    Examples::with_noise(shape, values, None)
+                        .map_err(|error| Error::file(place, error.to_string()))?,
+                )
+            }
+        };
+        Ok(Sets { train, validation, test, scaling, sources })
+    }
+
+    /// What a user wants to see the model on: the test set, or what judged the training.
+    pub(super) fn shown(&self) -> &Examples {
+        self.test.as_ref().unwrap_or(&self.validation)
+    }
+}
+
+fn read(role: &str, place: &str) -> Result<(Array, DataSource)> {
+    let array = formats::read_array(place)?;
+    let path = place.rsplit_once('#').map_or(place, |(path, _)| path);
+    let sha256 =
+        if Path::new(path).is_dir() { String::new() } else { files::sha256(&files::read(Path::new(path))?) };
+    let file = Path::new(place).file_name().map_or(place.into(), |name| name.to_string_lossy().into_owned());
+    let examples = array.shape.first().copied().unwrap_or(0);
+    Ok((array, DataSource { role: role.into(), file, sha256, examples }))
+}
+
+/// What an example of an array is: a row, or an image with one channel or the channels last.
+pub(crate) fn shape_of(array: &Array, place: &str) -> Result<Shape> {
+    match *array.shape.as_slice() {
+        [_, width] => Ok(Shape::Row(width)),
+        [_, height, width] => Ok(Shape::Image(Image { height, width, channels: 1 })),
+        [_, height, width, channels] => Ok(Shape::Image(Image { height, width, channels })),
+        _ => {
+            let message = format!(
+                "has the shape {:?}: examples are rows (2 axes) or images (3 axes, or 4 with the channel last)",
+                array.shape
+            );
+            Err(Error::file(place, message))
+        }
+    }
+}
+
+/// The numbers of an array in single precision.
+pub(crate) fn batch(array: &Array, shape: Shape) -> Batch<f32> {
+    Batch::new(shape.len(), array.values.iter().map(|&x| x as f32).collect())
+}

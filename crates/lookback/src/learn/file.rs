@@ -1,0 +1,189 @@
+//! The file of `lookback train`: data, networks, flow, training.
+
+use std::path::{Path, PathBuf};
+
+use lookback_learn::flow::{PublishedFlow, SlicedOptions};
+use lookback_learn::{Augmentation, AutoencoderSection, ScalingKind, TrainingOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::runfile;
+use crate::{Error, Result, files};
+
+/// Everything that decides a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainFile {
+    /// What the model is called.
+    #[serde(default)]
+    pub title: String,
+    /// Seed of weights, order and noise.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// What is learned from.
+    pub data: TrainingData,
+    /// What is done to examples in training.
+    #[serde(default)]
+    pub augment: Augmentation,
+    /// The autoencoder.
+    pub autoencoder: AutoencoderSection,
+    /// Its training.
+    #[serde(default)]
+    pub training: TrainingOptions,
+    /// The flow of its latents.
+    #[serde(default)]
+    pub flow: FlowFile,
+    /// What the decoder gets wrong.
+    #[serde(default)]
+    pub model_error: ErrorFile,
+    /// Where the model goes.
+    #[serde(default)]
+    pub output: TrainOutput,
+}
+
+fn seed() -> u64 {
+    42
+}
+
+/// `[data]`: arrays whose first axis counts the examples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingData {
+    /// Examples to train on; NaNs are missing numbers.
+    pub train: String,
+    /// Standard deviation of every number, in an array of the same shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_std: Option<String>,
+    /// Share of the training examples, its last ones, that judges the training, and whose residuals are the model's error.
+    #[serde(default = "tenth")]
+    pub validation: f64,
+    /// Examples that the training never sees, for the scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    /// What is done to the numbers before the network sees them.
+    #[serde(default)]
+    pub scaling: ScalingKind,
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+/// `[flow]`: from latents to normal numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowFile {
+    /// Which flow.
+    pub kind: FlowKind,
+    /// Pairs of a matrix and a warp.
+    pub layers: usize,
+    /// Width of the networks within.
+    pub hidden: usize,
+    /// Noise that is added to latents in training, in units of their standard deviations.
+    pub jitter: f64,
+    /// Training; a sliced flow needs none.
+    pub training: TrainingOptions,
+    /// Options of a sliced flow.
+    pub sliced: SlicedOptions,
+}
+
+impl Default for FlowFile {
+    fn default() -> FlowFile {
+        FlowFile {
+            kind: FlowKind::SplineCoupling,
+            layers: 8,
+            hidden: 128,
+            jitter: 0.02,
+            training: TrainingOptions::default(),
+            sliced: SlicedOptions::default(),
+        }
+    }
+}
+
+/// Flows by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowKind {
+    /// Affine couplings (Dinh et al. 2017).
+    RealNvp,
+    /// Affine couplings with matrices between (Kingma & Dhariwal 2018).
+    Glow,
+    /// Spline couplings with matrices between (Durkan et al. 2019).
+    SplineCoupling,
+    /// Affine autoregressive steps (Papamakarios et al. 2017).
+    MaskedAutoregressive,
+    /// Spline autoregressive steps with matrices between.
+    SplineAutoregressive,
+    /// Fitted direction by direction, without gradients (Dai & Seljak 2021).
+    Sliced,
+}
+
+impl FlowKind {
+    /// The flow that is trained by gradients.
+    pub(super) fn trained(self) -> Option<PublishedFlow> {
+        Some(match self {
+            FlowKind::RealNvp => PublishedFlow::RealNvp,
+            FlowKind::Glow => PublishedFlow::Glow,
+            FlowKind::SplineCoupling => PublishedFlow::SplineCoupling,
+            FlowKind::MaskedAutoregressive => PublishedFlow::MaskedAutoregressive,
+            FlowKind::SplineAutoregressive => PublishedFlow::SplineAutoregressive,
+            FlowKind::Sliced => return None,
+        })
+    }
+}
+
+/// `[model_error]`: the covariance of the decoder's residuals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorFile {
+    /// Directions in which residuals are correlated between pixels.
+    pub rank: usize,
+}
+
+impl Default for ErrorFile {
+    fn default() -> ErrorFile {
+        ErrorFile { rank: 32 }
+    }
+}
+
+/// `[output]` of a training.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainOutput {
+    /// Folder, made by the command; `models/NAME` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+}
+
+impl TrainFile {
+    /// Reads a file; relative paths are seen from its folder.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not TOML, or holds an unknown key.
+    pub fn load(path: &Path) -> Result<TrainFile> {
+        let text = String::from_utf8(files::read(path)?)
+            .map_err(|_| Error::file(path, "is not a text in UTF-8; is it a training file?"))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file: TrainFile = runfile::read(&text).map_err(|error| {
+            let place = error.line.map_or(String::new(), |line| format!("line {line}: "));
+            Error::file(path, format!("{place}{}", error.message))
+        })?;
+        let places = [Some(&mut file.data.train), file.data.noise_std.as_mut(), file.data.test.as_mut()];
+        for place in places.into_iter().flatten() {
+            *place = runfile::resolve(place, folder)?;
+        }
+        let stem = path.file_stem().map_or("model".into(), |stem| stem.to_string_lossy().into_owned());
+        file.output.directory.get_or_insert_with(|| format!("models/{stem}"));
+        Ok(file)
+    }
+
+    /// Folder of the model.
+    pub fn directory(&self) -> PathBuf {
+        PathBuf::from(self.output.directory.as_deref().unwrap_or("models/model"))
+    }
+
+    /// The file with all defaults written out.
+    pub(super) fn text(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|error| Error::config("train", format!("cannot be written as TOML: {error}")))
+    }
+}

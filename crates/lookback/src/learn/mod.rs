@@ -1,0 +1,130 @@
+//! `lookback train`: a probabilistic autoencoder from examples; and what can be done with it.
+
+mod examples;
+mod file;
+mod reconstruct;
+mod reconstruct_page;
+mod report;
+mod stages;
+pub mod verbs;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use lookback_learn::{Card, Model, Shape};
+
+use self::examples::Sets;
+pub use self::file::{ErrorFile, FlowFile, FlowKind, TrainFile, TrainOutput, TrainingData};
+pub use self::reconstruct::{
+    ReconstructOptions, Reconstructed, Reconstructions, reconstruct, write as write_reconstructions,
+};
+pub use self::stages::load;
+pub(crate) use self::stages::model_file;
+use self::stages::{Learned, STATE, Trainer};
+use crate::run::Reporter;
+use crate::{Error, Result, VERSION, files};
+
+/// A finished training.
+#[derive(Debug)]
+pub struct Trained {
+    /// The model.
+    pub model: Model<f32>,
+    /// Its folder.
+    pub directory: PathBuf,
+    /// Seconds of work in this call.
+    pub seconds: f64,
+}
+
+impl Trained {
+    /// The page to look at.
+    pub fn report(&self) -> PathBuf {
+        self.directory.join("report.html")
+    }
+}
+
+/// Trains a probabilistic autoencoder as a file says, and writes `model.safetensors`, its card, the history of the losses and a report.
+///
+/// First the autoencoder, then the covariance of what its decoder gets wrong, then the flow of its latents (Boehm & Seljak 2020). Stopped
+/// or killed, the same call goes on; the same seed gives the same weights, whatever the number of threads.
+///
+/// # Errors
+/// If the file is wrong, data cannot be read or learned from, the loss diverges, or the disk refuses.
+pub fn train(
+    file: &TrainFile,
+    overwrite: bool,
+    stop: &AtomicBool,
+    reporter: &mut dyn Reporter,
+) -> Result<Trained> {
+    let began = std::time::Instant::now();
+    let sets = Sets::read(file)?;
+    let autoencoder = file.autoencoder.build::<f32>(sets.train.shape)?;
+    file.training.check()?;
+    file.flow.training.check()?;
+    let directory = file.directory();
+    let digests: Vec<&str> = sets.sources.iter().map(|source| source.sha256.as_str()).collect();
+    let fingerprint = files::sha256(format!("{}{}", file.text()?, digests.join(" ")).as_bytes());
+    open(&directory, overwrite)?;
+    write_text(&directory.join("config.toml"), &file.text()?)?;
+    let mut trainer =
+        Trainer { file, sets: &sets, autoencoder: &autoencoder, directory, fingerprint, stop, reporter };
+    let learned = trainer.run()?;
+    let directory = trainer.directory;
+    let model = finish(file, &sets, learned, &directory)?;
+    std::fs::remove_file(directory.join(STATE)).ok();
+    Ok(Trained { model, directory, seconds: began.elapsed().as_secs_f64() })
+}
+
+/// Makes the folder, or finds the training that was stopped in it.
+fn open(directory: &Path, overwrite: bool) -> Result<()> {
+    let (state, model) = (directory.join(STATE), directory.join(stages::MODEL));
+    let shown = directory.display();
+    if overwrite {
+        std::fs::remove_file(&state).ok();
+    } else if model.exists() && !state.exists() {
+        return Err(Error::Busy(format!(
+            "{shown} holds a model already; `--overwrite` trains again, `--output` goes elsewhere"
+        )));
+    }
+    let foreign = |mut entries: std::fs::ReadDir| entries.next().is_some();
+    let ours = state.exists() || model.exists() || directory.join("config.toml").exists();
+    if !ours && directory.exists() && std::fs::read_dir(directory).map(foreign).unwrap_or(true) {
+        return Err(Error::Busy(format!(
+            "{shown} is not empty and not the folder of a model; choose another with `--output`"
+        )));
+    }
+    std::fs::create_dir_all(directory).map_err(Error::io("create", directory))
+}
+
+/// Puts the model together, judges it, and writes everything.
+fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> Result<Model<f32>> {
+    let shape = match sets.train.shape {
+        Shape::Row(width) => vec![width],
+        Shape::Image(image) => vec![image.height, image.width, image.channels],
+    };
+    let card = Card {
+        lookback_version: VERSION.into(),
+        title: file.title.clone(),
+        seed: file.seed,
+        shape,
+        scaling: sets.scaling,
+        augmentation: file.augment.clone(),
+        autoencoder: file.autoencoder.clone(),
+        flow: learned.flow_section.clone(),
+        error_rank: learned.error.rank(),
+        data: sets.sources.clone(),
+        scores: report::scores(sets, &learned, file)?,
+    };
+    let model = Model::new(card, learned.autoencoder.clone(), learned.flow.clone(), learned.error.clone())?;
+    let card = serde_json::to_string_pretty(model.card())
+        .map_err(|error| Error::file(directory, format!("the card cannot be written: {error}")))?;
+    write_text(&directory.join("card.json"), &(card + "\n"))?;
+    write_text(&directory.join("history.csv"), &report::history(&learned))?;
+    write_text(&directory.join("report.html"), &report::page(file, sets, &learned, &model)?)?;
+    let bytes = model.to_bytes()?;
+    files::write_whole(&directory.join(stages::MODEL), |out| out.write_all(&bytes))?;
+    Ok(model)
+}
+
+fn write_text(path: &Path, text: &str) -> Result<()> {
+    files::write_whole(path, |out| out.write_all(text.as_bytes()))
+}

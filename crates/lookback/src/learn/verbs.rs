@@ -1,0 +1,197 @@
+//! What can be done with a trained model: draw, interpolate, encode, decode, judge.
+
+use std::path::Path;
+
+use lookback_learn::{Batch, Model, Score, Shape, layers::Image};
+use lookback_operator::random::{Purpose, Stream};
+
+use super::examples::{batch, shape_of};
+use crate::formats::{self, Array, npy};
+use crate::report::colour::Scale;
+use crate::report::curves::{COLOURS, Curve, Plot};
+use crate::report::mosaic::Mosaic;
+use crate::{Error, Result, files};
+
+/// Reads examples that fit a model: an array of them, or a single one. NaNs are refused unless they may be missing.
+///
+/// # Errors
+/// If the shape does not fit, or a number is not finite.
+pub fn read_examples(model: &Model<f32>, place: &str, missing: bool) -> Result<Batch<f32>> {
+    let mut array = formats::read_array(place)?;
+    let shape = model.card().example_shape()?;
+    let single = matches!((&shape, array.shape.as_slice()),
+        (Shape::Row(width), [n]) if n == width)
+        || matches!((&shape, array.shape.as_slice()),
+        (Shape::Image(image), [rows, columns]) if image.channels == 1 && [image.height, image.width] == [*rows, *columns]);
+    if single {
+        array.shape.insert(0, 1);
+    }
+    let found = shape_of(&array, place)?;
+    if found != shape {
+        let message = format!(
+            "has the shape {:?}, but an example of the model has {:?}",
+            array.shape,
+            model.card().shape
+        );
+        return Err(Error::file(place, message));
+    }
+    check_finite(place, &array, missing)?;
+    Ok(batch(&array, shape))
+}
+
+fn check_finite(place: &str, array: &Array, missing: bool) -> Result<()> {
+    let each: usize = array.shape[1..].iter().product();
+    match array.values.iter().position(|x| !(x.is_finite() || missing && x.is_nan())) {
+        None => Ok(()),
+        Some(at) => {
+            let message = format!("number {} of example {} is {}", at % each, at / each, array.values[at]);
+            Err(Error::file(place, message))
+        }
+    }
+}
+
+/// Reads latents of a model.
+///
+/// # Errors
+/// If an array has not one row for each set of latents.
+pub fn read_latents(model: &Model<f32>, place: &str) -> Result<Batch<f32>> {
+    let array = formats::read_array(place)?;
+    match *array.shape.as_slice() {
+        [_, n] if n == model.latents() => {
+            check_finite(place, &array, false)?;
+            Ok(batch(&array, Shape::Row(n)))
+        }
+        _ => {
+            let message = format!(
+                "has the shape {:?}, but latents of the model are rows of {}",
+                array.shape,
+                model.latents()
+            );
+            Err(Error::file(place, message))
+        }
+    }
+}
+
+/// Writes examples with the shape that the model gives them.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn write_examples(model: &Model<f32>, examples: &Batch<f32>, path: &Path) -> Result<()> {
+    let mut shape = vec![examples.rows()];
+    match *model.card().shape.as_slice() {
+        [height, width, 1] => shape.extend([height, width]),
+        ref other => shape.extend(other),
+    }
+    npy::write(path, &shape, examples.data().iter().copied())
+}
+
+/// Writes rows of numbers.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn write_rows(rows: &Batch<f32>, path: &Path) -> Result<()> {
+    npy::write(path, &[rows.rows(), rows.width()], rows.data().iter().copied())
+}
+
+/// Artificial data: `count` draws from the prior, the same for the same seed.
+pub fn sample(model: &Model<f32>, count: usize, seed: u64) -> Batch<f32> {
+    let mut normal = vec![0.0f32; count * model.latents()];
+    Stream::new(seed, Purpose::PriorDraw, 0).fill_normal(&mut normal);
+    model.generate(Batch::new(model.latents(), normal))
+}
+
+/// The card of a model as JSON.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn card_text(model: &Model<f32>) -> Result<String> {
+    serde_json::to_string_pretty(model.card())
+        .map_err(|error| Error::config("model", format!("the card cannot be written: {error}")))
+}
+
+/// Examples along straight lines in the space of normal numbers, `steps` a line, the ends included.
+///
+/// # Errors
+/// If there are not as many ends as beginnings, or a line has fewer than two examples.
+pub fn interpolate(
+    model: &Model<f32>,
+    from: &Batch<f32>,
+    to: &Batch<f32>,
+    steps: usize,
+) -> Result<Batch<f32>> {
+    if from.rows() != to.rows() {
+        let message = format!("{} examples to begin with, and {} to end with", from.rows(), to.rows());
+        return Err(Error::config("interpolate", message));
+    }
+    if steps < 2 {
+        return Err(Error::config("interpolate", "a line has at least 2 examples, its ends"));
+    }
+    Ok(model.interpolate(from, to, steps))
+}
+
+/// The examples from the strangest to the most usual, by the combined score.
+pub fn strangest(scores: &[Score]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[a].combined.total_cmp(&scores[b].combined));
+    order
+}
+
+/// The scores as a table, with the rank of every example by the combined score: 1 is the strangest.
+pub fn score_table(scores: &[Score]) -> String {
+    let mut rank = vec![0; scores.len()];
+    strangest(scores).iter().enumerate().for_each(|(place, &example)| rank[example] = place + 1);
+    let mut table = String::from("example,latent,reconstruction,combined,rank\n");
+    for (example, Score { latent, reconstruction, combined }) in scores.iter().enumerate() {
+        table += &format!("{example},{latent},{reconstruction},{combined},{}\n", rank[example]);
+    }
+    table
+}
+
+/// Most curves of a picture of rows.
+const CURVES: usize = 6;
+
+/// Draws examples, so many side by side: a mosaic of images, or curves.
+///
+/// # Errors
+/// If the picture cannot be drawn, or the disk refuses.
+pub fn write_picture(
+    model: &Model<f32>,
+    title: &str,
+    examples: &Batch<f32>,
+    columns: usize,
+    path: &Path,
+) -> Result<()> {
+    let svg = match model.card().example_shape()? {
+        Shape::Image(Image { height, width, channels }) => {
+            let fold = |(low, high): (f32, f32), x: &f32| (low.min(*x), high.max(*x));
+            let (low, high) = examples.data().iter().fold((f32::INFINITY, f32::NEG_INFINITY), fold);
+            let mosaic = Mosaic {
+                title,
+                shape: [height, width, channels],
+                images: (0..examples.rows()).map(|row| examples.row(row)).collect(),
+                columns: columns.clamp(1, examples.rows().max(1)),
+                rows: Vec::new(),
+                range: (f64::from(low), f64::from(high).max(f64::from(low) + 1e-12)),
+                scale: Scale::Signal,
+            };
+            mosaic.draw()?
+        }
+        Shape::Row(_) => {
+            let curve = |row: usize| Curve {
+                name: String::new(),
+                points: examples
+                    .row(row)
+                    .iter()
+                    .enumerate()
+                    .map(|(i, &x)| (i as f64, f64::from(x)))
+                    .collect(),
+                colour: COLOURS[row % COLOURS.len()],
+                width: 1,
+            };
+            let curves = (0..examples.rows().min(CURVES)).map(curve).collect();
+            Plot { title, x_name: "place", y_name: "value", shades: Vec::new(), curves, size: (640, 320) }
+                .linear()?
+        }
+    };
+    files::write_whole(path, |out| out.write_all(svg.as_bytes()))
+}
