@@ -5,6 +5,12 @@ use std::sync::Arc;
 
 use lookback_cosmology::{Cosmology, Parameters, Settings, Sources, Tracer};
 use lookback_imaging::{Mask, smooth};
+use lookback_learn::flow::{Bijection, PublishedFlow};
+use lookback_learn::layers::Image;
+use lookback_learn::{
+    Architecture, Augmentation, AutoencoderSection, Batch, Card, ErrorKind, Generator, Model, ModelError,
+    Published, Scaling, Shape,
+};
 use lookback_lensing::{
     LightCone, LightConeSettings, RaySettings, RayTracing, ReducedShear, ShearCalibration, Sky,
     kaiser_squires,
@@ -41,6 +47,41 @@ fn correlated<T: Real>(flexible: bool, rough: bool) -> DynOperator<T> {
         asperity: rough.then(|| scale(0.3, 0.1)),
     };
     Arc::new(CorrelatedField::new(&grid(), parameters, "sky", "").expect("a prior"))
+}
+
+/// A model that nobody has trained, of 12 x 16 pixels, with smooth functions throughout.
+fn learned<T: Real>(error: ErrorKind) -> DynOperator<T> {
+    let image = Image { height: 12, width: 16, channels: 1 };
+    let architecture = Architecture::Named(Published::Convolutional);
+    let autoencoder = AutoencoderSection { latents: 4, architecture, dropout: 0.0, variational: None };
+    let flow = PublishedFlow::SplineCoupling.section((4, 0), 2, 6);
+    let drawn = |arrays: &[lookback_learn::Weight], away: f32| {
+        let mut weights: Vec<f32> = lookback_learn::begin(arrays, 3);
+        let mut shift = vec![0.0f32; weights.len()];
+        Stream::new(4, Purpose::Test, 0).fill_normal(&mut shift);
+        weights.iter_mut().zip(shift).for_each(|(w, s)| *w += away * s);
+        weights
+    };
+    let shape = Shape::Image(image);
+    let net = drawn(&autoencoder.build::<f32>(shape).expect("a net").weights(), 0.0);
+    let flow_weights = drawn(&Bijection::weights(&flow.build::<f32>().expect("a flow")), 0.1);
+    let card = Card {
+        lookback_version: String::new(),
+        title: "untrained".into(),
+        seed: 3,
+        shape: vec![12, 16, 1],
+        scaling: Scaling { offset: 0.1, scale: 2.0 },
+        augmentation: Augmentation::default(),
+        autoencoder,
+        flow,
+        error_rank: 2,
+        data: Vec::new(),
+        scores: Vec::new(),
+    };
+    let factors = (0..2 * image.len()).map(|i| (i as f32 * 0.1).sin() * 0.1).collect();
+    let wrong = ModelError { factors: Batch::new(image.len(), factors), variance: vec![0.04; image.len()] };
+    let model = Model::new(card, net, flow_weights, wrong).expect("a model").cast::<T>().expect("a model");
+    Arc::new(Generator::new(Arc::new(model), error, "picture", &[12, 16], "").expect("a prior"))
 }
 
 /// Its light cone.
@@ -153,6 +194,9 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
             ),
             1.0,
         ),
+        (learned(ErrorKind::None), 1.0),
+        (learned(ErrorKind::Diagonal), 1.0),
+        (learned(ErrorKind::Correlated), 1.0),
         (
             Arc::new(
                 Stack::new(vec![gaussian(), parameter(Distribution::HalfNormal { std: 1.0 })]).expect("two"),

@@ -94,9 +94,8 @@ mod tests {
         );
         let archive = folder.path().join("a.npz");
         let mut writer = npyz::npz::NpzWriter::create(&archive).expect("creates");
-        let options = npyz::npz::zip::write::FileOptions::default();
         let mut array = writer
-            .array("images", options)
+            .array("images", Default::default())
             .expect("an array")
             .default_dtype()
             .shape(&[2, 2])
