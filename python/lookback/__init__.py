@@ -23,6 +23,7 @@ from ._lookback import (
     Likelihood,
     Linearization,
     LookbackError,
+    Model,
     Operator,
     Posterior,
     Result,
@@ -73,6 +74,7 @@ from ._lookback import (
     stack,
     student_t,
     thermodynamic,
+    train,
     white_modes,
     wiener,
 )

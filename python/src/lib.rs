@@ -5,6 +5,7 @@ mod errors;
 mod functions;
 mod inference;
 mod likelihoods;
+mod models;
 mod operators;
 mod runs;
 mod universe;
@@ -26,6 +27,8 @@ mod lookback_module {
     };
     #[pymodule_export]
     use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};
+    #[pymodule_export]
+    use crate::models::{PyModel, train};
     #[pymodule_export]
     use crate::operators::{
         PyGrid, PyLinearization, PyOperator, PySpectrum, chain, correlated_field, distribution, draw,

@@ -419,3 +419,60 @@ directory = "{name}"
     # Each smooths the tail of the weights in its own way.
     assert abs(loo.elpd_loo - best["elpd"]["value"]) < 0.02 * best["elpd"]["error"]
     assert abs(loo.p_loo - best["effective_parameters"]) < 0.02 * best["effective_parameters"]
+
+
+def test_a_prior_is_learned_and_used(tmp_path):
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:8, :8]
+    place = rng.uniform(2, 5, (600, 2, 1, 1))
+    images = np.exp(-((y - place[:, 0]) ** 2 + (x - place[:, 1]) ** 2) / 4)
+    np.save(tmp_path / "images.npy", images)
+    (tmp_path / "blobs.toml").write_text("""
+title = "Blobs"
+[data]
+train = "images.npy"
+[autoencoder]
+latents = 2
+[autoencoder.architecture]
+encoder = [{ kind = "dense", outputs = 32 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 2 }]
+decoder = [{ kind = "dense", outputs = 32 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 64 }]
+[training]
+epochs = 60
+batch = 50
+learning_rate = 5e-3
+[flow]
+layers = 2
+hidden = 16
+training = { epochs = 10, batch = 50 }
+[model_error]
+rank = 3
+""")
+    scores = lb.train(tmp_path / "blobs.toml", output=tmp_path / "model")
+    assert scores["validation_mse"] < 1e-2
+    model = lb.Model(tmp_path / "model")
+    assert (model.latents, model.shape, model.card["title"]) == (2, [8, 8, 1], "Blobs")
+    assert model.sample(5, seed=1).shape == (5, 8, 8)
+    np.testing.assert_array_equal(model.sample(5, seed=1), model.sample(5, seed=1))
+    z = model.encode(images[:4])
+    np.testing.assert_allclose(model.decode(model.encode(images[:4], normal=True), normal=True), model.decode(z), atol=1e-4)
+    assert model.interpolate(images[:2], images[2:4], steps=5).shape == (2, 5, 8, 8)
+    assert model.log_prob(images[:4]).shape == (4,)
+    odd = np.indices((8, 8)).sum(0) % 2
+    assert np.argmin(model.score(np.concatenate([images[:9], odd[None]]))["combined"]) == 9
+
+    data = images[:2] + 0.1 * rng.normal(size=(2, 8, 8))
+    data[:, :, 4:] = np.nan
+    found = model.reconstruct(data, noise_std=0.1, starts=6, samples=50)
+    assert found["samples"].shape == (2, 50, 8, 8) and len(found["examples"]) == 2
+    error = (found["mean"] - images[:2]) / found["std"]
+    assert np.sqrt(np.mean(error**2)) < 2
+
+    prior = model.prior(model_error="none")
+    truth = np.array([0.3, -0.4])
+    sigma = np.full((8, 8), 0.05)
+    posterior = lb.Posterior(prior, lb.gaussian(prior(truth), sigma))
+    np.testing.assert_allclose(lb.laplace(posterior).centre, truth, atol=0.1)
+    with pytest.raises(lb.LookbackError, match='"correlated", "diagonal" and "none" are known'):
+        model.prior(model_error="some")
+    with pytest.raises(lb.LookbackError, match="64 numbers each"):
+        model.encode(np.zeros((3, 5)))

@@ -2,7 +2,8 @@
 
 use lookback_operator::Real;
 use lookback_operator::random::Stream;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, IntoDeserializer, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::architecture::{self, LayerSection, Shape};
 use crate::augment::Augmentation;
@@ -11,13 +12,36 @@ use crate::training::Objective;
 use crate::{Batch, Error, Examples, Network, Pair, Published, Result, Scaling};
 
 /// The networks of an autoencoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Architecture {
     /// One with a name.
     Named(Published),
     /// Described layer by layer.
     Layers(Pair),
+}
+
+/// A name or a table; read by hand, as an untagged enum would not say which layer is wrong.
+impl<'de> Deserialize<'de> for Architecture {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Architecture, D::Error> {
+        struct NameOrLayers;
+        impl<'de> Visitor<'de> for NameOrLayers {
+            type Value = Architecture;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "the name of an architecture, or a table with `encoder` and `decoder`")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Architecture, E> {
+                Published::deserialize(name.into_deserializer()).map(Architecture::Named)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Architecture, A::Error> {
+                Pair::deserialize(de::value::MapAccessDeserializer::new(map)).map(Architecture::Layers)
+            }
+        }
+        deserializer.deserialize_any(NameOrLayers)
+    }
 }
 
 /// `[autoencoder]`: what it is made of.

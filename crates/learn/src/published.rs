@@ -8,6 +8,7 @@ use crate::{Error, Result};
 
 /// Encoder and decoder of an autoencoder, as layers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pair {
     /// Example to latent.
     pub encoder: Vec<LayerSection>,

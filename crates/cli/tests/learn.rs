@@ -1,0 +1,248 @@
+//! `lookback train` and `lookback model`: from examples to a prior, and what it is used for.
+
+mod bench;
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bench::Bench;
+
+const SIDE: usize = 8;
+
+/// Blobs whose place, width and brightness differ: images of bytes, in idx format.
+fn blobs(count: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed;
+    let mut uniform = || {
+        // A linear congruential generator is enough for places (Numerical Recipes, 7.1).
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(state >> 8) / f64::from(1u32 << 24)
+    };
+    let mut bytes = vec![0, 0, 8, 3];
+    for length in [count, SIDE, SIDE] {
+        bytes.extend((length as u32).to_be_bytes());
+    }
+    for _ in 0..count {
+        let (x, y) = (1.5 + 4.0 * uniform(), 1.5 + 4.0 * uniform());
+        let (width, height) = (1.0 + uniform(), 100.0 + 150.0 * uniform());
+        for pixel in 0..SIDE * SIDE {
+            let (row, column) = ((pixel / SIDE) as f64, (pixel % SIDE) as f64);
+            let r2 = (row - y).powi(2) + (column - x).powi(2);
+            bytes.push((height * (-r2 / (2.0 * width * width)).exp()) as u8);
+        }
+    }
+    bytes
+}
+
+const TRAIN: &str = r#"
+title = "Blobs"
+seed = 3
+
+[data]
+train = "blobs.idx"
+test = "test.idx"
+
+[autoencoder]
+latents = 4
+
+[autoencoder.architecture]
+encoder = [{ kind = "dense", outputs = 48 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 4 }]
+decoder = [{ kind = "dense", outputs = 48 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 64 }]
+
+[training]
+epochs = 40
+batch = 50
+learning_rate = 5e-3
+
+[flow]
+layers = 3
+hidden = 24
+training = { epochs = 10, batch = 100 }
+
+[model_error]
+rank = 4
+"#;
+
+fn bench(text: &str) -> Bench {
+    let bench = Bench::new(text);
+    fs::write(bench.path("blobs.idx"), blobs(2000, 1)).expect("writes");
+    fs::write(bench.path("test.idx"), blobs(300, 2)).expect("writes");
+    bench
+}
+
+impl Bench {
+    /// Runs the program, which must end well.
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.lookback(arguments);
+        let words =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{arguments:?}: {words}");
+        words
+    }
+
+    /// Runs the program, which must refuse.
+    fn bad(&self, arguments: &[&str]) -> String {
+        let output = self.lookback(arguments);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {words}");
+        assert!(!words.contains("panicked"), "{words}");
+        words
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn score(&self, model: &str, name: &str) -> f64 {
+        let card: serde_json::Value =
+            serde_json::from_slice(&self.read(&format!("{model}/card.json"))).expect("JSON");
+        let scores = card["scores"].as_array().expect("scores");
+        scores.iter().find(|score| score[0] == name).expect("a score")[1].as_f64().expect("a number")
+    }
+}
+
+#[test]
+fn a_model_is_trained_and_used() {
+    let bench = bench(TRAIN);
+    bench.good(&["train", "run.toml"]);
+    let model = "models/run";
+    for name in ["model.safetensors", "card.json", "history.csv", "report.html", "config.toml"] {
+        assert!(!bench.read(&format!("{model}/{name}")).is_empty());
+    }
+    assert!(!bench.path("models/run/training.bin").exists());
+    // Four numbers make a blob: what is left is below a thirtieth of the blobs' variance of 0.07.
+    let error = bench.score(model, "test_mse");
+    assert!(error < 0.07 / 30.0, "{error}");
+    let gain = bench.score(model, "test_latent_log_density")
+        - bench.score(model, "test_latent_log_density_of_a_gaussian");
+    assert!(gain > 0.2, "{gain}");
+    uses(&bench, model);
+    a_learned_prior_serves_in_a_run(&bench);
+    assert!(bench.bad(&["train", "run.toml"]).contains("holds a model already"));
+}
+
+fn uses(bench: &Bench, model: &str) {
+    bench.good(&["model", "sample", model, "-n", "9", "-o", "a.npy", "--picture", "a.svg"]);
+    bench.good(&["model", "sample", model, "-n", "9", "-o", "b.npy"]);
+    assert_eq!(bench.read("a.npy"), bench.read("b.npy"));
+    assert!(String::from_utf8_lossy(&bench.read("a.svg")).contains("<image"));
+    bench.good(&["model", "encode", model, "test.idx", "-o", "z.npy"]);
+    bench.good(&["model", "decode", model, "z.npy", "-o", "x.npy"]);
+    bench.good(&["model", "interpolate", model, "a.npy", "b.npy", "-o", "path.npy"]);
+    bench.good(&["model", "log-prob", model, "test.idx", "-o", "log_prob.npy"]);
+    assert!(bench.good(&["model", "card", model]).contains("\"title\": \"Blobs\""));
+    // A chequered image is no blob, and must be the strangest.
+    let mut strange = blobs(20, 5);
+    (0..SIDE * SIDE)
+        .for_each(|pixel| strange[16 + pixel] = if (pixel / SIDE + pixel) % 2 == 0 { 200 } else { 0 });
+    fs::write(bench.path("strange.idx"), strange).expect("writes");
+    bench.good(&["model", "score", model, "strange.idx", "-o", "scores.csv", "--picture", "s.svg"]);
+    let table = String::from_utf8(bench.read("scores.csv")).expect("text");
+    assert!(
+        table.lines().nth(1).is_some_and(|first| first.starts_with("0,") && first.ends_with(",1")),
+        "{table}"
+    );
+    bench.good(&[
+        "model",
+        "reconstruct",
+        model,
+        "a.npy",
+        "--noise-std",
+        "20",
+        "--samples",
+        "8",
+        "--starts",
+        "4",
+        "-o",
+        "found",
+    ]);
+    let found: serde_json::Value =
+        serde_json::from_slice(&bench.read("found/reconstruction.json")).expect("JSON");
+    assert_eq!(found["examples"].as_array().map(Vec::len), Some(9));
+    assert!(!bench.read("found/samples.npy").is_empty() && !bench.read("found/report.html").is_empty());
+    let wrong = bench.bad(&["model", "encode", model, "z.npy", "-o", "no.npy"]);
+    assert!(wrong.contains("has the shape [300, 4], but an example of the model has [8, 8, 1]"), "{wrong}");
+    let wrong = bench.bad(&["model", "card", "run.toml"]);
+    assert!(wrong.contains("is not a model"), "{wrong}");
+    let wrong = bench.bad(&["model", "reconstruct", model, "a.npy", "--model-error", "none", "-o", "no"]);
+    assert!(wrong.contains("the model's error must be admitted"), "{wrong}");
+}
+
+fn a_learned_prior_serves_in_a_run(bench: &Bench) {
+    let run = r#"
+seed = 4
+[sky]
+pixels = [8, 8]
+pixel_arcmin = 1.0
+[prior.blob]
+kind = "learned"
+model = "models/run"
+[data]
+kind = "mock"
+noise_std = [10.0]
+[method]
+kind = "map"
+samples = 20
+"#;
+    fs::write(bench.path("blob.toml"), run).expect("writes");
+    bench.good(&["run", "blob.toml", "-o", "out"]);
+    let summary = String::from_utf8(bench.read("out/summary.json")).expect("text");
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    assert!(summary.to_string().contains("model.safetensors"), "the model is an input: {summary}");
+    fs::write(bench.path("wide.toml"), run.replace("[8, 8]", "[8, 9]")).expect("writes");
+    let wrong = bench.bad(&["check", "wide.toml"]);
+    assert!(
+        wrong.contains("[prior.blob] the model makes images of [8, 8, 1], but [sky] says [8, 9] pixels"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn a_stopped_training_ends_in_the_same_weights() {
+    let long = TRAIN.replace("epochs = 40", "epochs = 120");
+    let bench = bench(&long);
+    bench.good(&["train", "run.toml", "-o", "whole"]);
+    let whole = bench.read("whole/model.safetensors");
+    let mut child = bench
+        .command(&["train", "run.toml", "-o", "parts", "--threads", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let began = Instant::now();
+    while !bench.path("parts/config.toml").exists() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(400));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("a signal");
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
+    assert!(bench.path("parts/training.bin").exists());
+    let other = long.replace("seed = 3", "seed = 5");
+    fs::write(bench.path("other.toml"), other).expect("writes");
+    assert!(bench.bad(&["train", "other.toml", "-o", "parts"]).contains("belongs to another training"));
+    bench.good(&["train", "run.toml", "-o", "parts"]);
+    assert!(bench.read("parts/model.safetensors") == whole);
+}
+
+#[test]
+fn training_files_that_cannot_work_are_refused() {
+    for (from, to, words) in [
+        ("latents = 4\n", "latents = 3\n", "the encoder gives 4 numbers where 3 are needed"),
+        ("outputs = 64", "outputs = 63", "the decoder gives 63 numbers where 64 are needed"),
+        ("batch = 50", "batch = 0", "`batch` must be at least 1"),
+        ("\"blobs.idx\"", "\"none.idx\"", "cannot read"),
+        ("learning_rate", "learning_rat", "did you mean `learning_rate`?"),
+        ("\"silu\"", "\"silly\"", "did you mean `silu`?"),
+        (
+            "{ kind = \"dense\", outputs = 48 }",
+            "{ kind = \"convolution\", channels = 2, kernel = 0 }",
+            "`kernel` must be",
+        ),
+        ("learning_rate = 5e-3", "learning_rate = 1e30", "a smaller `learning_rate` may help"),
+    ] {
+        assert!(TRAIN.contains(from), "{from}");
+        let bench = bench(&TRAIN.replacen(from, to, 1));
+        let said = bench.bad(&["train", "run.toml"]);
+        assert!(said.contains(words), "{from} -> {to}: {said}");
+    }
+}

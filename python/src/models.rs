@@ -1,0 +1,244 @@
+//! Learned priors: training, and trained models.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use lookback::learn::{self, ReconstructOptions, TrainFile, verbs};
+use lookback::learning::{Batch, ErrorKind, Generator, Model};
+use lookback::run::Silent;
+use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::arrays::contiguous;
+use crate::errors::{interruptible, raise};
+use crate::operators::PyOperator;
+
+/// A float32 array that is handed out.
+type Floats<'py> = Bound<'py, PyArrayDyn<f32>>;
+
+/// Trains a learned prior as a file says and returns its scores, with the folder of the model under `directory`. Interrupted, the same
+/// call goes on.
+#[pyfunction]
+#[pyo3(signature = (file, *, output = None, overwrite = false))]
+pub(crate) fn train<'py>(
+    py: Python<'py>,
+    file: PathBuf,
+    output: Option<PathBuf>,
+    overwrite: bool,
+) -> PyResult<Bound<'py, PyDict>> {
+    let trained = interruptible(py, move |stop: &AtomicBool| {
+        let mut file = TrainFile::load(&file)?;
+        if let Some(output) = output {
+            file.output.directory = Some(output.to_string_lossy().into_owned());
+        }
+        learn::train(&file, overwrite, stop, &mut Silent)
+    })?;
+    let out = PyDict::new(py);
+    for (name, value) in &trained.model.card().scores {
+        out.set_item(name, value)?;
+    }
+    out.set_item("directory", trained.directory.to_string_lossy())?;
+    Ok(out)
+}
+
+/// A trained model: `Model("models/clothes")`, the folder or the file that `train` wrote.
+#[pyclass(name = "Model", frozen, module = "lookback")]
+pub(crate) struct PyModel(Model<f32>);
+
+impl PyModel {
+    /// Rows of an array of any type of numbers: examples, or latents, one or many.
+    fn rows(&self, array: &Bound<'_, PyAny>, width: usize, what: &str) -> PyResult<Batch<f32>> {
+        let py = array.py();
+        let numpy = py.import("numpy")?;
+        let array: PyReadonlyArrayDyn<'_, f32> =
+            numpy.call_method1("ascontiguousarray", (array, numpy.getattr("float32")?))?.extract()?;
+        let values = contiguous(&array).ok_or_else(|| raise(format!("{what} cannot be read")))?;
+        if values.is_empty() || !values.len().is_multiple_of(width) {
+            let message =
+                format!("{what} has the shape {:?}; {width} numbers each are needed", array.shape());
+            return Err(raise(message));
+        }
+        Ok(Batch::new(width, values.to_vec()))
+    }
+
+    fn examples(&self, array: &Bound<'_, PyAny>) -> PyResult<Batch<f32>> {
+        let examples = self.rows(array, self.0.width(), "an array of examples")?;
+        match examples.data().iter().position(|x| !x.is_finite()) {
+            None => Ok(examples),
+            Some(at) => {
+                let (row, column) = (at / examples.width(), at % examples.width());
+                Err(raise(format!("number {column} of example {row} is {}", examples.data()[at])))
+            }
+        }
+    }
+
+    /// Examples with their shape.
+    fn shaped<'py>(&self, py: Python<'py>, examples: Batch<f32>, first: &[usize]) -> PyResult<Floats<'py>> {
+        let mut shape = first.to_vec();
+        match *self.0.card().shape.as_slice() {
+            [height, width, 1] => shape.extend([height, width]),
+            ref other => shape.extend(other),
+        }
+        examples.into_data().into_pyarray(py).reshape(shape)
+    }
+
+    fn latents_out<'py>(&self, py: Python<'py>, rows: Batch<f32>) -> PyResult<Floats<'py>> {
+        let shape = vec![rows.rows(), rows.width()];
+        rows.into_data().into_pyarray(py).reshape(shape)
+    }
+}
+
+#[pymethods]
+impl PyModel {
+    #[new]
+    fn new(path: PathBuf) -> PyResult<PyModel> {
+        learn::load(&path).map(PyModel).map_err(raise)
+    }
+
+    /// The card: architecture, data, preprocessing, scores.
+    #[getter]
+    fn card<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("json")?.call_method1("loads", (verbs::card_text(&self.0).map_err(raise)?,))
+    }
+
+    /// Numbers of the latent space.
+    #[getter]
+    fn latents(&self) -> usize {
+        self.0.latents()
+    }
+
+    /// Shape of an example: height, width and channels, or how many numbers it has.
+    #[getter]
+    fn shape(&self) -> Vec<usize> {
+        self.0.card().shape.clone()
+    }
+
+    /// Artificial data: draws from the prior.
+    #[pyo3(signature = (count = 1, *, seed = 42))]
+    fn sample<'py>(&self, py: Python<'py>, count: usize, seed: u64) -> PyResult<Floats<'py>> {
+        let drawn = py.detach(|| verbs::sample(&self.0, count, seed));
+        self.shaped(py, drawn, &[count])
+    }
+
+    /// Examples along straight lines in the space of normal numbers, `steps` a line, the ends included.
+    #[pyo3(signature = (begin, end, *, steps = 9))]
+    fn interpolate<'py>(
+        &self,
+        begin: &Bound<'py, PyAny>,
+        end: &Bound<'py, PyAny>,
+        steps: usize,
+    ) -> PyResult<Floats<'py>> {
+        let (from, to) = (self.examples(begin)?, self.examples(end)?);
+        let path = verbs::interpolate(&self.0, &from, &to, steps).map_err(raise)?;
+        self.shaped(begin.py(), path, &[from.rows(), steps])
+    }
+
+    /// The latents of examples; with `normal`, as standard normal numbers through the flow.
+    #[pyo3(signature = (examples, *, normal = false))]
+    fn encode<'py>(&self, examples: &Bound<'py, PyAny>, normal: bool) -> PyResult<Floats<'py>> {
+        let z = self.0.encode(self.examples(examples)?);
+        self.latents_out(examples.py(), if normal { self.0.normalise(z) } else { z })
+    }
+
+    /// Examples from latents; with `normal`, from standard normal numbers.
+    #[pyo3(signature = (latents, *, normal = false))]
+    fn decode<'py>(&self, latents: &Bound<'py, PyAny>, normal: bool) -> PyResult<Floats<'py>> {
+        let z = self.rows(latents, self.0.latents(), "an array of latents")?;
+        let count = z.rows();
+        let made = if normal { self.0.generate(z) } else { self.0.decode(z) };
+        self.shaped(latents.py(), made, &[count])
+    }
+
+    /// `ln p(z)` of the latents of examples.
+    fn log_prob<'py>(&self, examples: &Bound<'py, PyAny>) -> PyResult<Bound<'py, numpy::PyArray1<f64>>> {
+        let densities = self.0.log_density(self.0.encode(self.examples(examples)?));
+        Ok(densities.into_pyarray(examples.py()))
+    }
+
+    /// How usual examples are: `latent`, `reconstruction` and `combined` log densities; strange ones have low scores.
+    fn score<'py>(&self, examples: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let py = examples.py();
+        let scores = self.0.score(&self.examples(examples)?).map_err(raise)?;
+        let out = PyDict::new(py);
+        let column =
+            |of: fn(&lookback::learning::Score) -> f64| -> Vec<f64> { scores.iter().map(of).collect() };
+        out.set_item("latent", column(|s| s.latent).into_pyarray(py))?;
+        out.set_item("reconstruction", column(|s| s.reconstruction).into_pyarray(py))?;
+        out.set_item("combined", column(|s| s.combined).into_pyarray(py))?;
+        Ok(out)
+    }
+
+    /// Posteriors of examples that were observed with noise, blurred, or in part (NaN where missing): `mean`, `std`, `samples`, the
+    /// `latents` behind them, and for each example what the search found (`examples`).
+    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "correlated", starts = 20, modes = 8, samples = 100, seed = 42))]
+    #[allow(clippy::too_many_arguments)]
+    fn reconstruct<'py>(
+        &self,
+        data: &Bound<'py, PyAny>,
+        noise_std: f64,
+        blur: Option<f64>,
+        model_error: &str,
+        starts: usize,
+        modes: usize,
+        samples: usize,
+        seed: u64,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let py = data.py();
+        let data = self.rows(data, self.0.width(), "an array of data")?;
+        let options = ReconstructOptions {
+            noise_std,
+            blur_pixels: blur,
+            model_error: error_kind(model_error)?,
+            starts,
+            modes,
+            samples,
+            seed,
+            directory: PathBuf::new(),
+        };
+        let found = interruptible(py, |stop: &AtomicBool| {
+            learn::reconstruct(&self.0, &data, &options, stop, &mut Silent)
+        })?;
+        let out = PyDict::new(py);
+        let count = data.rows();
+        let text = serde_json::to_string(&found.examples).map_err(raise)?;
+        out.set_item("examples", py.import("json")?.call_method1("loads", (text,))?)?;
+        out.set_item("mean", self.shaped(py, found.mean, &[count])?)?;
+        out.set_item("std", self.shaped(py, found.std, &[count])?)?;
+        out.set_item("samples", self.shaped(py, found.samples, &[count, samples])?)?;
+        let latents =
+            found.latents.into_data().into_pyarray(py).reshape([count, samples, self.0.latents()])?;
+        out.set_item("latents", latents)?;
+        Ok(out)
+    }
+
+    /// The model as a prior: an operator from standard normal numbers to a signal. `model_error` is what is admitted of the decoder's
+    /// error: `"correlated"`, `"diagonal"` or `"none"`.
+    #[pyo3(signature = (*, model_error = "correlated", name = "signal"))]
+    fn prior(&self, model_error: &str, name: &str) -> PyResult<PyOperator> {
+        let model = Arc::new(self.0.cast::<f64>().map_err(raise)?);
+        let shape = match *self.0.card().shape.as_slice() {
+            [height, width, 1] => vec![height, width],
+            ref other => other.to_vec(),
+        };
+        let generator = Generator::new(model, error_kind(model_error)?, name, &shape, "").map_err(raise)?;
+        Ok(PyOperator(Arc::new(generator)))
+    }
+
+    fn __repr__(&self) -> String {
+        let card = self.0.card();
+        format!("Model(\"{}\", {} latents, examples of {:?})", card.title, self.0.latents(), card.shape)
+    }
+}
+
+fn error_kind(name: &str) -> PyResult<ErrorKind> {
+    match name {
+        "correlated" => Ok(ErrorKind::Correlated),
+        "diagonal" => Ok(ErrorKind::Diagonal),
+        "none" => Ok(ErrorKind::None),
+        other => Err(raise(format!(
+            "model_error is \"{other}\": \"correlated\", \"diagonal\" and \"none\" are known"
+        ))),
+    }
+}
