@@ -9,7 +9,7 @@ use crate::architecture::{self, LayerSection, Shape};
 use crate::augment::Augmentation;
 use crate::layer::{Layer, Mode, Weight};
 use crate::training::Objective;
-use crate::{Batch, Error, Examples, Network, Pair, Published, Result, Scaling};
+use crate::{Batch, Error, Examples, Network, Pair, Published, Result, Scaling, pytorch};
 
 /// The networks of an autoencoder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -93,6 +93,43 @@ pub struct Autoencoder<T: Real> {
 }
 
 impl AutoencoderSection {
+    /// Numbers that the encoder gives: a variational one gives a mean and a log variance for every latent.
+    fn encoded(&self) -> usize {
+        if self.variational.is_some() { 2 * self.latents } else { self.latents }
+    }
+
+    /// The layers, for examples of this shape.
+    ///
+    /// # Errors
+    /// If the shape does not fit an architecture with a name.
+    pub fn layers(&self, shape: Shape) -> Result<Pair> {
+        match &self.architecture {
+            Architecture::Named(name) => {
+                let mut pair = name.layers(shape, self.latents, self.dropout)?;
+                if let Some(LayerSection::Dense { outputs, .. }) = pair.encoder.last_mut() {
+                    *outputs = self.encoded();
+                }
+                Ok(pair)
+            }
+            Architecture::Layers(pair) => Ok(pair.clone()),
+        }
+    }
+
+    /// The weights of a PyTorch model with the same layers, from the safetensors file of its `state_dict`, whose modules are `encoder` and
+    /// `decoder`; see [`pytorch`](crate::pytorch).
+    ///
+    /// # Errors
+    /// If an array is missing or does not fit.
+    pub fn import(&self, shape: Shape, bytes: &[u8]) -> Result<Vec<f32>> {
+        let Pair { encoder, decoder } = self.layers(shape)?;
+        let mut weights = Vec::new();
+        for (part, input, sections) in [("encoder", shape, encoder), ("decoder", Shape::Row(self.latents), decoder)] {
+            let mut arrays = pytorch::read_part(bytes, part)?.into_iter();
+            weights.extend(pytorch::import(input, &sections, &mut arrays)?.0);
+        }
+        Ok(weights)
+    }
+
     /// The autoencoder for examples of this shape.
     ///
     /// # Errors
@@ -112,18 +149,8 @@ impl AutoencoderSection {
                 }
             }
         }
-        let out = if self.variational.is_some() { 2 * self.latents } else { self.latents };
-        let Pair { encoder, decoder } = match &self.architecture {
-            Architecture::Named(name) => {
-                let mut pair = name.layers(shape, self.latents, self.dropout)?;
-                // A variational encoder gives a mean and a log variance for every latent.
-                if let Some(LayerSection::Dense { outputs, .. }) = pair.encoder.last_mut() {
-                    *outputs = out;
-                }
-                pair
-            }
-            Architecture::Layers(pair) => pair.clone(),
-        };
+        let out = self.encoded();
+        let Pair { encoder, decoder } = self.layers(shape)?;
         let (encoder, end) = architecture::build(shape, &encoder)?;
         if end.len() != out {
             let message = format!("the encoder gives {} numbers where {out} are needed", end.len());

@@ -22,6 +22,7 @@ mod model;
 mod network;
 pub mod product;
 mod published;
+pub mod pytorch;
 mod training;
 
 pub use adam::{Adam, AdamOptions, Schedule};

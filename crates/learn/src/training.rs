@@ -30,7 +30,7 @@ pub trait Objective {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingOptions {
-    /// How often every example is seen.
+    /// How often every example is seen; 0 leaves weights as they begin.
     pub epochs: usize,
     /// Examples a step.
     pub batch: usize,
@@ -69,10 +69,8 @@ impl TrainingOptions {
     /// # Errors
     /// [`Error::Option`].
     pub fn check(&self) -> Result<()> {
-        for (name, value) in [("epochs", self.epochs), ("batch", self.batch)] {
-            if value == 0 {
-                return Err(Error::option(name, "must be at least 1"));
-            }
+        if self.batch == 0 {
+            return Err(Error::option("batch", "must be at least 1"));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return Err(Error::option(
@@ -132,14 +130,31 @@ impl Training {
     /// # Errors
     /// If an option is out of its range, or there are fewer examples than a step takes.
     pub fn new(objective: &dyn Objective, options: &TrainingOptions, seed: u64) -> Result<Training> {
+        let mut weights = begin(&objective.weights(), seed);
+        objective.prepare(&mut weights);
+        Training::from_weights(objective, options, seed, weights)
+    }
+
+    /// Before the first step, from weights of another training.
+    ///
+    /// # Errors
+    /// As [`new`](Training::new); also if there are not as many weights as are trained.
+    pub fn from_weights(
+        objective: &dyn Objective,
+        options: &TrainingOptions,
+        seed: u64,
+        weights: Vec<f32>,
+    ) -> Result<Training> {
         options.check()?;
+        let needed = objective.weights().iter().map(Weight::len).sum::<usize>();
+        if weights.len() != needed {
+            return Err(Error::Data(format!("{} weights to begin from where {needed} are needed", weights.len())));
+        }
         if objective.examples() < options.batch {
             let message =
                 format!("{} examples are fewer than a step takes ({})", objective.examples(), options.batch);
             return Err(Error::Data(message));
         }
-        let mut weights = begin(&objective.weights(), seed);
-        objective.prepare(&mut weights);
         let average = (options.average > 0).then(|| weights.clone());
         let adam = Adam::new(weights.len());
         Ok(Training {
@@ -230,9 +245,7 @@ impl Training {
     /// All examples in the order of an epoch: sorted by random keys.
     fn order(&self, examples: usize, epoch: u64) -> Vec<usize> {
         let stream = Stream::new(self.seed, Purpose::Training, 1 << 31 | epoch as u32);
-        let mut keys: Vec<(f64, usize)> = (0..examples).map(|i| (stream.uniform(i as u64), i)).collect();
-        keys.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        keys.into_iter().map(|(_, i)| i).collect()
+        stream.order(examples)
     }
 
     /// What has happened, epoch by epoch.

@@ -75,6 +75,13 @@ impl Stream {
         normals::open_unit(high, low)
     }
 
+    /// The numbers below `count` in random order: sorted by the uniform numbers `0, 1, 2, ...` of this stream.
+    pub fn order(&self, count: usize) -> Vec<usize> {
+        let mut keys: Vec<(f64, usize)> = (0..count).map(|i| (self.uniform(i as u64), i)).collect();
+        keys.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        keys.into_iter().map(|(_, i)| i).collect()
+    }
+
     /// The standard normal number of the Fourier mode with these integer wave numbers, the same on every grid.
     pub fn mode(&self, k: [i32; 3]) -> f64 {
         let tag = (self.purpose as u32) << 24 ^ self.substream;
@@ -132,6 +139,18 @@ mod tests {
         for i in [0, 1, 8191, 8192, 20_000] {
             assert_eq!(x[i].to_bits(), stream.normal(i as u64).to_bits());
         }
+    }
+
+    #[test]
+    fn an_order_has_every_number_once_and_every_number_everywhere() {
+        let mut places = [[0u32; 4]; 4];
+        for substream in 0..4000 {
+            let order = Stream::new(3, Purpose::Test, substream).order(4);
+            order.iter().enumerate().for_each(|(place, &number)| places[number][place] += 1);
+        }
+        // A thousand each, with a standard error of 27.
+        assert!(places.iter().flatten().all(|&count| (count as i32 - 1000).abs() < 140), "{places:?}");
+        assert!(places.iter().all(|row| row.iter().sum::<u32>() == 4000));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use lookback_learn::{Batch, DataSource, Examples, Scaling, Shape, layers::Image};
 
+use lookback_operator::random::{Purpose, Stream};
+
 use super::TrainFile;
 use crate::formats::{self, Array};
 use crate::{Error, Result, files};
@@ -51,14 +53,15 @@ impl Sets {
                 format!("{count} examples leave {held} to judge the training; at least {FEWEST} are needed");
             return Err(Error::config("data", message));
         }
-        let first = values.gather(0..count - held);
+        // Files are often sorted by class.
+        let order = Stream::new(file.seed, Purpose::Survey, 1).order(count);
+        let (kept, held) = order.split_at(count - held);
         let wrong = |error: lookback_learn::Error| Error::file(&data.train, error.to_string());
-        let finite: Vec<f32> = first.data().iter().copied().filter(|x| x.is_finite()).collect();
+        let finite: Vec<f32> = values.gather(kept.iter().copied()).data().iter().copied().filter(|x| x.is_finite()).collect();
         let scaling = data.scaling.of(&Batch::new(finite.len().max(1), finite)).map_err(wrong)?;
         let scaled_std = std.map(|std| Scaling { offset: 0.0, scale: scaling.scale }.apply(std));
         let all = Examples::with_noise(shape, scaling.apply(values), scaled_std.as_ref()).map_err(wrong)?;
-        let rows: Vec<usize> = (0..count).collect();
-        let (train, validation) = (all.subset(&rows[..count - held]), all.subset(&rows[count - held..]));
+        let (train, validation) = (all.subset(kept), all.subset(held));
         let test = match &data.test {
             None => None,
             Some(place) => {

@@ -19,6 +19,10 @@ pub struct TrainFile {
     /// Seed of weights, order and noise.
     #[serde(default = "seed")]
     pub seed: u64,
+    /// Weights that the autoencoder begins from: the `state_dict` of a PyTorch model with the same layers, its modules named `encoder`
+    /// and `decoder`, as safetensors. With `epochs = 0` it stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// What is learned from.
     pub data: TrainingData,
     /// What is done to examples in training.
@@ -53,7 +57,7 @@ pub struct TrainingData {
     /// Standard deviation of every number, in an array of the same shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_std: Option<String>,
-    /// Share of the training examples, its last ones, that judges the training, and whose residuals are the model's error.
+    /// Share of the training examples, drawn at random, that judges the training, and whose residuals are the model's error.
     #[serde(default = "tenth")]
     pub validation: f64,
     /// Examples that the training never sees, for the scores.
@@ -167,7 +171,12 @@ impl TrainFile {
             let place = error.line.map_or(String::new(), |line| format!("line {line}: "));
             Error::file(path, format!("{place}{}", error.message))
         })?;
-        let places = [Some(&mut file.data.train), file.data.noise_std.as_mut(), file.data.test.as_mut()];
+        let places = [
+            Some(&mut file.data.train),
+            file.data.noise_std.as_mut(),
+            file.data.test.as_mut(),
+            file.start.as_mut(),
+        ];
         for place in places.into_iter().flatten() {
             *place = runfile::resolve(place, folder)?;
         }

@@ -59,9 +59,15 @@ pub fn train(
     let sets = Sets::read(file)?;
     let autoencoder = file.autoencoder.build::<f32>(sets.train.shape)?;
     file.training.check()?;
+    if file.training.epochs == 0 && file.start.is_none() {
+        return Err(Error::config("training", "`epochs` = 0 needs weights to begin from: `start`"));
+    }
     file.flow.training.check()?;
     let directory = file.directory();
-    let digests: Vec<&str> = sets.sources.iter().map(|source| source.sha256.as_str()).collect();
+    let mut digests: Vec<String> = sets.sources.iter().map(|source| source.sha256.clone()).collect();
+    if let Some(start) = &file.start {
+        digests.push(files::sha256(&files::read(Path::new(start))?));
+    }
     let fingerprint = files::sha256(format!("{}{}", file.text()?, digests.join(" ")).as_bytes());
     open(&directory, overwrite)?;
     write_text(&directory.join("config.toml"), &file.text()?)?;

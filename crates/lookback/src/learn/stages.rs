@@ -93,6 +93,17 @@ impl Trainer<'_> {
             augmentation: &file.augment,
             scaling: sets.scaling,
         };
+        let started = match (started, &file.start) {
+            (None, Some(place)) => {
+                let path = Path::new(place);
+                let weights = file
+                    .autoencoder
+                    .import(sets.train.shape, &files::read(path)?)
+                    .map_err(|error| Error::file(path, error.to_string()))?;
+                Some(Training::from_weights(&objective, &file.training, file.seed, weights)?)
+            }
+            (started, _) => started,
+        };
         let done = self.finish("autoencoder", &objective, &file.training, started, Stage::Autoencoder)?;
         Ok((done.weights().to_vec(), done.history().to_vec()))
     }

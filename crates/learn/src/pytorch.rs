@@ -1,0 +1,324 @@
+//! Weights of PyTorch: the same layers with other layouts.
+
+use lookback_operator::Real;
+
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use crate::architecture::{LayerSection, Shape};
+use crate::layers::{Image, Norm};
+use crate::{Error, Result};
+
+/// An array of a PyTorch model, in the order in which its `state_dict` has them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TorchArray {
+    /// Its name there.
+    pub name: String,
+    /// Its shape there.
+    pub shape: Vec<usize>,
+    /// Its numbers.
+    pub values: Vec<f32>,
+}
+
+/// The arrays of a `state_dict` that was saved as safetensors whose names begin with `part` and a dot, module by module in the order of
+/// their numbers, and within a module as PyTorch has them.
+///
+/// # Errors
+/// If the file is none, an array is not of 32-bit floats, or there are none of this name.
+pub fn read_part(bytes: &[u8], part: &str) -> Result<Vec<TorchArray>> {
+    let broken = |error: String| Error::Data(format!("is not a safetensors file of PyTorch: {error}"));
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
+    let prefix = format!("{part}.");
+    let mut arrays = Vec::new();
+    for (name, view) in tensors.tensors() {
+        if !name.starts_with(&prefix) || name.ends_with("num_batches_tracked") {
+            continue;
+        }
+        if view.dtype() != Dtype::F32 {
+            return Err(broken(format!("`{name}` is of type {:?}, not 32-bit floats", view.dtype())));
+        }
+        let values = view.data().as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        arrays.push(TorchArray { name, shape: view.shape().to_vec(), values });
+    }
+    if arrays.is_empty() {
+        return Err(broken(format!("it has no array `{prefix}...`; name the modules `encoder` and `decoder`")));
+    }
+    arrays.sort_by_key(|array| place(&array.name));
+    Ok(arrays)
+}
+
+/// Numbers of the modules, and the rank of the array within the last.
+fn place(name: &str) -> (Vec<usize>, usize) {
+    const LEAVES: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+    let leaf = name.rsplit('.').next().unwrap_or(name);
+    let rank = LEAVES.iter().position(|known| *known == leaf).unwrap_or(LEAVES.len());
+    (name.split('.').filter_map(|part| part.parse().ok()).collect(), rank)
+}
+
+/// The weights of a network that is described by `sections`, from the arrays of a `torch.nn.Sequential` of the same layers; takes them
+/// from the front of `arrays`, and gives back the shape that comes out.
+///
+/// `Linear` is transposed; images are flattened (height, width, channel) here and (channel, height, width) there, which permutes the
+/// matrices beside them; `Conv2d` and `ConvTranspose2d` need the padding that keeps `side / stride` pixels (1 for a kernel of 4 with
+/// stride 2); `BatchNorm` brings its running statistics.
+///
+/// # Errors
+/// If an array is missing or has another shape than its layer, or a layer has no counterpart.
+pub fn import(
+    input: Shape,
+    sections: &[LayerSection],
+    arrays: &mut std::vec::IntoIter<TorchArray>,
+) -> Result<(Vec<f32>, Shape)> {
+    let mut shape = input;
+    let mut weights = Vec::new();
+    for (index, section) in sections.iter().enumerate() {
+        let next = sections.get(index + 1);
+        shape = layer(shape, section, next, arrays, &mut weights).map_err(|error| error.in_layer(index))?;
+    }
+    Ok((weights, shape))
+}
+
+fn layer(
+    shape: Shape,
+    section: &LayerSection,
+    next: Option<&LayerSection>,
+    arrays: &mut std::vec::IntoIter<TorchArray>,
+    weights: &mut Vec<f32>,
+) -> Result<Shape> {
+    match *section {
+        LayerSection::Dense { outputs, norm: Norm::None, .. } => {
+            let inputs = shape.len();
+            let matrix = take(arrays, &[outputs, inputs])?;
+            let from = there(shape);
+            let to = match next {
+                Some(LayerSection::Reshape { image }) => there(Shape::Image(*image)),
+                _ => (0..outputs).collect(),
+            };
+            for i in 0..inputs {
+                weights.extend((0..outputs).map(|o| matrix[to[o] * inputs + from[i]]));
+            }
+            let bias = take(arrays, &[outputs])?;
+            weights.extend(to.iter().map(|&o| bias[o]));
+            Ok(Shape::Row(outputs))
+        }
+        LayerSection::Convolution { channels, kernel, stride, norm: Norm::None, .. } => {
+            let image = image(shape)?;
+            let there = take(arrays, &[channels, image.channels, kernel, kernel])?;
+            let at = |y, x, i, o| there[((o * image.channels + i) * kernel + y) * kernel + x];
+            weights.extend(kernel_of([kernel, image.channels, channels], at));
+            weights.extend(take(arrays, &[channels])?);
+            Ok(Shape::Image(Image {
+                height: image.height.div_ceil(stride),
+                width: image.width.div_ceil(stride),
+                channels,
+            }))
+        }
+        LayerSection::TransposedConvolution { channels, kernel, stride, .. } => {
+            let image = image(shape)?;
+            let there = take(arrays, &[image.channels, channels, kernel, kernel])?;
+            let at = |y, x, o, i| there[((i * channels + o) * kernel + y) * kernel + x];
+            weights.extend(kernel_of([kernel, channels, image.channels], at));
+            weights.extend(take(arrays, &[channels])?);
+            Ok(Shape::Image(Image { height: image.height * stride, width: image.width * stride, channels }))
+        }
+        LayerSection::BatchNorm { .. } => {
+            let (channels, per) = match (shape, next) {
+                // Before an image is made of it, a row is normalised number by number.
+                (Shape::Row(width), Some(LayerSection::Reshape { image })) => (width, there(Shape::Image(*image))),
+                (Shape::Row(width), _) => (width, (0..width).collect()),
+                (Shape::Image(image), _) => (image.channels, (0..image.channels).collect()),
+            };
+            for _ in 0..4 {
+                let array = take(arrays, &[channels])?;
+                weights.extend(per.iter().map(|&i: &usize| array[i]));
+            }
+            Ok(shape)
+        }
+        LayerSection::Reshape { image } => Ok(Shape::Image(image)),
+        LayerSection::Activation { .. } | LayerSection::Dropout { .. } => Ok(shape),
+        LayerSection::Residual { ref layers } => {
+            let (inner, end) = import(shape, layers, arrays)?;
+            weights.extend(inner);
+            if end.len() == shape.len() { Ok(shape) } else { Err(unknown("a residual block that changes the shape")) }
+        }
+        LayerSection::Dense { .. } | LayerSection::Convolution { .. } => {
+            Err(unknown("spectral normalisation; fold it into the weights, and leave `norm` out"))
+        }
+    }
+}
+
+fn unknown(what: &str) -> Error {
+    Error::architecture(format!("weights of PyTorch cannot be read for {what}"))
+}
+
+fn image(shape: Shape) -> Result<Image> {
+    match shape {
+        Shape::Image(image) => Ok(image),
+        Shape::Row(width) => Err(Error::architecture(format!("a convolution needs an image, and here are {width} numbers"))),
+    }
+}
+
+/// For each number of a row here, its place there.
+fn there(shape: Shape) -> Vec<usize> {
+    match shape {
+        Shape::Row(width) => (0..width).collect(),
+        Shape::Image(Image { height, width, channels }) => {
+            let place = |at: usize| (at % channels) * height * width + at / channels;
+            (0..height * width * channels).map(place).collect()
+        }
+    }
+}
+
+/// A kernel in the order (row, column, first, second).
+fn kernel_of<T: Real>([kernel, first, second]: [usize; 3], at: impl Fn(usize, usize, usize, usize) -> T) -> Vec<T> {
+    let mut out = Vec::with_capacity(kernel * kernel * first * second);
+    for (y, x) in (0..kernel).flat_map(|y| (0..kernel).map(move |x| (y, x))) {
+        for i in 0..first {
+            out.extend((0..second).map(|o| at(y, x, i, o)));
+        }
+    }
+    out
+}
+
+/// The next array, which must have this shape; counters of batches are passed over.
+fn take(arrays: &mut std::vec::IntoIter<TorchArray>, shape: &[usize]) -> Result<Vec<f32>> {
+    let next = arrays.find(|array| !array.name.ends_with("num_batches_tracked"));
+    match next {
+        Some(array) if array.shape == shape => Ok(array.values),
+        Some(TorchArray { name, shape: found, .. }) => {
+            Err(Error::architecture(format!("`{name}` has the shape {found:?} where {shape:?} is needed")))
+        }
+        None => Err(Error::architecture(format!("there is no array left where one of the shape {shape:?} is needed"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::build;
+    use crate::layers::Function;
+    use crate::{Batch, Network};
+
+    const IMAGE: Image = Image { height: 4, width: 6, channels: 2 };
+
+    fn array(name: &str, shape: &[usize], seed: usize) -> TorchArray {
+        let len: usize = shape.iter().product();
+        let values = (0..len).map(|i| ((i * 37 + seed * 11) % 19) as f32 / 10.0 - 0.9).collect();
+        TorchArray { name: name.into(), shape: shape.to_vec(), values }
+    }
+
+    fn sections() -> Vec<LayerSection> {
+        let dense = |outputs| LayerSection::Dense { outputs, norm: Norm::None, std: None };
+        let small = Image { height: 2, width: 3, channels: 3 };
+        vec![
+            LayerSection::Convolution { channels: 3, kernel: 4, stride: 2, norm: Norm::None, std: None },
+            LayerSection::Activation { function: Function::Relu },
+            dense(5),
+            dense(18),
+            LayerSection::Reshape { image: small },
+            LayerSection::BatchNorm { momentum: 0.9 },
+            LayerSection::TransposedConvolution { channels: 2, kernel: 4, stride: 2, std: None },
+        ]
+    }
+
+    fn arrays() -> Vec<TorchArray> {
+        vec![
+            array("0.weight", &[3, 2, 4, 4], 1),
+            array("0.bias", &[3], 2),
+            array("3.weight", &[5, 18], 3),
+            array("3.bias", &[5], 4),
+            array("4.weight", &[18, 5], 5),
+            array("4.bias", &[18], 6),
+            array("6.weight", &[3], 7),
+            array("6.bias", &[3], 8),
+            array("6.running_mean", &[3], 9),
+            TorchArray { values: vec![0.5, 1.0, 2.0], ..array("6.running_var", &[3], 0) },
+            array("6.num_batches_tracked", &[], 0),
+            array("7.weight", &[3, 2, 4, 4], 10),
+            array("7.bias", &[2], 11),
+        ]
+    }
+
+    /// The same network as PyTorch defines it: channels first, padding 1.
+    fn torch(x: &[f32], a: &[TorchArray]) -> Vec<f32> {
+        let (height, width) = (4usize, 6usize);
+        let mut y = vec![0.0f32; 18];
+        for (o, r, c) in (0..3).flat_map(|o| (0..2).flat_map(move |r| (0..3).map(move |c| (o, r, c)))) {
+            let mut sum = a[1].values[o];
+            for (i, ky, kx) in (0..2).flat_map(|i| (0..4).flat_map(move |ky| (0..4).map(move |kx| (i, ky, kx)))) {
+                let (v, h) = (r * 2 + ky, c * 2 + kx);
+                if (1..=height).contains(&v) && (1..=width).contains(&h) {
+                    sum += a[0].values[((o * 2 + i) * 4 + ky) * 4 + kx] * x[(i * height + v - 1) * width + h - 1];
+                }
+            }
+            y[(o * 2 + r) * 3 + c] = sum.max(0.0);
+        }
+        let dense = |x: &[f32], w: &TorchArray, b: &TorchArray| -> Vec<f32> {
+            let row = |o: usize| b.values[o] + x.iter().enumerate().map(|(i, x)| w.values[o * x_len(w) + i] * x).sum::<f32>();
+            (0..w.shape[0]).map(row).collect()
+        };
+        let z = dense(&dense(&y, &a[2], &a[3]), &a[4], &a[5]);
+        let normed: Vec<f32> = (0..18)
+            .map(|at| {
+                let c = at / 6;
+                let std = (a[9].values[c] + 1e-5).sqrt();
+                (z[at] - a[8].values[c]) / std * a[6].values[c] + a[7].values[c]
+            })
+            .collect();
+        let mut out = vec![0.0f32; 2 * height * width];
+        for (o, at) in (0..2).flat_map(|o| (0..height * width).map(move |at| (o, at))) {
+            out[o * height * width + at] = a[12].values[o];
+        }
+        for (i, r, c) in (0..3).flat_map(|i| (0..2).flat_map(move |r| (0..3).map(move |c| (i, r, c)))) {
+            for (o, ky, kx) in (0..2).flat_map(|o| (0..4).flat_map(move |ky| (0..4).map(move |kx| (o, ky, kx)))) {
+                let (v, h) = (r * 2 + ky, c * 2 + kx);
+                if (1..=height).contains(&v) && (1..=width).contains(&h) {
+                    out[(o * height + v - 1) * width + h - 1] +=
+                        normed[(i * 2 + r) * 3 + c] * a[11].values[((i * 2 + o) * 4 + ky) * 4 + kx];
+                }
+            }
+        }
+        out
+    }
+
+    fn x_len(w: &TorchArray) -> usize {
+        w.shape[1]
+    }
+
+    #[test]
+    fn an_imported_network_does_what_it_did() {
+        let (weights, end) = import(Shape::Image(IMAGE), &sections(), &mut arrays().into_iter()).expect("imports");
+        assert_eq!(end, Shape::Image(IMAGE));
+        let (network, _): (Network<f32>, Shape) = build(Shape::Image(IMAGE), &sections()).expect("builds");
+        let first: Vec<f32> = (0..48).map(|i| (i as f32 * 0.7).sin()).collect();
+        // Here the channel is the last index.
+        let here: Vec<f32> = (0..48).map(|at| first[at % 2 * 24 + at / 2]).collect();
+        let found = network.apply(&weights, Batch::new(48, here));
+        let expected = torch(&first, &arrays());
+        for (at, found) in found.data().iter().enumerate() {
+            let expected = expected[at % 2 * 24 + at / 2];
+            assert!((found - expected).abs() < 1e-3 * expected.abs().max(1.0), "{at}: {found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn arrays_are_read_in_the_order_of_their_modules() {
+        let names = ["encoder.0.weight", "encoder.0.bias", "encoder.2.weight", "encoder.10.weight", "decoder.0.weight"];
+        let bytes = [0u8; 8];
+        let view = || safetensors::tensor::TensorView::new(Dtype::F32, vec![2], &bytes).expect("a view");
+        let file = safetensors::serialize(names.map(|name| (name, view())), None).expect("writes");
+        let found: Vec<String> = read_part(&file, "encoder").expect("reads").into_iter().map(|a| a.name).collect();
+        assert_eq!(found, names[..4]);
+        assert!(read_part(&file, "flow").expect_err("refused").to_string().contains("name the modules"));
+    }
+
+    #[test]
+    fn arrays_that_do_not_fit_are_named() {
+        let mut wrong = arrays();
+        wrong[2].shape = vec![18, 5];
+        let error = import(Shape::Image(IMAGE), &sections(), &mut wrong.into_iter()).expect_err("refused").to_string();
+        assert_eq!(error, "layer 2: `3.weight` has the shape [18, 5] where [5, 18] is needed");
+        let few = arrays()[..4].to_vec();
+        let error = import(Shape::Image(IMAGE), &sections(), &mut few.into_iter()).expect_err("refused").to_string();
+        assert!(error.contains("there is no array left"), "{error}");
+    }
+}
