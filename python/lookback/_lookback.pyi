@@ -69,6 +69,7 @@ class Model:
         noise_std: float = 0.0,
         blur: float | None = None,
         model_error: Literal["correlated", "diagonal", "none"] = "correlated",
+        sampling: Literal["laplace", "nuts"] = "laplace",
         starts: int = 20,
         modes: int = 8,
         samples: int = 100,

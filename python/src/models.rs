@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use lookback::learn::{self, ReconstructOptions, TrainFile, verbs};
+use lookback::learn::{self, ReconstructOptions, Sampling, TrainFile, verbs};
 use lookback::learning::{Batch, ErrorKind, Generator, Model};
 use lookback::run::Silent;
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
@@ -172,7 +172,7 @@ impl PyModel {
 
     /// Posteriors of examples that were observed with noise, blurred, or in part (NaN where missing): `mean`, `std`, `samples`, the
     /// `latents` behind them, and for each example what the search found (`examples`).
-    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "correlated", starts = 20, modes = 8, samples = 100, seed = 42))]
+    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "correlated", sampling = "laplace", starts = 20, modes = 8, samples = 100, seed = 42))]
     #[allow(clippy::too_many_arguments)]
     fn reconstruct<'py>(
         &self,
@@ -180,6 +180,7 @@ impl PyModel {
         noise_std: f64,
         blur: Option<f64>,
         model_error: &str,
+        sampling: &str,
         starts: usize,
         modes: usize,
         samples: usize,
@@ -191,6 +192,13 @@ impl PyModel {
             noise_std,
             blur_pixels: blur,
             model_error: error_kind(model_error)?,
+            sampling: match sampling {
+                "laplace" => Sampling::Laplace,
+                "nuts" => Sampling::Nuts,
+                other => {
+                    return Err(raise(format!("sampling is \"{other}\": \"laplace\" and \"nuts\" are known")));
+                }
+            },
             starts,
             modes,
             samples,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand, ValueEnum};
-use lookback::learn::{self, ReconstructOptions, verbs};
+use lookback::learn::{self, ReconstructOptions, Sampling, verbs};
 use lookback::learning::{Batch, ErrorKind, Model};
 use lookback::{Result, files};
 
@@ -131,6 +131,9 @@ pub(crate) enum ModelCommand {
         /// What is admitted of the decoder's error.
         #[arg(long, value_enum, default_value_t = Admitted::Correlated)]
         model_error: Admitted,
+        /// How posteriors are sampled.
+        #[arg(long, value_enum, default_value_t = How::Laplace)]
+        sampling: How,
         /// Random starting points of the search for modes.
         #[arg(long, default_value_t = 20, value_name = "N")]
         starts: usize,
@@ -155,6 +158,15 @@ pub(crate) enum Admitted {
     Diagonal,
     /// None.
     None,
+}
+
+/// Ways to sample.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum How {
+    /// A Gaussian at each mode; Pareto k says whether it may be trusted.
+    Laplace,
+    /// Chains of the No-U-Turn sampler from there.
+    Nuts,
 }
 
 pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> Result<()> {
@@ -202,6 +214,7 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
             noise_std,
             blur,
             model_error,
+            sampling,
             starts,
             samples,
             seed,
@@ -216,6 +229,10 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
                 noise_std,
                 blur_pixels: blur,
                 model_error,
+                sampling: match sampling {
+                    How::Laplace => Sampling::Laplace,
+                    How::Nuts => Sampling::Nuts,
+                },
                 starts,
                 modes: 8,
                 samples,

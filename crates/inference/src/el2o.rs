@@ -29,7 +29,7 @@ pub struct El2oOptions {
     pub max_iterations: usize,
     /// Pairs of points `mean +- R xi` at which a Gaussian is fitted.
     pub pairs: usize,
-    /// Most rounds of the fit.
+    /// Most rounds of the fit; 0 leaves the Gaussians that touch the posterior at its modes (Laplace).
     pub rounds: usize,
     /// Change of mean and covariance in a round, in posterior standard deviations, at which the fit has settled.
     pub tolerance: f64,
@@ -128,7 +128,6 @@ impl<T: Number> El2o<T> {
             ("starts", options.starts),
             ("modes", options.modes),
             ("pairs", options.pairs),
-            ("rounds", options.rounds),
             ("samples", options.samples),
         ])?;
         at_least(&[

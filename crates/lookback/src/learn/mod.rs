@@ -16,7 +16,7 @@ use lookback_learn::{Card, Model, Shape};
 use self::examples::Sets;
 pub use self::file::{ErrorFile, FlowFile, FlowKind, TrainFile, TrainOutput, TrainingData};
 pub use self::reconstruct::{
-    ReconstructOptions, Reconstructed, Reconstructions, reconstruct, write as write_reconstructions,
+    ReconstructOptions, Reconstructed, Reconstructions, Sampling, reconstruct, write as write_reconstructions,
 };
 pub use self::stages::load;
 pub(crate) use self::stages::model_file;

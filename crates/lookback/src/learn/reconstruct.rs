@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lookback_imaging::smooth;
-use lookback_inference::{Draw, El2o, El2oOptions, Method, Number, Optimizer, Posterior, Progress, Workers};
+use lookback_inference::{
+    Draw, El2o, El2oOptions, Method, Nuts, NutsOptions, Optimizer, Posterior, Progress, Sampler, Workers,
+};
 use lookback_learn::{Batch, ErrorKind, Generator, Model, ModelError, Shape};
 use lookback_likelihood::{CorrelatedGaussian, Likelihood};
 use lookback_mesh::Grid;
@@ -26,6 +28,8 @@ pub struct ReconstructOptions {
     pub blur_pixels: Option<f64>,
     /// What is admitted of the decoder's error.
     pub model_error: ErrorKind,
+    /// How posteriors are sampled.
+    pub sampling: Sampling,
     /// Random starting points of the search for modes.
     pub starts: usize,
     /// Most modes that are kept.
@@ -36,6 +40,17 @@ pub struct ReconstructOptions {
     pub seed: u64,
     /// Folder of the results.
     pub directory: PathBuf,
+}
+
+/// How the posterior of an example is sampled, once its modes are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// A Gaussian with all second derivatives at each mode, weighted by their evidences; Pareto k says whether it may be trusted.
+    #[default]
+    Laplace,
+    /// Four chains of the No-U-Turn sampler that start from samples of these Gaussians: exact in the end, and tens of times the cost.
+    Nuts,
 }
 
 /// The posterior of one example.
@@ -57,45 +72,45 @@ pub struct Reconstructed {
 
 /// What all examples have in common.
 struct Instrument<'a> {
-    model: Arc<Model<f64>>,
+    model: Arc<Model<f32>>,
     options: &'a ReconstructOptions,
     /// From latents to what is seen before noise.
-    forward: DynOperator<f64>,
+    forward: DynOperator<f32>,
     /// Blurring, if there is any.
-    blur: Option<DynOperator<f64>>,
+    blur: Option<DynOperator<f32>>,
     /// Directions of the model's error in the data's units: as they are, and as they are seen.
-    factors: Vec<Vec<f64>>,
-    seen_factors: Vec<Vec<f64>>,
+    factors: Vec<Vec<f32>>,
+    seen_factors: Vec<Vec<f32>>,
     /// Variances of what is left, in the same units.
-    variance: Vec<f64>,
-    seen_variance: Vec<f64>,
+    variance: Vec<f32>,
+    seen_variance: Vec<f32>,
 }
 
 impl<'a> Instrument<'a> {
-    fn new(model: Arc<Model<f64>>, options: &'a ReconstructOptions) -> Result<Instrument<'a>> {
+    fn new(model: Arc<Model<f32>>, options: &'a ReconstructOptions) -> Result<Instrument<'a>> {
         let width = model.width();
         let shape = match model.card().example_shape()? {
             Shape::Image(image) if image.channels == 1 => vec![image.height, image.width],
             Shape::Image(image) => vec![image.height, image.width, image.channels],
             Shape::Row(width) => vec![width],
         };
-        let generator: DynOperator<f64> =
+        let generator: DynOperator<f32> =
             Arc::new(Generator::new(model.clone(), ErrorKind::None, "signal", &shape, "")?);
         let blur = options.blur_pixels.map(|sigma| blur(&shape, sigma)).transpose()?;
         let forward = match &blur {
             None => generator,
             Some(blur) => Arc::new(Chain::new(vec![generator, blur.clone()])?),
         };
-        let scale = f64::from(model.card().scaling.scale);
+        let scale = model.card().scaling.scale;
         let error = match options.model_error {
             ErrorKind::None => ModelError { factors: Batch::zeros(0, width), variance: vec![0.0; width] },
             ErrorKind::Diagonal => model.error().diagonal(),
             ErrorKind::Correlated => model.error().clone(),
         };
-        let factors: Vec<Vec<f64>> = (0..error.rank())
-            .map(|k| error.factors.row(k).iter().map(|f| f64::from(*f) * scale).collect())
+        let factors: Vec<Vec<f32>> = (0..error.rank())
+            .map(|k| error.factors.row(k).iter().map(|f| f * scale).collect())
             .collect();
-        let variance: Vec<f64> = error.variance.iter().map(|v| f64::from(*v) * scale * scale).collect();
+        let variance: Vec<f32> = error.variance.iter().map(|v| v * scale * scale).collect();
         let (seen_factors, seen_variance) = match &blur {
             None => (factors.clone(), variance.clone()),
             Some(blur) => {
@@ -107,21 +122,21 @@ impl<'a> Instrument<'a> {
     }
 
     /// The noise of an example whose NaNs are missing: what is independent, and what is not.
-    fn likelihood(&self, data: &[f32]) -> Result<CorrelatedGaussian<f64>> {
+    fn likelihood(&self, data: &[f32]) -> Result<CorrelatedGaussian<f32>> {
         let space = self.forward.codomain().clone();
-        let noise = self.options.noise_std * self.options.noise_std;
-        let sigma: Vec<f64> = data
+        let noise = (self.options.noise_std * self.options.noise_std) as f32;
+        let sigma: Vec<f32> = data
             .iter()
             .zip(&self.seen_variance)
-            .map(|(d, v)| if d.is_nan() { f64::INFINITY } else { (v + noise).sqrt() })
+            .map(|(d, v)| if d.is_nan() { f32::INFINITY } else { (v + noise).sqrt() })
             .collect();
-        let data = data.iter().map(|&d| if d.is_nan() { 0.0 } else { f64::from(d) }).collect();
+        let data = data.iter().map(|&d| if d.is_nan() { 0.0 } else { d }).collect();
         Ok(CorrelatedGaussian::new(space, data, &sigma, &self.seen_factors)?)
     }
 
     /// The signal of a sample of the latents: what the decoder makes, and what it could not, given the data (Matheron's rule):
     /// `e = e0 + C A^T S^-1 (d - A g - A e0 - n0)`, with `e0 ~ N(0, C)`, `n0` noise, and `S = A C A^T + N`.
-    fn signal(&self, u: &[f64], likelihood: &CorrelatedGaussian<f64>, stream: Stream) -> Result<Vec<f64>> {
+    fn signal(&self, u: &[f32], likelihood: &CorrelatedGaussian<f32>, stream: Stream) -> Result<Vec<f32>> {
         let mut signal = self.model.generate(Batch::new(u.len(), u.to_vec())).into_data();
         if self.options.model_error == ErrorKind::None {
             return Ok(signal);
@@ -129,17 +144,17 @@ impl<'a> Instrument<'a> {
         let n = signal.len();
         let mut normal = vec![0.0; 2 * n + self.factors.len()];
         stream.fill_normal(&mut normal);
-        let mut error: Vec<f64> = normal[..n].iter().zip(&self.variance).map(|(x, v)| x * v.sqrt()).collect();
+        let mut error: Vec<f32> = normal[..n].iter().zip(&self.variance).map(|(x, v)| x * v.sqrt()).collect();
         for (factor, a) in self.factors.iter().zip(&normal[2 * n..]) {
-            lookback_operator::vector::axpy(*a, factor, &mut error);
+            lookback_operator::vector::axpy(f64::from(*a), factor, &mut error);
         }
         signal.iter_mut().zip(&error).for_each(|(s, e)| *s += e);
         let seen = match &self.blur {
             None => signal.clone(),
             Some(blur) => blur.apply(&signal)?,
         };
-        let noisy: Vec<f64> =
-            seen.iter().zip(&normal[n..2 * n]).map(|(s, x)| s + self.options.noise_std * x).collect();
+        let noise = self.options.noise_std as f32;
+        let noisy: Vec<f32> = seen.iter().zip(&normal[n..2 * n]).map(|(s, x)| s + noise * x).collect();
         // W^T W (d - A x - n0), and the error that it speaks of.
         let (mut white, mut back) = (vec![0.0; n], vec![0.0; n]);
         likelihood.residual(&noisy, &mut white);
@@ -160,7 +175,7 @@ impl<'a> Instrument<'a> {
     }
 }
 
-fn blur(shape: &[usize], sigma: f64) -> Result<DynOperator<f64>> {
+fn blur(shape: &[usize], sigma: f64) -> Result<DynOperator<f32>> {
     if shape.len() != 2 {
         return Err(Error::config("reconstruct", "only images with one channel can be blurred"));
     }
@@ -170,12 +185,12 @@ fn blur(shape: &[usize], sigma: f64) -> Result<DynOperator<f64>> {
 }
 
 /// The variance of blurred independent errors: the blur is the same everywhere, so its squares are those of one blurred point.
-fn blurred_variance(blur: &DynOperator<f64>, variance: &[f64]) -> Result<Vec<f64>> {
+fn blurred_variance(blur: &DynOperator<f32>, variance: &[f32]) -> Result<Vec<f32>> {
     let shape = blur.domain().blocks()[0].shape.clone();
     let (rows, columns) = (shape[0], shape[1]);
     let mut point = vec![0.0; rows * columns];
     point[0] = 1.0;
-    let squares: Vec<f64> = blur.apply(&point)?.iter().map(|x| x * x).collect();
+    let squares: Vec<f32> = blur.apply(&point)?.iter().map(|x| x * x).collect();
     let at = |row: usize, column: usize| {
         let mut sum = 0.0;
         for (place, variance) in variance.iter().enumerate() {
@@ -226,7 +241,7 @@ pub fn reconstruct(
     if options.noise_std == 0.0 && options.model_error == ErrorKind::None {
         return Err(Error::config("reconstruct", "without noise the model's error must be admitted"));
     }
-    let instrument = Instrument::new(Arc::new(model.cast::<f64>()?), options)?;
+    let instrument = Instrument::new(Arc::new(model.cast::<f32>()?), options)?;
     let (n, width) = (data.rows(), data.width());
     let mut all = Reconstructions {
         examples: Vec::new(),
@@ -266,13 +281,13 @@ fn one(
         modes: options.modes,
         optimizer: Optimizer::Lbfgs,
         max_iterations: 300,
-        pairs: 2,
-        rounds: 4,
+        rounds: 0,
         tolerance: 0.1,
         samples: options.samples,
         ..El2oOptions::default()
     };
-    let mut method = El2o::new(settings, options.seed ^ (example as u64) << 32)?;
+    let seed = options.seed ^ (example as u64) << 32;
+    let mut method = El2o::new(settings, seed)?;
     let workers = Workers::new(&posterior, stop);
     let (mut centre, mut latents) = (Vec::new(), Vec::new());
     let mut sink = |draw| match draw {
@@ -280,6 +295,9 @@ fn one(
         Draw::Sample { z, .. } => latents.push(z),
     };
     while !method.advance(&workers, &mut sink)?.done {}
+    if options.sampling == Sampling::Nuts {
+        latents = chains(&workers, latents, options.samples, seed)?;
+    }
     let width = data.len();
     let (mut sum, mut squares) = (vec![0.0; width], vec![0.0; width]);
     for (draw, u) in latents.iter().enumerate() {
@@ -287,11 +305,12 @@ fn one(
         let stream = Stream::new(options.seed, Purpose::DataDraw, place as u32);
         let signal = instrument.signal(u, &likelihood, stream)?;
         for (i, s) in signal.iter().enumerate() {
-            sum[i] += s;
-            squares[i] += s * s;
-            all.samples.row_mut(place)[i] = *s as f32;
+            let wide = f64::from(*s);
+            sum[i] += wide;
+            squares[i] += wide * wide;
+            all.samples.row_mut(place)[i] = *s;
         }
-        all.latents.row_mut(place).iter_mut().zip(u).for_each(|(out, u)| *out = *u as f32);
+        all.latents.row_mut(place).copy_from_slice(u);
     }
     let count = latents.len().max(1) as f64;
     for i in 0..width {
@@ -302,11 +321,38 @@ fn one(
     summary(&method, &*instrument.forward, &likelihood, &centre, began.elapsed().as_secs_f64())
 }
 
-fn summary<T: Number>(
-    method: &impl Method<T>,
-    forward: &dyn Operator<f64>,
-    likelihood: &CorrelatedGaussian<f64>,
-    centre: &[f64],
+/// Chains of the No-U-Turn sampler.
+const CHAINS: usize = 4;
+/// Draws of each that tune it.
+const WARMUP: usize = 150;
+
+/// As many samples as there were, from chains that start at the first of them.
+fn chains(
+    workers: &Workers<'_, f32>,
+    starts: Vec<Vec<f32>>,
+    samples: usize,
+    seed: u64,
+) -> Result<Vec<Vec<f32>>> {
+    let draws = samples.div_ceil(CHAINS);
+    let settings = NutsOptions { chains: CHAINS, warmup: WARMUP, draws, max_depth: 7, ..NutsOptions::default() };
+    let mut sampler = Nuts::new(settings, seed)?;
+    sampler.start_from(starts.into_iter().take(CHAINS).collect());
+    let mut all = Vec::new();
+    let mut sink = |draw| {
+        if let Draw::Sample { z, .. } = draw {
+            all.push(z);
+        }
+    };
+    while !sampler.advance(workers, &mut sink)?.done {}
+    all.truncate(samples);
+    Ok(all)
+}
+
+fn summary(
+    method: &impl Method<f32>,
+    forward: &dyn Operator<f32>,
+    likelihood: &CorrelatedGaussian<f32>,
+    centre: &[f32],
     seconds: f64,
 ) -> Result<Reconstructed> {
     let figures = method.figures();
