@@ -84,6 +84,9 @@ impl ModelError {
 fn strongest(residuals: &Batch<f32>, rank: usize, seed: u64) -> Batch<f32> {
     use lookback_operator::random::{Purpose, Stream};
     let (n, width) = (residuals.rows(), residuals.width());
+    if rank == 0 {
+        return Batch::zeros(0, width);
+    }
     let matrix = Matrix::new(residuals.data(), n, width);
     let mut basis = vec![0.0f32; width * rank];
     Stream::new(seed, Purpose::Training, 3).fill_normal(&mut basis);
@@ -223,7 +226,7 @@ mod tests {
             }
         }
         let plain = found.diagonal();
-        assert_eq!(plain.rank(), 0);
+        assert_eq!((plain.rank(), ModelError::of(&residuals, 0, 1).expect("found").rank()), (0, 0));
         let total: f32 = residuals.data().iter().skip(7).step_by(20).map(|r| r * r).sum::<f32>() / 20_000.0;
         assert!((plain.variance[7] / total - 1.0).abs() < 1e-3);
     }
@@ -242,5 +245,7 @@ mod tests {
         precision.apply(&r).iter().zip(expected.iter()).for_each(|(a, b)| assert!((a - b).abs() < 1e-10));
         let log_det = 2.0 * cholesky.l().diagonal().iter().map(|x| x.ln()).sum::<f64>();
         assert!((precision.log_det() - log_det).abs() < 1e-10);
+        let plain = Precision::new(&diagonal, &[]).expect("positive");
+        plain.apply(&r).iter().zip(r.iter().zip(&diagonal)).for_each(|(a, (r, d))| assert!((a - r / d).abs() < 1e-12));
     }
 }

@@ -74,6 +74,9 @@ impl<T: Real> CorrelatedGaussian<T> {
 /// Orthonormal directions in which the rows lie, and the sums of their squares along them.
 fn principal<T: Real>(rows: &[Vec<f64>]) -> (Vec<Vec<T>>, Vec<f64>) {
     let rank = rows.len();
+    if rank == 0 {
+        return (Vec::new(), Vec::new());
+    }
     let gram =
         DMatrix::from_fn(rank, rank, |i, j| rows[i].iter().zip(&rows[j]).map(|(a, b)| a * b).sum::<f64>());
     let eigen = gram.symmetric_eigen();

@@ -27,6 +27,19 @@ fn factors() -> Vec<Vec<f64>> {
     (1..4).map(|k| (0..N).map(|i| 2.0 * (0.3 * (k * i) as f64).cos()).collect()).collect()
 }
 
+/// Without factors, correlated noise is the plain one.
+#[test]
+fn noise_without_correlations_is_plain() {
+    let data: Vec<f64> = (0..N).map(|i| (i % 5) as f64).collect();
+    let plain = Gaussian::new(space(), data.clone(), &sigma(N)).expect("valid");
+    let other = CorrelatedGaussian::new(space(), data, &sigma(N), &[]).expect("valid");
+    let (mut a, mut b) = (vec![0.0; N], vec![0.0; N]);
+    let energies = (plain.energy(&prediction(), &mut a), other.energy(&prediction(), &mut b));
+    assert!((energies.0 - energies.1).abs() < 1e-12 * energies.0);
+    assert!((plain.normalisation() - other.normalisation()).abs() < 1e-10);
+    a.iter().zip(&b).for_each(|(a, b)| assert!((a - b).abs() < 1e-13));
+}
+
 /// Every likelihood of the crate; a new one is added here.
 fn all() -> Vec<Arc<dyn Likelihood<f64>>> {
     let data: Vec<f64> = (0..N).map(|i| (2 * i % 7) as f64).collect();

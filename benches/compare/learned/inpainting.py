@@ -1,0 +1,64 @@
+"""Are the posteriors of incomplete and noisy digits right? Coverage of pixels over the test set of MNIST.
+
+    LOOKBACK_DATA=... python3 benches/compare/learned/inpainting.py MODEL [IMAGES] [CASES] [SAMPLING]
+
+MODEL is the folder of `lookback train examples/learn_digits.toml`. Cases: `columns` (the first 16 columns are missing), `noise` (standard
+deviation 1.2 of the range of pixels), `both` (columns missing, noise 0.5). For each, with the correlated and with a diagonal error of the
+decoder: the share of true pixels within the central 68 and 95 % of 100 samples (where columns are missing, of missing pixels; of pixels
+whose standard deviation over the test set is at least a tenth of the range), seconds an image, and starts that reach the best mode.
+"""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from environment import ROOT, enter  # noqa: E402
+
+enter(__file__, ["numpy"], ["-p", "lookback-cli"])
+
+import numpy as np  # noqa: E402
+
+MODEL = Path(sys.argv[1])
+IMAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 200
+CASES = sys.argv[3].split(",") if len(sys.argv) > 3 else ["columns", "noise", "both"]
+SAMPLING = sys.argv[4] if len(sys.argv) > 4 else "laplace"
+MISSING = 16
+
+
+def main():
+    raw = gzip.open(Path(os.environ["LOOKBACK_DATA"]) / "mnist/t10k-images-idx3-ubyte.gz").read()[16:]
+    all_images = np.frombuffer(raw, np.uint8).reshape(-1, 28, 28).astype(float)
+    truth = all_images[:IMAGES]
+    lively = all_images.std(0) > 25.5
+    print(f"{IMAGES} images, {SAMPLING}, 100 samples each")
+    print("| case | model's error | within 68 % | within 95 % | rms of (truth - mean) / std | median s | starts at the best, of 20 (median, least) | Pareto k, median |")
+    print("|---|---|---|---|---|---|---|---|")
+    for case in CASES:
+        noise = {"columns": 0.0, "noise": 1.2, "both": 0.5}[case] * 255
+        data = truth + noise * np.random.default_rng(2).normal(size=truth.shape)
+        judged = lively.copy()
+        if case != "noise":
+            data[:, :, :MISSING] = np.nan
+            judged[:, MISSING:] = False
+        for error in ("correlated", "diagonal"):
+            folder = Path(tempfile.mkdtemp())
+            np.save(folder / "data.npy", data.astype(np.float32))
+            subprocess.run([ROOT / "target/release/lookback", "-q", "model", "reconstruct", MODEL, folder / "data.npy", "--noise-std", str(noise),
+                            "--model-error", error, "--sampling", SAMPLING, "-o", folder / "out"], check=True)
+            samples = np.load(folder / "out/samples.npy").reshape(IMAGES, 100, 28, 28)
+            found = json.load(open(folder / "out/reconstruction.json"))["examples"]
+            rank = (samples < truth[:, None]).mean(1)[:, judged]
+            within = [np.mean(np.abs(rank - 0.5) <= level / 2) for level in (0.68, 0.95)]
+            pull = ((truth - samples.mean(1)) / samples.std(1))[:, judged]
+            starts = [e["starts_at_best"] for e in found]
+            print(f"| {case} | {error} | {100 * within[0]:.1f} | {100 * within[1]:.1f} | {np.sqrt((pull ** 2).mean()):.2f} "
+                  f"| {np.median([e['seconds'] for e in found]):.2f} | {np.median(starts):.0f}, {min(starts):.0f} "
+                  f"| {np.median([e['pareto_k'] for e in found]):.2f} |", flush=True)
+
+
+main()
