@@ -161,6 +161,7 @@ def el2o(
     rounds: int = 30,
     tolerance: float = 1e-2,
     samples: int = 1000,
+    candidates: int = 1,
     seed: int = 42,
 ) -> Result: ...
 def pathfinder(

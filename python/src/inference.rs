@@ -274,7 +274,7 @@ pub(crate) fn laplace(
 /// Gaussians on the modes that agree with the posterior in value, slope and curvature at their own samples; shares of the modes and
 /// the evidence are among the figures.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, starts = 1, start_scale = 1.0, modes = 8, optimizer = "lbfgs", max_iterations = 2000, pairs = 4, rounds = 30, tolerance = 1e-2, samples = 1000, seed = 42))]
+#[pyo3(signature = (posterior, *, starts = 1, start_scale = 1.0, modes = 8, optimizer = "lbfgs", max_iterations = 2000, pairs = 4, rounds = 30, tolerance = 1e-2, samples = 1000, candidates = 1, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn el2o(
     py: Python<'_>,
@@ -288,6 +288,7 @@ pub(crate) fn el2o(
     rounds: usize,
     tolerance: f64,
     samples: usize,
+    candidates: usize,
     seed: u64,
 ) -> PyResult<PyResult_> {
     let optimizer = optimizer_named(optimizer)?;
@@ -301,6 +302,7 @@ pub(crate) fn el2o(
         rounds,
         tolerance,
         samples,
+        candidates,
     };
     work(py, posterior, El2o::new(options, seed).map_err(raise)?)
 }

@@ -196,7 +196,9 @@ impl PyModel {
                 "laplace" => Sampling::Laplace,
                 "nuts" => Sampling::Nuts,
                 other => {
-                    return Err(raise(format!("sampling is \"{other}\": \"laplace\" and \"nuts\" are known")));
+                    return Err(raise(format!(
+                        "sampling is \"{other}\": \"laplace\" and \"nuts\" are known"
+                    )));
                 }
             },
             starts,

@@ -11,7 +11,7 @@ use crate::importance::{Weighed, log_mean, log_sum};
 use crate::options::{at_least, at_least_one};
 use crate::search::{Optimizer, Rules};
 use crate::starts::Starts;
-use crate::{Draw, Error, Method, Number, Progress, Result, Workers};
+use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
 
 /// Options of [`El2o`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct El2oOptions {
     pub tolerance: f64,
     /// Samples handed out.
     pub samples: usize,
+    /// Draws of the Gaussians of which each sample is chosen, by importance: more than one mends a fit that is nearly right.
+    pub candidates: usize,
 }
 
 impl Default for El2oOptions {
@@ -49,6 +51,7 @@ impl Default for El2oOptions {
             rounds: 30,
             tolerance: 1e-2,
             samples: 1000,
+            candidates: 1,
         }
     }
 }
@@ -83,6 +86,14 @@ struct Mode {
     disagreement: Disagreement,
     /// Logarithm of its share of the evidence.
     log_weight: f64,
+}
+
+/// A draw that may become a sample.
+struct Candidate<T> {
+    z: Vec<T>,
+    energy: f64,
+    /// Logarithm of the posterior over the mixture.
+    log_ratio: f64,
 }
 
 /// What the fit has come to.
@@ -129,6 +140,7 @@ impl<T: Number> El2o<T> {
             ("modes", options.modes),
             ("pairs", options.pairs),
             ("samples", options.samples),
+            ("candidates", options.candidates),
         ])?;
         at_least(&[
             ("tolerance", options.tolerance, f64::MIN_POSITIVE),
@@ -258,20 +270,41 @@ impl<T: Number> El2o<T> {
         reached.unwrap_or(&self.modes[self.modes.len() - 1])
     }
 
+    /// A draw of the mixture.
+    fn candidate(&self, which: usize, evaluator: &mut dyn Evaluator<T>) -> Result<Candidate<T>> {
+        let (z, _) = self.draw(&self.mode_of(which).gaussian, which as u32);
+        let density = log_sum(self.modes.iter().map(|mode| mode.log_weight + mode.gaussian.log_density(&z)));
+        let mut gradient = z.clone();
+        let energy = evaluator.energy(&z, &mut gradient)?;
+        Ok(Candidate { z, energy, log_ratio: -energy - density })
+    }
+
+    /// One of the candidates, each as likely as it weighs; `None` if none is possible.
+    fn choose(&self, draw: usize, candidates: Vec<Candidate<T>>) -> Option<Candidate<T>> {
+        let mut possible: Vec<Candidate<T>> =
+            candidates.into_iter().filter(|c| c.energy.is_finite()).collect();
+        let all = log_sum(possible.iter().map(|candidate| candidate.log_ratio));
+        let place = Stream::new(self.seed, Purpose::Chain, draw as u32).uniform(0);
+        let mut below = 0.0;
+        let reached = possible.iter().position(|candidate| {
+            below += (candidate.log_ratio - all).exp();
+            below >= place
+        });
+        let chosen = reached.or(possible.len().checked_sub(1))?;
+        Some(possible.swap_remove(chosen))
+    }
+
     fn sample(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
         let last = self.options.samples.min(self.drawn + 16 * rayon::current_num_threads());
         let samples = workers.map((self.drawn..last).collect(), |draw, evaluator| {
-            let (z, _) = self.draw(&self.mode_of(draw).gaussian, draw as u32);
-            let density =
-                log_sum(self.modes.iter().map(|mode| mode.log_weight + mode.gaussian.log_density(&z)));
-            let mut gradient = z.clone();
-            let energy = evaluator.energy(&z, &mut gradient)?;
-            Ok((z, energy, -energy - density))
+            let first = draw * self.options.candidates;
+            (first..first + self.options.candidates).map(|which| self.candidate(which, evaluator)).collect()
         })?;
-        for (z, energy, log_ratio) in samples {
-            self.weighed.add(log_ratio);
+        for (draw, candidates) in (self.drawn..last).zip(samples) {
+            let candidates: Vec<Candidate<T>> = candidates;
+            candidates.iter().for_each(|candidate| self.weighed.add(candidate.log_ratio));
             // What is impossible is no sample; its weight of zero counts.
-            if energy.is_finite() {
+            if let Some(Candidate { z, energy, .. }) = self.choose(draw, candidates) {
                 sink(Draw::independent(z, Some(energy)));
             }
         }

@@ -123,7 +123,9 @@ impl AutoencoderSection {
     pub fn import(&self, shape: Shape, bytes: &[u8]) -> Result<Vec<f32>> {
         let Pair { encoder, decoder } = self.layers(shape)?;
         let mut weights = Vec::new();
-        for (part, input, sections) in [("encoder", shape, encoder), ("decoder", Shape::Row(self.latents), decoder)] {
+        for (part, input, sections) in
+            [("encoder", shape, encoder), ("decoder", Shape::Row(self.latents), decoder)]
+        {
             let mut arrays = pytorch::read_part(bytes, part)?.into_iter();
             weights.extend(pytorch::import(input, &sections, &mut arrays)?.0);
         }

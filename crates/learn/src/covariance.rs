@@ -246,6 +246,10 @@ mod tests {
         let log_det = 2.0 * cholesky.l().diagonal().iter().map(|x| x.ln()).sum::<f64>();
         assert!((precision.log_det() - log_det).abs() < 1e-10);
         let plain = Precision::new(&diagonal, &[]).expect("positive");
-        plain.apply(&r).iter().zip(r.iter().zip(&diagonal)).for_each(|(a, (r, d))| assert!((a - r / d).abs() < 1e-12));
+        plain
+            .apply(&r)
+            .iter()
+            .zip(r.iter().zip(&diagonal))
+            .for_each(|(a, (r, d))| assert!((a - r / d).abs() < 1e-12));
     }
 }

@@ -40,7 +40,9 @@ pub fn read_part(bytes: &[u8], part: &str) -> Result<Vec<TorchArray>> {
         arrays.push(TorchArray { name, shape: view.shape().to_vec(), values });
     }
     if arrays.is_empty() {
-        return Err(broken(format!("it has no array `{prefix}...`; name the modules `encoder` and `decoder`")));
+        return Err(broken(format!(
+            "it has no array `{prefix}...`; name the modules `encoder` and `decoder`"
+        )));
     }
     arrays.sort_by_key(|array| place(&array.name));
     Ok(arrays)
@@ -123,7 +125,9 @@ fn layer(
         LayerSection::BatchNorm { .. } => {
             let (channels, per) = match (shape, next) {
                 // Before an image is made of it, a row is normalised number by number.
-                (Shape::Row(width), Some(LayerSection::Reshape { image })) => (width, there(Shape::Image(*image))),
+                (Shape::Row(width), Some(LayerSection::Reshape { image })) => {
+                    (width, there(Shape::Image(*image)))
+                }
                 (Shape::Row(width), _) => (width, (0..width).collect()),
                 (Shape::Image(image), _) => (image.channels, (0..image.channels).collect()),
             };
@@ -138,7 +142,11 @@ fn layer(
         LayerSection::Residual { ref layers } => {
             let (inner, end) = import(shape, layers, arrays)?;
             weights.extend(inner);
-            if end.len() == shape.len() { Ok(shape) } else { Err(unknown("a residual block that changes the shape")) }
+            if end.len() == shape.len() {
+                Ok(shape)
+            } else {
+                Err(unknown("a residual block that changes the shape"))
+            }
         }
         LayerSection::Dense { .. } | LayerSection::Convolution { .. } => {
             Err(unknown("spectral normalisation; fold it into the weights, and leave `norm` out"))
@@ -153,7 +161,9 @@ fn unknown(what: &str) -> Error {
 fn image(shape: Shape) -> Result<Image> {
     match shape {
         Shape::Image(image) => Ok(image),
-        Shape::Row(width) => Err(Error::architecture(format!("a convolution needs an image, and here are {width} numbers"))),
+        Shape::Row(width) => {
+            Err(Error::architecture(format!("a convolution needs an image, and here are {width} numbers")))
+        }
     }
 }
 
@@ -169,7 +179,10 @@ fn there(shape: Shape) -> Vec<usize> {
 }
 
 /// A kernel in the order (row, column, first, second).
-fn kernel_of<T: Real>([kernel, first, second]: [usize; 3], at: impl Fn(usize, usize, usize, usize) -> T) -> Vec<T> {
+fn kernel_of<T: Real>(
+    [kernel, first, second]: [usize; 3],
+    at: impl Fn(usize, usize, usize, usize) -> T,
+) -> Vec<T> {
     let mut out = Vec::with_capacity(kernel * kernel * first * second);
     for (y, x) in (0..kernel).flat_map(|y| (0..kernel).map(move |x| (y, x))) {
         for i in 0..first {
@@ -187,7 +200,9 @@ fn take(arrays: &mut std::vec::IntoIter<TorchArray>, shape: &[usize]) -> Result<
         Some(TorchArray { name, shape: found, .. }) => {
             Err(Error::architecture(format!("`{name}` has the shape {found:?} where {shape:?} is needed")))
         }
-        None => Err(Error::architecture(format!("there is no array left where one of the shape {shape:?} is needed"))),
+        None => Err(Error::architecture(format!(
+            "there is no array left where one of the shape {shape:?} is needed"
+        ))),
     }
 }
 
@@ -244,16 +259,21 @@ mod tests {
         let mut y = vec![0.0f32; 18];
         for (o, r, c) in (0..3).flat_map(|o| (0..2).flat_map(move |r| (0..3).map(move |c| (o, r, c)))) {
             let mut sum = a[1].values[o];
-            for (i, ky, kx) in (0..2).flat_map(|i| (0..4).flat_map(move |ky| (0..4).map(move |kx| (i, ky, kx)))) {
+            for (i, ky, kx) in
+                (0..2).flat_map(|i| (0..4).flat_map(move |ky| (0..4).map(move |kx| (i, ky, kx))))
+            {
                 let (v, h) = (r * 2 + ky, c * 2 + kx);
                 if (1..=height).contains(&v) && (1..=width).contains(&h) {
-                    sum += a[0].values[((o * 2 + i) * 4 + ky) * 4 + kx] * x[(i * height + v - 1) * width + h - 1];
+                    sum += a[0].values[((o * 2 + i) * 4 + ky) * 4 + kx]
+                        * x[(i * height + v - 1) * width + h - 1];
                 }
             }
             y[(o * 2 + r) * 3 + c] = sum.max(0.0);
         }
         let dense = |x: &[f32], w: &TorchArray, b: &TorchArray| -> Vec<f32> {
-            let row = |o: usize| b.values[o] + x.iter().enumerate().map(|(i, x)| w.values[o * x_len(w) + i] * x).sum::<f32>();
+            let row = |o: usize| {
+                b.values[o] + x.iter().enumerate().map(|(i, x)| w.values[o * x_len(w) + i] * x).sum::<f32>()
+            };
             (0..w.shape[0]).map(row).collect()
         };
         let z = dense(&dense(&y, &a[2], &a[3]), &a[4], &a[5]);
@@ -269,7 +289,9 @@ mod tests {
             out[o * height * width + at] = a[12].values[o];
         }
         for (i, r, c) in (0..3).flat_map(|i| (0..2).flat_map(move |r| (0..3).map(move |c| (i, r, c)))) {
-            for (o, ky, kx) in (0..2).flat_map(|o| (0..4).flat_map(move |ky| (0..4).map(move |kx| (o, ky, kx)))) {
+            for (o, ky, kx) in
+                (0..2).flat_map(|o| (0..4).flat_map(move |ky| (0..4).map(move |kx| (o, ky, kx))))
+            {
                 let (v, h) = (r * 2 + ky, c * 2 + kx);
                 if (1..=height).contains(&v) && (1..=width).contains(&h) {
                     out[(o * height + v - 1) * width + h - 1] +=
@@ -286,7 +308,8 @@ mod tests {
 
     #[test]
     fn an_imported_network_does_what_it_did() {
-        let (weights, end) = import(Shape::Image(IMAGE), &sections(), &mut arrays().into_iter()).expect("imports");
+        let (weights, end) =
+            import(Shape::Image(IMAGE), &sections(), &mut arrays().into_iter()).expect("imports");
         assert_eq!(end, Shape::Image(IMAGE));
         let (network, _): (Network<f32>, Shape) = build(Shape::Image(IMAGE), &sections()).expect("builds");
         let first: Vec<f32> = (0..48).map(|i| (i as f32 * 0.7).sin()).collect();
@@ -296,17 +319,27 @@ mod tests {
         let expected = torch(&first, &arrays());
         for (at, found) in found.data().iter().enumerate() {
             let expected = expected[at % 2 * 24 + at / 2];
-            assert!((found - expected).abs() < 1e-3 * expected.abs().max(1.0), "{at}: {found} for {expected}");
+            assert!(
+                (found - expected).abs() < 1e-3 * expected.abs().max(1.0),
+                "{at}: {found} for {expected}"
+            );
         }
     }
 
     #[test]
     fn arrays_are_read_in_the_order_of_their_modules() {
-        let names = ["encoder.0.weight", "encoder.0.bias", "encoder.2.weight", "encoder.10.weight", "decoder.0.weight"];
+        let names = [
+            "encoder.0.weight",
+            "encoder.0.bias",
+            "encoder.2.weight",
+            "encoder.10.weight",
+            "decoder.0.weight",
+        ];
         let bytes = [0u8; 8];
         let view = || safetensors::tensor::TensorView::new(Dtype::F32, vec![2], &bytes).expect("a view");
         let file = safetensors::serialize(names.map(|name| (name, view())), None).expect("writes");
-        let found: Vec<String> = read_part(&file, "encoder").expect("reads").into_iter().map(|a| a.name).collect();
+        let found: Vec<String> =
+            read_part(&file, "encoder").expect("reads").into_iter().map(|a| a.name).collect();
         assert_eq!(found, names[..4]);
         assert!(read_part(&file, "flow").expect_err("refused").to_string().contains("name the modules"));
     }
@@ -315,10 +348,13 @@ mod tests {
     fn arrays_that_do_not_fit_are_named() {
         let mut wrong = arrays();
         wrong[2].shape = vec![18, 5];
-        let error = import(Shape::Image(IMAGE), &sections(), &mut wrong.into_iter()).expect_err("refused").to_string();
+        let error = import(Shape::Image(IMAGE), &sections(), &mut wrong.into_iter())
+            .expect_err("refused")
+            .to_string();
         assert_eq!(error, "layer 2: `3.weight` has the shape [18, 5] where [5, 18] is needed");
         let few = arrays()[..4].to_vec();
-        let error = import(Shape::Image(IMAGE), &sections(), &mut few.into_iter()).expect_err("refused").to_string();
+        let error =
+            import(Shape::Image(IMAGE), &sections(), &mut few.into_iter()).expect_err("refused").to_string();
         assert!(error.contains("there is no array left"), "{error}");
     }
 }

@@ -148,7 +148,10 @@ impl Training {
         options.check()?;
         let needed = objective.weights().iter().map(Weight::len).sum::<usize>();
         if weights.len() != needed {
-            return Err(Error::Data(format!("{} weights to begin from where {needed} are needed", weights.len())));
+            return Err(Error::Data(format!(
+                "{} weights to begin from where {needed} are needed",
+                weights.len()
+            )));
         }
         if objective.examples() < options.batch {
             let message =

@@ -57,7 +57,8 @@ impl Sets {
         let order = Stream::new(file.seed, Purpose::Survey, 1).order(count);
         let (kept, held) = order.split_at(count - held);
         let wrong = |error: lookback_learn::Error| Error::file(&data.train, error.to_string());
-        let finite: Vec<f32> = values.gather(kept.iter().copied()).data().iter().copied().filter(|x| x.is_finite()).collect();
+        let finite: Vec<f32> =
+            values.gather(kept.iter().copied()).data().iter().copied().filter(|x| x.is_finite()).collect();
         let scaling = data.scaling.of(&Batch::new(finite.len().max(1), finite)).map_err(wrong)?;
         let scaled_std = std.map(|std| Scaling { offset: 0.0, scale: scaling.scale }.apply(std));
         let all = Examples::with_noise(shape, scaling.apply(values), scaled_std.as_ref()).map_err(wrong)?;

@@ -46,7 +46,8 @@ pub struct ReconstructOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// A Gaussian with all second derivatives at each mode, weighted by their evidences; Pareto k says whether it may be trusted.
+    /// A Gaussian with all second derivatives at each mode, weighted by their evidences, and samples chosen among their draws by
+    /// importance; Pareto k says whether they may be trusted.
     #[default]
     Laplace,
     /// Four chains of the No-U-Turn sampler that start from samples of these Gaussians: exact in the end, and tens of times the cost.
@@ -107,9 +108,8 @@ impl<'a> Instrument<'a> {
             ErrorKind::Diagonal => model.error().diagonal(),
             ErrorKind::Correlated => model.error().clone(),
         };
-        let factors: Vec<Vec<f32>> = (0..error.rank())
-            .map(|k| error.factors.row(k).iter().map(|f| f * scale).collect())
-            .collect();
+        let factors: Vec<Vec<f32>> =
+            (0..error.rank()).map(|k| error.factors.row(k).iter().map(|f| f * scale).collect()).collect();
         let variance: Vec<f32> = error.variance.iter().map(|v| v * scale * scale).collect();
         let (seen_factors, seen_variance) = match &blur {
             None => (factors.clone(), variance.clone()),
@@ -266,6 +266,9 @@ pub fn reconstruct(
     Ok(all)
 }
 
+/// Draws of which each sample is chosen.
+const CANDIDATES: usize = 8;
+
 fn one(
     instrument: &Instrument<'_>,
     (data, example): (&[f32], usize),
@@ -284,6 +287,7 @@ fn one(
         rounds: 0,
         tolerance: 0.1,
         samples: options.samples,
+        candidates: CANDIDATES,
         ..El2oOptions::default()
     };
     let seed = options.seed ^ (example as u64) << 32;
@@ -334,7 +338,8 @@ fn chains(
     seed: u64,
 ) -> Result<Vec<Vec<f32>>> {
     let draws = samples.div_ceil(CHAINS);
-    let settings = NutsOptions { chains: CHAINS, warmup: WARMUP, draws, max_depth: 7, ..NutsOptions::default() };
+    let settings =
+        NutsOptions { chains: CHAINS, warmup: WARMUP, draws, max_depth: 7, ..NutsOptions::default() };
     let mut sampler = Nuts::new(settings, seed)?;
     sampler.start_from(starts.into_iter().take(CHAINS).collect());
     let mut all = Vec::new();
