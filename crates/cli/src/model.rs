@@ -40,7 +40,7 @@ pub(crate) enum ModelCommand {
         #[command(flatten)]
         which: Which,
         /// How many.
-        #[arg(long, short = 'n', default_value_t = 64, value_name = "N")]
+        #[arg(long, short = 'n', default_value_t = 64, value_name = "N", value_parser = positive)]
         count: usize,
         /// Seed: the same seed draws the same data.
         #[arg(long, default_value_t = 42)]
@@ -111,7 +111,7 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_name = "FILE")]
         picture: Option<PathBuf>,
         /// How many of the strangest are drawn.
-        #[arg(long, default_value_t = 64, value_name = "N")]
+        #[arg(long, default_value_t = 64, value_name = "N", value_parser = positive)]
         top: usize,
     },
     /// Denoise, inpaint and deblur: the posteriors of what was behind the data.
@@ -135,10 +135,10 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_enum, default_value_t = How::Laplace)]
         sampling: How,
         /// Random starting points of the search for modes.
-        #[arg(long, default_value_t = 20, value_name = "N")]
+        #[arg(long, default_value_t = 20, value_name = "N", value_parser = positive)]
         starts: usize,
         /// Samples of each posterior.
-        #[arg(long, default_value_t = 100, value_name = "N")]
+        #[arg(long, default_value_t = 100, value_name = "N", value_parser = positive)]
         samples: usize,
         /// Seed of starts and samples.
         #[arg(long, default_value_t = 42)]
@@ -147,6 +147,14 @@ pub(crate) enum ModelCommand {
         #[arg(long, short, value_name = "FOLDER")]
         output: PathBuf,
     },
+}
+
+/// A number of things, at least one.
+fn positive(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("a number of at least 1 is needed".into()),
+    }
 }
 
 /// Kinds of the model's error.

@@ -133,8 +133,9 @@ fn uses(bench: &Bench, model: &str) {
     assert!(bench.good(&["model", "card", model]).contains("\"title\": \"Blobs\""));
     // A chequered image is no blob, and must be the strangest.
     let mut strange = blobs(20, 5);
-    (0..SIDE * SIDE)
-        .for_each(|pixel| strange[16 + pixel] = if (pixel / SIDE + pixel) % 2 == 0 { 200 } else { 0 });
+    (0..SIDE * SIDE).for_each(|pixel| {
+        strange[16 + pixel] = if (pixel / SIDE + pixel).is_multiple_of(2) { 200 } else { 0 }
+    });
     fs::write(bench.path("strange.idx"), strange).expect("writes");
     bench.good(&["model", "score", model, "strange.idx", "-o", "scores.csv", "--picture", "s.svg"]);
     let table = String::from_utf8(bench.read("scores.csv")).expect("text");
@@ -162,6 +163,8 @@ fn uses(bench: &Bench, model: &str) {
     assert!(!bench.read("found/samples.npy").is_empty() && !bench.read("found/report.html").is_empty());
     let wrong = bench.bad(&["model", "encode", model, "z.npy", "-o", "no.npy"]);
     assert!(wrong.contains("has the shape [300, 4], but an example of the model has [8, 8, 1]"), "{wrong}");
+    let none = bench.lookback(&["model", "sample", model, "-n", "0", "-o", "no.npy"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("at least 1"));
     let wrong = bench.bad(&["model", "card", "run.toml"]);
     assert!(wrong.contains("is not a model"), "{wrong}");
     let wrong = bench.bad(&["model", "reconstruct", model, "a.npy", "--model-error", "none", "-o", "no"]);

@@ -7,6 +7,7 @@ use lookback_learn::{Batch, DataSource, Examples, Scaling, Shape, layers::Image}
 use lookback_operator::random::{Purpose, Stream};
 
 use super::TrainFile;
+use super::verbs::check_finite;
 use crate::formats::{self, Array};
 use crate::{Error, Result, files};
 
@@ -28,6 +29,7 @@ impl Sets {
         let (array, source) = read("train", &data.train)?;
         let mut sources = vec![source];
         let shape = shape_of(&array, &data.train)?;
+        check_finite(&data.train, &array, true)?;
         let values = batch(&array, shape);
         let std = match &data.noise_std {
             None => None,
@@ -75,6 +77,7 @@ impl Sets {
                     return Err(Error::file(place, message));
                 }
                 sources.push(source);
+                check_finite(place, &array, true)?;
                 let values = scaling.apply(batch(&array, shape));
                 Some(
                     Examples::with_noise(shape, values, None)

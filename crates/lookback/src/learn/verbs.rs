@@ -39,8 +39,9 @@ pub fn read_examples(model: &Model<f32>, place: &str, missing: bool) -> Result<B
     Ok(batch(&array, shape))
 }
 
-fn check_finite(place: &str, array: &Array, missing: bool) -> Result<()> {
-    let each: usize = array.shape[1..].iter().product();
+/// Refuses numbers that are infinite, or missing where none may be.
+pub(super) fn check_finite(place: &str, array: &Array, missing: bool) -> Result<()> {
+    let each: usize = array.shape.iter().skip(1).product();
     match array.values.iter().position(|x| !(x.is_finite() || missing && x.is_nan())) {
         None => Ok(()),
         Some(at) => {
