@@ -224,7 +224,7 @@ fn a_flow_learns_what_its_context_says() {
 #[test]
 fn what_cannot_be_learned_from_is_refused() {
     let refuse = |values: Vec<f32>| {
-        Examples::new(Shape::Row(WIDTH), Batch::new(WIDTH, values)).err().expect("refused").to_string()
+        Examples::new(Shape::Row(WIDTH), Batch::new(WIDTH, values)).expect_err("refused").to_string()
     };
     let mut values = vec![0.0; 2 * WIDTH];
     values[WIDTH + 3] = f32::NAN;
@@ -241,7 +241,7 @@ fn what_cannot_be_learned_from_is_refused() {
         augmentation: &augmentation,
         scaling: UNSCALED,
     };
-    let error = Training::new(&objective, &TrainingOptions::default(), 1).err().expect("refused");
+    let error = Training::new(&objective, &TrainingOptions::default(), 1).expect_err("refused");
     assert!(error.to_string().contains("10 examples are fewer than a step takes (128)"), "{error}");
     let wild = TrainingOptions { batch: 10, learning_rate: 1e30, warmup: 0.0, ..TrainingOptions::default() };
     let mut training = Training::new(&objective, &wild, 1).expect("options");
@@ -283,7 +283,7 @@ fn a_model_comes_back_from_its_file() {
     let x = examples(5, 3).values;
     assert_eq!(back.decode(back.encode(x.clone())), model.decode(model.encode(x.clone())));
     assert_eq!(back.score(&x).expect("scores"), model.score(&x).expect("scores"));
-    let say = |bytes: &[u8]| Model::from_bytes(bytes).err().expect("refused").to_string();
+    let say = |bytes: &[u8]| Model::from_bytes(bytes).expect_err("refused").to_string();
     assert!(say(&bytes[..bytes.len() / 2]).contains("is not a model"));
     assert!(say(b"nothing").contains("is not a model"));
     let mut poisoned = bytes.clone();
