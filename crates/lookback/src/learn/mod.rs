@@ -2,6 +2,7 @@
 
 mod examples;
 mod file;
+mod pictures;
 mod reconstruct;
 mod reconstruct_page;
 mod report;

@@ -3,6 +3,7 @@
 use lookback_learn::{Batch, Model, Shape, layers::Image};
 use serde_json::json;
 
+use super::pictures::range;
 use super::reconstruct::{ReconstructOptions, Reconstructions};
 use crate::report::colour::Scale;
 use crate::report::mosaic::Mosaic;
@@ -24,9 +25,8 @@ pub(super) fn page(
     let samples = options.samples.min(SAMPLES);
     let mut figures = Vec::new();
     if let Shape::Image(Image { height, width, channels }) = model.card().example_shape()? {
-        let fold = |(low, high): (f32, f32), x: &f32| (low.min(*x), high.max(*x));
-        let (low, high) = found.mean.data().iter().fold((f32::INFINITY, f32::NEG_INFINITY), fold);
-        let range = (f64::from(low), f64::from(high).max(f64::from(low) + 1e-12));
+        let range = range(found.mean.data().iter().copied());
+        let low = range.0 as f32;
         // What is missing has the colour of the lowest value.
         let seen =
             Batch::new(data.width(), data.data().iter().map(|d| if d.is_nan() { low } else { *d }).collect());
@@ -40,7 +40,7 @@ pub(super) fn page(
         let shape = [height, width, channels];
         let title = "data, posterior mean and samples";
         let all = Mosaic { title, shape, images, columns: shown, rows, range, scale: Scale::Signal };
-        let (_, widest) = found.std.data().iter().fold((0.0, 0.0), fold);
+        let widest = found.std.data().iter().copied().fold(0.0, f32::max);
         let std = Mosaic {
             title: "posterior standard deviation",
             shape,

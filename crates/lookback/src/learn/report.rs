@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::examples::Sets;
 use super::file::TrainFile;
+use super::pictures::{self, curves, range};
 use super::stages::{Learned, standard_deviations};
 use crate::report::colour::Scale;
 use crate::report::curves::{COLOURS, Curve, Plot};
@@ -233,14 +234,8 @@ impl Scene<'_> {
         let pairs = ends.rows() / 2;
         let (from, to) = (ends.gather((0..pairs).map(|i| 2 * i)), ends.gather((0..pairs).map(|i| 2 * i + 1)));
         let path = self.model.interpolate(&from, &to, STEPS);
-        let figures = match self.sets.train.shape {
-            Shape::Image(image) => {
-                vec![self.mosaic("from one example to another", image, &path, STEPS, Vec::new())?]
-            }
-            Shape::Row(_) => {
-                self.pictures("from one example to another", &[&path.gather(0..STEPS)], Vec::new(), "")?
-            }
-        };
+        let svg = pictures::examples("from one example to another", self.sets.train.shape, &path, STEPS)?;
+        let figures = vec![Figure { svg, caption: String::new() }];
         let words =
             "Straight lines in the space of normal numbers: all that lies between should be possible.".into();
         Ok(Section { heading: "Interpolation".into(), words, figures })
@@ -339,42 +334,6 @@ impl Scene<'_> {
             Mosaic { title, shape: [height, width, channels], images, columns, rows: names, range, scale };
         Ok(vec![Figure { svg: mosaic.draw()?, caption }])
     }
-
-    fn mosaic(
-        &self,
-        title: &str,
-        image: Image,
-        batch: &Batch<f32>,
-        columns: usize,
-        rows: Vec<String>,
-    ) -> Result<Figure> {
-        let Image { height, width, channels } = image;
-        let images = (0..batch.rows()).map(|row| batch.row(row)).collect();
-        let range = range(batch.data().iter().copied());
-        let mosaic = Mosaic {
-            title,
-            shape: [height, width, channels],
-            images,
-            columns,
-            rows,
-            range,
-            scale: Scale::Signal,
-        };
-        Ok(Figure { svg: mosaic.draw()?, caption: String::new() })
-    }
-}
-
-/// Examples that are rows, as curves.
-fn curves(title: &str, batch: &Batch<f32>) -> Result<String> {
-    let curves = (0..batch.rows().min(COLOURS.len()))
-        .map(|row| Curve {
-            name: String::new(),
-            points: batch.row(row).iter().enumerate().map(|(i, &x)| (i as f64, f64::from(x))).collect(),
-            colour: COLOURS[row],
-            width: 1,
-        })
-        .collect();
-    Plot { title, x_name: "place", y_name: "value", shades: Vec::new(), curves, size: (640, 280) }.linear()
 }
 
 fn residuals(a: &Batch<f32>, b: &Batch<f32>) -> Batch<f32> {
@@ -386,9 +345,4 @@ fn means(x: &Batch<f32>) -> Vec<f64> {
     let column =
         |i: usize| x.data().iter().skip(i).step_by(x.width()).map(|x| f64::from(*x)).sum::<f64>() / n;
     (0..x.width()).map(column).collect()
-}
-
-fn range(values: impl Iterator<Item = f32>) -> (f64, f64) {
-    let (low, high) = values.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), x| (l.min(x), h.max(x)));
-    if high > low { (f64::from(low), f64::from(high)) } else { (f64::from(low) - 0.5, f64::from(low) + 0.5) }
 }

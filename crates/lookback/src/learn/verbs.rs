@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use lookback_learn::{Batch, Model, Score, Shape, layers::Image};
+use lookback_learn::{Batch, Model, Score, Shape};
 use lookback_operator::random::{Purpose, Stream};
 
 use super::examples::{batch, shape_of};
+use super::pictures;
 use crate::formats::{self, Array, npy};
-use crate::report::colour::Scale;
-use crate::report::curves::{COLOURS, Curve, Plot};
-use crate::report::mosaic::Mosaic;
 use crate::{Error, Result, files};
 
 /// Reads examples that fit a model: an array of them, or a single one. NaNs are refused unless they may be missing.
@@ -148,9 +146,6 @@ pub fn score_table(scores: &[Score]) -> String {
     table
 }
 
-/// Most curves of a picture of rows.
-const CURVES: usize = 6;
-
 /// Draws examples, so many side by side: a mosaic of images, or curves.
 ///
 /// # Errors
@@ -162,37 +157,6 @@ pub fn write_picture(
     columns: usize,
     path: &Path,
 ) -> Result<()> {
-    let svg = match model.card().example_shape()? {
-        Shape::Image(Image { height, width, channels }) => {
-            let fold = |(low, high): (f32, f32), x: &f32| (low.min(*x), high.max(*x));
-            let (low, high) = examples.data().iter().fold((f32::INFINITY, f32::NEG_INFINITY), fold);
-            let mosaic = Mosaic {
-                title,
-                shape: [height, width, channels],
-                images: (0..examples.rows()).map(|row| examples.row(row)).collect(),
-                columns: columns.clamp(1, examples.rows().max(1)),
-                rows: Vec::new(),
-                range: (f64::from(low), f64::from(high).max(f64::from(low) + 1e-12)),
-                scale: Scale::Signal,
-            };
-            mosaic.draw()?
-        }
-        Shape::Row(_) => {
-            let curve = |row: usize| Curve {
-                name: String::new(),
-                points: examples
-                    .row(row)
-                    .iter()
-                    .enumerate()
-                    .map(|(i, &x)| (i as f64, f64::from(x)))
-                    .collect(),
-                colour: COLOURS[row % COLOURS.len()],
-                width: 1,
-            };
-            let curves = (0..examples.rows().min(CURVES)).map(curve).collect();
-            Plot { title, x_name: "place", y_name: "value", shades: Vec::new(), curves, size: (640, 320) }
-                .linear()?
-        }
-    };
+    let svg = pictures::examples(title, model.card().example_shape()?, examples, columns)?;
     files::write_whole(path, |out| out.write_all(svg.as_bytes()))
 }
