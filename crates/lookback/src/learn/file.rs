@@ -196,3 +196,36 @@ impl TrainFile {
             .map_err(|error| Error::config("train", format!("cannot be written as TOML: {error}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_are_training_files_and_survive_writing() {
+        for text in [
+            include_str!("../../../../examples/learn_fashion.toml"),
+            include_str!("../../../../examples/learn_digits.toml"),
+            include_str!("../../../../examples/learn_radio_galaxies.toml"),
+        ] {
+            let file: TrainFile = runfile::read(text).unwrap_or_else(|error| panic!("{}", error.message));
+            let again: TrainFile = runfile::read(&file.text().expect("writes")).expect("reads");
+            assert_eq!(again, file);
+        }
+    }
+
+    #[test]
+    fn weights_to_begin_from_are_a_place_like_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.toml");
+        let text = "start = \"net.safetensors\"\n[data]\ntrain = \"x.npy\"\n[autoencoder]\nlatents = 2\n";
+        std::fs::write(&path, text).expect("writes");
+        let file = TrainFile::load(&path).expect("reads");
+        assert!(
+            file.start.as_ref().is_some_and(|start| start.ends_with("net.safetensors") && start.len() > 15)
+        );
+        assert!(file.directory().ends_with("models/a"));
+        let again: TrainFile = runfile::read(&file.text().expect("writes")).expect("reads");
+        assert_eq!(again, file);
+    }
+}
