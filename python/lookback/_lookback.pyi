@@ -162,6 +162,7 @@ def el2o(
     tolerance: float = 1e-2,
     samples: int = 1000,
     candidates: int = 1,
+    moves: int = 0,
     seed: int = 42,
 ) -> Result: ...
 def pathfinder(

@@ -274,7 +274,7 @@ pub(crate) fn laplace(
 /// Gaussians on the modes that agree with the posterior in value, slope and curvature at their own samples; shares of the modes and
 /// the evidence are among the figures.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, starts = 1, start_scale = 1.0, modes = 8, optimizer = "lbfgs", max_iterations = 2000, pairs = 4, rounds = 30, tolerance = 1e-2, samples = 1000, candidates = 1, seed = 42))]
+#[pyo3(signature = (posterior, *, starts = 1, start_scale = 1.0, modes = 8, optimizer = "lbfgs", max_iterations = 2000, pairs = 4, rounds = 30, tolerance = 1e-2, samples = 1000, candidates = 1, moves = 0, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn el2o(
     py: Python<'_>,
@@ -289,6 +289,7 @@ pub(crate) fn el2o(
     tolerance: f64,
     samples: usize,
     candidates: usize,
+    moves: usize,
     seed: u64,
 ) -> PyResult<PyResult_> {
     let optimizer = optimizer_named(optimizer)?;
@@ -303,6 +304,7 @@ pub(crate) fn el2o(
         tolerance,
         samples,
         candidates,
+        moves,
     };
     work(py, posterior, El2o::new(options, seed).map_err(raise)?)
 }

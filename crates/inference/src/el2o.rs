@@ -37,6 +37,9 @@ pub struct El2oOptions {
     pub samples: usize,
     /// Draws of the Gaussians of which each sample is chosen, by importance: more than one mends a fit that is nearly right.
     pub candidates: usize,
+    /// Moves of Hamiltonian Monte Carlo that each sample makes then, in the coordinates of its mode: they mend the shape of a mode, not
+    /// the weights.
+    pub moves: usize,
 }
 
 impl Default for El2oOptions {
@@ -52,6 +55,7 @@ impl Default for El2oOptions {
             tolerance: 1e-2,
             samples: 1000,
             candidates: 1,
+            moves: 0,
         }
     }
 }
@@ -65,6 +69,11 @@ const WIDER: f64 = 2.0;
 /// Numbers of the streams: of the points of the fit, and of the samples that weigh the modes.
 const FIT: u32 = 1 << 31;
 const WEIGH: u32 = 1 << 30;
+/// Of the momenta of moves.
+const MOVE: u32 = 1 << 29;
+/// Size of a leapfrog step in widths, times the fourth root of the dimension, and steps of a trajectory.
+const STEP: f64 = 0.8;
+const LEAPS: usize = 5;
 
 /// How well a Gaussian agrees with the posterior at its samples; all are zero for a Gaussian posterior.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -294,17 +303,66 @@ impl<T: Number> El2o<T> {
         Some(possible.swap_remove(chosen))
     }
 
+    /// The place and the energy of a sample after its moves: leapfrog steps in coordinates in which the Gaussian of its mode is round, each
+    /// trajectory accepted or refused (Duane et al. 1987).
+    fn moved(
+        &self,
+        draw: usize,
+        sample: Candidate<T>,
+        evaluator: &mut dyn Evaluator<T>,
+    ) -> Result<(Vec<T>, f64)> {
+        let Candidate { mut z, mut energy, .. } = sample;
+        if self.options.moves == 0 {
+            return Ok((z, energy));
+        }
+        let share = |mode: &Mode| mode.log_weight + mode.gaussian.log_density(&z);
+        let nearest = self.modes.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+        let gaussian = &nearest.unwrap_or(&self.modes[0]).gaussian;
+        let dim = z.len();
+        let step = STEP / (dim as f64).powf(0.25);
+        let mut gradient = z.clone();
+        evaluator.energy(&z, &mut gradient)?;
+        let decisions = Stream::new(self.seed, Purpose::DataDraw, MOVE | draw as u32);
+        for turn in 0..self.options.moves {
+            let mut momentum = vec![0.0; dim];
+            let which = (draw * self.options.moves + turn) as u32;
+            Stream::new(self.seed, Purpose::Chain, MOVE | which).fill_normal(&mut momentum);
+            let before = energy + 0.5 * vector::norm2(&momentum);
+            let (mut there, mut slope) = (gaussian.whiten(&z), gradient.clone());
+            let (mut place, mut after) = (z.clone(), energy);
+            for _ in 0..LEAPS {
+                vector::axpy(-0.5 * step, &gaussian.round_gradient(&slope), &mut momentum);
+                vector::axpy(step, &momentum, &mut there);
+                place = gaussian.place(&there);
+                after = evaluator.energy(&place, &mut slope)?;
+                if !after.is_finite() {
+                    break;
+                }
+                vector::axpy(-0.5 * step, &gaussian.round_gradient(&slope), &mut momentum);
+            }
+            let change = before - after - 0.5 * vector::norm2(&momentum);
+            if after.is_finite() && decisions.uniform(turn as u64).ln() < change {
+                (z, energy, gradient) = (place, after, slope);
+            }
+        }
+        Ok((z, energy))
+    }
+
     fn sample(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
         let last = self.options.samples.min(self.drawn + 16 * rayon::current_num_threads());
         let samples = workers.map((self.drawn..last).collect(), |draw, evaluator| {
             let first = draw * self.options.candidates;
-            (first..first + self.options.candidates).map(|which| self.candidate(which, evaluator)).collect()
+            let candidates: Vec<Candidate<T>> = (first..first + self.options.candidates)
+                .map(|which| self.candidate(which, evaluator))
+                .collect::<Result<_>>()?;
+            let log_ratios: Vec<f64> = candidates.iter().map(|candidate| candidate.log_ratio).collect();
+            let chosen = self.choose(draw, candidates);
+            Ok((log_ratios, chosen.map(|chosen| self.moved(draw, chosen, evaluator)).transpose()?))
         })?;
-        for (draw, candidates) in (self.drawn..last).zip(samples) {
-            let candidates: Vec<Candidate<T>> = candidates;
-            candidates.iter().for_each(|candidate| self.weighed.add(candidate.log_ratio));
+        for (log_ratios, sample) in samples {
+            log_ratios.into_iter().for_each(|log_ratio| self.weighed.add(log_ratio));
             // What is impossible is no sample; its weight of zero counts.
-            if let Some(Candidate { z, energy, .. }) = self.choose(draw, candidates) {
+            if let Some((z, energy)) = sample {
                 sink(Draw::independent(z, Some(energy)));
             }
         }

@@ -53,13 +53,13 @@ fn evidence_is(method: &impl Method<f64>, truth: f64) {
     assert!(error < 0.5, "an error of {error} allows anything");
 }
 
-/// A Gaussian that touches a skewed posterior at its maximum has the mean of neither; chosen by importance, its draws have.
+/// A Gaussian that touches a skewed posterior at its maximum has the mean of neither; chosen by importance, or moved, its draws have.
 #[test]
-fn candidates_mend_a_gaussian_that_only_touches() {
+fn candidates_and_moves_mend_a_gaussian_that_only_touches() {
     let target = poisson_posterior(1.0);
     let (mean, std) = targets::quadrature(1.0);
-    let off = |candidates| {
-        let options = El2oOptions { rounds: 0, samples: 4000, candidates, ..El2oOptions::default() };
+    let off = |candidates, moves| {
+        let options = El2oOptions { rounds: 0, samples: 4000, candidates, moves, ..El2oOptions::default() };
         let mut method = El2o::new(options, 5).expect("options");
         let draws = samples(&run_to_end(&mut method, &target).expect("a fit"));
         assert_eq!(draws.len(), 4000);
@@ -67,10 +67,10 @@ fn candidates_mend_a_gaussian_that_only_touches() {
         // In units of the standard error of 4000 draws.
         (found - mean) / (std / 4000f64.sqrt())
     };
-    let (touching, chosen) = (off(1), off(20));
+    let (touching, chosen, moved) = (off(1, 0), off(20, 0), off(1, 12));
     assert!(touching.abs() > 5.0, "{touching}");
-    assert!(chosen.abs() < 3.5, "{chosen}");
-    let options = El2oOptions { rounds: 0, samples: 40, candidates: 3, ..El2oOptions::default() };
+    assert!(chosen.abs() < 3.5 && moved.abs() < 3.5, "{chosen} {moved}");
+    let options = El2oOptions { rounds: 0, samples: 40, candidates: 3, moves: 2, ..El2oOptions::default() };
     survives_interruption(El2o::new(options, 5).expect("options"), &target);
 }
 

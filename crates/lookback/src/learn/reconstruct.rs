@@ -46,8 +46,8 @@ pub struct ReconstructOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// A Gaussian with all second derivatives at each mode, weighted by their evidences, and samples chosen among their draws by
-    /// importance; Pareto k says whether they may be trusted.
+    /// A Gaussian with all second derivatives at each mode, weighted by their evidences; samples are chosen among their draws by
+    /// importance, and moved by Hamiltonian Monte Carlo. Pareto k says whether the weights of the modes may be trusted.
     #[default]
     Laplace,
     /// Four chains of the No-U-Turn sampler that start from samples of these Gaussians: exact in the end, and tens of times the cost.
@@ -266,8 +266,9 @@ pub fn reconstruct(
     Ok(all)
 }
 
-/// Draws of which each sample is chosen.
+/// Draws of which each sample is chosen, and moves that it makes then.
 const CANDIDATES: usize = 8;
+const MOVES: usize = 10;
 
 fn one(
     instrument: &Instrument<'_>,
@@ -288,6 +289,7 @@ fn one(
         tolerance: 0.1,
         samples: options.samples,
         candidates: CANDIDATES,
+        moves: MOVES,
         ..El2oOptions::default()
     };
     let seed = options.seed ^ (example as u64) << 32;
