@@ -232,6 +232,7 @@ fn training_files_that_cannot_work_are_refused() {
     for (from, to, words) in [
         ("latents = 4\n", "latents = 3\n", "the encoder gives 4 numbers where 3 are needed"),
         ("outputs = 64", "outputs = 63", "the decoder gives 63 numbers where 64 are needed"),
+        ("[autoencoder]\n", "[augment]\nnoise_std = -1.0\n[autoencoder]\n", "`noise_std` must be at least 0"),
         ("batch = 50", "batch = 0", "`batch` must be at least 1"),
         ("\"blobs.idx\"", "\"none.idx\"", "cannot read"),
         ("learning_rate", "learning_rat", "did you mean `learning_rate`?"),

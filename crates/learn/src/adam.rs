@@ -131,7 +131,7 @@ pub enum Schedule {
         #[serde(default = "hundredth")]
         last: f64,
     },
-    /// Down by `factor` at each of `times` equal parts of the training.
+    /// Down by `factor` at each of `parts` equal parts of the training.
     Stairs {
         /// Number of parts.
         parts: u32,

@@ -112,6 +112,16 @@ impl Shape {
         self.len() == 0
     }
 
+    /// The image that it must be.
+    pub(crate) fn image(self) -> Result<Image> {
+        match self {
+            Shape::Image(image) => Ok(image),
+            Shape::Row(width) => Err(Error::architecture(format!(
+                "a convolution needs an image, and here are {width} numbers: `reshape` makes one of them"
+            ))),
+        }
+    }
+
     fn channels(self) -> usize {
         match self {
             Shape::Row(width) => width,
@@ -162,7 +172,7 @@ impl<T: Real> Builder<T> {
                 for (name, value) in [("channels", channels), ("kernel", kernel), ("stride", stride)] {
                     positive(name, value)?;
                 }
-                let layer = Convolution::new(self.image()?, channels, kernel, stride, norm, std);
+                let layer = Convolution::new(self.shape.image()?, channels, kernel, stride, norm, std);
                 let image = layer.image();
                 self.push(layer, Shape::Image(image));
             }
@@ -170,7 +180,7 @@ impl<T: Real> Builder<T> {
                 for (name, value) in [("channels", channels), ("kernel", kernel), ("stride", stride)] {
                     positive(name, value)?;
                 }
-                let layer = TransposedConvolution::new(self.image()?, channels, kernel, stride, std);
+                let layer = TransposedConvolution::new(self.shape.image()?, channels, kernel, stride, std);
                 let image = layer.image();
                 self.push(layer, Shape::Image(image));
             }
@@ -213,15 +223,6 @@ impl<T: Real> Builder<T> {
         let network = Network::new(self.shape.len(), inner.layers);
         self.push(Residual::new(network), self.shape);
         Ok(())
-    }
-
-    fn image(&self) -> Result<Image> {
-        match self.shape {
-            Shape::Image(image) => Ok(image),
-            Shape::Row(width) => Err(Error::architecture(format!(
-                "a convolution needs an image, and here are {width} numbers: `reshape` makes one of them"
-            ))),
-        }
     }
 }
 

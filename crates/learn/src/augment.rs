@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::Image;
-use crate::{Batch, Shape};
+use crate::{Batch, Error, Examples, Result, Shape};
 
 /// Changes of an example; none by default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -34,6 +34,34 @@ impl Augmentation {
     /// True if pixels stay where they are.
     pub fn keeps_places(&self) -> bool {
         !self.mirror && !self.quarter_turns && self.shift == 0
+    }
+
+    /// Refuses changes that these examples cannot undergo: noise below zero, turns of images that are not square, and moves of rows, or of
+    /// pixels whose precision would stay behind.
+    ///
+    /// # Errors
+    /// [`Error::Option`].
+    pub fn check(&self, examples: &Examples) -> Result<()> {
+        for (name, value) in [("dequantise", self.dequantise), ("noise_std", self.noise_std)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Error::option(name, format!("must be at least 0, not {value}")));
+            }
+        }
+        if self.keeps_places() {
+            return Ok(());
+        }
+        match examples.shape {
+            Shape::Row(_) => Err(Error::option("augment", "moves pixels, and these examples are rows")),
+            _ if examples.precision.is_some() => Err(Error::option(
+                "augment",
+                "moves pixels, which those with missing numbers or noise of their own cannot",
+            )),
+            Shape::Image(image) if self.quarter_turns && image.height != image.width => {
+                let message = format!("need square images, not {} x {}", image.height, image.width);
+                Err(Error::option("quarter_turns", message))
+            }
+            Shape::Image(_) => Ok(()),
+        }
     }
 
     /// Changes examples; each takes its random numbers from its place in the batch. `scale` is what the data were divided by.
@@ -110,6 +138,23 @@ mod tests {
         seen.dedup();
         assert_eq!(seen.len(), 8);
         assert!(seen.iter().all(|image| image[4] == 4));
+    }
+
+    #[test]
+    fn what_would_mix_pixels_up_is_refused() {
+        let images = |height: usize, missing: bool| {
+            let shape = Shape::Image(Image { height, width: 3, channels: 1 });
+            let mut values = vec![1.0; 3 * height];
+            values[0] = if missing { f32::NAN } else { 0.0 };
+            Examples::with_noise(shape, Batch::new(3 * height, values), None).expect("examples")
+        };
+        let turns = Augmentation { quarter_turns: true, ..Augmentation::default() };
+        let say = |examples: &Examples| turns.check(examples).expect_err("refused").to_string();
+        assert!(say(&images(2, false)).contains("need square images, not 2 x 3"));
+        assert!(say(&images(3, true)).contains("missing numbers"));
+        let row = Examples::new(Shape::Row(9), Batch::zeros(1, 9)).expect("a row");
+        assert!(say(&row).contains("these examples are rows"));
+        assert!(turns.check(&images(3, false)).is_ok());
     }
 
     #[test]

@@ -190,11 +190,8 @@ impl<T: Real> Autoencoder<T> {
 
     /// The arrays of weights.
     pub fn weights(&self) -> Vec<Weight> {
-        let named = |part: &'static str| {
-            move |weight: Weight| Weight { name: format!("{part}.{}", weight.name), ..weight }
-        };
-        let encoder = self.encoder.weights().into_iter().map(named("encoder"));
-        encoder.chain(self.decoder.weights().into_iter().map(named("decoder"))).collect()
+        let encoder = self.encoder.weights().into_iter().map(|weight| weight.within("encoder"));
+        encoder.chain(self.decoder.weights().into_iter().map(|weight| weight.within("decoder"))).collect()
     }
 
     /// The latents of examples in the network's units; the means, if it is variational.

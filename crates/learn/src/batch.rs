@@ -60,11 +60,6 @@ impl<T: Real> Batch<T> {
         &mut self.data[row * self.width..(row + 1) * self.width]
     }
 
-    /// The same numbers in rows of another width.
-    pub fn reshaped(self, width: usize) -> Batch<T> {
-        Batch::new(width, self.data)
-    }
-
     /// Columns `from..to` of every row.
     pub fn columns(&self, from: usize, to: usize) -> Batch<T> {
         let data = self.data.chunks_exact(self.width).flat_map(|row| &row[from..to]).copied().collect();

@@ -1,5 +1,6 @@
 //! What is learned from: rows, perhaps with the precision of every number, and their labels.
 
+use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
 
 use crate::{Batch, Error, Result, Shape};
@@ -156,14 +157,19 @@ impl ScalingKind {
 
 impl Scaling {
     /// To the network's numbers.
-    pub fn apply(self, mut x: Batch<f32>) -> Batch<f32> {
-        x.data_mut().iter_mut().for_each(|x| *x = (*x - self.offset) / self.scale);
-        x
+    pub fn apply<T: Real>(self, x: Batch<T>) -> Batch<T> {
+        let (offset, scale) = self.numbers();
+        x.map(|x: &mut T| *x = (*x - offset) / scale)
     }
 
     /// Back to the data's numbers.
-    pub fn undo(self, mut x: Batch<f32>) -> Batch<f32> {
-        x.data_mut().iter_mut().for_each(|x| *x = *x * self.scale + self.offset);
-        x
+    pub fn undo<T: Real>(self, x: Batch<T>) -> Batch<T> {
+        let (offset, scale) = self.numbers();
+        x.map(|x: &mut T| *x = *x * scale + offset)
+    }
+
+    /// Offset and scale in the precision of the rows.
+    fn numbers<T: Real>(self) -> (T, T) {
+        (T::of(f64::from(self.offset)), T::of(f64::from(self.scale)))
     }
 }

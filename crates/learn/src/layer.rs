@@ -1,6 +1,6 @@
 //! What a network is made of: a layer, its weights, and its derivatives.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
 use lookback_operator::Real;
 use lookback_operator::random::{Purpose, Stream};
@@ -14,8 +14,6 @@ pub enum Begin {
     Normal(f64),
     /// All the same.
     Constant(f64),
-    /// The unit matrix.
-    Unit,
 }
 
 /// What may change an array of weights.
@@ -56,21 +54,27 @@ impl Weight {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The same array with the name of what it belongs to before its own.
+    pub(crate) fn within(self, owner: impl Display) -> Weight {
+        Weight { name: format!("{owner}.{}", self.name), ..self }
+    }
+
+    /// Number of entries of many.
+    pub(crate) fn total(all: &[Weight]) -> usize {
+        all.iter().map(Weight::len).sum()
+    }
 }
 
 /// First values of all weights, one after the other. They depend on the seed alone.
 pub fn begin<T: Real>(weights: &[Weight], seed: u64) -> Vec<T> {
-    let mut all = Vec::with_capacity(weights.iter().map(Weight::len).sum());
+    let mut all = Vec::with_capacity(Weight::total(weights));
     for (index, weight) in weights.iter().enumerate() {
         let start = all.len();
         all.resize(start + weight.len(), T::zero());
         let values = &mut all[start..];
         match weight.begin {
             Begin::Constant(value) => values.fill(T::of(value)),
-            Begin::Unit => {
-                let n = *weight.shape.last().expect("a square matrix");
-                values.iter_mut().step_by(n + 1).for_each(|x| *x = T::one());
-            }
             Begin::Normal(std) => {
                 Stream::new(seed, Purpose::Training, index as u32).fill_normal(values);
                 values.iter_mut().for_each(|x| *x *= T::of(std));

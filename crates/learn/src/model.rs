@@ -157,7 +157,7 @@ impl Model<f32> {
         for weight in self.flow.weights() {
             let range = start..start + weight.len();
             start = range.end;
-            all.push((Weight { name: format!("flow.{}", weight.name), ..weight }, &self.flow_weights[range]));
+            all.push((weight.within("flow"), &self.flow_weights[range]));
         }
         let width = self.error.variance.len();
         all.push((plain("error.variance", &[width]), &self.error.variance));
@@ -248,26 +248,14 @@ impl<T: Real> Model<T> {
         self.error.variance.len()
     }
 
-    fn scaled(&self, x: Batch<T>) -> Batch<T> {
-        let Scaling { offset, scale } = self.card.scaling;
-        let (offset, scale) = (T::of(f64::from(offset)), T::of(f64::from(scale)));
-        x.map(|x| *x = (*x - offset) / scale)
-    }
-
-    fn unscaled(&self, x: Batch<T>) -> Batch<T> {
-        let Scaling { offset, scale } = self.card.scaling;
-        let (offset, scale) = (T::of(f64::from(offset)), T::of(f64::from(scale)));
-        x.map(|x| *x = *x * scale + offset)
-    }
-
     /// The latents of examples.
     pub fn encode(&self, x: Batch<T>) -> Batch<T> {
-        self.autoencoder.encode(&self.weights, self.scaled(x))
+        self.autoencoder.encode(&self.weights, self.card.scaling.apply(x))
     }
 
     /// Examples from latents.
     pub fn decode(&self, z: Batch<T>) -> Batch<T> {
-        self.unscaled(self.autoencoder.decode(&self.weights, z))
+        self.card.scaling.undo(self.autoencoder.decode(&self.weights, z))
     }
 
     /// Latents as standard normal numbers.
@@ -324,7 +312,7 @@ impl Model<f32> {
     /// If the model's error cannot be inverted.
     pub fn score(&self, x: &Batch<f32>) -> Result<Vec<Score>> {
         use rayon::prelude::*;
-        let scaled = self.scaled(x.clone());
+        let scaled = self.card.scaling.apply(x.clone());
         let z = self.autoencoder.encode(&self.weights, scaled.clone());
         let decoded = self.autoencoder.decode(&self.weights, z.clone());
         let residual = scaled.zip_with(&decoded, |x, d| *x -= d);
@@ -335,14 +323,5 @@ impl Model<f32> {
             Score { latent, reconstruction, combined: latent + reconstruction }
         });
         Ok(scores.collect())
-    }
-
-    /// Examples and their reconstructions: the mean squared difference of a number, in the network's units.
-    pub fn mean_squared_error(&self, x: &Batch<f32>) -> f64 {
-        let scaled = self.scaled(x.clone());
-        let decoded =
-            self.autoencoder.decode(&self.weights, self.autoencoder.encode(&self.weights, scaled.clone()));
-        let residual = scaled.zip_with(&decoded, |x, d| *x -= d);
-        lookback_operator::vector::norm2(residual.data()) / residual.data().len() as f64
     }
 }

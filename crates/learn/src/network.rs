@@ -25,7 +25,7 @@ impl<T: Real> Network<T> {
         for layer in &layers {
             assert_eq!(layer.inputs(), width, "a layer after one that gives {width} numbers");
             width = layer.outputs();
-            starts.push(starts[starts.len() - 1] + layer.weights().iter().map(Weight::len).sum::<usize>());
+            starts.push(starts[starts.len() - 1] + Weight::total(&layer.weights()));
         }
         Network { inputs, layers, starts }
     }
@@ -65,8 +65,7 @@ impl<T: Real> Layer<T> for Network<T> {
     fn weights(&self) -> Vec<Weight> {
         let mut all = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
-            let named = |weight: Weight| Weight { name: format!("{index}.{}", weight.name), ..weight };
-            all.extend(layer.weights().into_iter().map(named));
+            all.extend(layer.weights().into_iter().map(|weight| weight.within(index)));
         }
         all
     }

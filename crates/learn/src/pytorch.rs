@@ -103,7 +103,7 @@ fn layer(
             Ok(Shape::Row(outputs))
         }
         LayerSection::Convolution { channels, kernel, stride, norm: Norm::None, .. } => {
-            let image = image(shape)?;
+            let image = shape.image()?;
             let there = take(arrays, &[channels, image.channels, kernel, kernel])?;
             let at = |y, x, i, o| there[((o * image.channels + i) * kernel + y) * kernel + x];
             weights.extend(kernel_of([kernel, image.channels, channels], at));
@@ -115,7 +115,7 @@ fn layer(
             }))
         }
         LayerSection::TransposedConvolution { channels, kernel, stride, .. } => {
-            let image = image(shape)?;
+            let image = shape.image()?;
             let there = take(arrays, &[image.channels, channels, kernel, kernel])?;
             let at = |y, x, o, i| there[((i * channels + o) * kernel + y) * kernel + x];
             weights.extend(kernel_of([kernel, channels, image.channels], at));
@@ -156,15 +156,6 @@ fn layer(
 
 fn unknown(what: &str) -> Error {
     Error::architecture(format!("weights of PyTorch cannot be read for {what}"))
-}
-
-fn image(shape: Shape) -> Result<Image> {
-    match shape {
-        Shape::Image(image) => Ok(image),
-        Shape::Row(width) => {
-            Err(Error::architecture(format!("a convolution needs an image, and here are {width} numbers")))
-        }
-    }
 }
 
 /// For each number of a row here, its place there.

@@ -146,7 +146,7 @@ impl Training {
         weights: Vec<f32>,
     ) -> Result<Training> {
         options.check()?;
-        let needed = objective.weights().iter().map(Weight::len).sum::<usize>();
+        let needed = Weight::total(&objective.weights());
         if weights.len() != needed {
             return Err(Error::Data(format!(
                 "{} weights to begin from where {needed} are needed",

@@ -44,13 +44,7 @@ impl<T: Real> Autoregressive<T> {
     }
 
     /// Changes the dimensions of every row by a function of the number, its parameters and its value before the warp.
-    fn each(
-        &self,
-        mut rows: Batch<T>,
-        trace: &Trace<T>,
-        change: impl Fn(T, usize, usize) -> T + Sync,
-    ) -> Batch<T> {
-        let _ = trace;
+    fn each(&self, mut rows: Batch<T>, change: impl Fn(T, usize, usize) -> T + Sync) -> Batch<T> {
         let width = rows.width();
         rows.data_mut().par_chunks_mut(width).enumerate().for_each(|(row, numbers)| {
             numbers[..self.dimensions].iter_mut().enumerate().for_each(|(i, x)| *x = change(*x, row, i));
@@ -131,7 +125,7 @@ impl<T: Real> Bijection<T> for Autoregressive<T> {
         let x = self.ordered(x);
         let trace = self.traced(weights, x.clone());
         let log_det = self.log_det(&trace);
-        let y = self.each(x, &trace, |x, row, i| self.warp.evaluate(self.raw(&trace.kept[0], row, i), x).0);
+        let y = self.each(x, |x, row, i| self.warp.evaluate(self.raw(&trace.kept[0], row, i), x).0);
         Mapped { value: self.ordered(y), log_det, trace }
     }
 
@@ -175,7 +169,7 @@ impl<T: Real> Bijection<T> for Autoregressive<T> {
         let dx = self.ordered(dx);
         let (slopes, by_raw) = self.slopes(trace);
         let through = self.through_network(weights, trace, &by_raw, dx.clone());
-        self.ordered(self.each(dx, trace, |dx, row, i| slopes.row(row)[i] * dx + through.row(row)[i]))
+        self.ordered(self.each(dx, |dx, row, i| slopes.row(row)[i] * dx + through.row(row)[i]))
     }
 
     /// The Jacobian is a triangle, `J = S + A` with `A^dimensions = 0`, so that `dy <- S^-1 (dx - A^T dy)` ends at the solution.
@@ -205,7 +199,7 @@ impl<T: Real> Bijection<T> for Autoregressive<T> {
         let mut dx = dy.clone();
         for _ in 0..self.dimensions {
             let through = self.through_network(weights, trace, &by_raw, dx);
-            dx = self.each(dy.clone(), trace, |dy, row, i| (dy - through.row(row)[i]) / slopes.row(row)[i]);
+            dx = self.each(dy.clone(), |dy, row, i| (dy - through.row(row)[i]) / slopes.row(row)[i]);
         }
         self.ordered(dx)
     }

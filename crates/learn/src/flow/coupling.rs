@@ -13,7 +13,6 @@ use crate::{Batch, Network};
 /// `y_a = warp(x_a; network(x_p, context))`, and the passive half `x_p` as it is.
 #[derive(Debug)]
 pub struct Coupling<T: Real> {
-    dimensions: usize,
     /// The half that is warped; the rest of the dimensions and the context are passive.
     active: Range<usize>,
     warp: Warp,
@@ -35,7 +34,7 @@ impl<T: Real> Coupling<T> {
         let inputs = dimensions + context - active.len();
         let network =
             conditioner::residual(inputs, active.len() * warp.parameters(), hidden, blocks, function);
-        Coupling { dimensions, active, warp, network }
+        Coupling { active, warp, network }
     }
 
     /// The numbers that the network sees.
@@ -192,12 +191,5 @@ impl<T: Real> Bijection<T> for Coupling<T> {
             }
         });
         dy
-    }
-}
-
-impl<T: Real> Coupling<T> {
-    /// Numbers that are mapped.
-    pub fn dimensions(&self) -> usize {
-        self.dimensions
     }
 }

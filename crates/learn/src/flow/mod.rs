@@ -93,7 +93,7 @@ impl<T: Real> Flow<T> {
     pub fn new(dimensions: usize, context: usize, steps: Vec<Box<dyn Bijection<T>>>) -> Flow<T> {
         let mut starts = vec![0];
         for step in &steps {
-            starts.push(starts[starts.len() - 1] + step.weights().iter().map(Weight::len).sum::<usize>());
+            starts.push(starts[starts.len() - 1] + Weight::total(&step.weights()));
         }
         Flow { dimensions, context, steps, starts }
     }
@@ -166,8 +166,7 @@ impl<T: Real> Bijection<T> for Flow<T> {
     fn weights(&self) -> Vec<Weight> {
         let mut all = Vec::new();
         for (index, step) in self.steps.iter().enumerate() {
-            let named = |weight: Weight| Weight { name: format!("{index}.{}", weight.name), ..weight };
-            all.extend(step.weights().into_iter().map(named));
+            all.extend(step.weights().into_iter().map(|weight| weight.within(index)));
         }
         all
     }

@@ -305,7 +305,7 @@ pub fn fit_sliced<E: From<Error>>(
             break;
         }
     }
-    let each = Bijection::<f32>::weights(&layer).iter().map(Weight::len).sum::<usize>();
+    let each = Weight::total(&Bijection::<f32>::weights(&layer));
     weights.truncate(2 * n + best.0 * each);
     let mut steps = vec![BijectionSection::ActNorm];
     steps.extend(vec![BijectionSection::Sliced { axes, knots: options.knots }; best.0]);

@@ -37,8 +37,7 @@ impl Dense {
         Matrix::new(&weights[..self.matrix()], self.inputs, self.outputs)
     }
 
-    fn gain<T: Real>(&self, weights: &[T], trace: &Trace<T>) -> T {
-        let _ = weights;
+    fn gain<T: Real>(&self, trace: &Trace<T>) -> T {
         spectral::gain(self.norm, trace, 1)
     }
 }
@@ -75,13 +74,13 @@ impl<T: Real> Layer<T> for Dense {
         let mut trace = Trace::of(vec![x]);
         let direction = &weights[self.bias_range().end..];
         spectral::measure(self.norm, self.kernel(weights), direction, mode, &mut trace);
-        add_bias(&mut y, self.gain(weights, &trace), &weights[self.bias_range()]);
+        add_bias(&mut y, self.gain(&trace), &weights[self.bias_range()]);
         (y, trace)
     }
 
     fn pull(&self, weights: &[T], trace: &Trace<T>, dy: Batch<T>, gradient: Option<&mut [T]>) -> Batch<T> {
         let rows = dy.rows();
-        let gain = self.gain(weights, trace);
+        let gain = self.gain(trace);
         if let Some(gradient) = gradient {
             let (kernel, rest) = gradient.split_at_mut(self.matrix());
             add_column_sums(&dy, &mut rest[..self.bias_range().len()]);
@@ -107,7 +106,7 @@ impl<T: Real> Layer<T> for Dense {
             self.kernel(weights),
             Threads::All,
         );
-        scaled(dy, self.gain(weights, trace))
+        scaled(dy, self.gain(trace))
     }
 
     fn absorb(&self, weights: &mut [T], trace: &Trace<T>) {

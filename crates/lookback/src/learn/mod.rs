@@ -59,6 +59,7 @@ pub fn train(
     let began = std::time::Instant::now();
     let sets = Sets::read(file)?;
     let autoencoder = file.autoencoder.build::<f32>(sets.train.shape)?;
+    file.augment.check(&sets.train)?;
     file.training.check()?;
     if file.training.epochs == 0 && file.start.is_none() {
         return Err(Error::config("training", "`epochs` = 0 needs weights to begin from: `start`"));
