@@ -23,6 +23,7 @@ from ._lookback import (
     Likelihood,
     Linearization,
     LookbackError,
+    MapModel,
     Model,
     Operator,
     Posterior,

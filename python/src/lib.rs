@@ -28,7 +28,7 @@ mod lookback_module {
     #[pymodule_export]
     use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};
     #[pymodule_export]
-    use crate::models::{PyModel, train};
+    use crate::models::{PyMapModel, PyModel, train};
     #[pymodule_export]
     use crate::operators::{
         PyGrid, PyLinearization, PyOperator, PySpectrum, chain, correlated_field, distribution, draw,

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use lookback::learn::{self, ReconstructOptions, Sampling, TrainFile, verbs};
+use lookback::learn::{self, Recipe, ReconstructOptions, Sampling, verbs};
+use lookback::learning::field::FieldModel;
 use lookback::learning::{Batch, ErrorKind, Generator, Model};
 use lookback::run::Silent;
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
@@ -13,7 +14,7 @@ use pyo3::types::PyDict;
 
 use crate::arrays::contiguous;
 use crate::errors::{interruptible, raise};
-use crate::operators::PyOperator;
+use crate::operators::{PyGrid, PyOperator};
 
 /// A float32 array that is handed out.
 type Floats<'py> = Bound<'py, PyArrayDyn<f32>>;
@@ -29,14 +30,14 @@ pub(crate) fn train<'py>(
     overwrite: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
     let trained = interruptible(py, move |stop: &AtomicBool| {
-        let mut file = TrainFile::load(&file)?;
+        let mut recipe = Recipe::load(&file)?;
         if let Some(output) = output {
-            file.output.directory = Some(output.to_string_lossy().into_owned());
+            *recipe.output() = Some(output.to_string_lossy().into_owned());
         }
-        learn::train(&file, overwrite, stop, &mut Silent)
+        learn::train(&recipe, overwrite, stop, &mut Silent)
     })?;
     let out = PyDict::new(py);
-    for (name, value) in &trained.model.card().scores {
+    for (name, value) in trained.model.scores() {
         out.set_item(name, value)?;
     }
     out.set_item("directory", trained.directory.to_string_lossy())?;
@@ -100,7 +101,7 @@ impl PyModel {
     /// The card: architecture, data, preprocessing, scores.
     #[getter]
     fn card<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.import("json")?.call_method1("loads", (verbs::card_text(&self.0).map_err(raise)?,))
+        py.import("json")?.call_method1("loads", (serde_json::to_string(self.0.card()).map_err(raise)?,))
     }
 
     /// Numbers of the latent space.
@@ -239,6 +240,51 @@ impl PyModel {
     fn __repr__(&self) -> String {
         let card = self.0.card();
         format!("Model(\"{}\", {} latents, examples of {:?})", card.title, self.0.latents(), card.shape)
+    }
+}
+
+/// A trained prior of maps of any size: `MapModel("models/learn_convergence")`.
+#[pyclass(name = "MapModel", frozen, module = "lookback")]
+pub(crate) struct PyMapModel(FieldModel);
+
+#[pymethods]
+impl PyMapModel {
+    #[new]
+    fn new(path: PathBuf) -> PyResult<PyMapModel> {
+        match learn::Prior::load(&path).map_err(raise)? {
+            learn::Prior::Maps(model) => Ok(PyMapModel(*model)),
+            learn::Prior::Examples(_) => {
+                Err(raise(format!("{} is a model of examples: `Model` opens it", path.display())))
+            }
+        }
+    }
+
+    /// The card: pixels, layers, data, scores.
+    #[getter]
+    fn card<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let text = serde_json::to_string(self.0.card()).map_err(raise)?;
+        py.import("json")?.call_method1("loads", (text,))
+    }
+
+    /// The prior as an operator: from white noise on the modes of a grid to a map. The grid's pixels must be those of the training;
+    /// its size is free.
+    #[pyo3(signature = (grid, *, name = "kappa"))]
+    fn prior(&self, grid: &PyGrid, name: &str) -> PyResult<PyOperator> {
+        self.0.prior(&grid.0, name, "").map(PyOperator).map_err(raise)
+    }
+
+    /// Draws from the prior on a grid.
+    #[pyo3(signature = (grid, count = 1, *, seed = 42))]
+    fn sample<'py>(&self, py: Python<'py>, grid: &PyGrid, count: usize, seed: u64) -> PyResult<Floats<'py>> {
+        let maps = py.detach(|| learn::sample_maps(&self.0, &grid.0, count, seed)).map_err(raise)?;
+        let mut shape = vec![count];
+        shape.extend(grid.0.shape());
+        maps.concat().into_pyarray(py).reshape(shape)
+    }
+
+    fn __repr__(&self) -> String {
+        let card = self.0.card();
+        format!("MapModel(\"{}\", pixels of {} arcmin)", card.title, card.pixel_arcmin)
     }
 }
 

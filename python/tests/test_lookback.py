@@ -476,3 +476,82 @@ rank = 3
         model.prior(model_error="some")
     with pytest.raises(lb.LookbackError, match="64 numbers each"):
         model.encode(np.zeros((3, 5)))
+
+
+def test_hdf5_holds_the_same_examples(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(2)
+    images = (255 * rng.uniform(size=(200, 4, 4)) ** 2).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file.create_dataset("survey/images", data=images, chunks=(64, 4, 4), compression="gzip", shuffle=True)
+        file.create_dataset("survey/scaled", data=images.astype(">f4"))
+        file["survey/names"] = [b"a", b"b"]
+    text = """
+[data]
+train = "images.npy"
+[autoencoder]
+latents = 2
+architecture = { encoder = [{ kind = "dense", outputs = 2 }], decoder = [{ kind = "dense", outputs = 16 }] }
+[training]
+epochs = 1
+batch = 50
+[flow]
+layers = 1
+hidden = 4
+training = { epochs = 1, batch = 50 }
+[model_error]
+rank = 2
+"""
+    scores = []
+    for number, place in enumerate(["images.npy", "images.h5#survey/images", "images.h5#/survey/scaled"]):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(text.replace("images.npy", place))
+        found = lb.train(file, output=tmp_path / f"{number}")
+        scores.append({name: value for name, value in found.items() if name != "directory"})
+    assert scores[0] == scores[1] == scores[2]
+    for place, words in [("images.h5", "say which dataset is meant"), ("images.h5#survey/image", "it holds survey/images"), ("images.h5#survey/names", "numbers of 1, 2, 4 or 8 bytes")]:
+        (tmp_path / "wrong.toml").write_text(text.replace("images.npy", place))
+        with pytest.raises(lb.LookbackError, match=words):
+            lb.train(tmp_path / "wrong.toml", output=tmp_path / "none")
+    whole = (tmp_path / "images.h5").read_bytes()
+    (tmp_path / "images.h5").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "wrong.toml").write_text(text.replace("images.npy", "images.h5#survey/images"))
+    with pytest.raises(lb.LookbackError, match="images.h5"):
+        lb.train(tmp_path / "wrong.toml", output=tmp_path / "none")
+
+
+def test_a_prior_of_maps_is_learned_and_used(tmp_path):
+    grid = lb.Grid((32, 32), pixel_arcmin=1.0)
+    prior = lb.lognormal_field(grid, lb.power_law(1e-9, pivot=1000.0, index=-1.0), shift=0.03)
+    rng = np.random.default_rng(3)
+    maps = np.stack([np.reshape(prior(rng.normal(size=32 * 32)), (32, 32)) for _ in range(6)])
+    np.save(tmp_path / "maps.npy", maps)
+    (tmp_path / "maps.toml").write_text("""
+title = "Lognormal"
+[data]
+maps = "maps.npy"
+pixel_arcmin = 1.0
+[field]
+layers = 1
+filter_knots = 6
+warp_knots = 8
+margin = 0
+[training]
+epochs = 10
+batch = 2
+""")
+    scores = lb.train(tmp_path / "maps.toml", output=tmp_path / "model")
+    assert scores["validation_log_density_a_pixel"] > 2
+    model = lb.MapModel(tmp_path / "model")
+    assert model.card["pixel_arcmin"] == 1.0 and "Lognormal" in repr(model)
+    draws = model.sample(lb.Grid((24, 40), pixel_arcmin=1.0), 50)
+    assert draws.shape == (50, 24, 40)
+    np.testing.assert_allclose(draws.std(), maps.std(), rtol=0.2)
+    other = model.prior(grid)
+    z = rng.normal(size=32 * 32)
+    assert np.shape(other(z)) == np.shape(prior(z))
+    with pytest.raises(lb.LookbackError, match="trained on pixels of 1 arcmin"):
+        model.prior(lb.Grid((32, 32), pixel_arcmin=2.0))
+    with pytest.raises(lb.LookbackError, match="prior of maps"):
+        lb.Model(tmp_path / "model")

@@ -8,7 +8,7 @@ use lookback::Result;
 use lookback::calibrate::{self, CalibrateOptions};
 use lookback::compare::{self, Measured};
 use lookback::datasets::{self, State};
-use lookback::learn::{self, TrainFile};
+use lookback::learn::{self, Recipe};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
 use lookback::sharpen::{self, SharpenOptions};
@@ -161,17 +161,17 @@ fn calibrate(
 }
 
 fn train(file: &Path, place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
-    let mut file = TrainFile::load(file)?;
+    let mut recipe = Recipe::load(file)?;
     if let Some(output) = &place.output {
-        file.output.directory = Some(output.to_string_lossy().into_owned());
+        *recipe.output() = Some(output.to_string_lossy().into_owned());
     }
     stop_on_ctrl_c(stop);
     let mut bar = Bar::new(quiet);
-    let trained = learn::train(&file, place.overwrite, stop, &mut bar);
+    let trained = learn::train(&recipe, place.overwrite, stop, &mut bar);
     bar.finish();
     let trained = trained?;
     if !quiet {
-        for (name, value) in &trained.model.card().scores {
+        for (name, value) in trained.model.scores() {
             println!("{name:<44}{value:.5e}");
         }
         println!("{:<44}{:.1}", "seconds", trained.seconds);

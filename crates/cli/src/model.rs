@@ -180,14 +180,20 @@ pub(crate) enum How {
 pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> Result<()> {
     match command {
         ModelCommand::Card { which } => {
-            println!("{}", verbs::card_text(&learn::load(&which.model)?)?);
+            println!("{}", learn::Prior::load(&which.model)?.card_text()?);
             Ok(())
         }
-        ModelCommand::Sample { which, count, seed, out } => {
-            let model = learn::load(&which.model)?;
-            let drawn = verbs::sample(&model, count, seed);
-            write(&model, "artificial data", &drawn, 8, &out)
-        }
+        ModelCommand::Sample { which, count, seed, out } => match learn::Prior::load(&which.model)? {
+            learn::Prior::Examples(model) => {
+                let drawn = verbs::sample(&model, count, seed);
+                write(&model, "artificial data", &drawn, 8, &out)
+            }
+            learn::Prior::Maps(model) => {
+                let grid = model.grid()?;
+                let maps = learn::sample_maps(&model, &grid, count, seed)?;
+                verbs::write_maps(&grid, &maps, &out.output, out.picture.as_deref())
+            }
+        },
         ModelCommand::Interpolate { which, from, to, steps, out } => {
             let model = learn::load(&which.model)?;
             let ends = [&from, &to].map(|place| verbs::read_examples(&model, place, false));

@@ -71,24 +71,6 @@ fn bench(text: &str) -> Bench {
 }
 
 impl Bench {
-    /// Runs the program, which must end well.
-    fn good(&self, arguments: &[&str]) -> String {
-        let output = self.lookback(arguments);
-        let words =
-            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{arguments:?}: {words}");
-        words
-    }
-
-    /// Runs the program, which must refuse.
-    fn bad(&self, arguments: &[&str]) -> String {
-        let output = self.lookback(arguments);
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {words}");
-        assert!(!words.contains("panicked"), "{words}");
-        words
-    }
-
     fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }

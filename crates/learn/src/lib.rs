@@ -12,6 +12,7 @@ mod batch;
 mod covariance;
 mod error;
 mod examples;
+pub mod field;
 pub mod flow;
 mod gaussian;
 mod generator;

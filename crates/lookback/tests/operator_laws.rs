@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lookback_cosmology::{Cosmology, Parameters, Settings, Sources, Tracer};
 use lookback_imaging::{Mask, smooth};
+use lookback_learn::field::{FieldCard, FieldFlow, FieldModel, FieldSection};
 use lookback_learn::flow::{Bijection, PublishedFlow};
 use lookback_learn::layers::Image;
 use lookback_learn::{
@@ -82,6 +83,36 @@ fn learned<T: Real>(error: ErrorKind) -> DynOperator<T> {
     let wrong = ModelError { factors: Batch::new(image.len(), factors), variance: vec![0.04; image.len()] };
     let model = Model::new(card, net, flow_weights, wrong).expect("a model").cast::<T>().expect("a model");
     Arc::new(Generator::new(Arc::new(model), error, "picture", &[12, 16], "").expect("a prior"))
+}
+
+/// A prior of maps with the pixels of the grid, that nobody has trained.
+fn learned_field<T: Real>() -> DynOperator<T> {
+    let section = FieldSection { layers: 2, filter_knots: 4, warp_knots: 5, margin: 0 };
+    let flow = FieldFlow::new(section, &grid()).expect("a flow");
+    let mut weights = Vec::new();
+    for (array, weight) in flow.weights().into_iter().enumerate() {
+        let bent = |i: usize| 0.2 * ((3 * i + 7 * array) as f32).sin();
+        let of = |i: usize| match weight.name.rsplit_once('.').map_or(weight.name.as_str(), |(_, name)| name)
+        {
+            "scale" => 0.3,
+            "places" => -2.0 + i as f32,
+            "rises" if i == 0 => -2.1,
+            _ => bent(i),
+        };
+        weights.extend((0..weight.len()).map(of));
+    }
+    let card = FieldCard {
+        lookback_version: String::new(),
+        title: "untrained".into(),
+        seed: 3,
+        pixel_arcmin: 1e-3f64.to_degrees() * 60.0,
+        shape: [12, 15],
+        field: section,
+        ell: flow.ell().to_vec(),
+        data: Vec::new(),
+        scores: Vec::new(),
+    };
+    FieldModel::new(card, weights).expect("a model").prior(&grid(), "kappa", "").expect("a prior")
 }
 
 /// Its light cone.
@@ -197,6 +228,7 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (learned(ErrorKind::None), 1.0),
         (learned(ErrorKind::Diagonal), 1.0),
         (learned(ErrorKind::Correlated), 1.0),
+        (learned_field(), 1.0),
         (
             Arc::new(
                 Stack::new(vec![gaussian(), parameter(Distribution::HalfNormal { std: 1.0 })]).expect("two"),

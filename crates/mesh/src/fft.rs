@@ -176,6 +176,11 @@ impl<T: Real> RealFft<T> {
         self.middle.as_ref().map_or((Vec::new(), Vec::new()), Axis::buffers)
     }
 
+    /// Number of cells.
+    pub fn cells(&self) -> usize {
+        self.rows * self.columns
+    }
+
     /// A zero spectrum of the right length.
     pub fn make_spectrum(&self) -> Vec<Complex<T>> {
         vec![Complex::default(); self.rows * self.half]

@@ -30,4 +30,24 @@ impl Bench {
     pub fn lookback(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("starts")
     }
+
+    /// Runs the program, which must end well.
+    #[allow(dead_code, reason = "not every test file needs it")]
+    pub fn good(&self, arguments: &[&str]) -> String {
+        let output = self.lookback(arguments);
+        let words =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{arguments:?}: {words}");
+        words
+    }
+
+    /// Runs the program, which must refuse.
+    #[allow(dead_code, reason = "not every test file needs it")]
+    pub fn bad(&self, arguments: &[&str]) -> String {
+        let output = self.lookback(arguments);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {words}");
+        assert!(!words.contains("panicked"), "{words}");
+        words
+    }
 }

@@ -8,6 +8,7 @@ mod autoregressive;
 mod conditioner;
 mod coupling;
 mod description;
+pub(crate) mod knots;
 mod likelihood;
 mod linear;
 mod sliced;

@@ -5,7 +5,7 @@ use lookback_operator::random::{Purpose, Stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::spline::Bin;
+use super::knots::{Knots, gaussianising_spline, normal_quantile};
 use super::{Bijection, FlowSection, Mapped, description::BijectionSection};
 use crate::layer::{Begin, Role, Trace, Weight};
 use crate::layers::Function;
@@ -18,69 +18,6 @@ pub struct Sliced {
     dimensions: usize,
     axes: usize,
     knots: usize,
-}
-
-/// A monotone spline through given knots, linear beyond them.
-struct Knots<'a, T> {
-    x: &'a [T],
-    y: &'a [T],
-    slope: &'a [T],
-}
-
-impl<T: Real> Knots<'_, T> {
-    fn bin(&self, k: usize) -> Bin<T> {
-        Bin {
-            x0: self.x[k],
-            y0: self.y[k],
-            width: self.x[k + 1] - self.x[k],
-            height: self.y[k + 1] - self.y[k],
-            slope0: self.slope[k],
-            slope1: self.slope[k + 1],
-        }
-    }
-
-    fn evaluate(&self, x: T) -> (T, T) {
-        match place(self.x, x) {
-            Place::Within(k) => self.bin(k).evaluate(x),
-            Place::Beyond(end) => (self.y[end] + self.slope[end] * (x - self.x[end]), self.slope[end].ln()),
-        }
-    }
-
-    fn invert(&self, y: T) -> T {
-        match place(self.y, y) {
-            Place::Within(k) => self.bin(k).invert(y),
-            Place::Beyond(end) => self.x[end] + (y - self.y[end]) / self.slope[end],
-        }
-    }
-
-    /// Derivatives of the value and of the logarithm of the slope.
-    fn derivatives(&self, x: T) -> (T, T) {
-        match place(self.x, x) {
-            Place::Within(k) => {
-                let (y, l) = self.bin(k).partials(x);
-                (y.x, l.x)
-            }
-            Place::Beyond(end) => (self.slope[end], T::zero()),
-        }
-    }
-}
-
-/// Where a number lies among knots.
-enum Place {
-    Within(usize),
-    Beyond(usize),
-}
-
-fn place<T: Real>(knots: &[T], x: T) -> Place {
-    let last = knots.len() - 1;
-    if x <= knots[0] {
-        return Place::Beyond(0);
-    }
-    // Also where `x` is not a number: it goes out as it came in.
-    if !(x < knots[last]) {
-        return Place::Beyond(last);
-    }
-    Place::Within(knots.partition_point(|knot| *knot <= x) - 1)
 }
 
 impl Sliced {
@@ -430,67 +367,4 @@ fn orthonormalise(directions: &mut [f32], n: usize, axes: usize) {
         }
         this.iter().enumerate().for_each(|(i, a)| directions[i * axes + axis] = *a as f32);
     }
-}
-
-/// Knots of the spline that goes `way` of the way from the identity to a normal distribution: places, values and slopes. The
-/// distribution of the values is smoothed by a kernel of Scott's width. `None` if the values have no spread.
-fn gaussianising_spline(mut values: Vec<f32>, knots: usize, way: f64) -> Option<[Vec<f32>; 3]> {
-    values.sort_unstable_by(f32::total_cmp);
-    let n = values.len();
-    let quantile = |p: f64| f64::from(values[((p * n as f64) as usize).min(n - 1)]);
-    // The spread of the bulk: tails must not widen the kernel.
-    let spread = (quantile(0.8413) - quantile(0.1587)) / 2.0;
-    if !(spread > 1e-12) {
-        return None;
-    }
-    let width = spread * (n as f64).powf(-0.2) * 0.7;
-    // Even steps of the normal quantile, between the levels that a handful of examples define.
-    let edge = normal_quantile((5.0 / n as f64).min(0.1)).abs();
-    let mut places: Vec<f64> = (0..knots)
-        .map(|k| {
-            let level = -edge + 2.0 * edge * k as f64 / (knots - 1) as f64;
-            quantile(0.5 * (1.0 + erf(level / std::f64::consts::SQRT_2)))
-        })
-        .collect();
-    // Ties would make bins without width.
-    let least = spread * 1e-3;
-    (1..knots).for_each(|k| places[k] = places[k].max(places[k - 1] + least));
-    let mut out = [Vec::new(), Vec::new(), Vec::new()];
-    for &x in &places {
-        let (cumulative, density) = smoothed(&values, x, width);
-        let y = normal_quantile(cumulative.clamp(1e-9, 1.0 - 1e-9));
-        let slope = density / (0.3989422804014327 * (-y * y / 2.0).exp());
-        out[0].push(x as f32);
-        out[1].push(((1.0 - way) * x + way * y) as f32);
-        out[2].push(((1.0 - way) + way * slope.clamp(1e-2, 1e2)) as f32);
-    }
-    (1..knots).for_each(|k| out[1][k] = out[1][k].max(out[1][k - 1] + 1e-4 * (out[0][k] - out[0][k - 1])));
-    Some(out)
-}
-
-/// Cumulative distribution and density at `x` of sorted values, each smeared by a normal kernel.
-fn smoothed(values: &[f32], x: f64, width: f64) -> (f64, f64) {
-    const REACH: f64 = 6.0;
-    let n = values.len() as f64;
-    let low = values.partition_point(|&v| f64::from(v) < x - REACH * width);
-    let high = values.partition_point(|&v| f64::from(v) < x + REACH * width);
-    let mut cumulative = low as f64;
-    let mut density = 0.0;
-    for &value in &values[low..high] {
-        let t = (x - f64::from(value)) / width;
-        cumulative += 0.5 * (1.0 + erf(t / std::f64::consts::SQRT_2));
-        density += (-t * t / 2.0).exp();
-    }
-    // Half an example at each end keeps quantiles finite.
-    ((cumulative + 0.5) / (n + 1.0), density * 0.3989422804014327 / width / n)
-}
-
-/// The error function.
-fn erf(x: f64) -> f64 {
-    statrs::function::erf::erf(x)
-}
-
-/// The quantile of the normal distribution.
-fn normal_quantile(p: f64) -> f64 {
-    -std::f64::consts::SQRT_2 * statrs::function::erf::erfc_inv(2.0 * p)
 }

@@ -1,6 +1,7 @@
-//! Files in the formats of the field: FITS, numpy, idx and PNG, and Zarr for samples.
+//! Files in the formats of the field: FITS, HDF5, numpy, idx and PNG, and Zarr for samples.
 
 pub mod fits;
+pub mod hdf5;
 pub mod idx;
 pub mod npy;
 pub mod pictures;
@@ -19,8 +20,8 @@ pub struct Array {
     pub values: Vec<f64>,
 }
 
-/// Reads an array from `path`, a table column from `path#COLUMN`, or an array of an archive from `path#NAME`: FITS, numpy, idx (plain or
-/// with gzip) or PNG by the ending of the name, or a folder of PNG pictures.
+/// Reads an array from `path`, a table column from `path#COLUMN`, or an array of an archive from `path#NAME`: FITS, HDF5, numpy, idx
+/// (plain or with gzip) or PNG by the ending of the name, or a folder of PNG pictures.
 ///
 /// # Errors
 /// If the file is missing, of another format, or has no such column or array (those that it has are named).
@@ -38,10 +39,11 @@ pub fn read_array(place: &str) -> Result<Array> {
         None if ends(&["ubyte", "ubyte.gz", ".idx", ".idx.gz"]) => idx::read(file),
         None if ends(&[".png"]) => pictures::read(file),
         None if file.is_dir() => pictures::read_folder(file),
+        dataset if ends(&[".h5", ".hdf5", ".he5"]) => hdf5::read(file, dataset),
         column if ends(&[".fits", ".fit", ".fz"]) => fits::read(file, column),
         _ => Err(Error::file(
             file,
-            "is neither FITS (`.fits`), numpy (`.npy`, `file.npz#NAME`), idx (`-ubyte`, `.gz` or not), PNG, nor a folder of PNG pictures; a table column is `file.fits#COLUMN`",
+            "is neither FITS (`.fits`), HDF5 (`file.h5#DATASET`), numpy (`.npy`, `file.npz#NAME`), idx (`-ubyte`, `.gz` or not), PNG, nor a folder of PNG pictures; a table column is `file.fits#COLUMN`",
         )),
     }
 }

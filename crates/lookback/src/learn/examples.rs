@@ -96,12 +96,17 @@ impl Sets {
 
 fn read(role: &str, place: &str) -> Result<(Array, DataSource)> {
     let array = formats::read_array(place)?;
+    let examples = array.shape.first().copied().unwrap_or(0);
+    Ok((array, source(role, place, examples)?))
+}
+
+/// Where examples come from, with the digest of the file.
+pub(super) fn source(role: &str, place: &str, examples: usize) -> Result<DataSource> {
     let path = place.rsplit_once('#').map_or(place, |(path, _)| path);
     let sha256 =
         if Path::new(path).is_dir() { String::new() } else { files::sha256(&files::read(Path::new(path))?) };
     let file = Path::new(place).file_name().map_or(place.into(), |name| name.to_string_lossy().into_owned());
-    let examples = array.shape.first().copied().unwrap_or(0);
-    Ok((array, DataSource { role: role.into(), file, sha256, examples }))
+    Ok(DataSource { role: role.into(), file, sha256, examples })
 }
 
 /// What an example of an array is: a row, or an image with one channel or the channels last.

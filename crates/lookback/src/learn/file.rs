@@ -1,13 +1,10 @@
 //! The file of `lookback train`: data, networks, flow, training.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lookback_learn::flow::{PublishedFlow, SlicedOptions};
 use lookback_learn::{Augmentation, AutoencoderSection, ScalingKind, TrainingOptions};
 use serde::{Deserialize, Serialize};
-
-use crate::runfile;
-use crate::{Error, Result, files};
 
 /// Everything that decides a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,74 +155,16 @@ pub struct TrainOutput {
     pub directory: Option<String>,
 }
 
-impl TrainFile {
-    /// Reads a file; relative paths are seen from its folder.
-    ///
-    /// # Errors
-    /// If it cannot be read, is not TOML, or holds an unknown key.
-    pub fn load(path: &Path) -> Result<TrainFile> {
-        let text = String::from_utf8(files::read(path)?)
-            .map_err(|_| Error::file(path, "is not a text in UTF-8; is it a training file?"))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file: TrainFile = runfile::read(&text).map_err(|error| {
-            let place = error.line.map_or(String::new(), |line| format!("line {line}: "));
-            Error::file(path, format!("{place}{}", error.message))
-        })?;
-        let places = [
-            Some(&mut file.data.train),
-            file.data.noise_std.as_mut(),
-            file.data.test.as_mut(),
-            file.start.as_mut(),
-        ];
-        for place in places.into_iter().flatten() {
-            *place = runfile::resolve(place, folder)?;
-        }
-        let stem = path.file_stem().map_or("model".into(), |stem| stem.to_string_lossy().into_owned());
-        file.output.directory.get_or_insert_with(|| format!("models/{stem}"));
-        Ok(file)
-    }
-
+impl TrainOutput {
     /// Folder of the model.
-    pub fn directory(&self) -> PathBuf {
-        PathBuf::from(self.output.directory.as_deref().unwrap_or("models/model"))
-    }
-
-    /// The file with all defaults written out.
-    pub(super) fn text(&self) -> Result<String> {
-        toml::to_string(self)
-            .map_err(|error| Error::config("train", format!("cannot be written as TOML: {error}")))
+    pub(super) fn folder(&self) -> PathBuf {
+        PathBuf::from(self.directory.as_deref().unwrap_or("models/model"))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_examples_are_training_files_and_survive_writing() {
-        for text in [
-            include_str!("../../../../examples/learn_fashion.toml"),
-            include_str!("../../../../examples/learn_digits.toml"),
-            include_str!("../../../../examples/learn_radio_galaxies.toml"),
-        ] {
-            let file: TrainFile = runfile::read(text).unwrap_or_else(|error| panic!("{}", error.message));
-            let again: TrainFile = runfile::read(&file.text().expect("writes")).expect("reads");
-            assert_eq!(again, file);
-        }
-    }
-
-    #[test]
-    fn weights_to_begin_from_are_a_place_like_others() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("a.toml");
-        let text = "start = \"net.safetensors\"\n[data]\ntrain = \"x.npy\"\n[autoencoder]\nlatents = 2\n";
-        std::fs::write(&path, text).expect("writes");
-        let file = TrainFile::load(&path).expect("reads");
-        assert!(
-            file.start.as_ref().is_some_and(|start| start.ends_with("net.safetensors") && start.len() > 15)
-        );
-        assert!(file.directory().ends_with("models/a"));
-        let again: TrainFile = runfile::read(&file.text().expect("writes")).expect("reads");
-        assert_eq!(again, file);
+impl TrainFile {
+    /// Folder of the model.
+    pub fn directory(&self) -> PathBuf {
+        self.output.folder()
     }
 }

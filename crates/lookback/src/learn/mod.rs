@@ -1,13 +1,18 @@
-//! `lookback train`: a probabilistic autoencoder from examples; and what can be done with it.
+//! `lookback train`: learned priors from examples; and what can be done with them.
 
 mod examples;
 mod file;
+mod maps;
+mod maps_file;
+mod maps_page;
 mod pictures;
+mod recipe;
 mod reconstruct;
 mod reconstruct_page;
 mod report;
 mod stages;
 pub mod verbs;
+mod workbench;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -16,12 +21,17 @@ use lookback_learn::{Card, Model, Shape};
 
 use self::examples::Sets;
 pub use self::file::{ErrorFile, FlowFile, FlowKind, TrainFile, TrainOutput, TrainingData};
+use self::maps::Maps;
+pub use self::maps::sample as sample_maps;
+pub use self::maps_file::{MapsData, MapsFile};
+pub use self::recipe::Recipe;
 pub use self::reconstruct::{
     ReconstructOptions, Reconstructed, Reconstructions, Sampling, reconstruct, write as write_reconstructions,
 };
-pub use self::stages::load;
 pub(crate) use self::stages::model_file;
-use self::stages::{Learned, STATE, Trainer};
+use self::stages::{Learned, Trainer};
+pub use self::stages::{Prior, load};
+use self::workbench::{STATE, Workbench};
 use crate::run::Reporter;
 use crate::{Error, Result, VERSION, files};
 
@@ -29,7 +39,7 @@ use crate::{Error, Result, VERSION, files};
 #[derive(Debug)]
 pub struct Trained {
     /// The model.
-    pub model: Model<f32>,
+    pub model: Prior,
     /// Its folder.
     pub directory: PathBuf,
     /// Seconds of work in this call.
@@ -43,41 +53,60 @@ impl Trained {
     }
 }
 
-/// Trains a probabilistic autoencoder as a file says, and writes `model.safetensors`, its card, the history of the losses and a report.
+/// Trains a learned prior as a file says, and writes `model.safetensors`, its card, the history of the losses and a report.
 ///
-/// First the autoencoder, then the covariance of what its decoder gets wrong, then the flow of its latents (Boehm & Seljak 2020). Stopped
-/// or killed, the same call goes on; the same seed gives the same weights, whatever the number of threads.
+/// A probabilistic autoencoder (Boehm & Seljak 2020) in stages: first the autoencoder, then the covariance of what its decoder gets
+/// wrong, then the flow of its latents. A prior of maps (Dai & Seljak 2022) in one. Stopped or killed, the same call goes on; the same
+/// seed gives the same weights, whatever the number of threads.
 ///
 /// # Errors
 /// If the file is wrong, data cannot be read or learned from, the loss diverges, or the disk refuses.
 pub fn train(
-    file: &TrainFile,
+    recipe: &Recipe,
     overwrite: bool,
     stop: &AtomicBool,
     reporter: &mut dyn Reporter,
 ) -> Result<Trained> {
     let began = std::time::Instant::now();
-    let sets = Sets::read(file)?;
-    let autoencoder = file.autoencoder.build::<f32>(sets.train.shape)?;
-    file.augment.check(&sets.train)?;
-    file.training.check()?;
-    if file.training.epochs == 0 && file.start.is_none() {
-        return Err(Error::config("training", "`epochs` = 0 needs weights to begin from: `start`"));
-    }
-    file.flow.training.check()?;
-    let directory = file.directory();
-    let mut digests: Vec<String> = sets.sources.iter().map(|source| source.sha256.clone()).collect();
-    if let Some(start) = &file.start {
-        digests.push(files::sha256(&files::read(Path::new(start))?));
-    }
-    let fingerprint = files::sha256(format!("{}{}", file.text()?, digests.join(" ")).as_bytes());
-    open(&directory, overwrite)?;
-    write_text(&directory.join("config.toml"), &file.text()?)?;
-    let mut trainer =
-        Trainer { file, sets: &sets, autoencoder: &autoencoder, directory, fingerprint, stop, reporter };
-    let learned = trainer.run()?;
-    let directory = trainer.directory;
-    let model = finish(file, &sets, learned, &directory)?;
+    let directory = recipe.directory();
+    let bench = |digests: &[String], seed: u64, reporter| -> Result<Workbench<'_>> {
+        let text = recipe.text()?;
+        let fingerprint = files::sha256(format!("{text}{}", digests.join(" ")).as_bytes());
+        open(&directory, overwrite)?;
+        write_text(&directory.join("config.toml"), &text)?;
+        Ok(Workbench { directory: directory.clone(), fingerprint, seed, stop, reporter })
+    };
+    let digests = |sources: &[lookback_learn::DataSource]| -> Vec<String> {
+        sources.iter().map(|source| source.sha256.clone()).collect()
+    };
+    let model = match recipe {
+        Recipe::Examples(file) => {
+            let sets = Sets::read(file)?;
+            let autoencoder = file.autoencoder.build::<f32>(sets.train.shape)?;
+            file.augment.check(&sets.train)?;
+            file.training.check()?;
+            if file.training.epochs == 0 && file.start.is_none() {
+                return Err(Error::config("training", "`epochs` = 0 needs weights to begin from: `start`"));
+            }
+            file.flow.training.check()?;
+            let mut digests = digests(&sets.sources);
+            if let Some(start) = &file.start {
+                digests.push(files::sha256(&files::read(Path::new(start))?));
+            }
+            let bench = bench(&digests, file.seed, reporter)?;
+            let learned = Trainer { file, sets: &sets, autoencoder: &autoencoder, bench }.run()?;
+            Prior::Examples(Box::new(finish(file, &sets, learned, &directory)?))
+        }
+        Recipe::Maps(file) => {
+            let maps = Maps::read(&file.data, file.seed)?;
+            file.training.check()?;
+            file.field.check()?;
+            let mut bench = bench(&digests(&maps.sources), file.seed, reporter)?;
+            Prior::Maps(Box::new(maps::train(file, &maps, &mut bench)?))
+        }
+    };
+    let bytes = model.to_bytes()?;
+    files::write_whole(&directory.join(stages::MODEL), |out| out.write_all(&bytes))?;
     std::fs::remove_file(directory.join(STATE)).ok();
     Ok(Trained { model, directory, seconds: began.elapsed().as_secs_f64() })
 }
@@ -103,7 +132,7 @@ fn open(directory: &Path, overwrite: bool) -> Result<()> {
     std::fs::create_dir_all(directory).map_err(Error::io("create", directory))
 }
 
-/// Puts the model together, judges it, and writes everything.
+/// Puts a probabilistic autoencoder together, judges it, and writes its pages.
 fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> Result<Model<f32>> {
     let shape = match sets.train.shape {
         Shape::Row(width) => vec![width],
@@ -128,8 +157,6 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
     write_text(&directory.join("card.json"), &(card + "\n"))?;
     write_text(&directory.join("history.csv"), &report::history(&learned))?;
     write_text(&directory.join("report.html"), &report::page(file, sets, &learned, &model)?)?;
-    let bytes = model.to_bytes()?;
-    files::write_whole(&directory.join(stages::MODEL), |out| out.write_all(&bytes))?;
     Ok(model)
 }
 

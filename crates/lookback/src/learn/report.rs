@@ -117,7 +117,7 @@ pub(super) fn page(file: &TrainFile, sets: &Sets, learned: &Learned, model: &Mod
         "summary": summary,
         "notes": [],
         "inputs": inputs,
-        "config": file.text().unwrap_or_default(),
+        "config": toml::to_string(file).unwrap_or_default(),
         "citations": [
             ["probabilistic autoencoder", "Boehm & Seljak 2022, TMLR 09/2022, arXiv:2006.05479"],
             ["Adam", "Kingma & Ba 2015, arXiv:1412.6980"],
@@ -139,35 +139,14 @@ impl Scene<'_> {
     }
 
     fn losses(&self) -> Result<Section> {
-        let curve = |name: &str, epochs: &[Epoch], of: fn(&Epoch) -> f64, colour: usize| Curve {
-            name: name.into(),
-            points: epochs
-                .iter()
-                .enumerate()
-                .map(|(i, e)| (i as f64 + 1.0, of(e)))
-                .filter(|p| p.1.is_finite())
-                .collect(),
-            colour: COLOURS[colour],
-            width: 2,
-        };
-        let plot = |title: &str, epochs: &[Epoch], logarithmic: bool, caption: &str| -> Result<Figure> {
-            let curves = vec![
-                curve("training", epochs, |e| e.train, 0),
-                curve("validation", epochs, |e| e.validation, 1),
-            ];
-            let plot =
-                Plot { title, x_name: "epoch", y_name: "loss", shades: Vec::new(), curves, size: (440, 300) };
-            let svg = if logarithmic { plot.logarithmic()? } else { plot.linear()? };
-            Ok(Figure { svg, caption: caption.into() })
-        };
         let figures = vec![
-            plot(
+            losses(
                 "autoencoder",
                 &self.learned.autoencoder_history,
                 true,
                 "Half the mean squared residual of a number.",
             )?,
-            plot(
+            losses(
                 "flow",
                 &self.learned.flow_history,
                 false,
@@ -334,6 +313,25 @@ impl Scene<'_> {
             Mosaic { title, shape: [height, width, channels], images, columns, rows: names, range, scale };
         Ok(vec![Figure { svg: mosaic.draw()?, caption }])
     }
+}
+
+/// The losses of a training, epoch by epoch.
+pub(super) fn losses(title: &str, epochs: &[Epoch], logarithmic: bool, caption: &str) -> Result<Figure> {
+    let curve = |name: &str, of: fn(&Epoch) -> f64, colour: usize| Curve {
+        name: name.into(),
+        points: epochs
+            .iter()
+            .enumerate()
+            .map(|(i, e)| (i as f64 + 1.0, of(e)))
+            .filter(|p| p.1.is_finite())
+            .collect(),
+        colour: COLOURS[colour],
+        width: 2,
+    };
+    let curves = vec![curve("training", |e| e.train, 0), curve("validation", |e| e.validation, 1)];
+    let plot = Plot { title, x_name: "epoch", y_name: "loss", shades: Vec::new(), curves, size: (440, 300) };
+    let svg = if logarithmic { plot.logarithmic()? } else { plot.linear()? };
+    Ok(Figure { svg, caption: caption.into() })
 }
 
 fn residuals(a: &Batch<f32>, b: &Batch<f32>) -> Batch<f32> {

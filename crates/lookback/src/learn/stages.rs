@@ -1,23 +1,18 @@
 //! The stages of a training, and their state on disk.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
 
 use lookback_inference::Progress;
+use lookback_learn::field::FieldModel;
 use lookback_learn::flow::{FlowSection, MaximumLikelihood, fit_sliced};
-use lookback_learn::{
-    Autoencoder, Batch, Epoch, Model, ModelError, Objective, Reconstruction, Training, TrainingOptions,
-};
+use lookback_learn::{Autoencoder, Batch, Epoch, Model, ModelError, Reconstruction, Training};
 use serde::{Deserialize, Serialize};
 
 use super::examples::Sets;
 use super::file::TrainFile;
-use crate::run::Reporter;
-use crate::{Error, Result, VERSION, files};
-
-/// Time between checkpoints.
-const EVERY: Duration = Duration::from_secs(30);
+use super::workbench::Workbench;
+use crate::{Error, Result, files};
 
 /// What has come of a training.
 #[derive(Serialize, Deserialize)]
@@ -26,22 +21,12 @@ enum Stage {
     Flow { autoencoder: Vec<f32>, history: Vec<Epoch>, training: Training },
 }
 
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    version: String,
-    fingerprint: String,
-    stage: Option<Stage>,
-}
-
 /// A training at work.
 pub(super) struct Trainer<'a> {
     pub file: &'a TrainFile,
     pub sets: &'a Sets,
     pub autoencoder: &'a Autoencoder<f32>,
-    pub directory: PathBuf,
-    pub fingerprint: String,
-    pub stop: &'a AtomicBool,
-    pub reporter: &'a mut dyn Reporter,
+    pub bench: Workbench<'a>,
 }
 
 /// Weights, and how the losses went.
@@ -54,12 +39,10 @@ pub(super) struct Learned {
     pub flow_history: Vec<Epoch>,
 }
 
-pub(super) const STATE: &str = "training.bin";
-
 impl Trainer<'_> {
     /// All stages, from where an earlier call was stopped.
     pub(super) fn run(&mut self) -> Result<Learned> {
-        let mut stage = self.read()?;
+        let mut stage = self.bench.read()?;
         let (weights, autoencoder_history) = match stage.take() {
             Some(Stage::Flow { autoencoder, history, training }) => {
                 stage = Some(Stage::Flow { autoencoder: Vec::new(), history: Vec::new(), training });
@@ -104,49 +87,9 @@ impl Trainer<'_> {
             }
             (started, _) => started,
         };
-        let done = self.finish("autoencoder", &objective, &file.training, started, Stage::Autoencoder)?;
+        let done =
+            self.bench.finish("autoencoder", &objective, &file.training, started, Stage::Autoencoder)?;
         Ok((done.weights().to_vec(), done.history().to_vec()))
-    }
-
-    /// Advances a training to its end; `keep` makes of it what a checkpoint holds.
-    fn finish(
-        &mut self,
-        what: &str,
-        objective: &dyn Objective,
-        options: &TrainingOptions,
-        started: Option<Training>,
-        keep: impl Fn(Training) -> Stage,
-    ) -> Result<Training> {
-        let mut training = match started {
-            Some(training) => training,
-            None => Training::new(objective, options, self.file.seed)?,
-        };
-        let mut saved = Instant::now();
-        while !training.is_done(objective, options) {
-            training.advance(objective, options)?;
-            let losses = training.history().last().map_or(String::new(), |epoch| {
-                format!(", loss {:.4e} (validation {:.4e})", epoch.train, epoch.validation)
-            });
-            let message = format!("{what}, epoch {} of {}{losses}", training.history().len(), options.epochs);
-            let steps = training.progress(objective, options);
-            self.reporter.step(&Progress { steps, message, done: false });
-            let stopped = self.stop.load(Ordering::Relaxed);
-            if stopped || saved.elapsed() > EVERY {
-                self.save(Some(keep(training.clone())))?;
-                saved = Instant::now();
-            }
-            if stopped {
-                let goes_on = format!(
-                    "step {} of {} of the {what} is in {}, and the same command goes on from there",
-                    steps.0,
-                    steps.1,
-                    self.directory.display()
-                );
-                return Err(Error::Interrupted { goes_on });
-            }
-        }
-        self.save(Some(keep(training.clone())))?;
-        Ok(training)
     }
 
     fn latents(&self, weights: &[f32], train: bool) -> Batch<f32> {
@@ -187,7 +130,7 @@ impl Trainer<'_> {
         let objective = MaximumLikelihood { flow: &flow, train, validation, jitter };
         let keep =
             |training| Stage::Flow { autoencoder: before.0.to_vec(), history: before.1.to_vec(), training };
-        let done = self.finish("flow", &objective, &options.training, started, keep)?;
+        let done = self.bench.finish("flow", &objective, &options.training, started, keep)?;
         Ok((section, done.weights().to_vec(), done.history().to_vec()))
     }
 
@@ -201,12 +144,12 @@ impl Trainer<'_> {
         let watch = |step: usize, density: f64| -> Result<()> {
             history.push(Epoch { train: f64::NAN, validation: -density, learning_rate: options.way });
             let message = format!("sliced flow, ln p = {density:.3}");
-            self.reporter.step(&Progress {
+            self.bench.reporter.step(&Progress {
                 steps: (step as u64, options.steps as u64),
                 message,
                 done: false,
             });
-            if self.stop.load(Ordering::Relaxed) {
+            if self.bench.stop.load(Ordering::Relaxed) {
                 let goes_on = "the autoencoder is kept, and the same command fits the flow again".into();
                 return Err(Error::Interrupted { goes_on });
             }
@@ -214,29 +157,6 @@ impl Trainer<'_> {
         };
         let (section, weights, _) = fit_sliced(train, validation, options, self.file.seed, watch)?;
         Ok((section, weights, history))
-    }
-
-    fn read(&self) -> Result<Option<Stage>> {
-        let place = self.directory.join(STATE);
-        if !place.exists() {
-            return Ok(None);
-        }
-        let body = files::read_sealed(&place)?;
-        let kept: Kept = postcard::from_bytes(&body).map_err(|_| files::damaged(&place))?;
-        if kept.version != VERSION || kept.fingerprint != self.fingerprint {
-            let message =
-                "belongs to another training file, other data or another version; `--overwrite` starts again";
-            return Err(Error::file(place, message));
-        }
-        Ok(kept.stage)
-    }
-
-    fn save(&self, stage: Option<Stage>) -> Result<()> {
-        let place = self.directory.join(STATE);
-        let kept = Kept { version: VERSION.into(), fingerprint: self.fingerprint.clone(), stage };
-        let body = postcard::to_stdvec(&kept)
-            .map_err(|error| Error::file(&place, format!("cannot be written: {error}")))?;
-        files::write_sealed(&place, &body)
     }
 }
 
@@ -259,11 +179,73 @@ pub(crate) fn model_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(MODEL) } else { path.to_path_buf() }
 }
 
-/// Reads a model from its file or its folder.
+/// A trained model of either kind.
+#[derive(Debug)]
+pub enum Prior {
+    /// A probabilistic autoencoder.
+    Examples(Box<Model<f32>>),
+    /// A prior of maps.
+    Maps(Box<FieldModel>),
+}
+
+impl Prior {
+    /// From the bytes of its file.
+    pub(crate) fn from_bytes(place: &Path, bytes: &[u8]) -> Result<Prior> {
+        let wrong = |error: lookback_learn::Error| Error::file(place, error.to_string());
+        if FieldModel::is(bytes) {
+            return FieldModel::from_bytes(bytes).map(|model| Prior::Maps(Box::new(model))).map_err(wrong);
+        }
+        Model::from_bytes(bytes).map(|model| Prior::Examples(Box::new(model))).map_err(wrong)
+    }
+
+    /// Reads a model from its file or its folder.
+    ///
+    /// # Errors
+    /// If there is none, or it is damaged.
+    pub fn load(path: &Path) -> Result<Prior> {
+        let place = model_file(path);
+        Prior::from_bytes(&place, &files::read(&place)?)
+    }
+
+    /// How good it is, by name.
+    pub fn scores(&self) -> &[(String, f64)] {
+        match self {
+            Prior::Examples(model) => &model.card().scores,
+            Prior::Maps(model) => &model.card().scores,
+        }
+    }
+
+    /// Its file.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
+        Ok(match self {
+            Prior::Examples(model) => model.to_bytes()?,
+            Prior::Maps(model) => model.to_bytes()?,
+        })
+    }
+
+    /// Its card as JSON.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn card_text(&self) -> Result<String> {
+        let text = match self {
+            Prior::Examples(model) => serde_json::to_string_pretty(model.card()),
+            Prior::Maps(model) => serde_json::to_string_pretty(model.card()),
+        };
+        text.map_err(|error| Error::config("model", format!("the card cannot be written: {error}")))
+    }
+}
+
+/// Reads a probabilistic autoencoder from its file or its folder.
 ///
 /// # Errors
-/// If there is none, or it is damaged.
+/// If there is none, it is damaged, or it is a prior of maps.
 pub fn load(path: &Path) -> Result<Model<f32>> {
-    let place = model_file(path);
-    Model::from_bytes(&files::read(&place)?).map_err(|error| Error::file(place, error.to_string()))
+    match Prior::load(path)? {
+        Prior::Examples(model) => Ok(*model),
+        Prior::Maps(_) => Err(Error::file(
+            model_file(path),
+            "is a prior of maps: it has a card and samples, and serves run files (`kind = \"learned\"`); the rest needs an autoencoder",
+        )),
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use lookback_learn::layers::Image;
 use lookback_learn::{Batch, Model, Score, Shape};
+use lookback_mesh::Grid;
 use lookback_operator::random::{Purpose, Stream};
 
 use super::examples::{batch, shape_of};
@@ -99,15 +101,6 @@ pub fn sample(model: &Model<f32>, count: usize, seed: u64) -> Batch<f32> {
     model.generate(Batch::new(model.latents(), normal))
 }
 
-/// The card of a model as JSON.
-///
-/// # Errors
-/// If it cannot be written.
-pub fn card_text(model: &Model<f32>) -> Result<String> {
-    serde_json::to_string_pretty(model.card())
-        .map_err(|error| Error::config("model", format!("the card cannot be written: {error}")))
-}
-
 /// Examples along straight lines in the space of normal numbers, `steps` a line, the ends included.
 ///
 /// # Errors
@@ -144,6 +137,20 @@ pub fn score_table(scores: &[Score]) -> String {
         table += &format!("{example},{latent},{reconstruction},{combined},{}\n", rank[example]);
     }
     table
+}
+
+/// Writes maps of one size, and draws them side by side.
+///
+/// # Errors
+/// If the picture cannot be drawn, or the disk refuses.
+pub fn write_maps(grid: &Grid, maps: &[Vec<f32>], path: &Path, picture: Option<&Path>) -> Result<()> {
+    let shape = [maps.len(), grid.shape()[0], grid.shape()[1]];
+    npy::write(path, &shape, maps.iter().flatten().copied())?;
+    let Some(picture) = picture else { return Ok(()) };
+    let image = Image { height: shape[1], width: shape[2], channels: 1 };
+    let all = Batch::new(grid.len(), maps.concat());
+    let svg = pictures::examples("draws", Shape::Image(image), &all, 4)?;
+    files::write_whole(picture, |out| out.write_all(svg.as_bytes()))
 }
 
 /// Draws examples, so many side by side: a mosaic of images, or curves.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lookback_inference::Number;
-use lookback_learn::{ErrorKind, Generator, Model};
+use lookback_learn::{ErrorKind, Generator};
 use lookback_lensing::{LightCone, Sky};
 use lookback_mesh::Grid;
 use lookback_operator::{Chain, DynOperator, Identity, LinearOperator, Operator, Remember, Space, Stack};
@@ -70,7 +70,7 @@ impl<T: Number> Prior<T> {
         };
         let wrong =
             |error: lookback_operator::Error| Error::config(format!("prior.{name}"), error.to_string());
-        let Built { field, spectrum, universe, notes } = build_field(name, section, grid, run, inputs)
+        let Built { field, spectrum, universe, modes, notes } = build_field(name, section, grid, run, inputs)
             .map_err(|error| match error {
                 Error::Model(error) => wrong(error),
                 other => other,
@@ -86,13 +86,12 @@ impl<T: Number> Prior<T> {
         }
         let operator = if parts.len() == 1 { parts.remove(0) } else { Arc::new(Stack::new(parts)?) };
         let maps = operator.codomain().len() / grid.len();
-        let latent_grid = match (&universe, section) {
-            (Some(universe), _) => {
+        let latent_grid = match &universe {
+            Some(universe) => {
                 let s = universe.cone.simulation().settings();
                 Some(Grid::new(&[s.particles; 3], &[s.length; 3])?)
             }
-            (None, PriorSection::Learned { .. }) => None,
-            (None, _) => Some(grid.clone()),
+            None => modes.then(|| grid.clone()),
         };
         Ok(Prior { operator, maps, latent_grid, universe, spectrum, notes })
     }
@@ -130,6 +129,8 @@ struct Built<T: Number> {
     field: DynOperator<T>,
     spectrum: Option<Spectrum>,
     universe: Option<Universe<T>>,
+    /// The latents are modes of a grid.
+    modes: bool,
     notes: Vec<String>,
 }
 
@@ -140,7 +141,7 @@ fn build_field<T: Number>(
     run: &RunFile,
     inputs: &mut Inputs,
 ) -> Result<Built<T>> {
-    let plain = |field, spectrum, notes| Ok(Built { field, spectrum, universe: None, notes });
+    let plain = |field, spectrum, notes| Ok(Built { field, spectrum, universe: None, modes: true, notes });
     match section {
         PriorSection::GaussianField { spectrum } => {
             let (spectrum, notes) = read_spectrum(name, spectrum, grid, inputs)?;
@@ -157,9 +158,7 @@ fn build_field<T: Number>(
             }
             plain(field.operator, Some(spectrum), notes)
         }
-        PriorSection::Learned { model, model_error } => {
-            plain(learned(name, (model, *model_error), grid, inputs)?, None, Vec::new())
-        }
+        PriorSection::Learned { model, model_error } => learned(name, (model, *model_error), grid, inputs),
         PriorSection::CorrelatedField(options) => plain(correlated(name, options, grid)?, None, Vec::new()),
         PriorSection::LightCone { cosmology, simulation, light_cone, free } => {
             let &[rows, columns] = grid.shape() else { unreachable!("a sky has two axes") };
@@ -205,7 +204,7 @@ fn build_field<T: Number>(
             let field: DynOperator<T> =
                 if free.is_empty() { cone.clone() } else { Arc::new(Chain::new(vec![point.clone(), seen])?) };
             let universe = Some(Universe { cone, point, free: free.len() });
-            Ok(Built { field, spectrum: None, universe, notes: Vec::new() })
+            Ok(Built { field, spectrum: None, universe, modes: true, notes: Vec::new() })
         }
         _ => Err(Error::config(format!("prior.{name}"), "is not a field")),
     }
@@ -214,24 +213,33 @@ fn build_field<T: Number>(
 /// A trained model, from its file or folder.
 fn learned<T: Number>(
     name: &str,
-    (model, error): (&str, ErrorKind),
+    (model, error): (&str, Option<ErrorKind>),
     grid: &Grid,
     inputs: &mut Inputs,
-) -> Result<DynOperator<T>> {
+) -> Result<Built<T>> {
     let place = learn::model_file(Path::new(model));
     let bytes = inputs.file(&place)?;
-    let model = Model::from_bytes(&bytes).map_err(|error| Error::file(&place, error.to_string()))?;
-    let fits =
-        matches!(*model.card().shape.as_slice(), [rows, columns, 1] if [rows, columns] == *grid.shape());
-    if !fits {
-        let message = format!(
-            "the model makes images of {:?}, but [sky] says {:?} pixels",
-            model.card().shape,
-            grid.shape()
-        );
-        return Err(Error::config(format!("prior.{name}"), message));
-    }
-    Ok(Arc::new(Generator::new(Arc::new(model.cast()?), error, name, grid.shape(), "")?))
+    let refuse = |message: String| Err(Error::config(format!("prior.{name}"), message));
+    let (field, modes) = match learn::Prior::from_bytes(&place, &bytes)? {
+        learn::Prior::Maps(_) if error.is_some() => {
+            return refuse("`model_error` is for models with a decoder; a prior of maps has none".into());
+        }
+        learn::Prior::Maps(model) => match model.prior(grid, name, "") {
+            Ok(field) => (field, true),
+            Err(error) => return refuse(error.to_string()),
+        },
+        learn::Prior::Examples(model) => {
+            let shape = &model.card().shape;
+            if !matches!(*shape.as_slice(), [rows, columns, 1] if [rows, columns] == *grid.shape()) {
+                let sky = grid.shape();
+                return refuse(format!("the model makes images of {shape:?}, but [sky] says {sky:?} pixels"));
+            }
+            let error = error.unwrap_or_default();
+            let generator = Generator::new(Arc::new(model.cast()?), error, name, grid.shape(), "")?;
+            (Arc::new(generator) as DynOperator<T>, false)
+        }
+    };
+    Ok(Built { field, spectrum: None, universe: None, modes, notes: Vec::new() })
 }
 
 fn correlated<T: Number>(name: &str, options: &FieldPrior, grid: &Grid) -> Result<DynOperator<T>> {

@@ -90,9 +90,9 @@ pub enum PriorSection {
     Learned {
         /// Folder of the model, or its file.
         model: String,
-        /// What is admitted of the decoder's error: `"correlated"`, `"diagonal"` or `"none"`.
-        #[serde(default)]
-        model_error: ErrorKind,
+        /// What is admitted of the decoder's error: `"correlated"` (if left out), `"diagonal"` or `"none"`; a prior of maps has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model_error: Option<ErrorKind>,
     },
     /// Gaussian parameter.
     Normal {

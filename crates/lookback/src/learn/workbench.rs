@@ -1,0 +1,103 @@
+//! Where a training is done: its folder, its state on disk, and who watches it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lookback_inference::Progress;
+use lookback_learn::{Objective, Training, TrainingOptions};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::run::Reporter;
+use crate::{Error, Result, VERSION, files};
+
+/// Time between checkpoints.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// The file of a training that is not finished.
+pub(super) const STATE: &str = "training.bin";
+
+/// A folder in which a model is made.
+pub(super) struct Workbench<'a> {
+    pub directory: PathBuf,
+    /// What decides the result: the state of another training is refused.
+    pub fingerprint: String,
+    pub seed: u64,
+    pub stop: &'a AtomicBool,
+    pub reporter: &'a mut dyn Reporter,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept<S> {
+    version: String,
+    fingerprint: String,
+    stage: Option<S>,
+}
+
+impl Workbench<'_> {
+    /// Advances a training to its end; `keep` makes of it what a checkpoint holds.
+    pub fn finish<S: Serialize>(
+        &mut self,
+        what: &str,
+        objective: &dyn Objective,
+        options: &TrainingOptions,
+        started: Option<Training>,
+        keep: impl Fn(Training) -> S,
+    ) -> Result<Training> {
+        let mut training = match started {
+            Some(training) => training,
+            None => Training::new(objective, options, self.seed)?,
+        };
+        let mut saved = Instant::now();
+        while !training.is_done(objective, options) {
+            training.advance(objective, options)?;
+            let losses = training.history().last().map_or(String::new(), |epoch| {
+                format!(", loss {:.4e} (validation {:.4e})", epoch.train, epoch.validation)
+            });
+            let message = format!("{what}, epoch {} of {}{losses}", training.history().len(), options.epochs);
+            let steps = training.progress(objective, options);
+            self.reporter.step(&Progress { steps, message, done: false });
+            let stopped = self.stop.load(Ordering::Relaxed);
+            if stopped || saved.elapsed() > EVERY {
+                self.save(Some(keep(training.clone())))?;
+                saved = Instant::now();
+            }
+            if stopped {
+                let goes_on = format!(
+                    "step {} of {} of the {what} is in {}, and the same command goes on from there",
+                    steps.0,
+                    steps.1,
+                    self.directory.display()
+                );
+                return Err(Error::Interrupted { goes_on });
+            }
+        }
+        self.save(Some(keep(training.clone())))?;
+        Ok(training)
+    }
+
+    /// What an earlier call has left.
+    pub fn read<S: DeserializeOwned>(&self) -> Result<Option<S>> {
+        let place = self.directory.join(STATE);
+        if !place.exists() {
+            return Ok(None);
+        }
+        let body = files::read_sealed(&place)?;
+        let kept: Kept<S> = postcard::from_bytes(&body).map_err(|_| files::damaged(&place))?;
+        if kept.version != VERSION || kept.fingerprint != self.fingerprint {
+            let message =
+                "belongs to another training file, other data or another version; `--overwrite` starts again";
+            return Err(Error::file(place, message));
+        }
+        Ok(kept.stage)
+    }
+
+    fn save<S: Serialize>(&self, stage: Option<S>) -> Result<()> {
+        let place = self.directory.join(STATE);
+        let kept = Kept { version: VERSION.into(), fingerprint: self.fingerprint.clone(), stage };
+        let body = postcard::to_stdvec(&kept)
+            .map_err(|error| Error::file(&place, format!("cannot be written: {error}")))?;
+        files::write_sealed(&place, &body)
+    }
+}
