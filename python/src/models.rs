@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use lookback::learn::{self, Recipe, ReconstructOptions, Sampling, verbs};
+use lookback::learn::{self, Admitted, Recipe, ReconstructOptions, Sampling, verbs};
 use lookback::learning::field::FieldModel;
 use lookback::learning::{Batch, ErrorKind, Generator, Model};
 use lookback::run::Silent;
@@ -173,7 +173,7 @@ impl PyModel {
 
     /// Posteriors of examples that were observed with noise, blurred, or in part (NaN where missing): `mean`, `std`, `samples`, the
     /// `latents` behind them, and for each example what the search found (`examples`).
-    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "correlated", sampling = "laplace", starts = 20, modes = 8, samples = 100, seed = 42))]
+    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "adaptive", sampling = "laplace", starts = 20, modes = 8, samples = 100, seed = 42))]
     #[allow(clippy::too_many_arguments)]
     fn reconstruct<'py>(
         &self,
@@ -192,7 +192,14 @@ impl PyModel {
         let options = ReconstructOptions {
             noise_std,
             blur_pixels: blur,
-            model_error: error_kind(model_error)?,
+            model_error: match model_error {
+                "adaptive" => Admitted::Adaptive,
+                other => match error_kind(other)? {
+                    ErrorKind::Correlated => Admitted::Correlated,
+                    ErrorKind::Diagonal => Admitted::Diagonal,
+                    ErrorKind::None => Admitted::None,
+                },
+            },
             sampling: match sampling {
                 "laplace" => Sampling::Laplace,
                 "nuts" => Sampling::Nuts,

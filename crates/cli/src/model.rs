@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand, ValueEnum};
 use lookback::learn::{self, ReconstructOptions, Sampling, verbs};
-use lookback::learning::{Batch, ErrorKind, Model};
+use lookback::learning::{Batch, Model};
 use lookback::{Result, files};
 
 use crate::progress::Bar;
@@ -129,7 +129,7 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_name = "PIXELS")]
         blur: Option<f64>,
         /// What is admitted of the decoder's error.
-        #[arg(long, value_enum, default_value_t = Admitted::Correlated)]
+        #[arg(long, value_enum, default_value_t = Admitted::Adaptive)]
         model_error: Admitted,
         /// How posteriors are sampled.
         #[arg(long, value_enum, default_value_t = How::Laplace)]
@@ -160,7 +160,9 @@ fn positive(text: &str) -> std::result::Result<usize, String> {
 /// Kinds of the model's error.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Admitted {
-    /// With its correlations between pixels.
+    /// As large as what was decoded says, and larger for some examples than for others; with correlations between pixels.
+    Adaptive,
+    /// With its correlations between pixels, alike for all examples.
     Correlated,
     /// Independent between pixels: too confident.
     Diagonal,
@@ -235,9 +237,10 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
             output,
         } => {
             let model_error = match model_error {
-                Admitted::Correlated => ErrorKind::Correlated,
-                Admitted::Diagonal => ErrorKind::Diagonal,
-                Admitted::None => ErrorKind::None,
+                Admitted::Adaptive => learn::Admitted::Adaptive,
+                Admitted::Correlated => learn::Admitted::Correlated,
+                Admitted::Diagonal => learn::Admitted::Diagonal,
+                Admitted::None => learn::Admitted::None,
             };
             let options = ReconstructOptions {
                 noise_std,

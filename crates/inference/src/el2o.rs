@@ -167,6 +167,14 @@ impl<T: Number> El2o<T> {
         })
     }
 
+    /// The same with searches from these latents, one each, instead of random ones; nothing changes if there are none, or the
+    /// searches are under way.
+    pub fn start_from(&mut self, latents: Vec<Vec<T>>) {
+        if !latents.is_empty() && self.searches.best().is_none() {
+            self.searches = Starts::from(latents);
+        }
+    }
+
     fn rules(&self) -> Rules<'static> {
         let El2oOptions { optimizer, tolerance, max_iterations, start_scale, .. } = self.options;
         Rules::plain(optimizer, tolerance, max_iterations, self.seed, start_scale)

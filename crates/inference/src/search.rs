@@ -114,6 +114,8 @@ impl<T: Number> Memory<T> {
 pub(crate) struct Search<T: Number> {
     /// Number of the starting point.
     which: u32,
+    /// The starting point, if it is not a random one.
+    begin: Option<Vec<T>>,
     at: Option<Point<T>>,
     memory: Memory<T>,
     /// Number of the temperature, and the step at which it began.
@@ -127,8 +129,21 @@ pub(crate) struct Search<T: Number> {
 impl<T: Number> Search<T> {
     /// A search from the random starting point `which`.
     pub fn new(which: u32) -> Search<T> {
-        let memory = Memory::none();
-        Search { which, at: None, memory, stage: (0, 0), cool_next: false, steps: 0, converged: false }
+        Search {
+            which,
+            begin: None,
+            at: None,
+            memory: Memory::none(),
+            stage: (0, 0),
+            cool_next: false,
+            steps: 0,
+            converged: false,
+        }
+    }
+
+    /// A search from a given starting point.
+    pub fn from(begin: Vec<T>) -> Search<T> {
+        Search { begin: Some(begin), ..Search::new(0) }
     }
 
     /// The best point so far.
@@ -159,7 +174,10 @@ impl<T: Number> Search<T> {
         let temperature = self.temperature(rules);
         if self.at.is_none() {
             let mut tempered = Tempered::new(evaluator, temperature);
-            self.at = Some(Point::start(&mut tempered, dim, rules.seed, self.which, rules.start_scale)?);
+            self.at = Some(match &self.begin {
+                Some(begin) => Point::at(&mut tempered, begin.clone())?,
+                None => Point::start(&mut tempered, dim, rules.seed, self.which, rules.start_scale)?,
+            });
             return Ok(());
         }
         if self.cool_next {

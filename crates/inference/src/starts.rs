@@ -27,6 +27,12 @@ impl<T: Number> Starts<T> {
         Starts { searches, failed: vec![false; count] }
     }
 
+    /// Searches from points that are given.
+    pub fn from(points: Vec<Vec<T>>) -> Starts<T> {
+        let failed = vec![false; points.len()];
+        Starts { searches: points.into_iter().map(Search::from).collect(), failed }
+    }
+
     /// A step of each search that is under way; true if none is left.
     ///
     /// # Errors

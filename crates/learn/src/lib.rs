@@ -24,6 +24,7 @@ mod network;
 pub mod product;
 mod published;
 pub mod pytorch;
+mod spread;
 mod training;
 
 pub use adam::{Adam, AdamOptions, Schedule};
@@ -40,4 +41,5 @@ pub use layer::{Begin, Layer, Mode, Role, Trace, Weight, begin};
 pub use model::{Card, DataSource, Model, Score};
 pub use network::Network;
 pub use published::{Pair, Published};
+pub use spread::{Spread, SpreadSection};
 pub use training::{Epoch, Objective, Training, TrainingOptions};

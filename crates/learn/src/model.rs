@@ -1,5 +1,6 @@
 //! A trained model: its card (what it is and where it comes from) and its weights, as one safetensors file.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use lookback_operator::Real;
@@ -9,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::flow::{Bijection, Flow, FlowSection};
 use crate::layer::Weight;
 use crate::{
-    Augmentation, Autoencoder, AutoencoderSection, Batch, Error, ModelError, Result, Scaling, Shape,
-    layers::Image,
+    Augmentation, Autoencoder, AutoencoderSection, Batch, Error, ModelError, Result, Scaling, Shape, Spread,
+    SpreadSection, layers::Image,
 };
 
 /// What a model is, how it came about, and how good it is.
@@ -34,6 +35,9 @@ pub struct Card {
     pub flow: FlowSection,
     /// Correlated directions of the decoder's residuals.
     pub error_rank: usize,
+    /// What the spread of its decoder's residuals is made of, if it was learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<SpreadSection>,
     /// Files that it was trained on, with their digests.
     pub data: Vec<DataSource>,
     /// How good it is, by name.
@@ -80,6 +84,7 @@ pub struct Model<T: Real> {
     pub(crate) flow: Flow<T>,
     pub(crate) flow_weights: Vec<T>,
     error: ModelError,
+    spread: Option<Spread>,
 }
 
 /// Key of the card among the metadata.
@@ -116,7 +121,15 @@ impl Model<f32> {
                 )));
             }
         }
-        Ok(Model { card, autoencoder, weights, flow, flow_weights, error })
+        let card = Card { spread: None, ..card };
+        Ok(Model { card, autoencoder, weights, flow, flow_weights, error, spread: None })
+    }
+
+    /// The same with a spread of the decoder's residuals.
+    pub fn with_spread(mut self, spread: Spread) -> Model<f32> {
+        self.card.spread = Some(spread.section());
+        self.spread = Some(spread);
+        self
     }
 
     /// The model as a safetensors file.
@@ -142,7 +155,7 @@ impl Model<f32> {
     }
 
     /// All arrays with their names.
-    fn arrays(&self) -> Vec<(Weight, &[f32])> {
+    fn arrays<'a>(&'a self) -> Vec<(Weight, Cow<'a, [f32]>)> {
         let plain = |name: &str, shape: &[usize]| {
             Weight::new(name, shape, crate::Begin::Constant(0.0), crate::Role::Statistic)
         };
@@ -151,19 +164,32 @@ impl Model<f32> {
         for weight in self.autoencoder.weights() {
             let range = start..start + weight.len();
             start = range.end;
-            all.push((weight, &self.weights[range]));
+            all.push((weight, Cow::from(&self.weights[range])));
         }
         start = 0;
         for weight in self.flow.weights() {
             let range = start..start + weight.len();
             start = range.end;
-            all.push((weight.within("flow"), &self.flow_weights[range]));
+            all.push((weight.within("flow"), Cow::from(&self.flow_weights[range])));
         }
-        let width = self.error.variance.len();
-        all.push((plain("error.variance", &[width]), &self.error.variance));
-        if self.error.rank() > 0 {
-            all.push((plain("error.factors", &[self.error.rank(), width]), self.error.factors.data()));
+        let mut covariance = |name: &str, error: &'a ModelError| {
+            let width = error.variance.len();
+            all.push((plain(&format!("{name}.variance"), &[width]), Cow::from(&error.variance)));
+            if error.rank() > 0 {
+                let shape = [error.rank(), width];
+                all.push((plain(&format!("{name}.factors"), &shape), Cow::from(error.factors.data())));
+            }
+        };
+        covariance("error", &self.error);
+        let Some(spread) = &self.spread else { return all };
+        covariance("spread.error", spread.error());
+        start = 0;
+        for weight in spread.arrays() {
+            let range = start..start + weight.len();
+            start = range.end;
+            all.push((weight.within("spread"), Cow::from(&spread.weights()[range])));
         }
+        all.push((plain("spread.numbers", &[3]), Cow::from(spread.numbers().to_vec())));
         all
     }
 
@@ -187,7 +213,12 @@ impl Model<f32> {
             if view.dtype() != Dtype::F32 || found != len {
                 return Err(broken(format!("`{name}` has {found} numbers where {len} are needed")));
             }
-            Ok(view.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+            let values: Vec<f32> =
+                view.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+            match values.iter().all(|x| x.is_finite()) {
+                true => Ok(values),
+                false => Err(broken(format!("a weight of `{name}` is not a finite number"))),
+            }
         };
         let shape = card.example_shape()?;
         let mut weights = Vec::new();
@@ -198,16 +229,25 @@ impl Model<f32> {
         for weight in card.flow.build::<f32>()?.weights() {
             flow_weights.extend(read(&format!("flow.{}", weight.name), weight.len())?);
         }
-        let variance = read("error.variance", shape.len())?;
-        let factors = match card.error_rank {
-            0 => Batch::zeros(0, shape.len()),
-            rank => Batch::new(shape.len(), read("error.factors", rank * shape.len())?),
+        let covariance = |name: &str, rank: usize| -> Result<ModelError> {
+            let variance = read(&format!("{name}.variance"), shape.len())?;
+            let factors = match rank {
+                0 => Batch::zeros(0, shape.len()),
+                rank => Batch::new(shape.len(), read(&format!("{name}.factors"), rank * shape.len())?),
+            };
+            Ok(ModelError { factors, variance })
         };
-        let all = weights.iter().chain(&flow_weights).chain(&variance).chain(factors.data());
-        if all.into_iter().any(|x| !x.is_finite()) {
-            return Err(broken("a weight is not a finite number".into()));
+        let error = covariance("error", card.error_rank)?;
+        let Some(section) = card.spread else { return Model::new(card, weights, flow_weights, error) };
+        let standard = covariance("spread.error", section.rank)?;
+        let mut spread_weights = Vec::new();
+        for weight in Spread::layout(section, shape) {
+            spread_weights.extend(read(&format!("spread.{}", weight.name), weight.len())?);
         }
-        Model::new(card, weights, flow_weights, ModelError { factors, variance })
+        let numbers = read("spread.numbers", 3)?;
+        let spread =
+            Spread::of(section, shape, spread_weights, [numbers[0], numbers[1], numbers[2]], standard)?;
+        Ok(Model::new(card, weights, flow_weights, error)?.with_spread(spread))
     }
 }
 
@@ -225,6 +265,7 @@ impl<T: Real> Model<T> {
             flow_weights: cast(&self.flow_weights),
             card: self.card.clone(),
             error: self.error.clone(),
+            spread: self.spread.clone(),
         })
     }
 
@@ -236,6 +277,11 @@ impl<T: Real> Model<T> {
     /// What its decoder gets wrong, in the network's units.
     pub fn error(&self) -> &ModelError {
         &self.error
+    }
+
+    /// The spread of its decoder's residuals, in the network's units, if it was learned.
+    pub fn spread(&self) -> Option<&Spread> {
+        self.spread.as_ref()
     }
 
     /// Numbers of the latent space.

@@ -267,6 +267,7 @@ fn model() -> Model<f32> {
         autoencoder,
         flow,
         error_rank: 2,
+        spread: None,
         data: Vec::new(),
         scores: vec![("test_mse".into(), 0.5)],
     };

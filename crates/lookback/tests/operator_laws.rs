@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lookback_cosmology::{Cosmology, Parameters, Settings, Sources, Tracer};
 use lookback_imaging::{Mask, smooth};
-use lookback_learn::field::{FieldCard, FieldFlow, FieldModel, FieldSection};
+use lookback_learn::field::{FieldCard, FieldGenerator, FieldModel, FieldSection};
 use lookback_learn::flow::{Bijection, PublishedFlow};
 use lookback_learn::layers::Image;
 use lookback_learn::{
@@ -76,6 +76,7 @@ fn learned<T: Real>(error: ErrorKind) -> DynOperator<T> {
         autoencoder,
         flow,
         error_rank: 2,
+        spread: None,
         data: Vec::new(),
         scores: Vec::new(),
     };
@@ -88,9 +89,9 @@ fn learned<T: Real>(error: ErrorKind) -> DynOperator<T> {
 /// A prior of maps with the pixels of the grid, that nobody has trained.
 fn learned_field<T: Real>() -> DynOperator<T> {
     let section = FieldSection { layers: 2, filter_knots: 4, warp_knots: 5, margin: 0 };
-    let flow = FieldFlow::new(section, &grid()).expect("a flow");
+    let generator = FieldGenerator::new(section, &grid()).expect("a generator");
     let mut weights = Vec::new();
-    for (array, weight) in flow.weights().into_iter().enumerate() {
+    for (array, weight) in generator.weights().into_iter().enumerate() {
         let bent = |i: usize| 0.2 * ((3 * i + 7 * array) as f32).sin();
         let of = |i: usize| match weight.name.rsplit_once('.').map_or(weight.name.as_str(), |(_, name)| name)
         {
@@ -108,7 +109,7 @@ fn learned_field<T: Real>() -> DynOperator<T> {
         pixel_arcmin: 1e-3f64.to_degrees() * 60.0,
         shape: [12, 15],
         field: section,
-        ell: flow.ell().to_vec(),
+        ell: generator.ell().to_vec(),
         data: Vec::new(),
         scores: Vec::new(),
     };

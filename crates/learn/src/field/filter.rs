@@ -13,7 +13,6 @@ pub(super) struct Modes {
     /// How often each mode of the half spectrum counts.
     counts: Vec<f64>,
     knots: usize,
-    cells: f64,
 }
 
 impl Modes {
@@ -32,24 +31,13 @@ impl Modes {
             places: grid.half_wave_numbers().into_iter().map(place).collect(),
             counts: (0..grid.half_len()).map(|i| grid.multiplicity(i % half) as f64).collect(),
             knots: knots.len(),
-            cells: grid.len() as f64,
         }
-    }
-
-    /// The filter's logarithm on the half spectrum.
-    pub fn logarithm<'a, T: Real>(&'a self, knots: &'a [T]) -> impl Iterator<Item = f64> + 'a {
-        self.places.iter().map(|&(j, w)| (1.0 - w) * knots[j].f64() + w * knots[j + 1].f64())
     }
 
     /// The filter on the half spectrum.
     pub fn factors<T: Real>(&self, knots: &[T]) -> Vec<T> {
-        self.logarithm(knots).map(|t| T::of(t.exp())).collect()
-    }
-
-    /// The mean of the filter's logarithm over all modes: what a pixel has of the determinant (Szegő's theorem).
-    pub fn mean_logarithm<T: Real>(&self, knots: &[T]) -> f64 {
-        let sum: f64 = self.logarithm(knots).zip(&self.counts).map(|(t, count)| t * count).sum();
-        sum / self.cells
+        let logarithm = |&(j, w): &(usize, f64)| (1.0 - w) * knots[j].f64() + w * knots[j + 1].f64();
+        self.places.iter().map(|place| T::of(logarithm(place).exp())).collect()
     }
 
     /// Sums over modes of a number for each, shared out to the knots.
@@ -62,6 +50,13 @@ impl Modes {
         }
         sums
     }
+}
+
+/// `FFT[field]`.
+pub(super) fn spectrum<T: Real>(fft: &RealFft<T>, field: &[T]) -> Vec<Complex<T>> {
+    let mut modes = fft.make_spectrum();
+    fft.forward(field, &mut modes);
+    modes
 }
 
 /// `FFT^-1[factor * spectrum]`.

@@ -7,7 +7,7 @@ use lookback_operator::{DynOperator, Real};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{FieldFlow, FieldSection, learned_field};
+use super::{FieldGenerator, FieldSection, learned_field};
 use crate::{DataSource, Error, Result};
 
 /// What a prior of maps is and where it comes from.
@@ -37,7 +37,7 @@ pub struct FieldCard {
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldModel {
     card: FieldCard,
-    flow: FieldFlow,
+    generator: FieldGenerator,
     weights: Vec<f32>,
 }
 
@@ -53,16 +53,16 @@ impl FieldModel {
     /// # Errors
     /// If they do not fit the card.
     pub fn new(card: FieldCard, weights: Vec<f32>) -> Result<FieldModel> {
-        let flow = FieldFlow::of(card.field, card.ell.clone())?;
-        if weights.len() != flow.len() {
+        let generator = FieldGenerator::of(card.field, card.ell.clone())?;
+        if weights.len() != generator.len() {
             let message =
-                format!("{} numbers of a prior of maps where {} are needed", weights.len(), flow.len());
+                format!("{} numbers of a prior of maps where {} are needed", weights.len(), generator.len());
             return Err(Error::Data(message));
         }
         if weights.iter().any(|w| !w.is_finite()) {
             return Err(Error::Data("a weight is not a finite number".into()));
         }
-        Ok(FieldModel { card, flow, weights })
+        Ok(FieldModel { card, generator, weights })
     }
 
     /// What it is.
@@ -70,9 +70,9 @@ impl FieldModel {
         &self.card
     }
 
-    /// Its flow.
-    pub fn flow(&self) -> &FieldFlow {
-        &self.flow
+    /// Its layers.
+    pub fn generator(&self) -> &FieldGenerator {
+        &self.generator
     }
 
     /// Its weights.
@@ -102,20 +102,8 @@ impl FieldModel {
             );
             return Err(Error::Data(message));
         }
-        learned_field(&self.flow, &self.weights, grid, name, unit)
+        learned_field(&self.generator, &self.weights, grid, name, unit)
             .map_err(|error| Error::Data(error.to_string()))
-    }
-
-    /// `-ln p` a pixel of a map of the size that was trained on.
-    ///
-    /// # Errors
-    /// If the map has another size.
-    pub fn loss(&self, map: &[f32]) -> Result<f64> {
-        let grid = self.grid()?;
-        if map.len() != grid.len() {
-            return Err(Error::Data(format!("a map of {} pixels, not {:?}", map.len(), self.card.shape)));
-        }
-        Ok(self.flow.loss(&self.weights, &self.flow.on(&grid)?, map, None))
     }
 
     /// The grid of a training map.
@@ -138,7 +126,7 @@ impl FieldModel {
         let bytes: Vec<u8> = self.weights.iter().flat_map(|w| w.to_le_bytes()).collect();
         let mut views = Vec::new();
         let mut start = 0;
-        for weight in self.flow.weights() {
+        for weight in self.generator.weights() {
             let range = 4 * start..4 * (start + weight.len());
             start += weight.len();
             let view = TensorView::new(Dtype::F32, weight.shape, &bytes[range]);
@@ -163,7 +151,7 @@ impl FieldModel {
         let card: FieldCard = serde_json::from_str(card).map_err(|error| broken(error.to_string()))?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
         let mut weights = Vec::new();
-        for weight in FieldFlow::of(card.field, card.ell.clone())?.weights() {
+        for weight in FieldGenerator::of(card.field, card.ell.clone())?.weights() {
             let view = tensors.tensor(&weight.name).map_err(|error| broken(error.to_string()))?;
             if view.dtype() != Dtype::F32 || view.data().len() != 4 * weight.len() {
                 return Err(broken(format!("`{}` has not {} numbers", weight.name, weight.len())));

@@ -138,11 +138,13 @@ impl FlowKind {
 pub struct ErrorFile {
     /// Directions in which residuals are correlated between pixels.
     pub rank: usize,
+    /// Channels of the small network that says how wrong the decoder is where, from what it decoded; 0 for none.
+    pub channels: usize,
 }
 
 impl Default for ErrorFile {
     fn default() -> ErrorFile {
-        ErrorFile { rank: 32 }
+        ErrorFile { rank: 32, channels: 8 }
     }
 }
 

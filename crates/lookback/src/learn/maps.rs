@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lookback_learn::field::{FieldCard, FieldFlow, FieldLikelihood, FieldModel};
+use lookback_learn::field::{FieldCard, FieldGenerator, FieldMatching, FieldModel};
 use lookback_learn::{DataSource, Epoch, Objective, Training};
 use lookback_mesh::{Grid, Multiplier};
 use lookback_operator::random::{Purpose, Stream};
@@ -147,11 +147,11 @@ fn places(pattern: &str) -> Result<Vec<String>> {
 
 /// Trains a prior of maps; what has been trained already is taken from the bench.
 pub(super) fn train(file: &MapsFile, maps: &Maps, bench: &mut Workbench<'_>) -> Result<FieldModel> {
-    let flow = FieldFlow::new(file.field, &maps.grid)?;
-    let likelihood =
-        FieldLikelihood::new(&flow, &maps.grid, Maps::views(&maps.train), Maps::views(&maps.validation))?;
+    let generator = FieldGenerator::new(file.field, &maps.grid)?;
+    let matching =
+        FieldMatching::new(&generator, &maps.grid, Maps::views(&maps.train), Maps::views(&maps.validation))?;
     let started: Option<Training> = bench.read()?;
-    let done = bench.finish("prior of maps", &likelihood, &file.training, started, |training| training)?;
+    let done = bench.finish("prior of maps", &matching, &file.training, started, |training| training)?;
     let weights = done.weights().to_vec();
     let shape = maps.grid.shape();
     let card = FieldCard {
@@ -161,9 +161,9 @@ pub(super) fn train(file: &MapsFile, maps: &Maps, bench: &mut Workbench<'_>) -> 
         pixel_arcmin: file.data.pixel_arcmin,
         shape: [shape[0], shape[1]],
         field: file.field,
-        ell: flow.ell().to_vec(),
+        ell: generator.ell().to_vec(),
         data: maps.sources.clone(),
-        scores: vec![("validation_log_density_a_pixel".into(), -likelihood.validation(&weights))],
+        scores: vec![("validation_distance".into(), matching.validation(&weights))],
     };
     let model = FieldModel::new(card, weights)?;
     maps_page::write(file, maps, &model, done.history(), &bench.directory)?;

@@ -44,7 +44,7 @@ pub(super) fn write(
     };
     let number = |value: f64| format!("{value:.4}");
     let headlines = [
-        ["log density a pixel, validation".to_string(), number(card.scores[0].1)],
+        ["distance of draws from maps, validation".to_string(), number(card.scores[0].1)],
         ["skewness of a pixel, maps".into(), number(mean_skewness(&real))],
         ["skewness of a pixel, draws".into(), number(mean_skewness(&drawn))],
         ["weights".into(), model.weights().len().to_string()],
@@ -74,7 +74,7 @@ pub(super) fn write(
         "inputs": inputs,
         "config": toml::to_string(file).unwrap_or_default(),
         "citations": [
-            ["flow of maps", "Dai & Seljak 2022, MNRAS 516, 2363, arXiv:2202.05282"],
+            ["layers of filters and functions", "Dai & Seljak 2022, MNRAS 516, 2363, arXiv:2202.05282"],
             ["Adam", "Kingma & Ba 2015, arXiv:1412.6980"],
         ],
     }))?;
@@ -86,7 +86,12 @@ pub(super) fn write(
 }
 
 fn training(epochs: &[Epoch]) -> Result<Section> {
-    let figure = losses("prior of maps", epochs, false, "Minus the log density of a pixel.")?;
+    let figure = losses(
+        "prior of maps",
+        epochs,
+        true,
+        "The mean squared difference of sorted pixels, over scales, in units of their variance.",
+    )?;
     let words = "Where the validation loss rises, the weights of its lowest point are kept.".into();
     Ok(Section { heading: "Training".into(), words, figures: vec![figure] })
 }
@@ -154,6 +159,6 @@ fn statistics(maps: &Maps, real: &[Vec<f64>], drawn: &[Vec<f64>]) -> Result<Sect
         Figure { svg: power, caption: "Maps that judged, and draws of the prior.".into() },
         Figure { svg: pixel, caption: "The distribution of a pixel.".into() },
     ];
-    let words = "What the prior was not told in so many words.".into();
+    let words = "What draws have of the maps: power on every scale, and how rare their peaks are.".into();
     Ok(Section { heading: "Statistics".into(), words, figures })
 }

@@ -26,7 +26,8 @@ pub use self::maps::sample as sample_maps;
 pub use self::maps_file::{MapsData, MapsFile};
 pub use self::recipe::Recipe;
 pub use self::reconstruct::{
-    ReconstructOptions, Reconstructed, Reconstructions, Sampling, reconstruct, write as write_reconstructions,
+    Admitted, ReconstructOptions, Reconstructed, Reconstructions, Sampling, reconstruct,
+    write as write_reconstructions,
 };
 pub(crate) use self::stages::model_file;
 use self::stages::{Learned, Trainer};
@@ -148,10 +149,15 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
         autoencoder: file.autoencoder.clone(),
         flow: learned.flow_section.clone(),
         error_rank: learned.error.rank(),
+        spread: None,
         data: sets.sources.clone(),
         scores: report::scores(sets, &learned, file)?,
     };
-    let model = Model::new(card, learned.autoencoder.clone(), learned.flow.clone(), learned.error.clone())?;
+    let mut model =
+        Model::new(card, learned.autoencoder.clone(), learned.flow.clone(), learned.error.clone())?;
+    if let Some(spread) = learned.spread.clone() {
+        model = model.with_spread(spread);
+    }
     let card = serde_json::to_string_pretty(model.card())
         .map_err(|error| Error::file(directory, format!("the card cannot be written: {error}")))?;
     write_text(&directory.join("card.json"), &(card + "\n"))?;

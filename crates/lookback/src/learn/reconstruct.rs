@@ -8,7 +8,7 @@ use lookback_imaging::smooth;
 use lookback_inference::{
     Draw, El2o, El2oOptions, Method, Nuts, NutsOptions, Optimizer, Posterior, Progress, Sampler, Workers,
 };
-use lookback_learn::{Batch, ErrorKind, Generator, Model, ModelError, Shape};
+use lookback_learn::{Batch, ErrorKind, Generator, Model, ModelError, Shape, Spread};
 use lookback_likelihood::{CorrelatedGaussian, Likelihood};
 use lookback_mesh::Grid;
 use lookback_operator::random::{Purpose, Stream};
@@ -27,7 +27,7 @@ pub struct ReconstructOptions {
     /// Standard deviation of a Gaussian that blurs the images \[pixel\].
     pub blur_pixels: Option<f64>,
     /// What is admitted of the decoder's error.
-    pub model_error: ErrorKind,
+    pub model_error: Admitted,
     /// How posteriors are sampled.
     pub sampling: Sampling,
     /// Random starting points of the search for modes.
@@ -40,6 +40,22 @@ pub struct ReconstructOptions {
     pub seed: u64,
     /// Folder of the results.
     pub directory: PathBuf,
+}
+
+/// What is admitted of a decoder's error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admitted {
+    /// Correlated between pixels, as large as what was decoded says, and larger for some examples than for others. Models without a
+    /// spread have the correlated one.
+    #[default]
+    Adaptive,
+    /// Correlated between pixels, alike for all examples.
+    Correlated,
+    /// Independent between pixels: too confident.
+    Diagonal,
+    /// Nothing.
+    None,
 }
 
 /// How the posterior of an example is sampled, once its modes are found.
@@ -79,17 +95,20 @@ struct Instrument<'a> {
     forward: DynOperator<f32>,
     /// Blurring, if there is any.
     blur: Option<DynOperator<f32>>,
-    /// Directions of the model's error in the data's units: as they are, and as they are seen.
+}
+
+/// The decoder's error, in the data's units.
+struct Wrong {
+    /// Directions: as they are, and as they are seen.
     factors: Vec<Vec<f32>>,
     seen_factors: Vec<Vec<f32>>,
-    /// Variances of what is left, in the same units.
+    /// Variances of what is left, likewise.
     variance: Vec<f32>,
     seen_variance: Vec<f32>,
 }
 
 impl<'a> Instrument<'a> {
     fn new(model: Arc<Model<f32>>, options: &'a ReconstructOptions) -> Result<Instrument<'a>> {
-        let width = model.width();
         let shape = match model.card().example_shape()? {
             Shape::Image(image) if image.channels == 1 => vec![image.height, image.width],
             Shape::Image(image) => vec![image.height, image.width, image.channels],
@@ -102,50 +121,66 @@ impl<'a> Instrument<'a> {
             None => generator,
             Some(blur) => Arc::new(Chain::new(vec![generator, blur.clone()])?),
         };
-        let scale = model.card().scaling.scale;
-        let error = match options.model_error {
-            ErrorKind::None => ModelError { factors: Batch::zeros(0, width), variance: vec![0.0; width] },
-            ErrorKind::Diagonal => model.error().diagonal(),
-            ErrorKind::Correlated => model.error().clone(),
+        Ok(Instrument { model, options, forward, blur })
+    }
+
+    /// The error that is alike for all examples.
+    fn common_error(&self) -> Result<Wrong> {
+        let width = self.model.width();
+        let error = match self.options.model_error {
+            Admitted::None => ModelError { factors: Batch::zeros(0, width), variance: vec![0.0; width] },
+            Admitted::Diagonal => self.model.error().diagonal(),
+            Admitted::Correlated | Admitted::Adaptive => self.model.error().clone(),
         };
-        let factors: Vec<Vec<f32>> =
-            (0..error.rank()).map(|k| error.factors.row(k).iter().map(|f| f * scale).collect()).collect();
-        let variance: Vec<f32> = error.variance.iter().map(|v| v * scale * scale).collect();
-        let (seen_factors, seen_variance) = match &blur {
+        self.wrong(&error, |_| 1.0)
+    }
+
+    /// An error in the network's units, with a factor for each number.
+    fn wrong(&self, error: &ModelError, factor: impl Fn(usize) -> f32) -> Result<Wrong> {
+        let scale = self.model.card().scaling.scale;
+        let size = |place: usize| scale * factor(place);
+        let rows = (0..error.rank()).map(|k| error.factors.row(k));
+        let scaled = |row: &[f32]| row.iter().enumerate().map(|(i, f)| f * size(i)).collect();
+        let factors: Vec<Vec<f32>> = rows.map(scaled).collect();
+        let variance: Vec<f32> =
+            error.variance.iter().enumerate().map(|(i, v)| v * size(i) * size(i)).collect();
+        let (seen_factors, seen_variance) = match &self.blur {
             None => (factors.clone(), variance.clone()),
             Some(blur) => {
                 let seen = factors.iter().map(|factor| Ok(blur.apply(factor)?)).collect::<Result<_>>()?;
                 (seen, blurred_variance(blur, &variance)?)
             }
         };
-        Ok(Instrument { model, options, forward, blur, factors, seen_factors, variance, seen_variance })
+        Ok(Wrong { factors, seen_factors, variance, seen_variance })
     }
 
     /// The noise of an example whose NaNs are missing: what is independent, and what is not.
-    fn likelihood(&self, data: &[f32]) -> Result<CorrelatedGaussian<f32>> {
+    fn likelihood(&self, wrong: &Wrong, data: &[f32]) -> Result<Arc<CorrelatedGaussian<f32>>> {
         let space = self.forward.codomain().clone();
         let noise = (self.options.noise_std * self.options.noise_std) as f32;
         let sigma: Vec<f32> = data
             .iter()
-            .zip(&self.seen_variance)
+            .zip(&wrong.seen_variance)
             .map(|(d, v)| if d.is_nan() { f32::INFINITY } else { (v + noise).sqrt() })
             .collect();
         let data = data.iter().map(|&d| if d.is_nan() { 0.0 } else { d }).collect();
-        Ok(CorrelatedGaussian::new(space, data, &sigma, &self.seen_factors)?)
+        Ok(Arc::new(CorrelatedGaussian::new(space, data, &sigma, &wrong.seen_factors)?))
     }
 
     /// The signal of a sample of the latents: what the decoder makes, and what it could not, given the data (Matheron's rule):
     /// `e = e0 + C A^T S^-1 (d - A g - A e0 - n0)`, with `e0 ~ N(0, C)`, `n0` noise, and `S = A C A^T + N`.
-    fn signal(&self, u: &[f32], likelihood: &CorrelatedGaussian<f32>, stream: Stream) -> Result<Vec<f32>> {
+    fn signal(&self, u: &[f32], case: &Case, stream: Stream) -> Result<Vec<f32>> {
+        let Case { wrong, likelihood, .. } = case;
         let mut signal = self.model.generate(Batch::new(u.len(), u.to_vec())).into_data();
-        if self.options.model_error == ErrorKind::None {
+        if self.options.model_error == Admitted::None {
             return Ok(signal);
         }
         let n = signal.len();
-        let mut normal = vec![0.0; 2 * n + self.factors.len()];
+        let mut normal = vec![0.0; 2 * n + wrong.factors.len()];
         stream.fill_normal(&mut normal);
-        let mut error: Vec<f32> = normal[..n].iter().zip(&self.variance).map(|(x, v)| x * v.sqrt()).collect();
-        for (factor, a) in self.factors.iter().zip(&normal[2 * n..]) {
+        let mut error: Vec<f32> =
+            normal[..n].iter().zip(&wrong.variance).map(|(x, v)| x * v.sqrt()).collect();
+        for (factor, a) in wrong.factors.iter().zip(&normal[2 * n..]) {
             lookback_operator::vector::axpy(f64::from(*a), factor, &mut error);
         }
         signal.iter_mut().zip(&error).for_each(|(s, e)| *s += e);
@@ -164,14 +199,56 @@ impl<'a> Instrument<'a> {
             let seen = back.clone();
             linear.pull(&seen, &mut back)?;
         }
-        for (signal, (variance, back)) in signal.iter_mut().zip(self.variance.iter().zip(&back)) {
+        for (signal, (variance, back)) in signal.iter_mut().zip(wrong.variance.iter().zip(&back)) {
             *signal += variance * back;
         }
-        for factor in &self.factors {
+        for factor in &wrong.factors {
             let along = lookback_operator::vector::dot(factor, &back);
             lookback_operator::vector::axpy(along, factor, &mut signal);
         }
         Ok(signal)
+    }
+}
+
+/// An amplitude that an example's error may have, and its share of the posterior.
+struct Case {
+    wrong: Wrong,
+    likelihood: Arc<CorrelatedGaussian<f32>>,
+    share: f64,
+}
+
+/// Amplitudes that are tried, in standard deviations of their logarithm.
+const AMPLITUDES: [f64; 9] = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0];
+
+impl Instrument<'_> {
+    /// The error that an example has where its latents are about these: its spread from what is decoded there, and for each amplitude how
+    /// likely the data are. The first case is the likeliest.
+    fn cases(&self, spread: &Spread, data: &[f32], latents: &[Vec<f32>]) -> Result<Vec<Case>> {
+        let width = self.model.latents();
+        let rows = Batch::new(width, latents.concat());
+        let decoded = self.model.card().scaling.apply(self.model.generate(rows.clone()));
+        let mut variance = vec![0.0f32; data.len()];
+        for row in spread.std(decoded).data().chunks_exact(data.len()) {
+            variance.iter_mut().zip(row).for_each(|(v, s)| *v += s * s / latents.len() as f32);
+        }
+        let prediction = self.forward.apply(&latents[0])?;
+        let mut gradient = vec![0.0; data.len()];
+        let [mean, std] = spread.amplitude();
+        let mut cases = Vec::new();
+        for t in AMPLITUDES {
+            let amplitude = (mean + std * t).exp() as f32;
+            let wrong = self.wrong(spread.error(), |i| amplitude * variance[i].sqrt())?;
+            let likelihood = self.likelihood(&wrong, data)?;
+            let energy =
+                likelihood.energy(&prediction, &mut gradient) + likelihood.normalisation() + 0.5 * t * t;
+            cases.push(Case { wrong, likelihood, share: energy });
+        }
+        let lowest = cases.iter().map(|case| case.share).fold(f64::INFINITY, f64::min);
+        cases.iter_mut().for_each(|case| case.share = (lowest - case.share).exp());
+        let all: f64 = cases.iter().map(|case| case.share).sum();
+        cases.iter_mut().for_each(|case| case.share /= all);
+        cases.sort_by(|a, b| b.share.total_cmp(&a.share));
+        Ok(cases)
     }
 }
 
@@ -219,7 +296,8 @@ pub struct Reconstructions {
 
 /// Finds the posteriors of examples that were observed with noise, blurred, or in part (NaN where missing).
 ///
-/// `d = A (g(u) + e) + n`: `u` standard normal, `e` the model's error with its covariance, which is marginalised exactly. For every
+/// `d = A (g(u) + e) + n`: `u` standard normal, `e` the model's error with its covariance, which is marginalised exactly. Where the error
+/// adapts, its spread is that of what is decoded at samples of a first posterior, and its amplitude is weighed at nine places. For every
 /// example the modes are searched from many starts, each gets a Gaussian by EL2O (Seljak & Yu 2019), and their weights are their
 /// evidences.
 ///
@@ -238,7 +316,7 @@ pub fn reconstruct(
             format!("the noise must be zero or more, not {}", options.noise_std),
         ));
     }
-    if options.noise_std == 0.0 && options.model_error == ErrorKind::None {
+    if options.noise_std == 0.0 && options.model_error == Admitted::None {
         return Err(Error::config("reconstruct", "without noise the model's error must be admitted"));
     }
     let instrument = Instrument::new(Arc::new(model.cast::<f32>()?), options)?;
@@ -269,6 +347,56 @@ pub fn reconstruct(
 /// Draws of which each sample is chosen, and moves that it makes then.
 const CANDIDATES: usize = 8;
 const MOVES: usize = 10;
+/// Its multiples fill the unit interval evenly, wherever they are stopped.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
+/// Samples that say how wrong the decoder is for an example.
+const PILOT: usize = 24;
+
+/// The posterior of latents under a likelihood, by Gaussians at its modes.
+struct Search {
+    method: El2o<f32>,
+    centre: Vec<f32>,
+    latents: Vec<Vec<f32>>,
+}
+
+impl Instrument<'_> {
+    fn search(
+        &self,
+        likelihood: &Arc<CorrelatedGaussian<f32>>,
+        (samples, moves): (usize, usize),
+        starts: Vec<Vec<f32>>,
+        seed: u64,
+        stop: &AtomicBool,
+    ) -> Result<Search> {
+        let options = self.options;
+        let posterior = Posterior::new(self.forward.clone(), likelihood.clone())?;
+        let settings = El2oOptions {
+            starts: options.starts,
+            modes: options.modes,
+            optimizer: Optimizer::Lbfgs,
+            max_iterations: 300,
+            rounds: 0,
+            tolerance: 0.1,
+            samples,
+            candidates: CANDIDATES,
+            moves,
+            ..El2oOptions::default()
+        };
+        let mut method = El2o::new(settings, seed)?;
+        method.start_from(starts);
+        let workers = Workers::new(&posterior, stop);
+        let (mut centre, mut latents) = (Vec::new(), Vec::new());
+        let mut sink = |draw| match draw {
+            Draw::Centre { z } => centre = z,
+            Draw::Sample { z, .. } => latents.push(z),
+        };
+        while !method.advance(&workers, &mut sink)?.done {}
+        if moves > 0 && options.sampling == Sampling::Nuts {
+            latents = chains(&workers, latents, samples, seed)?;
+        }
+        Ok(Search { method, centre, latents })
+    }
+}
 
 fn one(
     instrument: &Instrument<'_>,
@@ -278,38 +406,40 @@ fn one(
 ) -> Result<Reconstructed> {
     let began = std::time::Instant::now();
     let options = instrument.options;
-    let likelihood = Arc::new(instrument.likelihood(data)?);
-    let posterior = Posterior::new(instrument.forward.clone(), likelihood.clone())?;
-    let settings = El2oOptions {
-        starts: options.starts,
-        modes: options.modes,
-        optimizer: Optimizer::Lbfgs,
-        max_iterations: 300,
-        rounds: 0,
-        tolerance: 0.1,
-        samples: options.samples,
-        candidates: CANDIDATES,
-        moves: MOVES,
-        ..El2oOptions::default()
-    };
     let seed = options.seed ^ (example as u64) << 32;
-    let mut method = El2o::new(settings, seed)?;
-    let workers = Workers::new(&posterior, stop);
-    let (mut centre, mut latents) = (Vec::new(), Vec::new());
-    let mut sink = |draw| match draw {
-        Draw::Centre { z } => centre = z,
-        Draw::Sample { z, .. } => latents.push(z),
+    let wrong = instrument.common_error()?;
+    let likelihood = instrument.likelihood(&wrong, data)?;
+    let spread = instrument.model.spread().filter(|_| options.model_error == Admitted::Adaptive);
+    let (found, cases, starts_at_best) = match spread {
+        None => {
+            let found = instrument.search(&likelihood, (options.samples, MOVES), Vec::new(), seed, stop)?;
+            let at_best = figure(&found.method, "starts_at_best");
+            (found, vec![Case { wrong, likelihood, share: 1.0 }], at_best)
+        }
+        Some(spread) => {
+            let pilot = instrument.search(&likelihood, (PILOT, 0), Vec::new(), seed, stop)?;
+            let at_best = figure(&pilot.method, "starts_at_best");
+            let near: Vec<Vec<f32>> = std::iter::once(pilot.centre).chain(pilot.latents).collect();
+            let cases = instrument.cases(spread, data, &near)?;
+            let starts = near.into_iter().step_by(PILOT / 6).collect();
+            let found =
+                instrument.search(&cases[0].likelihood, (options.samples, MOVES), starts, seed, stop)?;
+            (found, cases, at_best)
+        }
     };
-    while !method.advance(&workers, &mut sink)?.done {}
-    if options.sampling == Sampling::Nuts {
-        latents = chains(&workers, latents, options.samples, seed)?;
-    }
     let width = data.len();
     let (mut sum, mut squares) = (vec![0.0; width], vec![0.0; width]);
-    for (draw, u) in latents.iter().enumerate() {
+    for (draw, u) in found.latents.iter().enumerate() {
         let place = example * options.samples + draw;
         let stream = Stream::new(options.seed, Purpose::DataDraw, place as u32);
-        let signal = instrument.signal(u, &likelihood, stream)?;
+        // Cases in proportion to their shares, evenly over the order of the draws.
+        let at = ((draw as f64 + 0.5) * GOLDEN).fract();
+        let mut passed = 0.0;
+        let case = cases.iter().find(|case| {
+            passed += case.share;
+            at < passed
+        });
+        let signal = instrument.signal(u, case.unwrap_or(&cases[0]), stream)?;
         for (i, s) in signal.iter().enumerate() {
             let wide = f64::from(*s);
             sum[i] += wide;
@@ -318,13 +448,22 @@ fn one(
         }
         all.latents.row_mut(place).copy_from_slice(u);
     }
-    let count = latents.len().max(1) as f64;
+    let count = found.latents.len().max(1) as f64;
     for i in 0..width {
         let mean = sum[i] / count;
         all.mean.row_mut(example)[i] = mean as f32;
         all.std.row_mut(example)[i] = (squares[i] / count - mean * mean).max(0.0).sqrt() as f32;
     }
-    summary(&method, &*instrument.forward, &likelihood, &centre, began.elapsed().as_secs_f64())
+    let seconds = began.elapsed().as_secs_f64();
+    let mut summary =
+        summary(&found.method, &*instrument.forward, &cases[0].likelihood, &found.centre, seconds)?;
+    summary.starts_at_best = starts_at_best.unwrap_or(1.0);
+    Ok(summary)
+}
+
+/// A figure of a method by its name.
+fn figure(method: &impl Method<f32>, name: &str) -> Option<f64> {
+    method.figures().iter().find(|(known, _)| known == name).map(|(_, value)| *value)
 }
 
 /// Chains of the No-U-Turn sampler.
@@ -363,7 +502,6 @@ fn summary(
     seconds: f64,
 ) -> Result<Reconstructed> {
     let figures = method.figures();
-    let figure = |name: &str| figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
     let mut mode_weights: Vec<f64> = figures
         .iter()
         .filter(|(name, _)| name.starts_with("mode_") && name.ends_with("_weight"))
@@ -378,9 +516,9 @@ fn summary(
     likelihood.residual(&prediction, &mut white);
     Ok(Reconstructed {
         mode_weights,
-        starts_at_best: figure("starts_at_best").unwrap_or(1.0),
-        log_evidence: figure("log_evidence").unwrap_or(f64::NAN),
-        pareto_k: figure("pareto_k").unwrap_or(f64::NAN),
+        starts_at_best: figure(method, "starts_at_best").unwrap_or(1.0),
+        log_evidence: figure(method, "log_evidence").unwrap_or(f64::NAN),
+        pareto_k: figure(method, "pareto_k").unwrap_or(f64::NAN),
         reduced_chi2: lookback_operator::vector::norm2(&white) / likelihood.data_count() as f64,
         seconds,
     })

@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 use lookback_inference::Progress;
 use lookback_learn::field::FieldModel;
 use lookback_learn::flow::{FlowSection, MaximumLikelihood, fit_sliced};
-use lookback_learn::{Autoencoder, Batch, Epoch, Model, ModelError, Reconstruction, Training};
+use lookback_learn::{
+    Autoencoder, Batch, Epoch, Model, ModelError, Reconstruction, Spread, SpreadSection, Training,
+};
 use serde::{Deserialize, Serialize};
 
 use super::examples::Sets;
-use super::file::TrainFile;
+use super::file::{ErrorFile, TrainFile};
 use super::workbench::Workbench;
 use crate::{Error, Result, files};
 
@@ -35,6 +37,7 @@ pub(super) struct Learned {
     pub flow_section: FlowSection,
     pub flow: Vec<f32>,
     pub error: ModelError,
+    pub spread: Option<Spread>,
     pub autoencoder_history: Vec<Epoch>,
     pub flow_history: Vec<Epoch>,
 }
@@ -56,7 +59,7 @@ impl Trainer<'_> {
                 self.train_autoencoder(training)?
             }
         };
-        let error = self.model_error(&weights)?;
+        let (error, spread) = self.model_error(&weights)?;
         let (train, validation) = (self.latents(&weights, true), self.latents(&weights, false));
         let started = match stage {
             Some(Stage::Flow { training, .. }) => Some(training),
@@ -64,7 +67,15 @@ impl Trainer<'_> {
         };
         let (flow_section, flow, flow_history) =
             self.fit_flow((&weights, &autoencoder_history), &train, &validation, started)?;
-        Ok(Learned { autoencoder: weights, flow_section, flow, error, autoencoder_history, flow_history })
+        Ok(Learned {
+            autoencoder: weights,
+            flow_section,
+            flow,
+            error,
+            spread,
+            autoencoder_history,
+            flow_history,
+        })
     }
 
     fn train_autoencoder(&mut self, started: Option<Training>) -> Result<(Vec<f32>, Vec<Epoch>)> {
@@ -97,8 +108,10 @@ impl Trainer<'_> {
         self.autoencoder.encode(weights, examples.values.clone())
     }
 
-    /// The covariance of the residuals of examples that were not trained on.
-    fn model_error(&self, weights: &[f32]) -> Result<ModelError> {
+    /// What the decoder gets wrong of examples that were not trained on: the covariance of the residuals, and their spread.
+    fn model_error(&mut self, weights: &[f32]) -> Result<(ModelError, Option<Spread>)> {
+        let message = "what the decoder gets wrong".into();
+        self.bench.reporter.step(&Progress { steps: (0, 1), message, done: false });
         let x = &self.sets.validation.values;
         let decoded = self.autoencoder.decode(weights, self.autoencoder.encode(weights, x.clone()));
         let mut residuals: Vec<f32> = x.data().iter().zip(decoded.data()).map(|(x, d)| x - d).collect();
@@ -110,9 +123,16 @@ impl Trainer<'_> {
                 .filter(|(_, p)| **p == 0.0)
                 .for_each(|(r, _)| *r = 0.0);
         }
-        let most = x.rows().min(x.width()).saturating_sub(1);
-        let rank = self.file.model_error.rank.min(most);
-        Ok(ModelError::of(&Batch::new(x.width(), residuals), rank, self.file.seed)?)
+        let residuals = Batch::new(x.width(), residuals);
+        let ErrorFile { rank, channels } = self.file.model_error;
+        let rank = rank.min(x.rows().min(x.width()).saturating_sub(1));
+        let error = ModelError::of(&residuals, rank, self.file.seed)?;
+        if channels == 0 {
+            return Ok((error, None));
+        }
+        let section = SpreadSection { channels, rank };
+        let spread = Spread::learn(section, self.sets.train.shape, (&decoded, &residuals), self.file.seed)?;
+        Ok((error, Some(spread)))
     }
 
     fn fit_flow(
