@@ -76,6 +76,7 @@ class Model:
         noise_std: float = 0.0,
         blur: float | None = None,
         model_error: Literal["adaptive", "correlated", "diagonal", "none"] = "adaptive",
+        error_factor: float | None = None,
         sampling: Literal["laplace", "nuts"] = "laplace",
         starts: int = 20,
         modes: int = 8,

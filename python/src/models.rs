@@ -173,7 +173,7 @@ impl PyModel {
 
     /// Posteriors of examples that were observed with noise, blurred, or in part (NaN where missing): `mean`, `std`, `samples`, the
     /// `latents` behind them, and for each example what the search found (`examples`).
-    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "adaptive", sampling = "laplace", starts = 20, modes = 8, samples = 100, seed = 42))]
+    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "adaptive", error_factor = None, sampling = "laplace", starts = 20, modes = 8, samples = 100, seed = 42))]
     #[allow(clippy::too_many_arguments)]
     fn reconstruct<'py>(
         &self,
@@ -181,6 +181,7 @@ impl PyModel {
         noise_std: f64,
         blur: Option<f64>,
         model_error: &str,
+        error_factor: Option<f64>,
         sampling: &str,
         starts: usize,
         modes: usize,
@@ -200,6 +201,7 @@ impl PyModel {
                     ErrorKind::None => Admitted::None,
                 },
             },
+            error_factor,
             sampling: match sampling {
                 "laplace" => Sampling::Laplace,
                 "nuts" => Sampling::Nuts,

@@ -3,8 +3,9 @@
     LOOKBACK_DATA=... python3 benches/compare/learned/inpainting.py MODEL [IMAGES] [CASES] [SAMPLING]
 
 MODEL is the folder of `lookback train examples/learn_digits.toml`. Cases: `columns` (the first 16 columns are missing), `noise` (standard
-deviation 1.2 of the range of pixels), `both` (columns missing, noise 0.5). For each, with the correlated and with a diagonal error of the
-decoder: the share of true pixels within the central 68 and 95 % of 100 samples (where columns are missing, of missing pixels; of pixels
+deviation 1.2 of the range of pixels), `both` (columns missing, noise 0.5). For each, with the adaptive, the correlated and a diagonal error
+of the decoder, and the factor that `lookback model calibrate MODEL .../t10k-images-idx3-ubyte.gz -n 24` found (with the last images; those that
+are judged are the first): the share of true pixels within the central 68 and 95 % of 100 samples (where columns are missing, of missing pixels; of pixels
 whose standard deviation over the test set is at least a tenth of the range), seconds an image, and starts that reach the best mode.
 """
 
@@ -45,7 +46,7 @@ def main():
         if case != "noise":
             data[:, :, :MISSING] = np.nan
             judged[:, MISSING:] = False
-        for error in ("correlated", "diagonal"):
+        for error in ("adaptive", "correlated", "diagonal"):
             folder = Path(tempfile.mkdtemp())
             np.save(folder / "data.npy", data.astype(np.float32))
             subprocess.run([ROOT / "target/release/lookback", "-q", "model", "reconstruct", MODEL, folder / "data.npy", "--noise-std", str(noise),

@@ -114,6 +114,23 @@ pub(crate) enum ModelCommand {
         #[arg(long, default_value_t = 64, value_name = "N", value_parser = positive)]
         top: usize,
     },
+    /// Find by how much the decoder's error is to be taken as larger: halves of examples are hidden and foretold. The factor that foretells
+    /// them best goes into the model.
+    Calibrate {
+        #[command(flatten)]
+        which: Which,
+        /// An array of examples that were not trained on.
+        data: String,
+        /// How many of them are used, from the last backwards.
+        #[arg(long, short = 'n', default_value_t = 40, value_name = "N", value_parser = positive)]
+        count: usize,
+        /// Random starting points of the search for modes.
+        #[arg(long, default_value_t = 8, value_name = "N", value_parser = positive)]
+        starts: usize,
+        /// Seed of starts and samples.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+    },
     /// Denoise, inpaint and deblur: the posteriors of what was behind the data.
     ///
     /// NaNs are missing numbers. Writes means, standard deviations, samples, the modes that were found, and `report.html`.
@@ -131,6 +148,9 @@ pub(crate) enum ModelCommand {
         /// What is admitted of the decoder's error.
         #[arg(long, value_enum, default_value_t = Admitted::Adaptive)]
         model_error: Admitted,
+        /// By how much the error is taken as larger where latents are judged by it, instead of what `calibrate` found.
+        #[arg(long, value_name = "FACTOR")]
+        error_factor: Option<f64>,
         /// How posteriors are sampled.
         #[arg(long, value_enum, default_value_t = How::Laplace)]
         sampling: How,
@@ -224,12 +244,16 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
         ModelCommand::Score { which, data, output, picture, top } => {
             score(&which.model, &data, &output, (picture.as_deref(), top))
         }
+        ModelCommand::Calibrate { which, data, count, starts, seed } => {
+            calibrate(&which.model, &data, (count, starts, seed), stop, quiet)
+        }
         ModelCommand::Reconstruct {
             which,
             data,
             noise_std,
             blur,
             model_error,
+            error_factor,
             sampling,
             starts,
             samples,
@@ -246,6 +270,7 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
                 noise_std,
                 blur_pixels: blur,
                 model_error,
+                error_factor,
                 sampling: match sampling {
                     How::Laplace => Sampling::Laplace,
                     How::Nuts => Sampling::Nuts,
@@ -279,6 +304,29 @@ fn score(model: &Path, data: &str, output: &Path, (picture, top): (Option<&Path>
         verbs::write_picture(&model, "the strangest, the strangest first", &strangest, 8, picture)?;
     }
     Ok(())
+}
+
+fn calibrate(
+    path: &Path,
+    data: &str,
+    (count, starts, seed): (usize, usize, u64),
+    stop: &AtomicBool,
+    quiet: bool,
+) -> Result<()> {
+    let model = learn::load(path)?;
+    let examples = verbs::read_examples(&model, data, false)?;
+    let last = examples.gather(examples.rows().saturating_sub(count)..examples.rows());
+    let mut bar = Bar::new(quiet);
+    let judged = learn::calibrate(&model, &last, (starts, seed), stop, &mut bar);
+    bar.finish();
+    let judged = judged?;
+    if !quiet {
+        println!("factor   score of what was hidden   within 68 %   within 95 %");
+        for learn::Judged { factor, score, within } in &judged {
+            println!("{factor:<9}{score:<27.5}{:<14.1}{:.1}", 100.0 * within[0], 100.0 * within[1]);
+        }
+    }
+    learn::write_calibrated(&model.with_error_factor(judged[0].factor)?, path)
 }
 
 fn reconstruct(

@@ -143,6 +143,15 @@ fn uses(bench: &Bench, model: &str) {
         serde_json::from_slice(&bench.read("found/reconstruction.json")).expect("JSON");
     assert_eq!(found["examples"].as_array().map(Vec::len), Some(9));
     assert!(!bench.read("found/samples.npy").is_empty() && !bench.read("found/report.html").is_empty());
+    let said = bench.good(&["model", "calibrate", model, "test.idx", "-n", "8", "--starts", "3"]);
+    assert!(said.contains("score of what was hidden"), "{said}");
+    let card: serde_json::Value =
+        serde_json::from_slice(&bench.read(&format!("{model}/card.json"))).expect("JSON");
+    let factor = card["error_factor"].as_f64().expect("a number");
+    assert!(bench.good(&["model", "card", model]).contains(&format!("\"error_factor\": {factor:?}")));
+    assert_eq!(card["spread"]["channels"], 8);
+    let wrong = bench.bad(&["model", "reconstruct", model, "a.npy", "--error-factor", "0", "-o", "no"]);
+    assert!(wrong.contains("must be above 0"), "{wrong}");
     let wrong = bench.bad(&["model", "encode", model, "z.npy", "-o", "no.npy"]);
     assert!(wrong.contains("has the shape [300, 4], but an example of the model has [8, 8, 1]"), "{wrong}");
     let none = bench.lookback(&["model", "sample", model, "-n", "0", "-o", "no.npy"]);

@@ -38,10 +38,18 @@ pub struct Card {
     /// What the spread of its decoder's residuals is made of, if it was learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<SpreadSection>,
+    /// By how much the decoder's error is to be taken as larger where latents are judged by it: latents that fit what was seen of an
+    /// example better than its own do are found, and are wrong about the rest.
+    #[serde(default = "one")]
+    pub error_factor: f64,
     /// Files that it was trained on, with their digests.
     pub data: Vec<DataSource>,
     /// How good it is, by name.
     pub scores: Vec<(String, f64)>,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// A file of examples.
@@ -130,6 +138,20 @@ impl Model<f32> {
         self.card.spread = Some(spread.section());
         self.spread = Some(spread);
         self
+    }
+
+    /// The same with another factor on the decoder's error.
+    ///
+    /// # Errors
+    /// If it is not above zero.
+    pub fn with_error_factor(mut self, factor: f64) -> Result<Model<f32>> {
+        if !(factor > 0.0 && factor.is_finite()) {
+            return Err(Error::Data(format!(
+                "the factor of the decoder's error must be above 0, not {factor}"
+            )));
+        }
+        self.card.error_factor = factor;
+        Ok(self)
     }
 
     /// The model as a safetensors file.

@@ -40,7 +40,7 @@ pub struct Spread {
 const STEPS: usize = 2000;
 
 /// Smallest spread, in units of the root mean square of all residuals.
-const FLOOR: f64 = 0.03;
+const FLOOR: f64 = 0.1;
 
 impl Spread {
     /// Learns from residuals of examples that were not trained on, and from what was decoded in their place. Residuals that are exactly

@@ -268,6 +268,7 @@ fn model() -> Model<f32> {
         flow,
         error_rank: 2,
         spread: None,
+        error_factor: 1.0,
         data: Vec::new(),
         scores: vec![("test_mse".into(), 0.5)],
     };

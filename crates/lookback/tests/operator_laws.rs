@@ -77,6 +77,7 @@ fn learned<T: Real>(error: ErrorKind) -> DynOperator<T> {
         flow,
         error_rank: 2,
         spread: None,
+        error_factor: 1.0,
         data: Vec::new(),
         scores: Vec::new(),
     };

@@ -1,5 +1,6 @@
 //! `lookback train`: learned priors from examples; and what can be done with them.
 
+mod calibrate;
 mod examples;
 mod file;
 mod maps;
@@ -19,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 
 use lookback_learn::{Card, Model, Shape};
 
+pub use self::calibrate::{Judged, calibrate, write_calibrated};
 use self::examples::Sets;
 pub use self::file::{ErrorFile, FlowFile, FlowKind, TrainFile, TrainOutput, TrainingData};
 use self::maps::Maps;
@@ -150,6 +152,7 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
         flow: learned.flow_section.clone(),
         error_rank: learned.error.rank(),
         spread: None,
+        error_factor: 1.0,
         data: sets.sources.clone(),
         scores: report::scores(sets, &learned, file)?,
     };
@@ -158,12 +161,16 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
     if let Some(spread) = learned.spread.clone() {
         model = model.with_spread(spread);
     }
-    let card = serde_json::to_string_pretty(model.card())
-        .map_err(|error| Error::file(directory, format!("the card cannot be written: {error}")))?;
-    write_text(&directory.join("card.json"), &(card + "\n"))?;
+    write_card(&model, directory)?;
     write_text(&directory.join("history.csv"), &report::history(&learned))?;
     write_text(&directory.join("report.html"), &report::page(file, sets, &learned, &model)?)?;
     Ok(model)
+}
+
+fn write_card(model: &Model<f32>, directory: &Path) -> Result<()> {
+    let card = serde_json::to_string_pretty(model.card())
+        .map_err(|error| Error::file(directory, format!("the card cannot be written: {error}")))?;
+    write_text(&directory.join("card.json"), &(card + "\n"))
 }
 
 fn write_text(path: &Path, text: &str) -> Result<()> {

@@ -28,6 +28,8 @@ pub struct ReconstructOptions {
     pub blur_pixels: Option<f64>,
     /// What is admitted of the decoder's error.
     pub model_error: Admitted,
+    /// By how much the error is taken as larger where latents are judged by it; what the model's card says if left out.
+    pub error_factor: Option<f64>,
     /// How posteriors are sampled.
     pub sampling: Sampling,
     /// Random starting points of the search for modes.
@@ -105,6 +107,20 @@ struct Wrong {
     /// Variances of what is left, likewise.
     variance: Vec<f32>,
     seen_variance: Vec<f32>,
+}
+
+impl Wrong {
+    /// Larger by a factor where it is seen.
+    fn enlarged(&self, factor: f64) -> Wrong {
+        let (factor, root) = (factor as f32, factor.sqrt() as f32);
+        let times = |values: &[f32], factor: f32| values.iter().map(|x| x * factor).collect::<Vec<f32>>();
+        Wrong {
+            factors: Vec::new(),
+            variance: Vec::new(),
+            seen_factors: self.seen_factors.iter().map(|values| times(values, root)).collect(),
+            seen_variance: times(&self.seen_variance, factor),
+        }
+    }
 }
 
 impl<'a> Instrument<'a> {
@@ -297,7 +313,8 @@ pub struct Reconstructions {
 /// Finds the posteriors of examples that were observed with noise, blurred, or in part (NaN where missing).
 ///
 /// `d = A (g(u) + e) + n`: `u` standard normal, `e` the model's error with its covariance, which is marginalised exactly. Where the error
-/// adapts, its spread is that of what is decoded at samples of a first posterior, and its amplitude is weighed at nine places. For every
+/// adapts, its spread is that of what is decoded at samples of a first posterior, and its amplitude is weighed at nine places. Latents are
+/// judged by an error that is larger by a factor (see [`calibrate`](super::calibrate)). For every
 /// example the modes are searched from many starts, each gets a Gaussian by EL2O (Seljak & Yu 2019), and their weights are their
 /// evidences.
 ///
@@ -318,6 +335,9 @@ pub fn reconstruct(
     }
     if options.noise_std == 0.0 && options.model_error == Admitted::None {
         return Err(Error::config("reconstruct", "without noise the model's error must be admitted"));
+    }
+    if options.error_factor.is_some_and(|factor| !(factor > 0.0 && factor.is_finite())) {
+        return Err(Error::config("reconstruct", "the factor of the decoder's error must be above 0"));
     }
     let instrument = Instrument::new(Arc::new(model.cast::<f32>()?), options)?;
     let (n, width) = (data.rows(), data.width());
@@ -408,22 +428,25 @@ fn one(
     let options = instrument.options;
     let seed = options.seed ^ (example as u64) << 32;
     let wrong = instrument.common_error()?;
-    let likelihood = instrument.likelihood(&wrong, data)?;
+    let factor = options.error_factor.unwrap_or(instrument.model.card().error_factor);
+    let judging = |wrong: &Wrong| instrument.likelihood(&wrong.enlarged(factor), data);
     let spread = instrument.model.spread().filter(|_| options.model_error == Admitted::Adaptive);
     let (found, cases, starts_at_best) = match spread {
         None => {
-            let found = instrument.search(&likelihood, (options.samples, MOVES), Vec::new(), seed, stop)?;
+            let judge = judging(&wrong)?;
+            let found = instrument.search(&judge, (options.samples, MOVES), Vec::new(), seed, stop)?;
+            let likelihood = instrument.likelihood(&wrong, data)?;
             let at_best = figure(&found.method, "starts_at_best");
             (found, vec![Case { wrong, likelihood, share: 1.0 }], at_best)
         }
         Some(spread) => {
-            let pilot = instrument.search(&likelihood, (PILOT, 0), Vec::new(), seed, stop)?;
+            let pilot = instrument.search(&judging(&wrong)?, (PILOT, 0), Vec::new(), seed, stop)?;
             let at_best = figure(&pilot.method, "starts_at_best");
             let near: Vec<Vec<f32>> = std::iter::once(pilot.centre).chain(pilot.latents).collect();
             let cases = instrument.cases(spread, data, &near)?;
             let starts = near.into_iter().step_by(PILOT / 6).collect();
-            let found =
-                instrument.search(&cases[0].likelihood, (options.samples, MOVES), starts, seed, stop)?;
+            let judge = judging(&cases[0].wrong)?;
+            let found = instrument.search(&judge, (options.samples, MOVES), starts, seed, stop)?;
             (found, cases, at_best)
         }
     };
