@@ -18,8 +18,13 @@ const DEEPEST: usize = 16;
 pub fn read(path: &Path, dataset: Option<&str>) -> Result<Array> {
     let wrong = |message: String| Error::file(path, message);
     let bytes = files::read(path)?;
+    let length = bytes.len() as u64;
     let file =
         Hdf5File::from_vec(bytes).map_err(|error| wrong(format!("is not a whole HDF5 file: {error}")))?;
+    let whole = file.superblock().eof_address;
+    if length < whole {
+        return Err(wrong(format!("is cut short: {length} bytes of {whole}")));
+    }
     let root = file.root_group().map_err(|error| wrong(format!("is damaged: {error}")))?;
     let mut known = Vec::new();
     names(&root, "", DEEPEST, &mut known);
