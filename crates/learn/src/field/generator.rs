@@ -319,7 +319,7 @@ impl FieldGenerator {
             .map(|(cotangent, before)| {
                 let mut to = KnotCotangents::zeros(self.section.warp_knots);
                 for (dx, &x) in cotangent.iter_mut().zip(before) {
-                    *dx = warp.knots().pull(x, *dx, T::zero(), &mut to);
+                    *dx = warp.knots().pull(x, *dx, &mut to);
                 }
                 to
             })

@@ -49,7 +49,7 @@ impl<T: Real> Knots<'_, T> {
     }
 }
 
-/// Cotangents of the numbers of a spline: of its first value, of the rises between knots, and of the slopes at them.
+/// Cotangents of the numbers of a spline.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct KnotCotangents {
     /// Of the value at knot `k`, from places whose bin begins there; the value at a knot is the first and all rises before it.
@@ -76,21 +76,20 @@ impl KnotCotangents {
 }
 
 impl<T: Real> Knots<'_, T> {
-    /// Reverse mode: from the cotangents of value and logarithm of the slope to that of `x`; adds those of the knots.
-    pub fn pull(&self, x: T, dy: T, dlog_slope: T, to: &mut KnotCotangents) -> T {
+    /// Reverse mode: from the cotangent of the value to that of `x`; adds those of the knots.
+    pub fn pull(&self, x: T, dy: T, to: &mut KnotCotangents) -> T {
         match place(self.x, x) {
             Place::Within(k) => {
-                let (y, l) = self.bin(k).partials(x);
-                let along = |y: T, l: T| (dy * y + dlog_slope * l).f64();
-                to.begins[k] += along(y.y0, l.y0);
-                to.rises[k] += along(y.height, l.height);
-                to.slopes[k] += along(y.slope0, l.slope0);
-                to.slopes[k + 1] += along(y.slope1, l.slope1);
-                dy * y.x + dlog_slope * l.x
+                let (y, _) = self.bin(k).partials(x);
+                to.begins[k] += (dy * y.y0).f64();
+                to.rises[k] += (dy * y.height).f64();
+                to.slopes[k] += (dy * y.slope0).f64();
+                to.slopes[k + 1] += (dy * y.slope1).f64();
+                dy * y.x
             }
             Place::Beyond(end) => {
                 to.begins[end] += dy.f64();
-                to.slopes[end] += (dy * (x - self.x[end]) + dlog_slope / self.slope[end]).f64();
+                to.slopes[end] += (dy * (x - self.x[end])).f64();
                 dy * self.slope[end]
             }
         }

@@ -100,7 +100,7 @@ pub fn write_calibrated(model: &Model<f32>, path: &Path) -> Result<()> {
     let bytes = model.to_bytes()?;
     crate::files::write_whole(&place, |out| out.write_all(&bytes))?;
     match place.parent() {
-        Some(folder) if path.is_dir() => super::write_card(model, folder),
+        Some(folder) if path.is_dir() => super::write_card(model.card(), folder),
         _ => Ok(()),
     }
 }

@@ -10,12 +10,12 @@ use serde_json::json;
 use super::maps::{self, Maps, history};
 use super::maps_file::MapsFile;
 use super::report::losses;
-use super::write_text;
+use super::{write_card, write_text};
 use crate::report::colour::Scale;
 use crate::report::curves::{COLOURS, Curve, Plot, histogram};
 use crate::report::panel::{Panel, draw, robust_range};
 use crate::report::{Figure, Section, render};
-use crate::{Error, Result, VERSION};
+use crate::{Result, VERSION};
 
 /// Maps that are drawn, of each kind.
 const SHOWN: usize = 3;
@@ -80,9 +80,7 @@ pub(super) fn write(
     }))?;
     write_text(&directory.join("report.html"), &page)?;
     write_text(&directory.join("history.csv"), &history(epochs))?;
-    let card = serde_json::to_string_pretty(card)
-        .map_err(|error| Error::file(directory, format!("the card cannot be written: {error}")))?;
-    write_text(&directory.join("card.json"), &(card + "\n"))
+    write_card(card, directory)
 }
 
 fn training(epochs: &[Epoch]) -> Result<Section> {

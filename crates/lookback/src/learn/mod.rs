@@ -161,14 +161,14 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
     if let Some(spread) = learned.spread.clone() {
         model = model.with_spread(spread);
     }
-    write_card(&model, directory)?;
+    write_card(model.card(), directory)?;
     write_text(&directory.join("history.csv"), &report::history(&learned))?;
     write_text(&directory.join("report.html"), &report::page(file, sets, &learned, &model)?)?;
     Ok(model)
 }
 
-fn write_card(model: &Model<f32>, directory: &Path) -> Result<()> {
-    let card = serde_json::to_string_pretty(model.card())
+fn write_card(card: &impl serde::Serialize, directory: &Path) -> Result<()> {
+    let card = serde_json::to_string_pretty(card)
         .map_err(|error| Error::file(directory, format!("the card cannot be written: {error}")))?;
     write_text(&directory.join("card.json"), &(card + "\n"))
 }

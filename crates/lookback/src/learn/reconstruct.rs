@@ -97,6 +97,8 @@ struct Instrument<'a> {
     forward: DynOperator<f32>,
     /// Blurring, if there is any.
     blur: Option<DynOperator<f32>>,
+    /// The error that is alike for all examples.
+    common: Wrong,
 }
 
 /// The decoder's error, in the data's units.
@@ -110,14 +112,32 @@ struct Wrong {
 }
 
 impl Wrong {
-    /// Larger by a factor where it is seen.
+    /// An error, with the size of its unit at each number, seen through a blur.
+    fn of(error: &ModelError, size: impl Fn(usize) -> f32, blur: Option<&DynOperator<f32>>) -> Result<Wrong> {
+        let rows = (0..error.rank()).map(|k| error.factors.row(k));
+        let scaled = |row: &[f32]| row.iter().enumerate().map(|(i, f)| f * size(i)).collect();
+        let factors: Vec<Vec<f32>> = rows.map(scaled).collect();
+        let variance: Vec<f32> =
+            error.variance.iter().enumerate().map(|(i, v)| v * size(i) * size(i)).collect();
+        let (seen_factors, seen_variance) = match blur {
+            None => (factors.clone(), variance.clone()),
+            Some(blur) => {
+                let seen = factors.iter().map(|factor| Ok(blur.apply(factor)?)).collect::<Result<_>>()?;
+                (seen, blurred_variance(blur, &variance)?)
+            }
+        };
+        Ok(Wrong { factors, seen_factors, variance, seen_variance })
+    }
+
+    /// With variances that are larger by a factor.
     fn enlarged(&self, factor: f64) -> Wrong {
         let (factor, root) = (factor as f32, factor.sqrt() as f32);
         let times = |values: &[f32], factor: f32| values.iter().map(|x| x * factor).collect::<Vec<f32>>();
+        let all_times = |rows: &[Vec<f32>]| rows.iter().map(|values| times(values, root)).collect();
         Wrong {
-            factors: Vec::new(),
-            variance: Vec::new(),
-            seen_factors: self.seen_factors.iter().map(|values| times(values, root)).collect(),
+            factors: all_times(&self.factors),
+            variance: times(&self.variance, factor),
+            seen_factors: all_times(&self.seen_factors),
             seen_variance: times(&self.seen_variance, factor),
         }
     }
@@ -137,37 +157,14 @@ impl<'a> Instrument<'a> {
             None => generator,
             Some(blur) => Arc::new(Chain::new(vec![generator, blur.clone()])?),
         };
-        Ok(Instrument { model, options, forward, blur })
-    }
-
-    /// The error that is alike for all examples.
-    fn common_error(&self) -> Result<Wrong> {
-        let width = self.model.width();
-        let error = match self.options.model_error {
+        let width = model.width();
+        let error = match options.model_error {
             Admitted::None => ModelError { factors: Batch::zeros(0, width), variance: vec![0.0; width] },
-            Admitted::Diagonal => self.model.error().diagonal(),
-            Admitted::Correlated | Admitted::Adaptive => self.model.error().clone(),
+            Admitted::Diagonal => model.error().diagonal(),
+            Admitted::Correlated | Admitted::Adaptive => model.error().clone(),
         };
-        self.wrong(&error, |_| 1.0)
-    }
-
-    /// An error in the network's units, with a factor for each number.
-    fn wrong(&self, error: &ModelError, factor: impl Fn(usize) -> f32) -> Result<Wrong> {
-        let scale = self.model.card().scaling.scale;
-        let size = |place: usize| scale * factor(place);
-        let rows = (0..error.rank()).map(|k| error.factors.row(k));
-        let scaled = |row: &[f32]| row.iter().enumerate().map(|(i, f)| f * size(i)).collect();
-        let factors: Vec<Vec<f32>> = rows.map(scaled).collect();
-        let variance: Vec<f32> =
-            error.variance.iter().enumerate().map(|(i, v)| v * size(i) * size(i)).collect();
-        let (seen_factors, seen_variance) = match &self.blur {
-            None => (factors.clone(), variance.clone()),
-            Some(blur) => {
-                let seen = factors.iter().map(|factor| Ok(blur.apply(factor)?)).collect::<Result<_>>()?;
-                (seen, blurred_variance(blur, &variance)?)
-            }
-        };
-        Ok(Wrong { factors, seen_factors, variance, seen_variance })
+        let common = Wrong::of(&error, |_| model.card().scaling.scale, blur.as_ref())?;
+        Ok(Instrument { model, options, forward, blur, common })
     }
 
     /// The noise of an example whose NaNs are missing: what is independent, and what is not.
@@ -241,8 +238,8 @@ impl Instrument<'_> {
     /// likely the data are. The first case is the likeliest.
     fn cases(&self, spread: &Spread, data: &[f32], latents: &[Vec<f32>]) -> Result<Vec<Case>> {
         let width = self.model.latents();
-        let rows = Batch::new(width, latents.concat());
-        let decoded = self.model.card().scaling.apply(self.model.generate(rows.clone()));
+        let scaling = self.model.card().scaling;
+        let decoded = scaling.apply(self.model.generate(Batch::new(width, latents.concat())));
         let mut variance = vec![0.0f32; data.len()];
         for row in spread.std(decoded).data().chunks_exact(data.len()) {
             variance.iter_mut().zip(row).for_each(|(v, s)| *v += s * s / latents.len() as f32);
@@ -250,10 +247,10 @@ impl Instrument<'_> {
         let prediction = self.forward.apply(&latents[0])?;
         let mut gradient = vec![0.0; data.len()];
         let [mean, std] = spread.amplitude();
+        let typical = Wrong::of(spread.error(), |i| scaling.scale * variance[i].sqrt(), self.blur.as_ref())?;
         let mut cases = Vec::new();
         for t in AMPLITUDES {
-            let amplitude = (mean + std * t).exp() as f32;
-            let wrong = self.wrong(spread.error(), |i| amplitude * variance[i].sqrt())?;
+            let wrong = typical.enlarged((2.0 * (mean + std * t)).exp());
             let likelihood = self.likelihood(&wrong, data)?;
             let energy =
                 likelihood.energy(&prediction, &mut gradient) + likelihood.normalisation() + 0.5 * t * t;
@@ -427,20 +424,20 @@ fn one(
     let began = std::time::Instant::now();
     let options = instrument.options;
     let seed = options.seed ^ (example as u64) << 32;
-    let wrong = instrument.common_error()?;
+    let common = &instrument.common;
     let factor = options.error_factor.unwrap_or(instrument.model.card().error_factor);
     let judging = |wrong: &Wrong| instrument.likelihood(&wrong.enlarged(factor), data);
     let spread = instrument.model.spread().filter(|_| options.model_error == Admitted::Adaptive);
     let (found, cases, starts_at_best) = match spread {
         None => {
-            let judge = judging(&wrong)?;
+            let judge = judging(common)?;
             let found = instrument.search(&judge, (options.samples, MOVES), Vec::new(), seed, stop)?;
-            let likelihood = instrument.likelihood(&wrong, data)?;
+            let likelihood = instrument.likelihood(common, data)?;
             let at_best = figure(&found.method, "starts_at_best");
-            (found, vec![Case { wrong, likelihood, share: 1.0 }], at_best)
+            (found, vec![Case { wrong: common.enlarged(1.0), likelihood, share: 1.0 }], at_best)
         }
         Some(spread) => {
-            let pilot = instrument.search(&judging(&wrong)?, (PILOT, 0), Vec::new(), seed, stop)?;
+            let pilot = instrument.search(&judging(common)?, (PILOT, 0), Vec::new(), seed, stop)?;
             let at_best = figure(&pilot.method, "starts_at_best");
             let near: Vec<Vec<f32>> = std::iter::once(pilot.centre).chain(pilot.latents).collect();
             let cases = instrument.cases(spread, data, &near)?;
