@@ -15,14 +15,25 @@ pub(super) fn range(values: impl Iterator<Item = f32>) -> (f64, f64) {
 
 /// Examples as one SVG: so many images side by side, or the first few rows as curves.
 pub(super) fn examples(title: &str, shape: Shape, batch: &Batch<f32>, columns: usize) -> Result<String> {
-    let Shape::Image(Image { height, width, channels }) = shape else { return curves(title, batch) };
+    let Shape::Image(image) = shape else { return curves(title, batch) };
+    images(title, image, batch, columns, range(batch.data().iter().copied()))
+}
+
+/// Images side by side, with the values at the ends of their colours.
+pub(super) fn images(
+    title: &str,
+    Image { height, width, channels }: Image,
+    batch: &Batch<f32>,
+    columns: usize,
+    range: (f64, f64),
+) -> Result<String> {
     let mosaic = Mosaic {
         title,
         shape: [height, width, channels],
         images: (0..batch.rows()).map(|row| batch.row(row)).collect(),
         columns: columns.clamp(1, batch.rows().max(1)),
         rows: Vec::new(),
-        range: range(batch.data().iter().copied()),
+        range,
         scale: Scale::Signal,
     };
     mosaic.draw()

@@ -10,6 +10,7 @@ use lookback_operator::random::{Purpose, Stream};
 use super::examples::{batch, shape_of};
 use super::pictures;
 use crate::formats::{self, Array, npy};
+use crate::report::panel::robust_range;
 use crate::{Error, Result, files};
 
 /// Reads examples that fit a model: an array of them, or a single one. NaNs are refused unless they may be missing.
@@ -149,7 +150,9 @@ pub fn write_maps(grid: &Grid, maps: &[Vec<f32>], path: &Path, picture: Option<&
     let Some(picture) = picture else { return Ok(()) };
     let image = Image { height: shape[1], width: shape[2], channels: 1 };
     let all = Batch::new(grid.len(), maps.concat());
-    let svg = pictures::examples("draws", Shape::Image(image), &all, 4)?;
+    // The few highest peaks must not darken all else.
+    let values: Vec<f64> = all.data().iter().map(|&x| f64::from(x)).collect();
+    let svg = pictures::images("draws", image, &all, 4, robust_range(&values, 0.002))?;
     files::write_whole(picture, |out| out.write_all(svg.as_bytes()))
 }
 
