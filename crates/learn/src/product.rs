@@ -24,6 +24,11 @@ impl<'a, T> Matrix<'a, T> {
         self.rows
     }
 
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// The entries as they lie in memory.
     pub fn data(&self) -> &'a [T] {
         self.data

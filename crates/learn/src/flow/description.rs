@@ -3,7 +3,7 @@
 use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
 
-use super::{ActNorm, Autoregressive, Bijection, Coupling, Flow, LowerUpper, Sliced, Warp};
+use super::{ActNorm, Autoregressive, Bijection, Continuous, Coupling, Flow, LowerUpper, Sliced, Warp};
 use crate::layers::Function;
 use crate::{Error, Result};
 
@@ -42,6 +42,13 @@ pub enum BijectionSection {
         reversed: bool,
         /// Widths of the hidden layers.
         hidden: Vec<usize>,
+    },
+    /// Along a velocity field.
+    Continuous {
+        /// Width of its network.
+        hidden: usize,
+        /// Steps of the integration.
+        steps: usize,
     },
     /// A step of a sliced flow.
     Sliced {
@@ -108,6 +115,11 @@ impl FlowSection {
                 hidden.iter().try_for_each(|&size| positive("hidden", size))?;
                 Box::new(Autoregressive::new(sizes, reversed, warp, hidden, self.function))
             }
+            BijectionSection::Continuous { hidden, steps } => {
+                positive("hidden", hidden)?;
+                positive("steps", steps)?;
+                Box::new(Continuous::new(sizes, hidden, steps))
+            }
             BijectionSection::Sliced { axes, knots } => {
                 if !(1..=n).contains(&axes) {
                     return Err(Error::option("axes", format!("must be from 1 to {n}, not {axes}")));
@@ -139,6 +151,8 @@ pub enum PublishedFlow {
     MaskedAutoregressive,
     /// Spline autoregressive steps with a matrix between.
     SplineAutoregressive,
+    /// Along a velocity field, trained by regression (Lipman et al. 2023); `layers` counts steps of the integration.
+    FlowMatching,
 }
 
 impl PublishedFlow {
@@ -159,9 +173,13 @@ impl PublishedFlow {
                 PublishedFlow::SplineCoupling => steps.extend([linear, coupling(Warp::spline())]),
                 PublishedFlow::MaskedAutoregressive => steps.push(autoregressive(Warp::Affine)),
                 PublishedFlow::SplineAutoregressive => steps.extend([linear, autoregressive(Warp::spline())]),
+                PublishedFlow::FlowMatching => {
+                    steps.push(BijectionSection::Continuous { hidden, steps: layers });
+                    break;
+                }
             }
         }
-        if self != PublishedFlow::MaskedAutoregressive {
+        if !matches!(self, PublishedFlow::MaskedAutoregressive | PublishedFlow::FlowMatching) {
             steps.push(BijectionSection::Linear { reversed: false });
         }
         FlowSection { dimensions, context, function: function(), steps }

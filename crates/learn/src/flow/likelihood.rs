@@ -19,7 +19,20 @@ pub struct MaximumLikelihood<'a> {
 }
 
 /// Examples from which the first scales are taken.
-const FIRST: usize = 5000;
+pub(super) const FIRST: usize = 5000;
+
+/// Rows with normal noise of these standard deviations on their columns; the numbers of the stream from `first` on.
+pub(super) fn jittered(mut x: Batch<f32>, jitter: &[f32], stream: Stream, first: u64) -> Batch<f32> {
+    let width = x.width();
+    for (row, numbers) in x.data_mut().chunks_exact_mut(width).enumerate() {
+        for (column, (x, &std)) in numbers.iter_mut().zip(jitter).enumerate() {
+            if std > 0.0 {
+                *x += std * stream.normal(first + (row * width + column) as u64) as f32;
+            }
+        }
+    }
+    x
+}
 
 impl Objective for MaximumLikelihood<'_> {
     fn weights(&self) -> Vec<Weight> {
@@ -31,15 +44,7 @@ impl Objective for MaximumLikelihood<'_> {
     }
 
     fn step(&self, weights: &mut [f32], rows: &[usize], stream: Stream, gradient: &mut [f32]) -> f64 {
-        let mut x = self.train.gather(rows.iter().copied());
-        let width = x.width();
-        for (row, numbers) in x.data_mut().chunks_exact_mut(width).enumerate() {
-            for (column, (x, &std)) in numbers.iter_mut().zip(&self.jitter).enumerate() {
-                if std > 0.0 {
-                    *x += std * stream.normal((row * width + column) as u64) as f32;
-                }
-            }
-        }
+        let x = jittered(self.train.gather(rows.iter().copied()), &self.jitter, stream, 0);
         self.flow.loss(weights, x, gradient)
     }
 

@@ -6,13 +6,16 @@
 mod actnorm;
 mod autoregressive;
 mod conditioner;
+mod continuous;
 mod coupling;
 mod description;
 pub(crate) mod knots;
 mod likelihood;
 mod linear;
+mod matching;
 mod sliced;
 mod spline;
+mod velocity;
 mod warp;
 
 use std::fmt::Debug;
@@ -21,10 +24,12 @@ use lookback_operator::Real;
 
 pub use actnorm::ActNorm;
 pub use autoregressive::Autoregressive;
+pub use continuous::Continuous;
 pub use coupling::Coupling;
 pub use description::{BijectionSection, FlowSection, PublishedFlow};
 pub use likelihood::MaximumLikelihood;
 pub use linear::LowerUpper;
+pub use matching::Matching;
 pub use sliced::{Sliced, SlicedOptions, fit_sliced};
 pub use warp::Warp;
 
@@ -78,6 +83,11 @@ pub trait Bijection<T: Real>: Send + Sync + Debug {
     fn prepare(&self, weights: &mut [T], x: &Batch<T>) {
         let _ = (weights, x);
     }
+
+    /// The step itself, where it is continuous in time.
+    fn continuous(&self) -> Option<&Continuous> {
+        None
+    }
 }
 
 /// Bijections one after the other: a bijection itself, and a density.
@@ -124,6 +134,12 @@ impl<T: Real> Flow<T> {
     ) -> impl DoubleEndedIterator<Item = (&dyn Bijection<T>, std::ops::Range<usize>)> + ExactSizeIterator
     {
         self.steps.iter().enumerate().map(|(i, step)| (&**step, self.starts[i]..self.starts[i + 1]))
+    }
+
+    /// What the last step sees.
+    fn before_last(&self, weights: &[T], x: Batch<T>) -> Batch<T> {
+        let before = self.parts().take(self.steps.len() - 1);
+        before.fold(x, |x, (step, range)| step.forward(&weights[range], x).value)
     }
 
     /// `ln p(x)` of every row, given its context: `ln N(f(x); 0, 1) + ln |det J|`.

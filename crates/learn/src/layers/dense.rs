@@ -120,7 +120,7 @@ pub(super) fn scaled<T: Real>(x: Batch<T>, a: T) -> Batch<T> {
 }
 
 /// `y = gain y + bias` in groups of as many columns as there are biases.
-pub(super) fn add_bias<T: Real>(y: &mut Batch<T>, gain: T, bias: &[T]) {
+pub(crate) fn add_bias<T: Real>(y: &mut Batch<T>, gain: T, bias: &[T]) {
     if bias.is_empty() {
         *y = scaled(std::mem::take(y), gain);
         return;
@@ -136,7 +136,7 @@ pub(super) fn add_bias<T: Real>(y: &mut Batch<T>, gain: T, bias: &[T]) {
 }
 
 /// Adds the sums over the rows of `dy`, and over its groups of columns, to the gradient of a bias.
-pub(super) fn add_column_sums<T: Real>(dy: &Batch<T>, gradient: &mut [T]) {
+pub(crate) fn add_column_sums<T: Real>(dy: &Batch<T>, gradient: &mut [T]) {
     let columns = gradient.len();
     if columns == 0 {
         return;

@@ -15,6 +15,7 @@ pub(crate) use activation::{sigmoid, softplus};
 pub use batch_norm::BatchNorm;
 pub use convolution::{Convolution, TransposedConvolution};
 pub use dense::Dense;
+pub(crate) use dense::{add_bias, add_column_sums};
 pub use dropout::Dropout;
 pub use masked::MaskedDense;
 pub use patches::Image;

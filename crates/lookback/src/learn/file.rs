@@ -75,7 +75,7 @@ fn tenth() -> f64 {
 pub struct FlowFile {
     /// Which flow.
     pub kind: FlowKind,
-    /// Pairs of a matrix and a warp.
+    /// Pairs of a matrix and a warp, or steps in time.
     pub layers: usize,
     /// Width of the networks within.
     pub hidden: usize,
@@ -114,6 +114,8 @@ pub enum FlowKind {
     MaskedAutoregressive,
     /// Spline autoregressive steps with matrices between.
     SplineAutoregressive,
+    /// Along a velocity field that is trained by regression on straight lines (Lipman et al. 2023); `layers` counts steps in time.
+    FlowMatching,
     /// Fitted direction by direction, without gradients (Dai & Seljak 2021).
     Sliced,
 }
@@ -127,8 +129,19 @@ impl FlowKind {
             FlowKind::SplineCoupling => PublishedFlow::SplineCoupling,
             FlowKind::MaskedAutoregressive => PublishedFlow::MaskedAutoregressive,
             FlowKind::SplineAutoregressive => PublishedFlow::SplineAutoregressive,
+            FlowKind::FlowMatching => PublishedFlow::FlowMatching,
             FlowKind::Sliced => return None,
         })
+    }
+
+    /// What its training makes small.
+    pub(super) fn loss(self) -> &'static str {
+        match self {
+            FlowKind::FlowMatching => {
+                "Mean squared distance of the velocity from that of a straight line, in one dimension."
+            }
+            _ => "Minus the mean log density of a latent vector.",
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use lookback_operator::random::{Purpose, Stream};
 use serde_json::json;
 
 use super::examples::Sets;
-use super::file::TrainFile;
+use super::file::{FlowKind, TrainFile};
 use super::pictures::{self, curves, range};
 use super::stages::{Learned, standard_deviations};
 use crate::report::colour::Scale;
@@ -70,7 +70,7 @@ pub(super) fn history(learned: &Learned) -> String {
 pub(super) fn page(file: &TrainFile, sets: &Sets, learned: &Learned, model: &Model<f32>) -> Result<String> {
     let scene = Scene { sets, learned, model };
     let sections = vec![
-        scene.losses()?,
+        scene.losses(file.flow.kind)?,
         scene.reconstructions()?,
         scene.artificial(file.seed)?,
         scene.interpolations()?,
@@ -138,7 +138,7 @@ impl Scene<'_> {
         self.sets.scaling.undo(shown.gather(0..count.min(shown.rows())))
     }
 
-    fn losses(&self) -> Result<Section> {
+    fn losses(&self, flow: FlowKind) -> Result<Section> {
         let figures = vec![
             losses(
                 "autoencoder",
@@ -146,12 +146,7 @@ impl Scene<'_> {
                 true,
                 "Half the mean squared residual of a number.",
             )?,
-            losses(
-                "flow",
-                &self.learned.flow_history,
-                false,
-                "Minus the mean log density of a latent vector.",
-            )?,
+            losses("flow", &self.learned.flow_history, false, flow.loss())?,
         ];
         let words = "What training made of the losses; where the validation loss rises, the weights of its lowest point are kept.".into();
         Ok(Section { heading: "Training".into(), words, figures })

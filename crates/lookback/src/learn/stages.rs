@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use lookback_inference::Progress;
 use lookback_learn::field::FieldModel;
-use lookback_learn::flow::{FlowSection, MaximumLikelihood, fit_sliced};
+use lookback_learn::flow::{FlowSection, Matching, MaximumLikelihood, PublishedFlow, fit_sliced};
 use lookback_learn::{
-    Autoencoder, Batch, Epoch, Model, ModelError, Reconstruction, Spread, SpreadSection, Training,
+    Autoencoder, Batch, Epoch, Model, ModelError, Objective, Reconstruction, Spread, SpreadSection, Training,
 };
 use serde::{Deserialize, Serialize};
 
@@ -147,10 +147,13 @@ impl Trainer<'_> {
         let section = kind.section((train.width(), 0), options.layers, options.hidden);
         let flow = section.build::<f32>()?;
         let jitter = standard_deviations(train).iter().map(|std| (options.jitter * std) as f32).collect();
-        let objective = MaximumLikelihood { flow: &flow, train, validation, jitter };
+        let objective: Box<dyn Objective> = match kind {
+            PublishedFlow::FlowMatching => Box::new(Matching::new(&flow, (train, validation), jitter)?),
+            _ => Box::new(MaximumLikelihood { flow: &flow, train, validation, jitter }),
+        };
         let keep =
             |training| Stage::Flow { autoencoder: before.0.to_vec(), history: before.1.to_vec(), training };
-        let done = self.bench.finish("flow", &objective, &options.training, started, keep)?;
+        let done = self.bench.finish("flow", &*objective, &options.training, started, keep)?;
         Ok((section, done.weights().to_vec(), done.history().to_vec()))
     }
 
