@@ -99,6 +99,7 @@ fn a_model_is_trained_and_used() {
         - bench.score(model, "test_latent_log_density_of_a_gaussian");
     assert!(gain > 0.2, "{gain}");
     uses(&bench, model);
+    another_flow_is_fitted(&bench);
     a_learned_prior_serves_in_a_run(&bench);
     assert!(bench.bad(&["train", "run.toml"]).contains("holds a model already"));
 }
@@ -160,6 +161,27 @@ fn uses(bench: &Bench, model: &str) {
     assert!(wrong.contains("is not a model"), "{wrong}");
     let wrong = bench.bad(&["model", "reconstruct", model, "a.npy", "--model-error", "none", "-o", "no"]);
     assert!(wrong.contains("the model's error must be admitted"), "{wrong}");
+}
+
+/// The autoencoder stays, and another flow is fitted to its latents.
+fn another_flow_is_fitted(bench: &Bench) {
+    let kept = TRAIN.replace("epochs = 40", "epochs = 0").replace(
+        "seed = 3\n",
+        "seed = 3\nstart = \"models/run/model.safetensors\"\n[output]\ndirectory = \"matched\"\n",
+    );
+    let matched = kept.replace(
+        "layers = 3\nhidden = 24\ntraining = { epochs = 10, batch = 100 }",
+        "kind = \"flow_matching\"\nlayers = 16\nhidden = 48\ntraining = { epochs = 40, learning_rate = 1e-2, average = 100 }",
+    );
+    fs::write(bench.path("matched.toml"), &matched).expect("writes");
+    bench.good(&["train", "matched.toml"]);
+    assert_eq!(bench.score("matched", "test_mse"), bench.score("models/run", "test_mse"));
+    let gain = bench.score("matched", "test_latent_log_density")
+        - bench.score("matched", "test_latent_log_density_of_a_gaussian");
+    assert!(gain > 0.2, "{gain}");
+    fs::write(bench.path("other.toml"), matched.replace("outputs = 48 }", "outputs = 47 }")).expect("writes");
+    let wrong = bench.bad(&["train", "other.toml", "-o", "other"]);
+    assert!(wrong.contains("its layers are others: `encoder.0.weight`"), "{wrong}");
 }
 
 fn a_learned_prior_serves_in_a_run(bench: &Bench) {

@@ -133,6 +133,8 @@ pub struct El2o<T: Number> {
     seed: u64,
     stage: Stage,
     searches: Starts<T>,
+    /// Searches that ended at one of the modes.
+    ended: usize,
     modes: Vec<Mode>,
     drawn: usize,
     weighed: Weighed,
@@ -161,6 +163,7 @@ impl<T: Number> El2o<T> {
             seed,
             stage: Stage::Search,
             searches,
+            ended: 0,
             modes: Vec::new(),
             drawn: 0,
             weighed: Weighed::default(),
@@ -180,12 +183,17 @@ impl<T: Number> El2o<T> {
         Rules::plain(optimizer, tolerance, max_iterations, self.seed, start_scale)
     }
 
-    /// Gaussians that touch the posterior at the ends of the searches, each mode once.
-    fn touch(&self, workers: &Workers<'_, T>) -> Result<Vec<Mode>> {
+    /// Gaussians that touch the posterior at the ends of the searches, each mode once; and how many ends they have.
+    fn touch(&self, workers: &Workers<'_, T>) -> Result<(Vec<Mode>, usize)> {
         let mut modes: Vec<Mode> = Vec::new();
+        let mut ended = 0;
         for end in self.searches.ends() {
             let known = modes.iter().any(|mode| vector::norm2(&mode.gaussian.whiten(&end.z)) < SAME);
-            if known || modes.len() == self.options.modes {
+            if !known && modes.len() == self.options.modes {
+                continue;
+            }
+            ended += 1;
+            if known {
                 continue;
             }
             modes.push(Mode {
@@ -196,7 +204,7 @@ impl<T: Number> El2o<T> {
                 log_weight: 0.0,
             });
         }
-        Ok(modes)
+        Ok((modes, ended))
     }
 
     /// A round of the fit of one mode.
@@ -388,7 +396,7 @@ impl<T: Number> El2o<T> {
                 Ok(self.searches.message(&self.rules()))
             }
             Stage::Touch => {
-                self.modes = self.touch(workers)?;
+                (self.modes, self.ended) = self.touch(workers)?;
                 self.stage = Stage::Fit;
                 Ok(format!("{} modes", self.modes.len()))
             }
@@ -446,6 +454,9 @@ impl<T: Number> Method<T> for El2o<T> {
             ("modes_unsettled".into(), self.modes.iter().filter(|mode| !mode.settled).count() as f64),
         ];
         figures.extend(self.searches.figures(self.options.tolerance));
+        if self.options.starts > 1 {
+            figures.push(("starts_at_modes".into(), self.ended as f64));
+        }
         if self.modes.len() > 1 {
             let weights = self.modes.iter().enumerate();
             figures.extend(weights.map(|(i, mode)| (format!("mode_{i}_weight"), mode.log_weight.exp())));

@@ -38,7 +38,7 @@ pub use examples::{Examples, Scaling, ScalingKind};
 pub use gaussian::gaussian_log_density;
 pub use generator::{ErrorKind, Generator};
 pub use layer::{Begin, Layer, Mode, Role, Trace, Weight, begin};
-pub use model::{Card, DataSource, Model, Score};
+pub use model::{Card, DataSource, Model, Score, starting_weights};
 pub use network::Network;
 pub use published::{Pair, Published};
 pub use spread::{Spread, SpreadSection};

@@ -95,6 +95,34 @@ pub struct Model<T: Real> {
     spread: Option<Spread>,
 }
 
+/// The weights that an autoencoder begins from, out of the file of a model with the same layers, or of a PyTorch model's `state_dict` (see
+/// [`AutoencoderSection::import`]).
+///
+/// # Errors
+/// If the file is neither, is damaged, or its layers are others.
+pub fn starting_weights(section: &AutoencoderSection, shape: Shape, bytes: &[u8]) -> Result<Vec<f32>> {
+    let header = SafeTensors::read_metadata(bytes);
+    let ours =
+        header.is_ok_and(|(_, header)| header.metadata().as_ref().is_some_and(|m| m.contains_key(CARD)));
+    if !ours {
+        return section.import(shape, bytes);
+    }
+    let model = Model::from_bytes(bytes)?;
+    let (found, needed) = (model.autoencoder.weights(), section.build::<f32>(shape)?.weights());
+    let other = found.iter().zip(&needed).find(|(a, b)| (&a.name, &a.shape) != (&b.name, &b.shape));
+    if let Some((found, needed)) = other {
+        return Err(Error::Data(format!(
+            "its layers are others: `{}` of shape {:?} where `{}` of shape {:?} is needed",
+            found.name, found.shape, needed.name, needed.shape
+        )));
+    }
+    if found.len() != needed.len() {
+        let message = format!("has {} arrays where the layers need {}", found.len(), needed.len());
+        return Err(Error::Data(message));
+    }
+    Ok(model.weights)
+}
+
 /// Key of the card among the metadata.
 const CARD: &str = "lookback_card";
 

@@ -16,8 +16,8 @@ pub struct TrainFile {
     /// Seed of weights, order and noise.
     #[serde(default = "seed")]
     pub seed: u64,
-    /// Weights that the autoencoder begins from: the `state_dict` of a PyTorch model with the same layers, its modules named `encoder`
-    /// and `decoder`, as safetensors. With `epochs = 0` it stays as it is.
+    /// Weights that the autoencoder begins from: a model with the same layers, or the `state_dict` of a PyTorch model, its modules named
+    /// `encoder` and `decoder`, as safetensors. With `epochs = 0` it stays as it is: so another flow is fitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
     /// What is learned from.

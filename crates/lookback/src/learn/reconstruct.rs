@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use lookback_imaging::smooth;
 use lookback_inference::{
@@ -13,6 +14,7 @@ use lookback_likelihood::{CorrelatedGaussian, Likelihood};
 use lookback_mesh::Grid;
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Chain, DynOperator, LinearOperator, Operator, Space};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::verbs::{write_examples, write_rows};
@@ -32,7 +34,7 @@ pub struct ReconstructOptions {
     pub error_factor: Option<f64>,
     /// How posteriors are sampled.
     pub sampling: Sampling,
-    /// Random starting points of the search for modes.
+    /// Searches for modes, from the best among some thousand draws of the prior.
     pub starts: usize,
     /// Most modes that are kept.
     pub modes: usize,
@@ -79,13 +81,17 @@ pub struct Reconstructed {
     pub mode_weights: Vec<f64>,
     /// Starts that ended at the best mode.
     pub starts_at_best: f64,
+    /// Starts that ended at it or at another mode that is kept.
+    pub starts_at_modes: f64,
     /// Logarithm of the evidence of the data.
     pub log_evidence: f64,
     /// Pareto k of the importance weights: above 0.7 the approximation is not to be trusted.
     pub pareto_k: f64,
     /// Mean squared whitened residual of a datum, at the heaviest mode.
     pub reduced_chi2: f64,
-    /// Seconds.
+    /// Seconds until the modes were found and weighed.
+    pub seconds_to_modes: f64,
+    /// Seconds in all.
     pub seconds: f64,
 }
 
@@ -99,6 +105,48 @@ struct Instrument<'a> {
     blur: Option<DynOperator<f32>>,
     /// The error that is alike for all examples.
     common: Wrong,
+    pool: Pool,
+}
+
+/// Draws of the prior and what is seen of them, among which every example finds where to begin its searches.
+struct Pool {
+    latents: Batch<f32>,
+    seen: Batch<f32>,
+}
+
+/// Most draws of a pool, and most numbers in what is seen of them.
+const DRAWS: usize = 4096;
+const NUMBERS: usize = 1 << 22;
+
+impl Pool {
+    fn new(
+        model: &Model<f32>,
+        blur: Option<&DynOperator<f32>>,
+        options: &ReconstructOptions,
+    ) -> Result<Pool> {
+        let count = DRAWS.min(NUMBERS / model.width()).max(options.starts);
+        let mut latents = Batch::zeros(count, model.latents());
+        Stream::new(options.seed, Purpose::Start, 0).fill_normal(latents.data_mut());
+        let mut seen = model.generate(latents.clone());
+        if let Some(blur) = blur {
+            let rows = (0..count).map(|row| blur.apply(seen.row(row))).collect::<Result<Vec<_>, _>>()?;
+            seen = Batch::new(model.width(), rows.concat());
+        }
+        Ok(Pool { latents, seen })
+    }
+
+    /// The draws with the lowest energies under a likelihood.
+    fn best(&self, likelihood: &CorrelatedGaussian<f32>, count: usize) -> Vec<Vec<f32>> {
+        let energy = |row: usize| {
+            let mut gradient = vec![0.0; self.seen.width()];
+            let prior = lookback_operator::vector::norm2(self.latents.row(row)) / 2.0;
+            likelihood.energy(self.seen.row(row), &mut gradient) + prior
+        };
+        let energies: Vec<f64> = (0..self.seen.rows()).into_par_iter().map(energy).collect();
+        let mut order: Vec<usize> = (0..energies.len()).collect();
+        order.sort_by(|&a, &b| energies[a].total_cmp(&energies[b]));
+        order.into_iter().take(count).map(|row| self.latents.row(row).to_vec()).collect()
+    }
 }
 
 /// The decoder's error, in the data's units.
@@ -164,7 +212,8 @@ impl<'a> Instrument<'a> {
             Admitted::Correlated | Admitted::Adaptive => model.error().clone(),
         };
         let common = Wrong::of(&error, |_| model.card().scaling.scale, blur.as_ref())?;
-        Ok(Instrument { model, options, forward, blur, common })
+        let pool = Pool::new(&model, blur.as_ref(), options)?;
+        Ok(Instrument { model, options, forward, blur, common, pool })
     }
 
     /// The noise of an example whose NaNs are missing: what is independent, and what is not.
@@ -374,6 +423,7 @@ struct Search {
     method: El2o<f32>,
     centre: Vec<f32>,
     latents: Vec<Vec<f32>>,
+    seconds_to_modes: f64,
 }
 
 impl Instrument<'_> {
@@ -402,16 +452,17 @@ impl Instrument<'_> {
         let mut method = El2o::new(settings, seed)?;
         method.start_from(starts);
         let workers = Workers::new(&posterior, stop);
-        let (mut centre, mut latents) = (Vec::new(), Vec::new());
+        let began = Instant::now();
+        let (mut centre, mut latents, mut seconds_to_modes) = (Vec::new(), Vec::new(), 0.0);
         let mut sink = |draw| match draw {
-            Draw::Centre { z } => centre = z,
+            Draw::Centre { z } => (centre, seconds_to_modes) = (z, began.elapsed().as_secs_f64()),
             Draw::Sample { z, .. } => latents.push(z),
         };
         while !method.advance(&workers, &mut sink)?.done {}
         if moves > 0 && options.sampling == Sampling::Nuts {
             latents = chains(&workers, latents, samples, seed)?;
         }
-        Ok(Search { method, centre, latents })
+        Ok(Search { method, centre, latents, seconds_to_modes })
     }
 }
 
@@ -421,32 +472,38 @@ fn one(
     stop: &AtomicBool,
     all: &mut Reconstructions,
 ) -> Result<Reconstructed> {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let options = instrument.options;
     let seed = options.seed ^ (example as u64) << 32;
     let common = &instrument.common;
     let factor = options.error_factor.unwrap_or(instrument.model.card().error_factor);
     let judging = |wrong: &Wrong| instrument.likelihood(&wrong.enlarged(factor), data);
     let spread = instrument.model.spread().filter(|_| options.model_error == Admitted::Adaptive);
-    let (found, cases, starts_at_best) = match spread {
+    let mut first = None;
+    let (found, cases) = match spread {
         None => {
             let judge = judging(common)?;
-            let found = instrument.search(&judge, (options.samples, MOVES), Vec::new(), seed, stop)?;
+            let starts = instrument.pool.best(&judge, options.starts);
+            let found = instrument.search(&judge, (options.samples, MOVES), starts, seed, stop)?;
             let likelihood = instrument.likelihood(common, data)?;
-            let at_best = figure(&found.method, "starts_at_best");
-            (found, vec![Case { wrong: common.enlarged(1.0), likelihood, share: 1.0 }], at_best)
+            (found, vec![Case { wrong: common.enlarged(1.0), likelihood, share: 1.0 }])
         }
         Some(spread) => {
-            let pilot = instrument.search(&judging(common)?, (PILOT, 0), Vec::new(), seed, stop)?;
-            let at_best = figure(&pilot.method, "starts_at_best");
-            let near: Vec<Vec<f32>> = std::iter::once(pilot.centre).chain(pilot.latents).collect();
+            let judge = judging(common)?;
+            let starts = instrument.pool.best(&judge, options.starts);
+            let pilot = instrument.search(&judge, (PILOT, 0), starts, seed, stop)?;
+            let near: Vec<Vec<f32>> = std::iter::once(&pilot.centre).chain(&pilot.latents).cloned().collect();
             let cases = instrument.cases(spread, data, &near)?;
             let starts = near.into_iter().step_by(PILOT / 6).collect();
             let judge = judging(&cases[0].wrong)?;
             let found = instrument.search(&judge, (options.samples, MOVES), starts, seed, stop)?;
-            (found, cases, at_best)
+            first = Some(pilot);
+            (found, cases)
         }
     };
+    // The search that knew nothing yet.
+    let first = first.as_ref();
+    let searched = &first.unwrap_or(&found).method;
     let width = data.len();
     let (mut sum, mut squares) = (vec![0.0; width], vec![0.0; width]);
     for (draw, u) in found.latents.iter().enumerate() {
@@ -474,11 +531,30 @@ fn one(
         all.mean.row_mut(example)[i] = mean as f32;
         all.std.row_mut(example)[i] = (squares[i] / count - mean * mean).max(0.0).sqrt() as f32;
     }
-    let seconds = began.elapsed().as_secs_f64();
-    let mut summary =
-        summary(&found.method, &*instrument.forward, &cases[0].likelihood, &found.centre, seconds)?;
-    summary.starts_at_best = starts_at_best.unwrap_or(1.0);
-    Ok(summary)
+    let mut white = vec![0.0; width];
+    cases[0].likelihood.residual(&instrument.forward.apply(&found.centre)?, &mut white);
+    Ok(Reconstructed {
+        mode_weights: mode_weights(&found.method),
+        starts_at_best: figure(searched, "starts_at_best").unwrap_or(1.0),
+        starts_at_modes: figure(searched, "starts_at_modes").unwrap_or(1.0),
+        log_evidence: figure(&found.method, "log_evidence").unwrap_or(f64::NAN),
+        pareto_k: figure(&found.method, "pareto_k").unwrap_or(f64::NAN),
+        reduced_chi2: lookback_operator::vector::norm2(&white) / cases[0].likelihood.data_count() as f64,
+        seconds_to_modes: first.unwrap_or(&found).seconds_to_modes,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// Shares of the modes, the heaviest first.
+fn mode_weights(method: &impl Method<f32>) -> Vec<f64> {
+    let figures = method.figures().into_iter();
+    let weights = figures.filter(|(name, _)| name.starts_with("mode_") && name.ends_with("_weight"));
+    let mut weights: Vec<f64> = weights.map(|(_, value)| value).collect();
+    if weights.is_empty() {
+        weights.push(1.0);
+    }
+    weights.sort_by(|a, b| b.total_cmp(a));
+    weights
 }
 
 /// A figure of a method by its name.
@@ -512,36 +588,6 @@ fn chains(
     while !sampler.advance(workers, &mut sink)?.done {}
     all.truncate(samples);
     Ok(all)
-}
-
-fn summary(
-    method: &impl Method<f32>,
-    forward: &dyn Operator<f32>,
-    likelihood: &CorrelatedGaussian<f32>,
-    centre: &[f32],
-    seconds: f64,
-) -> Result<Reconstructed> {
-    let figures = method.figures();
-    let mut mode_weights: Vec<f64> = figures
-        .iter()
-        .filter(|(name, _)| name.starts_with("mode_") && name.ends_with("_weight"))
-        .map(|(_, value)| *value)
-        .collect();
-    if mode_weights.is_empty() {
-        mode_weights.push(1.0);
-    }
-    mode_weights.sort_by(|a, b| b.total_cmp(a));
-    let prediction = forward.apply(centre)?;
-    let mut white = vec![0.0; prediction.len()];
-    likelihood.residual(&prediction, &mut white);
-    Ok(Reconstructed {
-        mode_weights,
-        starts_at_best: figure(method, "starts_at_best").unwrap_or(1.0),
-        log_evidence: figure(method, "log_evidence").unwrap_or(f64::NAN),
-        pareto_k: figure(method, "pareto_k").unwrap_or(f64::NAN),
-        reduced_chi2: lookback_operator::vector::norm2(&white) / likelihood.data_count() as f64,
-        seconds,
-    })
 }
 
 /// Writes maps, samples, latents, a summary and a page.

@@ -71,10 +71,11 @@ pub(super) fn page(
         .map(|(i, e)| {
             let weights: Vec<String> = e.mode_weights.iter().map(|w| format!("{w:.3}")).collect();
             let words = format!(
-                "modes {}; {} of {} starts at the best; chi2 {:.3}; ln Z {:.2}; k {:.2}; {:.2} s",
+                "modes {}; {} of {} searches ended at the best, {} at one of them; chi2 {:.3}; ln Z {:.2}; k {:.2}; {:.2} s",
                 weights.join(", "),
                 e.starts_at_best,
                 options.starts,
+                e.starts_at_modes,
                 e.reduced_chi2,
                 e.log_evidence,
                 e.pareto_k,

@@ -8,6 +8,7 @@ use lookback_learn::field::FieldModel;
 use lookback_learn::flow::{FlowSection, Matching, MaximumLikelihood, PublishedFlow, fit_sliced};
 use lookback_learn::{
     Autoencoder, Batch, Epoch, Model, ModelError, Objective, Reconstruction, Spread, SpreadSection, Training,
+    starting_weights,
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,9 +91,7 @@ impl Trainer<'_> {
         let started = match (started, &file.start) {
             (None, Some(place)) => {
                 let path = Path::new(place);
-                let weights = file
-                    .autoencoder
-                    .import(sets.train.shape, &files::read(path)?)
+                let weights = starting_weights(&file.autoencoder, sets.train.shape, &files::read(path)?)
                     .map_err(|error| Error::file(path, error.to_string()))?;
                 Some(Training::from_weights(&objective, &file.training, file.seed, weights)?)
             }
