@@ -233,6 +233,25 @@ impl PyModel {
         Ok(out)
     }
 
+    /// By how much the decoder's error is to be taken as larger where latents are judged by it (`error_factor` of `reconstruct`): halves
+    /// of these examples are hidden and foretold. Factors with their scores (less is better) and the shares of hidden numbers within
+    /// the central 68 and 95 %, the best first. `lookback model calibrate` writes the best into the model.
+    #[pyo3(signature = (examples, *, starts = 8, seed = 42))]
+    fn calibrate<'py>(
+        &self,
+        examples: &Bound<'py, PyAny>,
+        starts: usize,
+        seed: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = examples.py();
+        let examples = self.examples(examples)?;
+        let judged = interruptible(py, |stop: &AtomicBool| {
+            learn::calibrate(&self.0, &examples, (starts, seed), stop, &mut Silent)
+        })?;
+        let text = serde_json::to_string(&judged).map_err(raise)?;
+        py.import("json")?.call_method1("loads", (text,))
+    }
+
     /// The model as a prior: an operator from standard normal numbers to a signal. `model_error` is what is admitted of the decoder's
     /// error: `"correlated"`, `"diagonal"` or `"none"`.
     #[pyo3(signature = (*, model_error = "correlated", name = "signal"))]

@@ -467,6 +467,10 @@ rank = 3
     error = (found["mean"] - images[:2]) / found["std"]
     assert np.sqrt(np.mean(error**2)) < 2
 
+    judged = model.calibrate(images[:4], starts=2)
+    assert [one["score"] for one in judged] == sorted(one["score"] for one in judged)
+    assert {one["factor"] for one in judged} >= {1.0, 10.0, 100.0}
+
     prior = model.prior(model_error="none")
     truth = np.array([0.3, -0.4])
     sigma = np.full((8, 8), 0.05)

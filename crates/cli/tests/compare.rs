@@ -76,20 +76,19 @@ fn the_model_that_made_the_data_wins() {
 fn warm_starts_that_make_no_sense_are_refused() {
     let nuts = "kind = \"nuts\"\nwarmup = 50\ndraws = 50\n";
     let map = "kind = \"map\"\nsamples = 400\ntolerance = 1e-6\n";
-    for (method, start, word) in [
-        (map, "kind = \"mgvi\"", "not for `map`"),
-        (nuts, "kind = \"hmc\"", "must be an approximation"),
-        (nuts, "kind = \"mgvi\"\n[precondition]\nrank = 3", "exclude each other"),
-    ] {
+    for (method, start, word) in
+        [(map, "kind = \"mgvi\"", "not for `map`"), (nuts, "kind = \"hmc\"", "must be an approximation")]
+    {
         let text =
             MOCK.replace(map, method).replace("[output]", &format!("[warm_start]\n{start}\n\n[output]"));
         let bench = Bench::new(&text);
         says(&bench, &["check", "run.toml"], &["[warm_start]", word]);
     }
-    let text = MOCK.replace(map, nuts).replace("[output]", "[warm_start]\nkind = \"pathfinder\"\n\n[output]");
+    let both = "[warm_start]\nkind = \"pathfinder\"\n[precondition]\nrank = 8\n\n[output]";
+    let text = MOCK.replace(map, nuts).replace("[output]", both);
     let bench = Bench::new(&text);
     says(&bench, &["check", "run.toml"], &["started by pathfinder", "nuts"]);
     assert!(bench.lookback(&["-q", "run", "run.toml"]).status.success());
     let summary = std::fs::read_to_string(bench.path("mock/summary.json")).expect("reads");
-    assert!(summary.contains("warm_start_pareto_k"), "{summary}");
+    assert!(summary.contains("warm_start_pareto_k") && summary.contains("rescaled_directions"), "{summary}");
 }

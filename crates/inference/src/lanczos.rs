@@ -190,12 +190,17 @@ impl<T: Number> Basis<T> {
 
     /// `S v`; `S` is symmetric.
     pub fn scale(&self, v: &[T]) -> Vec<T> {
+        self.rescaled(v, |value| 1.0 / value.sqrt())
+    }
+
+    /// `v` with its part along each direction multiplied by a function of the eigenvalue.
+    fn rescaled(&self, v: &[T], factor: impl Fn(f64) -> f64) -> Vec<T> {
         let mut out = v.to_vec();
         let parts: Vec<f64> = self
             .directions
             .iter()
             .zip(&self.eigenvalues)
-            .map(|(direction, value)| vector::dot(direction, v) * (1.0 / value.sqrt() - 1.0))
+            .map(|(direction, value)| vector::dot(direction, v) * (factor(*value) - 1.0))
             .collect();
         out.par_chunks_mut(vector::CHUNK).enumerate().for_each(|(chunk, out)| {
             let start = chunk * vector::CHUNK;
@@ -210,6 +215,11 @@ impl<T: Number> Basis<T> {
     /// The latent of scaled coordinates.
     pub fn latent(&self, y: &[T]) -> Vec<T> {
         vector::step(&self.scale(y), 1.0, &self.centre)
+    }
+
+    /// The scaled coordinates of a latent.
+    pub fn coordinates(&self, z: &[T]) -> Vec<T> {
+        self.rescaled(&vector::step(z, -1.0, &self.centre), f64::sqrt)
     }
 }
 

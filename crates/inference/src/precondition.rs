@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::lanczos::Basis;
 use crate::options::at_least_one;
 use crate::workers::Changed;
-use crate::{Draw, Evaluator, Map, MapOptions, Method, Number, Optimizer, Progress, Result, Workers};
+use crate::{
+    Draw, Evaluator, Map, MapOptions, Method, Number, Optimizer, Progress, Result, Sampler, Workers,
+};
 
 /// Options of [`Preconditioned`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,7 +32,7 @@ impl Default for PreconditionOptions {
 /// Residual of a direction, as a share of its curvature, beyond which it is left alone.
 const RESIDUAL: f64 = 0.3;
 
-/// A sampler that works in coordinates in which the posterior around its maximum is round, and starts there.
+/// A sampler that works in coordinates in which the posterior around its maximum is round, and starts there unless latents are given.
 ///
 /// First the maximum is found, then the `rank` directions in which the posterior is most unlike the prior, by Lanczos's method on the
 /// Fisher metric `1 + J^T M J`, or on second derivatives if there is no metric (then `2 rank` gradients). The sampler sees latents
@@ -47,9 +49,11 @@ pub struct Preconditioned<T: Number, M> {
     maximum: Option<Vec<T>>,
     basis: Option<Basis<T>>,
     sampler: M,
+    /// Latents at which chains are to start, until the coordinates are known.
+    starts: Vec<Vec<T>>,
 }
 
-impl<T: Number, M: Method<T>> Preconditioned<T, M> {
+impl<T: Number, M: Sampler<T>> Preconditioned<T, M> {
     /// Prepares `sampler`, which has not started.
     ///
     /// # Errors
@@ -65,11 +69,22 @@ impl<T: Number, M: Method<T>> Preconditioned<T, M> {
             },
             seed,
         )?;
-        Ok(Preconditioned { options, seed, map, maximum: None, basis: None, sampler })
+        Ok(Preconditioned { options, seed, map, maximum: None, basis: None, sampler, starts: Vec::new() })
+    }
+
+    /// The same around a maximum that is known.
+    pub fn around(self, maximum: Vec<T>) -> Self {
+        Preconditioned { maximum: Some(maximum), ..self }
     }
 }
 
-impl<T: Number, M: Method<T>> Method<T> for Preconditioned<T, M> {
+impl<T: Number, M: Sampler<T>> Sampler<T> for Preconditioned<T, M> {
+    fn start_from(&mut self, latents: Vec<Vec<T>>) {
+        self.starts = latents;
+    }
+}
+
+impl<T: Number, M: Sampler<T>> Method<T> for Preconditioned<T, M> {
     fn advance(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<Progress> {
         let preparing = |message: String| Progress { steps: (0, 1), message, done: false };
         if self.maximum.is_none() {
@@ -88,6 +103,10 @@ impl<T: Number, M: Method<T>> Method<T> for Preconditioned<T, M> {
             let basis =
                 workers.with(|evaluator| Basis::find(evaluator, maximum.clone(), rank, RESIDUAL, seed))?;
             let message = format!("{} directions rescaled", basis.directions.len());
+            let starts = std::mem::take(&mut self.starts);
+            if !starts.is_empty() {
+                self.sampler.start_from(starts.iter().map(|z| basis.coordinates(z)).collect());
+            }
             self.basis = Some(basis);
             return Ok(preparing(message));
         }

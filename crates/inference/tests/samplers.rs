@@ -4,7 +4,7 @@ mod targets;
 
 use lookback_inference::{
     Draw, Error, Evaluator, Hmc, HmcOptions, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts,
-    NutsOptions, PreconditionOptions, Preconditioned, Result, Target, diagnostics, run_to_end,
+    NutsOptions, PreconditionOptions, Preconditioned, Result, Sampler, Target, diagnostics, run_to_end,
 };
 
 use targets::{Formula, figure};
@@ -265,6 +265,29 @@ fn preconditioned_samplers_do_not_mind_correlations() {
                 "{i}: {mean} {variance} {error}"
             );
             assert!(diagnostics::ess_bulk(&chains(&draws, 4, |z| z[i])) > 1500.0, "{i}");
+        }
+    }
+}
+
+/// Two islands that no chain leaves: in the coordinates of one of them, chains still begin where they are told.
+#[test]
+fn preconditioned_chains_start_where_they_are_told() {
+    let energy = |z: &[f64], gradient: &mut [f64]| {
+        let side = z[0].signum();
+        let from = |i: usize| z[i] - if i == 0 { 20.0 * side } else { 0.0 };
+        gradient.iter_mut().enumerate().for_each(|(i, g)| *g = from(i) * 4.0);
+        (0..z.len()).map(|i| 2.0 * from(i).powi(2)).sum()
+    };
+    let nuts = NutsOptions { chains: 2, warmup: 50, draws: 50, ..NutsOptions::default() };
+    let options = PreconditionOptions { rank: 3, ..PreconditionOptions::default() };
+    let method = Preconditioned::new(options, Nuts::new(nuts, 1).expect("valid"), 1).expect("valid");
+    let mut method = method.around(vec![20.0, 0.0, 0.0]);
+    method.start_from(vec![vec![20.5, 0.1, 0.2], vec![-19.5, 0.1, 0.2]]);
+    let draws = run_to_end(&mut method, &Formula { dim: 3, energy }).expect("runs");
+    for draw in draws {
+        if let Draw::Sample { z, chain, .. } = draw {
+            let island = if chain == 0 { 20.0 } else { -20.0 };
+            assert!((z[0] - island).abs() < 4.0, "chain {chain} is at {}", z[0]);
         }
     }
 }

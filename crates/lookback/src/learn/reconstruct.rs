@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use lookback_imaging::smooth;
 use lookback_inference::{
-    Draw, El2o, El2oOptions, Method, Nuts, NutsOptions, Optimizer, Posterior, Progress, Sampler, Workers,
+    Draw, El2o, El2oOptions, Method, Nuts, NutsOptions, Optimizer, Posterior, PreconditionOptions,
+    Preconditioned, Progress, Sampler, Workers,
 };
 use lookback_learn::{Batch, ErrorKind, Generator, Model, ModelError, Shape, Spread};
 use lookback_likelihood::{CorrelatedGaussian, Likelihood};
@@ -460,7 +461,7 @@ impl Instrument<'_> {
         };
         while !method.advance(&workers, &mut sink)?.done {}
         if moves > 0 && options.sampling == Sampling::Nuts {
-            latents = chains(&workers, latents, samples, seed)?;
+            latents = chains(&workers, (&centre, latents), samples, seed)?;
         }
         Ok(Search { method, centre, latents, seconds_to_modes })
     }
@@ -567,17 +568,20 @@ const CHAINS: usize = 4;
 /// Draws of each that tune it.
 const WARMUP: usize = 150;
 
-/// As many samples as there were, from chains that start at the first of them.
+/// As many samples as there were, from chains that start at the first of them, in coordinates in which the Gauss-Newton metric at the
+/// heaviest mode is the identity.
 fn chains(
     workers: &Workers<'_, f32>,
-    starts: Vec<Vec<f32>>,
+    (centre, starts): (&[f32], Vec<Vec<f32>>),
     samples: usize,
     seed: u64,
 ) -> Result<Vec<Vec<f32>>> {
     let draws = samples.div_ceil(CHAINS);
     let settings =
         NutsOptions { chains: CHAINS, warmup: WARMUP, draws, max_depth: 7, ..NutsOptions::default() };
-    let mut sampler = Nuts::new(settings, seed)?;
+    let metric = PreconditionOptions { rank: centre.len(), ..PreconditionOptions::default() };
+    let sampler = Preconditioned::new(metric, Nuts::new(settings, seed)?, seed)?;
+    let mut sampler = sampler.around(centre.to_vec());
     sampler.start_from(starts.into_iter().take(CHAINS).collect());
     let mut all = Vec::new();
     let mut sink = |draw| {

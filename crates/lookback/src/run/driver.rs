@@ -134,8 +134,6 @@ fn check_warm_start(run: &RunFile) -> Result<()> {
             "must be an approximation (`map`, `mgvi`, `geovi`, `el2o`, `pathfinder`, `wiener`), and not `{}`",
             start.name()
         )
-    } else if run.precondition.is_some() {
-        "and `[precondition]`, which starts at the maximum, exclude each other".into()
     } else {
         return Ok(());
     };

@@ -42,21 +42,14 @@ pub enum State<T: Number> {
 impl<T: Number> State<T> {
     /// The method that a run file names, at its beginning, for these latents.
     pub(crate) fn new(run: &RunFile, latents: &Space, seed: u64) -> Result<State<T>> {
-        let method = State::plain(&run.method, latents, seed)?;
-        if let Some(start) = &run.warm_start {
-            let approximation = State::plain(start, latents, seed)?;
-            return Ok(State::WarmStarted(Box::new(WarmStarted::new(
-                approximation,
-                method,
-                run.method.chains(),
-            ))));
+        let mut method = State::plain(&run.method, latents, seed)?;
+        if let Some(options) = &run.precondition {
+            method = State::Preconditioned(Box::new(Preconditioned::new(options.clone(), method, seed)?));
         }
-        Ok(match &run.precondition {
-            None => method,
-            Some(options) => {
-                State::Preconditioned(Box::new(Preconditioned::new(options.clone(), method, seed)?))
-            }
-        })
+        let Some(start) = &run.warm_start else { return Ok(method) };
+        let approximation = State::plain(start, latents, seed)?;
+        let chains = run.method.chains();
+        Ok(State::WarmStarted(Box::new(WarmStarted::new(approximation, method, chains))))
     }
 
     fn plain(section: &MethodSection, latents: &Space, seed: u64) -> Result<State<T>> {
@@ -120,6 +113,7 @@ impl<T: Number> Sampler<T> for State<T> {
             State::Hmc(method) => method.start_from(latents),
             State::Nuts(method) => method.start_from(latents),
             State::Mclmc(method) => method.start_from(latents),
+            State::Preconditioned(method) => method.start_from(latents),
             // A run file that asks for a warm start of something else is refused before it gets here.
             _ => {}
         }
