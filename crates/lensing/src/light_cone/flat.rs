@@ -143,16 +143,15 @@ impl Eye {
             t
         };
         if self.sharp {
-            // MADLens wraps particles into the box before it looks.
+            // MADLens wraps particles into the box when they have drifted.
             let along = lattice(2);
             if along < low || along >= high {
                 return None;
             }
             let layer_start = layer.number as f64 * self.length;
-            let z = layer_start + (z - layer_start).rem_euclid(self.length);
             let drift_place = table.place(along);
             let (drift, _) = table.read(&drift_place, 0);
-            let d = z + m_z * drift;
+            let d = layer_start + (z + m_z * drift - layer_start).rem_euclid(self.length);
             if d <= 0.0 {
                 return None;
             }

@@ -433,10 +433,12 @@ impl<'a, T: Real> Look<'a, T> {
         let cosmology = self.run.cosmology();
         let maps = &self.cone.settings.maps;
         let farthest = maps.iter().map(|tracer| tracer.farthest(cosmology)).fold(0.0, f64::max);
+        // A particle whose place is beyond the last source may itself be in front of it.
         let sharp = |view: usize| {
             let view = &self.run.schedule().views[view];
-            let at = |a: f64| cosmology.history().distance(a);
-            (at(view.to), at(view.from).min(farthest))
+            let at = |a: f64| if a < 1.0 - 1e-12 { cosmology.history().distance(a) } else { 0.0 };
+            let (near, far) = (at(view.to), at(view.from));
+            if near < farthest { (near, far) } else { (near, near) }
         };
         (0..self.run.schedule().views.len())
             .map(|view| match self.cone.settings.crossing {
@@ -470,7 +472,14 @@ fn tables<T: Real, S: lookback_cosmology::Scalar>(
         if range.0 >= range.1 {
             return Ok(Table::empty(*range, 1 + kernels.len()));
         }
-        Table::new(cosmology, &cone.settings, &kernels, (&views[index], edges, index), *range, cone.density())
+        // Where a particle is wrapped into its layer, it may be anywhere in there.
+        let length = cone.simulation.settings().length;
+        let cover = match cone.settings.crossing {
+            Crossing::Exact => *range,
+            Crossing::Lagrangian => ((range.0 / length).floor() * length, (range.1 / length).ceil() * length),
+        };
+        let view = (&views[index], edges, index);
+        Table::new(cosmology, &cone.settings, &kernels, view, (*range, cover), cone.density())
     };
     ranges.par_iter().enumerate().map(table).collect()
 }

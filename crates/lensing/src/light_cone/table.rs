@@ -86,7 +86,7 @@ impl Table<f64> {
 }
 
 impl<S: Scalar> Table<S> {
-    /// The table of a view on nodes that cover `range`, so that values and derivatives share their nodes.
+    /// The table of a view that is seen in `range`, on nodes that cover `cover`; values and derivatives share their nodes.
     ///
     /// Weight of map `s`: `W_s(d) share(a(d)) taper(d) / (n d^2 pixel)` with `n` the mean number density of particles
     /// \[(h/Mpc)^3\] and `pixel` \[sr\].
@@ -95,11 +95,11 @@ impl<S: Scalar> Table<S> {
         settings: &Settings,
         kernels: &[Kernel<'_, S>],
         (view, edges, index): (&View<S>, &Edges, usize),
-        range: (f64, f64),
+        (range, cover): ((f64, f64), (f64, f64)),
         density: f64,
     ) -> Result<Table<S>> {
-        let start = ((range.0 / SPACING).floor() - 2.0) * SPACING;
-        let count = ((range.1 - start) / SPACING).ceil() as usize + 3;
+        let start = ((cover.0 / SPACING).floor() - 2.0) * SPACING;
+        let count = ((cover.1 - start) / SPACING).ceil() as usize + 3;
         let history = cosmology.history();
         let width = 1 + kernels.len();
         let mut nodes = Vec::with_capacity(count * width);

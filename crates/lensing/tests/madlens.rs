@@ -1,0 +1,314 @@
+//! MADLens' maps and their derivatives, by a slow light cone that is written down particle by particle.
+//!
+//! MADLens takes its distances from a table of CLASS, and its growth from another universe (no radiation) with straight lines between a few
+//! scale factors. With both tables the slow light cone gives MADLens' maps; with the distances and the growth of the simulation's universe it
+//! gives ours. So what is left between the maps of both codes are these tables (1e-3 of a map's spread in half of the pixels, most of it from
+//! the straight lines).
+
+use lookback_cosmology::{Cosmology, Parameters, Settings as CosmologySettings, Sources, smooth_step};
+use lookback_lensing::{Crossing, LightCone, LightConeSettings, Sky, Tiling};
+use lookback_mesh::{Grid, RealFft, Window};
+use lookback_nbody::{
+    Displacements, GradientKernel, Gravity, Kernels, Lpt, Middle, Scheme, Settings, Sharpening, Simulation,
+    View,
+};
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::vector;
+
+const PARTICLES: usize = 32;
+const BOX: f64 = 64.0;
+const PIXELS: usize = 64;
+const REDSHIFTS: [f64; 2] = [0.5, 1.0];
+
+fn load(name: &str) -> Vec<f64> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/madlens_maps.npz");
+    let mut archive = npyz::npz::NpzArchive::open(path).expect("an archive");
+    let array = archive.by_name(name).expect("readable").unwrap_or_else(|| panic!("no `{name}`"));
+    array.into_vec::<f64>().expect("numbers")
+}
+
+/// The light cone of MADLens, by its own choices.
+fn madlens(sharpening: Option<Sharpening>, nearest: f64) -> LightCone<f64> {
+    let parameters = Parameters {
+        omega_m: OMEGA_M,
+        omega_b: 0.0486,
+        h: 0.6774,
+        n_s: 0.9667,
+        amplitude: 0.81581,
+        ..Parameters::planck15()
+    };
+    let cosmology =
+        Cosmology::new(parameters, CosmologySettings { radiation: false, ..CosmologySettings::default() })
+            .expect("a cosmology");
+    let kernels = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
+    let simulation = Settings {
+        particles: 32,
+        length: 64.0,
+        cells: 64,
+        window: Window::Cic,
+        kernels,
+        start_kernels: kernels,
+        lpt: Lpt::Second,
+        sharpening,
+        scheme: Scheme::FastPm(Middle::Geometric),
+        times: (0..=10).map(|i| 0.1 + 0.09 * f64::from(i)).collect(),
+    };
+    let simulation = Simulation::<f64>::new(simulation, cosmology, &[]).expect("a simulation");
+    let field = 1.5f64.to_radians();
+    let settings = LightConeSettings {
+        sky: Sky::Flat { pixels: 64, field, centre: [-0.5 * field / 64.0; 2], compensate: true },
+        tiling: Tiling::Permutations,
+        crossing: Crossing::Lagrangian,
+        nearest,
+        subtract_mean: false,
+        ..LightConeSettings::new(vec![Sources::Plane(0.5), Sources::Plane(1.0)], 64, field)
+    };
+    LightCone::new(simulation, settings).expect("a light cone")
+}
+
+/// What a light cone needs to know of a universe.
+struct Background<'a> {
+    /// Comoving distance [Mpc/h] of a redshift, and back.
+    distance: Box<dyn Fn(f64) -> f64 + 'a>,
+    redshift: Box<dyn Fn(f64) -> f64 + 'a>,
+    /// `D1` of a scale factor, in the units of the views.
+    growth: Box<dyn Fn(f64) -> f64 + 'a>,
+    /// Particles nearer than this count in part.
+    nearest: f64,
+}
+
+impl<'a> Background<'a> {
+    fn of(cosmology: &'a Cosmology<f64>, nearest: f64) -> Background<'a> {
+        let history = cosmology.history();
+        Background {
+            distance: Box::new(move |z| history.distance(1.0 / (1.0 + z))),
+            redshift: Box::new(move |d| 1.0 / history.scale_factor_at(d).expect("a distance") - 1.0),
+            growth: Box::new(move |a| cosmology.instant(a).d1.d),
+            nearest,
+        }
+    }
+
+    /// MADLens' tables.
+    fn madlens() -> Background<'a> {
+        let (z, chi) = (load("redshift"), load("distance"));
+        let (z2, chi2) = (z.clone(), chi.clone());
+        let (a, growth) = (load("growth_a"), load("growth"));
+        let lines = move |x: f64| {
+            let i = a.partition_point(|&a| a < x).clamp(1, a.len() - 1);
+            let t = (x / a[i - 1]).ln() / (a[i] / a[i - 1]).ln();
+            growth[i - 1] + t * (growth[i] - growth[i - 1])
+        };
+        Background {
+            distance: Box::new(move |x| lagrange(&z, &chi, x)),
+            redshift: Box::new(move |d| lagrange(&chi2, &z2, d)),
+            growth: Box::new(lines),
+            nearest: 0.0,
+        }
+    }
+
+    fn taper(&self, d: f64) -> f64 {
+        if self.nearest > 0.0 { smooth_step(d / self.nearest - 1.0) } else { 1.0 }
+    }
+}
+
+/// The cubic through the four points around `at`.
+fn lagrange(x: &[f64], y: &[f64], at: f64) -> f64 {
+    let i = x.partition_point(|&x| x < at).clamp(2, x.len() - 2) - 2;
+    let term = |j: usize| {
+        let others = (i..i + 4).filter(|&k| k != j);
+        y[j] * others.map(|k| (at - x[k]) / (x[j] - x[k])).product::<f64>()
+    };
+    (i..i + 4).map(term).sum()
+}
+
+/// Views, with displacements and momenta in them.
+type States = Vec<(View<f64>, Vec<f64>, Vec<f64>)>;
+
+/// The orders in which MADLens takes the axes of the boxes along the line of sight.
+const AXES: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [2, 1, 0], [2, 0, 1], [1, 0, 2], [1, 2, 0]];
+
+/// The maps, particle by particle.
+fn slow(states: &States, universe: &Background<'_>, omega_m: f64) -> Vec<f64> {
+    let field = 1.5f64.to_radians();
+    let side = field / PIXELS as f64;
+    let density = (PARTICLES as f64 / BOX).powi(3);
+    let mut maps = vec![0.0; 2 * PIXELS * PIXELS];
+    for (view, x, p) in states {
+        let at = |a: f64| if a < 1.0 - 1e-12 { (universe.distance)(1.0 / a - 1.0) } else { 0.0 };
+        let (near, far) = (at(view.to), at(view.from));
+        let start = (universe.growth)(view.at);
+        for (source, z) in REDSHIFTS.into_iter().enumerate() {
+            let plane = (universe.distance)(z);
+            for copy in (near / BOX) as usize..=(far / BOX) as usize {
+                let axes = AXES[copy % 6];
+                for particle in 0..PARTICLES.pow(3) {
+                    let lattice = |axis: usize| {
+                        let stride = PARTICLES.pow(2 - axis as u32);
+                        (particle / stride % PARTICLES) as f64 * BOX / PARTICLES as f64
+                    };
+                    let crosses = lattice(axes[2]) + BOX * copy as f64;
+                    if !(near..far).contains(&crosses) {
+                        continue;
+                    }
+                    let a = 1.0 / (1.0 + (universe.redshift)(crosses));
+                    let drift = ((universe.growth)(a) - start) * view.unit;
+                    let place = axes.map(|axis| {
+                        let at = axis * PARTICLES.pow(3) + particle;
+                        (lattice(axis) + x[at] + drift * p[at]).rem_euclid(BOX)
+                    });
+                    let d = place[2] + BOX * copy as f64;
+                    if d > plane {
+                        continue;
+                    }
+                    let lensing = 1.5 * omega_m * (100.0f64 / 299_792.458).powi(2);
+                    let weight = lensing * (plane - d) * d / plane * (1.0 + (universe.redshift)(d));
+                    let weight = weight * universe.taper(d) / (density * side * side * d * d);
+                    let pixel = [0, 1].map(|k| ((place[k] - BOX / 2.0) / d + field / 2.0) / side);
+                    let (row, column) = (pixel[0].floor(), pixel[1].floor());
+                    for (i, j) in [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)] {
+                        let (row, column) = (row + i, column + j);
+                        let inside = |x: f64| x >= 0.0 && x < PIXELS as f64;
+                        if inside(row) && inside(column) {
+                            let share = (1.0 - (pixel[0] - row).abs()) * (1.0 - (pixel[1] - column).abs());
+                            maps[(source * PIXELS + row as usize) * PIXELS + column as usize] +=
+                                weight * share;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    maps.chunks(PIXELS * PIXELS).flat_map(without_window).collect()
+}
+
+/// A map without the window of a cloud in a cell, by sums over all pixels of a row, and of a column.
+fn without_window(map: &[f64]) -> Vec<f64> {
+    let n = PIXELS as i32;
+    let response = |k: i32| {
+        let w = std::f64::consts::PI * f64::from(if 2 * k > n { k - n } else { k }) / f64::from(n);
+        if w == 0.0 { 1.0 } else { (w / w.sin()).powi(2) }
+    };
+    let kernel = |far: i32| {
+        let wave = |k: i32| (std::f64::consts::TAU * f64::from(k * far) / f64::from(n)).cos();
+        (0..n).map(|k| response(k) * wave(k)).sum::<f64>() / f64::from(n)
+    };
+    let kernel: Vec<f64> = (0..n).map(kernel).collect();
+    let along = |map: &[f64], stride: usize| -> Vec<f64> {
+        let one = |at: usize| {
+            let (place, start) = (at / stride % PIXELS, at - at / stride % PIXELS * stride);
+            (0..PIXELS).map(|i| kernel[(place + PIXELS - i) % PIXELS] * map[start + i * stride]).sum()
+        };
+        (0..map.len()).map(one).collect()
+    };
+    along(&along(map, 1), PIXELS)
+}
+
+/// Rows and columns as ours.
+fn transposed(maps: &[f64]) -> Vec<f64> {
+    let n = PIXELS * PIXELS;
+    (0..maps.len()).map(|i| maps[i / n * n + i % PIXELS * PIXELS + i % n / PIXELS]).collect()
+}
+
+/// The particles of MADLens, from a linear density of today: its steps (`crates/nbody/tests/peers.rs` checks them) with its own factors.
+fn madlens_states(density: &[f64], sharpening: Option<Sharpening>) -> States {
+    let kernels = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
+    let grid = Grid::new(&[PARTICLES; 3], &[BOX; 3]).expect("a grid");
+    let fft = RealFft::<f64>::new(&grid);
+    let mut modes = fft.make_spectrum();
+    fft.forward(density, &mut modes);
+    modes.iter_mut().for_each(|d| *d /= grid.len() as f64);
+    let orders = Displacements::new(&grid, Lpt::Second, kernels).forward(&modes);
+    let start = load("start");
+    let sum = |first: f64, second: f64| -> Vec<f64> {
+        // Theirs is 3/7 of the source of the second order, with the other sign.
+        orders[0].iter().zip(&orders[1]).map(|(a, b)| first * a - 3.0 / 7.0 * second * b).collect()
+    };
+    let (mut x, mut p) = (sum(start[0], start[1]), sum(start[2], start[3]));
+    let mut gravity = Gravity::new(PARTICLES, 2 * PARTICLES, BOX, kernels, Window::Cic).expect("gravity");
+    let mut g = vec![0.0; x.len()];
+    let (kicks, drifts, units) = (load("kick"), load("drift"), load("unit"));
+    let mut states = Vec::new();
+    for (step, (kick, drift)) in kicks.chunks(2).zip(drifts.chunks(3)).enumerate() {
+        let (from, to) = (0.1 + 0.09 * step as f64, 0.19 + 0.09 * step as f64);
+        let at = (from * to).sqrt();
+        gravity.at(&x, &mut g);
+        vector::axpy(1.5 * OMEGA_M * kick[0], &g, &mut p);
+        let mut middle = x.clone();
+        vector::axpy(drift[0], &p, &mut middle);
+        let seen = sharpening.map_or(middle.clone(), |pgd| gravity.sharpened(pgd, at, &middle).0);
+        states.push((View { at, from, to, growth: 0.0, unit: units[step] }, seen, p.clone()));
+        vector::axpy(drift[2], &p, &mut x);
+        gravity.at(&x, &mut g);
+        vector::axpy(1.5 * OMEGA_M * kick[1], &g, &mut p);
+    }
+    states
+}
+
+/// Our maps, and the particles that were seen.
+fn ours(cone: &LightCone<f64>) -> (Vec<f64>, States) {
+    let mut white = vec![0.0; PARTICLES.pow(3)];
+    Stream::new(5, Purpose::Signal, 0).fill_normal(&mut white);
+    let mut maps = vec![0.0; 2 * PIXELS * PIXELS];
+    let mut seen = Vec::new();
+    let mut look = cone.look().expect("a look");
+    look.evolve(&white, &mut maps, |view, x, p| seen.push((view, x.to_vec(), p.to_vec()))).expect("runs");
+    let views = &look.run().schedule().views;
+    (maps, seen.into_iter().map(|(view, x, p)| (views[view], x, p)).collect())
+}
+
+/// The largest difference of two sets of maps, over the spread of the second.
+fn worst(a: &[f64], b: &[f64]) -> f64 {
+    let n = b.len() as f64;
+    let mean = b.iter().sum::<f64>() / n;
+    let spread = (b.iter().map(|b| (b - mean).powi(2)).sum::<f64>() / n).sqrt();
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / spread
+}
+
+/// Matter in MADLens' universe.
+const OMEGA_M: f64 = 0.3089037414433296;
+
+const PGD: Sharpening = Sharpening { alpha: 0.01298855, mu: -2.59606026, kl: 0.62717527, ks: 1.61288947 };
+
+#[test]
+fn with_its_tables_the_slow_light_cone_gives_madlens_maps() {
+    for (sharpening, name) in [(None, "kappa"), (Some(PGD), "kappa_pgd")] {
+        let maps = slow(&madlens_states(&load("rho"), sharpening), &Background::madlens(), OMEGA_M);
+        let error = worst(&maps, &load(name));
+        println!("{name}: {error:.1e}");
+        assert!(error < 1e-6, "{name}: {error:.1e}");
+    }
+}
+
+#[test]
+fn with_its_tables_the_slow_light_cone_has_madlens_derivatives() {
+    let background = Background::madlens();
+    let (density, tangent, expected) = (load("rho"), load("tangent"), load("jvp"));
+    let h = 1e-6;
+    let maps = |sign: f64| {
+        let moved: Vec<f64> = density.iter().zip(&tangent).map(|(rho, t)| rho + sign * h * t).collect();
+        slow(&madlens_states(&moved, None), &background, OMEGA_M)
+    };
+    let (above, below) = (maps(1.0), maps(-1.0));
+    let found: Vec<f64> = above.iter().zip(&below).map(|(a, b)| (a - b) / (2.0 * h)).collect();
+    let off: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| a - b).collect();
+    let error = (vector::norm2(&off) / vector::norm2(&expected)).sqrt();
+    println!("derivative: {error:.1e}");
+    assert!(error < 1e-6, "{error:.1e}");
+}
+
+#[test]
+fn with_the_universe_of_the_simulation_it_gives_our_maps() {
+    // Weights are cubics between nodes 1 Mpc/h apart, which is felt by the particles next to the observer alone.
+    for (sharpening, nearest) in [(None, 10.0), (Some(PGD), 10.0), (None, 0.0)] {
+        let cone = madlens(sharpening, nearest);
+        let (maps, states) = ours(&cone);
+        let cosmology = cone.simulation().cosmology();
+        let background = Background::of(cosmology, nearest);
+        let slow = transposed(&slow(&states, &background, cosmology.parameters().omega_m));
+        let mut off: Vec<f64> = maps.iter().zip(&slow).map(|(a, b)| (a - b).abs()).collect();
+        off.sort_by(f64::total_cmp);
+        let error = worst(&maps, &slow);
+        println!("nearest {nearest}: {error:.1e}, half of the pixels below {:.1e}", off[off.len() / 2]);
+        assert!(error < 1e-5 && off[off.len() / 2] < 1e-9, "nearest {nearest}: {error:.1e}");
+    }
+}
