@@ -1,6 +1,6 @@
 """Lookback's samplers on posteriors with reference draws (posteriordb, BSD-3).
 
-    python3 benches/compare/posteriordb/run.py FOLDER [DRAWS] [both]
+    python3 benches/compare/posteriordb/run.py FOLDER [DRAWS] [both] [NAME ...]
 
 FOLDER holds, for each posterior, `NAME.json` (its data and the moments of its reference draws) and `densities.py`, whose
 dictionary `PUBLIC` gives for each name a function from data to `(dimension, log density, constrain)` in JAX. Prints a table:
@@ -25,7 +25,8 @@ import numpy as np
 
 folder = Path(sys.argv[1])
 DRAWS = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-BOTH = sys.argv[3:] == ["both"]
+BOTH = "both" in sys.argv[3:]
+NAMES = [name for name in sys.argv[3:] if name != "both"]
 CHAINS, WARMUP = 4, 500
 sys.path.insert(0, str(folder))
 import densities
@@ -83,7 +84,7 @@ def sample(name, precondition):
 print(f"{CHAINS} chains of {WARMUP} + {DRAWS} draws, NUTS\n")
 print("| posterior | d | coordinates | means off, worst | sd off, worst | sd ratio | ESS per 1000 gradients, warm-up included | numpyro, without | R-hat | divergences | gradients in all | s |")
 print("|---|---|---|---|---|---|---|---|---|---|---|---|")
-for name in densities.PUBLIC:
+for name in NAMES or densities.PUBLIC:
     if not (folder / f"{name}.json").exists():
         print(f"| {name} | no data here |", flush=True)
         continue

@@ -43,7 +43,7 @@ impl<'a> Matching<'a> {
     fn loss(&self, weights: &[f32], x: Batch<f32>, stream: Stream, gradient: Option<&mut [f32]>) -> f64 {
         let n = self.flow.dimensions();
         let x = self.flow.before_last(weights, x);
-        let (rows, width) = (x.rows(), x.width());
+        let rows = x.rows();
         // Times cover the unit interval evenly, whatever the number of rows.
         let first = stream.uniform((rows * n) as u64);
         let time = |row: usize| ((row as f64 + first) / rows as f64) as f32;
@@ -56,7 +56,6 @@ impl<'a> Matching<'a> {
                 *x += t * wanted[column];
             }
         }
-        debug_assert_eq!(between.width(), width);
         let weights = &weights[self.start()..];
         let field = self.continuous.field();
         let (v, _, point) = field.evaluate(weights, &between, time, false);

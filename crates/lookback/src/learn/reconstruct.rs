@@ -568,7 +568,7 @@ const CHAINS: usize = 4;
 /// Draws of each that tune it.
 const WARMUP: usize = 150;
 
-/// As many samples as there were, from chains that start at the first of them, in coordinates in which the Gauss-Newton metric at the
+/// As many samples as there were, chain by chain, from chains that start at the first of them, in coordinates in which the Gauss-Newton metric at the
 /// heaviest mode is the identity.
 fn chains(
     workers: &Workers<'_, f32>,
@@ -583,13 +583,14 @@ fn chains(
     let sampler = Preconditioned::new(metric, Nuts::new(settings, seed)?, seed)?;
     let mut sampler = sampler.around(centre.to_vec());
     sampler.start_from(starts.into_iter().take(CHAINS).collect());
-    let mut all = Vec::new();
+    let mut of_chain = vec![Vec::new(); CHAINS];
     let mut sink = |draw| {
-        if let Draw::Sample { z, .. } = draw {
-            all.push(z);
+        if let Draw::Sample { z, chain, .. } = draw {
+            of_chain[chain].push(z);
         }
     };
     while !sampler.advance(workers, &mut sink)?.done {}
+    let mut all = of_chain.concat();
     all.truncate(samples);
     Ok(all)
 }
