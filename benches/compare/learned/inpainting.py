@@ -1,6 +1,6 @@
 """Are the posteriors of incomplete and noisy digits right? Coverage of pixels over the test set of MNIST.
 
-    LOOKBACK_DATA=... python3 benches/compare/learned/inpainting.py MODEL [IMAGES] [CASES] [SAMPLING]
+    LOOKBACK_DATA=... python3 benches/compare/learned/inpainting.py MODEL [IMAGES] [CASES] [SAMPLING] [ERRORS]
 
 MODEL is the folder of `lookback train examples/learn_digits.toml`. Cases: `columns` (the first 16 columns are missing), `noise` (standard
 deviation 1.2 of the range of pixels), `both` (columns missing, noise 0.5). For each, with the adaptive, the correlated and a diagonal error
@@ -29,6 +29,7 @@ MODEL = Path(sys.argv[1])
 IMAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 CASES = sys.argv[3].split(",") if len(sys.argv) > 3 else ["columns", "noise", "both"]
 SAMPLING = sys.argv[4] if len(sys.argv) > 4 else "laplace"
+ERRORS = sys.argv[5].split(",") if len(sys.argv) > 5 else ["adaptive", "correlated", "diagonal"]
 MISSING = 16
 
 
@@ -47,7 +48,7 @@ def main():
         if case != "noise":
             data[:, :, :MISSING] = np.nan
             judged[:, MISSING:] = False
-        for error in ("adaptive", "correlated", "diagonal"):
+        for error in ERRORS:
             folder = Path(tempfile.mkdtemp())
             np.save(folder / "data.npy", data.astype(np.float32))
             subprocess.run([ROOT / "target/release/lookback", "-q", "model", "reconstruct", MODEL, folder / "data.npy", "--noise-std", str(noise),
