@@ -196,21 +196,18 @@ fn chains_of<M: Sampler<f64>>(
     start: Option<Vec<Vec<f64>>>,
     seed: u64,
 ) -> PyResult<PyResult_> {
-    if let Some(latents) = start {
-        if precondition.is_some() {
-            return Err(raise(
-                "`start`, and `precondition`, which starts at the maximum, exclude each other",
-            ));
+    let Some(rank) = precondition else {
+        if let Some(latents) = start {
+            method.start_from(latents);
         }
+        return work(py, posterior, method);
+    };
+    let options = PreconditionOptions { rank, ..PreconditionOptions::default() };
+    let mut method = Preconditioned::new(options, method, seed).map_err(raise)?;
+    if let Some(latents) = start {
         method.start_from(latents);
     }
-    match precondition {
-        None => work(py, posterior, method),
-        Some(rank) => {
-            let options = PreconditionOptions { rank, ..PreconditionOptions::default() };
-            work(py, posterior, Preconditioned::new(options, method, seed).map_err(raise)?)
-        }
-    }
+    work(py, posterior, method)
 }
 
 /// The exact mean and exact samples, for a linear model with Gaussian noise.

@@ -46,7 +46,7 @@ impl<'a> Matching<'a> {
         let rows = x.rows();
         // Times cover the unit interval evenly, whatever the number of rows.
         let first = stream.uniform((rows * n) as u64);
-        let time = |row: usize| ((row as f64 + first) / rows as f64) as f32;
+        let time = |row: usize| (row as f64 / rows as f64 + first).fract() as f32;
         let (mut between, mut target) = (x, Batch::zeros(rows, n));
         for row in 0..rows {
             let (t, wanted) = (time(row), target.row_mut(row));

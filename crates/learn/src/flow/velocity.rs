@@ -12,8 +12,8 @@ use crate::product::{Matrix, Threads, multiply};
 ///
 /// `s^2 = t^2 + (1 - t)^2` and `a = (2 t - 1) / s^2` are those of standard normal data on straight lines to normal numbers, so that a
 /// network that gives zero leaves such data as they are. With `h1 = x W1 + b1`, `h2 = f(h1) W2 + b2` and `net = f(h2) W3 + b3`, the
-/// divergence is `tr(W1 D1 W2 D2 W3) = f'(h1)^T P f'(h2)` with `P = W2 * (W3 W1)^T` (entry by entry): one more product of matrices
-/// instead of one for each dimension. `f` is SiLU, `x / (1 + exp(-x))`, as second derivatives are needed.
+/// divergence is `a d + f'(h1)^T P f'(h2) / s` with `P = W2 * (W3 W1)^T` (entry by entry; of `W1` the rows of the `d` dimensions): one more product of
+/// matrices instead of one for each dimension, and `P` itself, `2 h^2 d` operations, each time that it is asked for. `f` is SiLU, `x / (1 + exp(-x))`, as second derivatives are needed.
 #[derive(Debug)]
 pub struct Velocity {
     dimensions: usize,

@@ -90,7 +90,9 @@ impl Eye {
         let last = ((high + far.iter().fold(0.0, |a: f64, b| a.max(*b))) / self.length) as usize;
         let select = |number: usize| {
             let layer = self.tiling.layer(number, self.length);
-            let reach = high
+            // A particle that was wrapped may be anywhere in its layer.
+            let layer_end = (number + 1) as f64 * self.length;
+            let reach = if self.sharp { high.max(layer_end) } else { high }
                 * (0.5 * self.field
                     + self.centre[0].abs().max(self.centre[1].abs())
                     + 2.0 * self.field / self.pixels as f64);

@@ -438,7 +438,9 @@ impl<'a, T: Real> Look<'a, T> {
             let view = &self.run.schedule().views[view];
             let at = |a: f64| if a < 1.0 - 1e-12 { cosmology.history().distance(a) } else { 0.0 };
             let (near, far) = (at(view.to), at(view.from));
-            if near < farthest { (near, far) } else { (near, near) }
+            // Nodes serve what is displaced in front of the source, and need not reach farther than a box behind it.
+            let behind = farthest + self.cone.simulation.settings().length;
+            if near < farthest { (near, far.min(behind)) } else { (near, near) }
         };
         (0..self.run.schedule().views.len())
             .map(|view| match self.cone.settings.crossing {
@@ -468,15 +470,20 @@ fn tables<T: Real, S: lookback_cosmology::Scalar>(
     ranges: &[(f64, f64)],
 ) -> Result<Vec<Table<S>>> {
     let kernels = kernels(cosmology, &cone.settings.maps)?;
+    let maps = cone.settings.maps.iter();
+    let farthest = maps.map(|tracer| tracer.farthest(cosmology).value()).fold(0.0, f64::max);
     let table = |(index, range): (usize, &(f64, f64))| {
         if range.0 >= range.1 {
             return Ok(Table::empty(*range, 1 + kernels.len()));
         }
-        // Where a particle is wrapped into its layer, it may be anywhere in there.
+        // Where a particle is wrapped into its layer, it may be anywhere in there; beyond the last source nothing is read.
         let length = cone.simulation.settings().length;
         let cover = match cone.settings.crossing {
             Crossing::Exact => *range,
-            Crossing::Lagrangian => ((range.0 / length).floor() * length, (range.1 / length).ceil() * length),
+            Crossing::Lagrangian => {
+                let end = ((range.1 / length).ceil() * length).min(range.1.max(farthest));
+                ((range.0 / length).floor() * length, end)
+            }
         };
         let view = (&views[index], edges, index);
         Table::new(cosmology, &cone.settings, &kernels, view, (*range, cover), cone.density())

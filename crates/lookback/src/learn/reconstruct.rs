@@ -141,7 +141,9 @@ impl Pool {
         let energy = |row: usize| {
             let mut gradient = vec![0.0; self.seen.width()];
             let prior = lookback_operator::vector::norm2(self.latents.row(row)) / 2.0;
-            likelihood.energy(self.seen.row(row), &mut gradient) + prior
+            let energy = likelihood.energy(self.seen.row(row), &mut gradient) + prior;
+            // NaN has a sign, by which it would be sorted.
+            if energy.is_finite() { energy } else { f64::INFINITY }
         };
         let energies: Vec<f64> = (0..self.seen.rows()).into_par_iter().map(energy).collect();
         let mut order: Vec<usize> = (0..energies.len()).collect();
