@@ -375,6 +375,8 @@ def test_chains_start_where_they_are_told():
     assert lb.nuts(target, start=start, precondition=2, warmup=50, draws=10).samples.shape == (40, 2)
     with pytest.raises(lb.LookbackError, match="3 latents"):
         lb.nuts(target, start=np.zeros((1, 3)))
+    with pytest.raises(lb.LookbackError, match="3 latents"):
+        lb.nuts(target, start=np.zeros((1, 3)), precondition=2)
 
 
 def test_runs_are_compared_and_open_in_arviz(tmp_path):

@@ -88,12 +88,17 @@ impl<T: Number> Beginnings<T> {
             return Point::start(evaluator, dim, self.seed, chain as u32, self.scale);
         }
         let z = self.given[chain % self.given.len()].clone();
-        if z.len() != dim {
-            let message = format!("a start has {} latents, and the model {dim}", z.len());
-            return Err(Error::Option(message));
-        }
+        check_start(&z, dim)?;
         Point::at(evaluator, z)
     }
+}
+
+/// Refuses a start of another length than the latents.
+pub(crate) fn check_start<T>(z: &[T], dim: usize) -> Result<()> {
+    if z.len() == dim {
+        return Ok(());
+    }
+    Err(Error::Option(format!("a start has {} latents, and the model {dim}", z.len())))
 }
 
 /// Random numbers of one draw of one chain.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::check_start;
 use crate::lanczos::Basis;
 use crate::options::at_least_one;
 use crate::workers::Changed;
@@ -104,6 +105,7 @@ impl<T: Number, M: Sampler<T>> Method<T> for Preconditioned<T, M> {
                 workers.with(|evaluator| Basis::find(evaluator, maximum.clone(), rank, RESIDUAL, seed))?;
             let message = format!("{} directions rescaled", basis.directions.len());
             let starts = std::mem::take(&mut self.starts);
+            starts.iter().try_for_each(|z| check_start(z, workers.dim()))?;
             if !starts.is_empty() {
                 self.sampler.start_from(starts.iter().map(|z| basis.coordinates(z)).collect());
             }
