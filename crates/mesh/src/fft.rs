@@ -1,7 +1,8 @@
 //! Real Fourier transforms in one to three dimensions, on all threads.
 //!
 //! Kernels are those of `rustfft` and `realfft`; this file moves the data: the last two axes plane by plane while a plane
-//! is in the cache, then the first axis through a scratch of a few columns.
+//! is in the cache, then the first axis, both through a scratch of a few columns. Moving costs as much as the kernels, so
+//! that the order of the copies matters more than theirs.
 
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use crate::Grid;
 
 /// Columns that travel together through the scratch of a strided pass: two cache lines of `f32` pairs.
 const COLUMNS: usize = 16;
+
+/// Rows that travel together: they fill a cache line of `f32` pairs.
+const TOGETHER: usize = 8;
 
 /// Smallest number of lines that is worth a task of its own.
 const LINES_PER_TASK: usize = 16;
@@ -86,7 +90,9 @@ impl<T: Real> RealFft<T> {
         self.check(field.len(), spectrum.len());
         self.planes_forward(field, spectrum);
         if let Some(axis) = &self.first {
-            axis.along_first(spectrum, |_, lines, scratch| axis.forward.process_with_scratch(lines, scratch));
+            axis.along_first(spectrum, |_, line, scratch, _| {
+                axis.forward.process_with_scratch(line, scratch)
+            });
         }
     }
 
@@ -97,7 +103,9 @@ impl<T: Real> RealFft<T> {
     pub fn inverse(&self, spectrum: &mut [Complex<T>], field: &mut [T]) {
         self.check(field.len(), spectrum.len());
         if let Some(axis) = &self.first {
-            axis.along_first(spectrum, |_, lines, scratch| axis.inverse.process_with_scratch(lines, scratch));
+            axis.along_first(spectrum, |_, line, scratch, _| {
+                axis.inverse.process_with_scratch(line, scratch)
+            });
         }
         self.planes_inverse(spectrum, field);
     }
@@ -118,14 +126,11 @@ impl<T: Real> RealFft<T> {
         self.check(field.len(), spectrum.len());
         let Some(axis) = &self.first else { panic!("a convolution needs two axes or more") };
         self.planes_forward(field, spectrum);
-        axis.along_first(spectrum, |first, lines, scratch| {
-            axis.forward.process_with_scratch(lines, scratch);
-            let mut factors = vec![T::zero(); axis.length];
-            for (column, line) in lines.chunks_mut(axis.length).enumerate() {
-                factor(first + column, &mut factors);
-                line.iter_mut().zip(&factors).for_each(|(mode, factor)| *mode *= *factor);
-            }
-            axis.inverse.process_with_scratch(lines, scratch);
+        axis.along_first(spectrum, |column, line, scratch, factors| {
+            axis.forward.process_with_scratch(line, scratch);
+            factor(column, factors);
+            line.iter_mut().zip(factors).for_each(|(mode, factor)| *mode *= *factor);
+            axis.inverse.process_with_scratch(line, scratch);
         });
         self.planes_inverse(spectrum, field);
     }
@@ -135,14 +140,20 @@ impl<T: Real> RealFft<T> {
         let planes =
             spectrum.par_chunks_mut(self.half * self.plane).zip(field.par_chunks(self.columns * self.plane));
         planes.with_min_len(LINES_PER_TASK.div_ceil(self.plane)).for_each_init(
-            || (self.forward.make_input_vec(), self.forward.make_scratch_vec(), self.middle_buffers()),
+            || {
+                (
+                    self.forward.make_input_vec(),
+                    self.forward.make_scratch_vec(),
+                    self.middle.as_ref().map(Axis::buffers),
+                )
+            },
             |(line, scratch, buffers), (out, input)| {
                 for (out, input) in out.chunks_mut(self.half).zip(input.chunks(self.columns)) {
                     line.copy_from_slice(input);
                     let done = self.forward.process_with_scratch(line, out, scratch);
                     debug_assert!(done.is_ok());
                 }
-                if let Some(axis) = &self.middle {
+                if let Some((axis, buffers)) = self.middle.as_ref().zip(buffers.as_mut()) {
                     axis.along_plane(out, axis.forward.as_ref(), buffers);
                 }
             },
@@ -155,9 +166,9 @@ impl<T: Real> RealFft<T> {
             .par_chunks_mut(self.columns * self.plane)
             .zip(spectrum.par_chunks_mut(self.half * self.plane));
         planes.with_min_len(LINES_PER_TASK.div_ceil(self.plane)).for_each_init(
-            || (self.inverse.make_scratch_vec(), self.middle_buffers()),
+            || (self.inverse.make_scratch_vec(), self.middle.as_ref().map(Axis::buffers)),
             |(scratch, buffers), (out, input)| {
-                if let Some(axis) = &self.middle {
+                if let Some((axis, buffers)) = self.middle.as_ref().zip(buffers.as_mut()) {
                     axis.along_plane(input, axis.inverse.as_ref(), buffers);
                 }
                 for (out, line) in out.chunks_mut(self.columns).zip(input.chunks_mut(self.half)) {
@@ -170,10 +181,6 @@ impl<T: Real> RealFft<T> {
                 }
             },
         );
-    }
-
-    fn middle_buffers(&self) -> Buffers<T> {
-        self.middle.as_ref().map_or((Vec::new(), Vec::new()), Axis::buffers)
     }
 
     /// Number of cells.
@@ -192,8 +199,15 @@ impl<T: Real> RealFft<T> {
     }
 }
 
-/// Columns that travel, and the scratch of the kernel.
-type Buffers<T> = (Vec<Complex<T>>, Vec<Complex<T>>);
+/// What a thread needs for a few columns at a time.
+struct Buffers<T> {
+    /// The columns as lines.
+    lines: Vec<Complex<T>>,
+    /// Scratch of the kernel.
+    scratch: Vec<Complex<T>>,
+    /// A factor for each mode of a line.
+    factors: Vec<T>,
+}
 
 /// A pointer that tasks share while each touches columns of its own.
 struct Shared<T>(*mut Complex<T>);
@@ -209,63 +223,127 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T: Real> Axis<T> {
-    fn buffers(&self) -> Buffers<T> {
-        let scratch = self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
-        (vec![Complex::default(); self.length * COLUMNS], vec![Complex::default(); scratch])
+/// A few neighbouring columns of an array of rows.
+struct Columns<T> {
+    /// The first number of the first row.
+    start: *mut Complex<T>,
+    width: usize,
+    length: usize,
+    /// From one row to the next.
+    inner: usize,
+}
+
+impl<T: Real> Columns<T> {
+    /// From one line to the next in the scratch: one cache line or two more than a line, as powers of two would put all lines into the
+    /// same few sets of the first cache.
+    fn stride(length: usize) -> usize {
+        length + TOGETHER
     }
 
-    /// Transforms `[length, inner]` along its first axis, on one thread.
-    fn along_plane(&self, data: &mut [Complex<T>], fft: &dyn Fft<T>, (lines, scratch): &mut Buffers<T>) {
-        let Axis { length, inner, .. } = *self;
-        for first in (0..inner).step_by(COLUMNS) {
-            let width = COLUMNS.min(inner - first);
-            let lines = &mut lines[..length * width];
-            for (i, row) in data.chunks(inner).enumerate() {
-                for (c, value) in row[first..first + width].iter().enumerate() {
-                    lines[c * length + i] = *value;
+    /// Does `f(place in the array, place in the scratch)`, in an order that completes cache lines on both sides.
+    #[inline(always)]
+    fn each(&self, f: impl Fn(*mut Complex<T>, usize)) {
+        let stride = Self::stride(self.length);
+        let whole = self.length / TOGETHER * TOGETHER;
+        for i in (0..whole).step_by(TOGETHER) {
+            let rows: [_; TOGETHER] = std::array::from_fn(|k| self.start.wrapping_add((i + k) * self.inner));
+            for c in 0..self.width {
+                for (k, row) in rows.iter().enumerate() {
+                    f(row.wrapping_add(c), c * stride + i + k);
                 }
             }
-            fft.process_with_scratch(lines, scratch);
-            for (i, row) in data.chunks_mut(inner).enumerate() {
-                for (c, value) in row[first..first + width].iter_mut().enumerate() {
-                    *value = lines[c * length + i];
-                }
+        }
+        for i in whole..self.length {
+            for c in 0..self.width {
+                f(self.start.wrapping_add(i * self.inner + c), c * stride + i);
             }
         }
     }
 
-    /// Does `f(first column, lines, scratch)` to the lines of `[length, inner]` along its first axis, on all threads.
+    /// Makes lines of the columns.
+    ///
+    /// # Safety
+    /// The columns must lie within an array that nobody else writes to there.
+    unsafe fn take(&self, lines: &mut [Complex<T>]) {
+        assert!(lines.len() >= self.width * Self::stride(self.length), "room for the lines");
+        let lines = lines.as_mut_ptr();
+        // SAFETY: both places are within their arrays, by the caller's word and by the check above.
+        self.each(|column, line| unsafe { *lines.add(line) = *column });
+    }
+
+    /// Puts the lines back.
+    ///
+    /// # Safety
+    /// As for [`take`](Columns::take), and nobody else reads there.
+    unsafe fn put(&self, lines: &[Complex<T>]) {
+        assert!(lines.len() >= self.width * Self::stride(self.length), "lines for all columns");
+        let lines = lines.as_ptr();
+        // SAFETY: as in `take`.
+        self.each(|column, line| unsafe { *column = *lines.add(line) });
+    }
+}
+
+impl<T: Real> Axis<T> {
+    fn buffers(&self) -> Buffers<T> {
+        let scratch = self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
+        Buffers {
+            lines: vec![Complex::default(); Columns::<T>::stride(self.length) * COLUMNS],
+            scratch: vec![Complex::default(); scratch],
+            factors: vec![T::zero(); self.length],
+        }
+    }
+
+    /// Transforms `[length, inner]` along its first axis, on one thread.
+    fn along_plane(&self, data: &mut [Complex<T>], fft: &dyn Fft<T>, buffers: &mut Buffers<T>) {
+        assert_eq!(data.len(), self.length * self.inner, "length of a plane");
+        let start = data.as_mut_ptr();
+        for first in (0..self.inner).step_by(COLUMNS) {
+            // SAFETY: the plane is borrowed whole.
+            unsafe {
+                self.along_columns(start, first, buffers, |_, line, scratch, _| {
+                    fft.process_with_scratch(line, scratch);
+                });
+            }
+        }
+    }
+
+    /// Does `f(column, line, scratch, factors)` to the lines of `[length, inner]` along its first axis, on all threads.
     fn along_first(
         &self,
         data: &mut [Complex<T>],
-        f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>]) + Sync,
+        f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]) + Sync,
     ) {
-        let Axis { length, inner, .. } = *self;
-        assert_eq!(data.len(), length * inner, "length of the spectrum");
+        assert_eq!(data.len(), self.length * self.inner, "length of the spectrum");
         let shared = Shared(data.as_mut_ptr());
-        let tasks = (0..inner.div_ceil(COLUMNS)).into_par_iter();
+        let tasks = (0..self.inner.div_ceil(COLUMNS)).into_par_iter();
         tasks.for_each_init(
             || self.buffers(),
-            |(lines, scratch), task| {
-                let first = task * COLUMNS;
-                let width = COLUMNS.min(inner - first);
-                let lines = &mut lines[..length * width];
-                for i in 0..length {
-                    for c in 0..width {
-                        // SAFETY: the index is below `length * inner`, checked above; columns are disjoint.
-                        lines[c * length + i] = unsafe { *shared.at(i * inner + first + c) };
-                    }
-                }
-                f(first, lines, scratch);
-                for i in 0..length {
-                    for c in 0..width {
-                        // SAFETY: as for the read.
-                        unsafe { *shared.at(i * inner + first + c) = lines[c * length + i] };
-                    }
-                }
-            },
+            // SAFETY: tasks have columns of their own.
+            |buffers, task| unsafe { self.along_columns(shared.at(0), task * COLUMNS, buffers, &f) },
         );
+    }
+
+    /// Does `f(column, line, scratch, factors)` to a few columns from `first` on.
+    ///
+    /// # Safety
+    /// `data` must be that of an array `[length, inner]` whose columns from `first` on nobody else touches.
+    unsafe fn along_columns(
+        &self,
+        data: *mut Complex<T>,
+        first: usize,
+        Buffers { lines, scratch, factors }: &mut Buffers<T>,
+        f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]),
+    ) {
+        let Axis { length, inner, .. } = *self;
+        let columns =
+            Columns { start: data.wrapping_add(first), width: COLUMNS.min(inner - first), length, inner };
+        // SAFETY: by the caller's word.
+        unsafe { columns.take(lines) };
+        for (c, line) in lines.chunks_mut(Columns::<T>::stride(length)).take(columns.width).enumerate() {
+            f(first + c, &mut line[..length], scratch, factors);
+        }
+        // SAFETY: by the caller's word.
+        unsafe { columns.put(lines) };
     }
 }
 
@@ -303,7 +381,7 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition_and_inverts() {
-        for shape in [&[8][..], &[7], &[6, 10], &[5, 7], &[4, 6, 10], &[3, 5, 7]] {
+        for shape in [&[8][..], &[7], &[6, 10], &[5, 7], &[4, 6, 10], &[3, 5, 7], &[18, 20, 12], &[9, 40]] {
             let lengths: Vec<f64> = shape.iter().map(|&n| n as f64 * 0.5).collect();
             let grid = Grid::new(shape, &lengths).expect("a grid");
             let fft = RealFft::<f64>::new(&grid);
