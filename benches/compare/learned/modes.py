@@ -1,11 +1,16 @@
-"""Do the modes of a posterior have the right weights? Digits whose left columns are missing, beside long chains.
+"""Do the modes of a posterior have the right weights? Digits whose left columns are missing, beside annealed importance and long chains.
 
     LOOKBACK_DATA=... python3 benches/compare/learned/modes.py MODEL [IMAGES] [DRAWS]
 
 MODEL is the folder of `lookback train examples/learn_digits.toml`. Of the first IMAGES test digits with 16 of 28 columns missing, those are
-taken whose samples (`lookback model reconstruct`: Gaussians at the modes, moved) are decoded to more than one digit, in the eyes of a classifier that is trained
-here. For each: the shares of its digits among these samples, and among DRAWS draws of four chains of the No-U-Turn sampler (`--sampling nuts`), with their
-Monte-Carlo error from the four chains, and how often a chain went over to another digit: where it seldom does, the chains are no judge.
+taken whose samples (`lookback model reconstruct --model-error correlated`: Gaussians at the modes, moved) are decoded to more than one digit, in the eyes of a
+classifier that is trained here. For each, the shares of its digits
+
+- among 400 of these samples;
+- among 4096 particles of a sequential Monte Carlo (Del Moral et al. 2006) that is written here in numpy on the decoder alone: from the prior to the posterior, by powers of the likelihood
+  that halve the effective number at most, with eight random-walk moves after each; twice, for its error;
+- among DRAWS draws (a multiple of 4) of four chains of the No-U-Turn sampler (`--sampling nuts`), with how often a chain went over to another digit: where it seldom
+  does, chains are no judge.
 """
 
 import gzip
@@ -19,14 +24,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from environment import ROOT, enter  # noqa: E402
 
-enter(__file__, ["numpy", "torch"], ["-p", "lookback-cli"])
+enter(__file__, ["numpy", "safetensors", "torch"], ["-p", "lookback-cli"])
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from safetensors import safe_open  # noqa: E402
 
 MODEL = Path(sys.argv[1])
 IMAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 100
-DRAWS = int(sys.argv[3]) if len(sys.argv) > 3 else 4000
+DRAWS = int(sys.argv[3]) if len(sys.argv) > 3 else 400
 LOOKBACK = ROOT / "target/release/lookback"
 MISSING, LEAST = 16, 0.1
 PLACE = Path(tempfile.mkdtemp())
@@ -52,9 +58,7 @@ def classifier():
             optimiser.step()
 
     def digits(latents):
-        np.save(PLACE / "u.npy", latents.reshape(-1, latents.shape[-1]))
-        subprocess.run([LOOKBACK, "-q", "model", "decode", MODEL, PLACE / "u.npy", "-o", PLACE / "x.npy", "--normal"], check=True)
-        x = torch.tensor(np.load(PLACE / "x.npy").clip(0, 255) / 255, dtype=torch.float32).reshape(-1, 1, 28, 28)
+        x = torch.tensor(decode(latents).clip(0, 255) / 255, dtype=torch.float32).reshape(-1, 1, 28, 28)
         with torch.no_grad():
             found = torch.cat([net(part).argmax(1) for part in x.split(1000)]).numpy()
         return found.reshape(latents.shape[:-1])
@@ -62,12 +66,65 @@ def classifier():
     return digits
 
 
+def decode(latents):
+    """Images of standard normal latents, a row each."""
+    np.save(PLACE / "u.npy", latents.reshape(-1, latents.shape[-1]).astype(np.float32))
+    subprocess.run([LOOKBACK, "-q", "model", "decode", MODEL, PLACE / "u.npy", "-o", PLACE / "x.npy", "--normal"], check=True)
+    return np.load(PLACE / "x.npy").reshape(-1, 28 * 28)
+
+
+def posterior(data):
+    """Minus the log likelihood of rows of latents, from the covariance of the decoder's error in the model's file."""
+    seen = np.isfinite(data.ravel())
+    with safe_open(MODEL / "model.safetensors", "np") as file:
+        card = json.loads(file.metadata()["lookback_card"])
+        variance, factors = file.get_tensor("error.variance"), file.get_tensor("error.factors")
+    covariance = (np.diag(variance) + factors.T @ factors)[np.ix_(seen, seen)].astype(float)
+    root = np.linalg.cholesky(covariance * card["error_factor"] * card["scaling"]["scale"] ** 2)
+    wanted = data.ravel()[seen]
+    return lambda u: 0.5 * (np.linalg.solve(root, (decode(u)[:, seen] - wanted).T) ** 2).sum(0)
+
+
+def annealed(energy, dimensions, seed, particles=4096, moves=8):
+    """Draws of the posterior by sequential Monte Carlo from the prior, and how many powers of the likelihood that took."""
+    random = np.random.default_rng(seed)
+    u = random.normal(size=(particles, dimensions))
+    e, power, powers = energy(u), 0.0, 0
+    while power < 1:
+        low, high = power, 1.0
+        for _ in range(60):
+            middle = 0.5 * (low + high) if high - low > 1e-12 else high
+            weights = np.exp(-(middle - power) * (e - e.min()))
+            enough = weights.sum() ** 2 / (weights**2).sum() > particles / 2
+            low, high = (middle, high) if enough else (low, middle)
+        new = 1.0 if high == 1.0 and low > 1 - 1e-9 else low
+        weights = np.exp(-(new - power) * (e - e.min()))
+        # Systematic resampling.
+        at = (random.uniform() + np.arange(particles)) / particles
+        kept = np.minimum(np.searchsorted(np.cumsum(weights) / weights.sum(), at), particles - 1)
+        u, e, power, powers = u[kept], e[kept], new, powers + 1
+        for _ in range(moves):
+            step = np.linalg.cholesky(np.cov(u.T) + 1e-9 * np.eye(dimensions)) * 2.38 / np.sqrt(dimensions)
+            size = random.choice([0.2, 0.5, 1.0], size=(particles, 1))
+            proposed = u + size * (random.normal(size=u.shape) @ step.T)
+            there = energy(proposed)
+            change = power * (there - e) + 0.5 * ((proposed**2).sum(1) - (u**2).sum(1))
+            taken = np.log(random.uniform(size=particles)) < -change
+            u[taken], e[taken] = proposed[taken], there[taken]
+    return u, powers
+
+
 def latents(data, samples, sampling):
     np.save(PLACE / "data.npy", data.astype(np.float32))
     subprocess.run([LOOKBACK, "-q", "model", "reconstruct", MODEL, PLACE / "data.npy", "--samples", str(samples), "--sampling", sampling,
-                    "-o", PLACE / sampling], check=True)
+                    "--model-error", "correlated", "-o", PLACE / sampling], check=True)
     found = json.load(open(PLACE / sampling / "reconstruction.json"))["examples"]
     return np.load(PLACE / sampling / "latents.npy").reshape(len(data), samples, -1), found
+
+
+def pull(pairs):
+    pulls = np.array(pairs)
+    return f"rms of the differences over their errors {np.sqrt((pulls**2).mean()):.2f}, beyond two errors {(abs(pulls) > 2).mean():.0%}"
 
 
 def main():
@@ -75,25 +132,30 @@ def main():
     data = read("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:IMAGES].astype(float)
     data[:, :, :MISSING] = np.nan
     first, _ = latents(data, 100, "laplace")
-    seen = digits(first)
+    seen = digits(first).reshape(IMAGES, -1)
     shares = np.array([np.bincount(row, minlength=10) / len(row) for row in seen])
     chosen = [i for i in range(IMAGES) if np.sort(shares[i])[-2] >= LEAST]
-    print(f"{len(chosen)} of {IMAGES} images show a second digit in at least {LEAST:.0%} of their samples")
+    print(f"{len(chosen)} of {IMAGES} images show a second digit in at least {LEAST:.0%} of their samples", flush=True)
     many, _ = latents(data[chosen], 400, "laplace")
     chains, found = latents(data[chosen], DRAWS, "nuts")
-    many, chains = digits(many), digits(chains).reshape(len(chosen), 4, -1)
-    print("| image | digit | share, Gaussians moved | share, chains | error | changes of digit a chain | seconds |\n|---|---|---|---|---|---|---|")
-    pulls = []
+    many, chains = digits(many).reshape(len(chosen), -1), digits(chains).reshape(len(chosen), 4, -1)
+    print("| image | digit | share, Gaussians moved | annealed | error | chains | error | changes of digit a chain |\n|---|---|---|---|---|---|---|---|")
+    by_annealing, by_chains = [], []
     for k, image in enumerate(chosen):
+        energy = posterior(data[image])
+        judged = np.array([digits(annealed(energy, first.shape[-1], seed)[0]) for seed in (1, 2)])
         changes = (np.diff(chains[k], axis=1) != 0).sum(1).mean()
         for digit in np.argsort(-shares[image])[:2]:
-            mine = (many[k] == digit).mean()
-            each = (chains[k] == digit).mean(1)
-            error = np.hypot(each.std(ddof=1) / 2, np.sqrt(max(mine * (1 - mine), 1e-4) / 400))
-            pulls.append((mine - each.mean()) / error)
-            print(f"| {image} | {digit} | {mine:.3f} | {each.mean():.3f} | {error:.3f} | {changes:.0f} | {found[k]['seconds']:.1f} |", flush=True)
-    pulls = np.array(pulls)
-    print(f"rms of the differences over their errors: {np.sqrt((pulls ** 2).mean()):.2f}; beyond two errors: {(abs(pulls) > 2).mean():.0%}")
+            mine, each, twice = (many[k] == digit).mean(), (chains[k] == digit).mean(1), (judged == digit).mean(1)
+            own = np.sqrt(max(mine * (1 - mine), 1e-4) / 400)
+            # Two runs say little of their own error: at least that of as many independent draws as an eighth of the particles.
+            half = max(twice.std(ddof=1) / np.sqrt(2), np.sqrt(max(mine * (1 - mine), 1e-4) / 1024))
+            error = each.std(ddof=1) / 2
+            by_annealing.append((mine - twice.mean()) / np.hypot(own, half))
+            by_chains.append((mine - each.mean()) / np.hypot(own, error))
+            print(f"| {image} | {digit} | {mine:.3f} +- {own:.3f} | {twice.mean():.3f} | {half:.3f} | {each.mean():.3f} | {error:.3f} | {changes:.0f} |", flush=True)
+    seconds = np.median([e["seconds"] for e in found])
+    print(f"annealed: {pull(by_annealing)}; chains ({seconds:.1f} s an image): {pull(by_chains)}")
 
 
 main()

@@ -5,7 +5,8 @@
 FOLDER holds, for each posterior, `NAME.json` (its data and the moments of its reference draws) and `densities.py`, whose
 dictionary `PUBLIC` gives for each name a function from data to `(dimension, log density, constrain)` in JAX. Prints a table:
 distance of means and standard deviations from the reference in their joint Monte-Carlo standard errors, and effective sample sizes of the
-worst parameter per 1000 gradients, those of the warm-up included.
+worst parameter per 1000 gradients, those of the warm-up included. `both`: also with a metric taken from the curvature around the maximum.
+Names, as those of the files, choose among the posteriors.
 """
 
 import json

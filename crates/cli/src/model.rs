@@ -124,7 +124,7 @@ pub(crate) enum ModelCommand {
         /// How many of them are used, from the last backwards.
         #[arg(long, short = 'n', default_value_t = 40, value_name = "N", value_parser = positive)]
         count: usize,
-        /// Searches for modes, from the best of some thousand draws of the prior.
+        /// Searches for modes, from the best of 4096 draws of the prior (fewer where examples have more than 1024 numbers).
         #[arg(long, default_value_t = 8, value_name = "N", value_parser = positive)]
         starts: usize,
         /// Seed of starts and samples.
@@ -154,7 +154,7 @@ pub(crate) enum ModelCommand {
         /// How posteriors are sampled.
         #[arg(long, value_enum, default_value_t = How::Laplace)]
         sampling: How,
-        /// Searches for modes, from the best of some thousand draws of the prior.
+        /// Searches for modes, from the best of 4096 draws of the prior (fewer where examples have more than 1024 numbers).
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = positive)]
         starts: usize,
         /// Samples of each posterior.

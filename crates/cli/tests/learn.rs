@@ -165,10 +165,9 @@ fn uses(bench: &Bench, model: &str) {
 
 /// The autoencoder stays, and another flow is fitted to its latents.
 fn another_flow_is_fitted(bench: &Bench) {
-    let kept = TRAIN.replace("epochs = 40", "epochs = 0").replace(
-        "seed = 3\n",
-        "seed = 3\nstart = \"models/run/model.safetensors\"\n[output]\ndirectory = \"matched\"\n",
-    );
+    let kept = TRAIN
+        .replace("epochs = 40", "epochs = 0")
+        .replace("seed = 3\n", "seed = 3\nstart = \"models/run\"\n[output]\ndirectory = \"matched\"\n");
     let matched = kept.replace(
         "layers = 3\nhidden = 24\ntraining = { epochs = 10, batch = 100 }",
         "kind = \"flow_matching\"\nlayers = 16\nhidden = 48\ntraining = { epochs = 40, learning_rate = 1e-2, average = 100 }",
@@ -179,9 +178,18 @@ fn another_flow_is_fitted(bench: &Bench) {
     let gain = bench.score("matched", "test_latent_log_density")
         - bench.score("matched", "test_latent_log_density_of_a_gaussian");
     assert!(gain > 0.2, "{gain}");
-    fs::write(bench.path("other.toml"), matched.replace("outputs = 48 }", "outputs = 47 }")).expect("writes");
-    let wrong = bench.bad(&["train", "other.toml", "-o", "other"]);
-    assert!(wrong.contains("its layers are others: `encoder.0.weight`"), "{wrong}");
+    for (from, to, expected) in [
+        ("outputs = 48 }", "outputs = 47 }", "its layers are others: layer 0 of its encoder"),
+        ("function = \"silu\"", "function = \"tanh\"", "layer 1 of its encoder"),
+        ("test = \"test.idx\"", "test = \"test.idx\"\nscaling = \"standard\"", "use the same `scaling`"),
+        ("layers = 16", "layers = 0", "`layers` must be at least 1"),
+    ] {
+        assert!(matched.contains(from), "{from}");
+        fs::write(bench.path("other.toml"), matched.replace(from, to)).expect("writes");
+        let wrong = bench.bad(&["train", "other.toml", "-o", "other"]);
+        assert!(wrong.contains(expected), "{wrong}");
+        fs::remove_dir_all(bench.path("other")).ok();
+    }
 }
 
 fn a_learned_prior_serves_in_a_run(bench: &Bench) {

@@ -453,10 +453,11 @@ impl<T: Number> Method<T> for El2o<T> {
             ("modes".into(), self.modes.len() as f64),
             ("modes_unsettled".into(), self.modes.iter().filter(|mode| !mode.settled).count() as f64),
         ];
-        figures.extend(self.searches.figures(self.options.tolerance));
-        if self.options.starts > 1 {
+        let searched = self.searches.figures(self.options.tolerance);
+        if !searched.is_empty() {
             figures.push(("starts_at_modes".into(), self.ended as f64));
         }
+        figures.extend(searched);
         if self.modes.len() > 1 {
             let weights = self.modes.iter().enumerate();
             figures.extend(weights.map(|(i, mode)| (format!("mode_{i}_weight"), mode.log_weight.exp())));

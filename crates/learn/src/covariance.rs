@@ -168,6 +168,16 @@ impl Precision {
         out
     }
 
+    /// `a^T (1 + F d^-1 F^T)^-1 a`: what is left unknown of the product of `a` with the standard normal numbers that the factors carry,
+    /// once numbers with this covariance are known.
+    pub fn remaining(&self, a: &[f64]) -> f64 {
+        if a.is_empty() {
+            return 0.0;
+        }
+        let a = DVector::from_column_slice(a);
+        a.dot(&self.small.solve(&a))
+    }
+
     /// `ln |C|`.
     pub fn log_det(&self) -> f64 {
         self.log_det

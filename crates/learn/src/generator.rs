@@ -149,7 +149,7 @@ impl<T: Real> Linearization<T> for AtPoint<'_, T> {
         self.check("output", y.len(), generator.codomain.len())?;
         let model = &generator.model;
         let (latent, along, pixels) = generator.split(x);
-        let mapped = model.flow.inverse(&model.flow_weights, Batch::new(latent.len(), latent.to_vec()));
+        let mapped = model.flow.inverse_value(&model.flow_weights, Batch::new(latent.len(), latent.to_vec()));
         let (decoder, range) = model.autoencoder.decoder();
         let (value, trace) = decoder.forward(&model.weights[range], mapped.value, Mode::Frozen);
         let (offset, scale) = (model.card().scaling.offset, model.card().scaling.scale);

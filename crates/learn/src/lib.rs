@@ -24,7 +24,9 @@ mod network;
 pub mod product;
 mod published;
 pub mod pytorch;
+mod residual_law;
 mod spread;
+mod tails;
 mod training;
 
 pub use adam::{Adam, AdamOptions, Schedule};
@@ -41,5 +43,7 @@ pub use layer::{Begin, Layer, Mode, Role, Trace, Weight, begin};
 pub use model::{Card, DataSource, Model, Score, starting_weights};
 pub use network::Network;
 pub use published::{Pair, Published};
+pub use residual_law::{NumberLaw, ResidualLaw};
 pub use spread::{Spread, SpreadSection};
+pub use tails::Tails;
 pub use training::{Epoch, Objective, Training, TrainingOptions};

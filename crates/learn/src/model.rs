@@ -7,11 +7,12 @@ use lookback_operator::Real;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use crate::architecture::LayerSection;
 use crate::flow::{Bijection, Flow, FlowSection};
 use crate::layer::Weight;
 use crate::{
-    Augmentation, Autoencoder, AutoencoderSection, Batch, Error, ModelError, Result, Scaling, Shape, Spread,
-    SpreadSection, layers::Image,
+    Augmentation, Autoencoder, AutoencoderSection, Batch, Error, ModelError, ResidualLaw, Result, Scaling,
+    Shape, Spread, SpreadSection, layers::Image,
 };
 
 /// What a model is, how it came about, and how good it is.
@@ -96,11 +97,17 @@ pub struct Model<T: Real> {
 }
 
 /// The weights that an autoencoder begins from, out of the file of a model with the same layers, or of a PyTorch model's `state_dict` (see
-/// [`AutoencoderSection::import`]).
+/// [`AutoencoderSection::import`]). With a `scaling`, a model must have learned from numbers that were scaled so: for weights that stay
+/// as they are.
 ///
 /// # Errors
-/// If the file is neither, is damaged, or its layers are others.
-pub fn starting_weights(section: &AutoencoderSection, shape: Shape, bytes: &[u8]) -> Result<Vec<f32>> {
+/// If the file is neither, is damaged, or its layers or its scaling are others.
+pub fn starting_weights(
+    section: &AutoencoderSection,
+    shape: Shape,
+    scaling: Option<Scaling>,
+    bytes: &[u8],
+) -> Result<Vec<f32>> {
     let header = SafeTensors::read_metadata(bytes);
     let ours =
         header.is_ok_and(|(_, header)| header.metadata().as_ref().is_some_and(|m| m.contains_key(CARD)));
@@ -108,19 +115,68 @@ pub fn starting_weights(section: &AutoencoderSection, shape: Shape, bytes: &[u8]
         return section.import(shape, bytes);
     }
     let model = Model::from_bytes(bytes)?;
-    let (found, needed) = (model.autoencoder.weights(), section.build::<f32>(shape)?.weights());
-    let other = found.iter().zip(&needed).find(|(a, b)| (&a.name, &a.shape) != (&b.name, &b.shape));
-    if let Some((found, needed)) = other {
-        return Err(Error::Data(format!(
-            "its layers are others: `{}` of shape {:?} where `{}` of shape {:?} is needed",
-            found.name, found.shape, needed.name, needed.shape
-        )));
+    let (found, needed) = (&model.card, section);
+    let here = found.example_shape()?;
+    if here != shape {
+        return Err(Error::Data(format!("its examples are {here:?}, and these are {shape:?}")));
     }
-    if found.len() != needed.len() {
-        let message = format!("has {} arrays where the layers need {}", found.len(), needed.len());
-        return Err(Error::Data(message));
+    let (found_layers, needed_layers) = (found.autoencoder.layers(shape)?, needed.layers(shape)?);
+    for (part, found, needed) in [
+        ("encoder", &found_layers.encoder, &needed_layers.encoder),
+        ("decoder", &found_layers.decoder, &needed_layers.decoder),
+    ] {
+        check_layers(part, &computing(found), &computing(needed))?;
+    }
+    if let Some(Scaling { offset, scale }) = scaling {
+        let Scaling { offset: kept_offset, scale: kept_scale } = found.scaling;
+        let near = |a: f32, b: f32| (a - b).abs() <= SAME_SCALING * scale.abs();
+        if !(near(offset, kept_offset) && near(scale, kept_scale)) {
+            return Err(Error::Data(format!(
+                "it learned from `(x - {kept_offset}) / {kept_scale}`, and these examples become `(x - {offset}) / {scale}`: use the same \
+                 `scaling` and the same data, or train it further (`epochs` above 0)"
+            )));
+        }
     }
     Ok(model.weights)
+}
+
+/// How far apart two scalings may be that a network cannot tell from each other, in units of the scale: less than the noise of 8-bit
+/// images.
+const SAME_SCALING: f32 = 1e-3;
+
+/// The layers without what only training sees.
+fn computing(layers: &[LayerSection]) -> Vec<LayerSection> {
+    let layers = layers.iter().filter(|layer| !matches!(layer, LayerSection::Dropout { .. }));
+    let plain = |layer: &LayerSection| {
+        let mut layer = layer.clone();
+        match &mut layer {
+            LayerSection::Dense { std, .. }
+            | LayerSection::Convolution { std, .. }
+            | LayerSection::TransposedConvolution { std, .. } => *std = None,
+            LayerSection::BatchNorm { momentum } => *momentum = 0.0,
+            LayerSection::Residual { layers } => *layers = computing(layers),
+            LayerSection::Reshape { .. } | LayerSection::Dropout { .. } | LayerSection::Activation { .. } => {
+            }
+        }
+        layer
+    };
+    layers.map(plain).collect()
+}
+
+fn check_layers(part: &str, found: &[LayerSection], needed: &[LayerSection]) -> Result<()> {
+    if found.len() != needed.len() {
+        let message = format!("has {} layers in its {part} where {} are needed", found.len(), needed.len());
+        return Err(Error::Data(message));
+    }
+    let text = |layer: &LayerSection| serde_json::to_string(layer).unwrap_or_default();
+    match found.iter().zip(needed).enumerate().find(|(_, (found, needed))| found != needed) {
+        None => Ok(()),
+        Some((index, (found, needed))) => Err(Error::Data(format!(
+            "its layers are others: layer {index} of its {part} (dropout not counted) is {}, and {} is needed",
+            text(found),
+            text(needed)
+        ))),
+    }
 }
 
 /// Key of the card among the metadata.
@@ -240,6 +296,10 @@ impl Model<f32> {
             all.push((weight.within("spread"), Cow::from(&spread.weights()[range])));
         }
         all.push((plain("spread.numbers", &[3]), Cow::from(spread.numbers().to_vec())));
+        if let Some(law) = spread.law() {
+            let numbers = law.numbers();
+            all.push((plain("spread.law", &[numbers.len()]), Cow::from(numbers)));
+        }
         all
     }
 
@@ -295,8 +355,12 @@ impl Model<f32> {
             spread_weights.extend(read(&format!("spread.{}", weight.name), weight.len())?);
         }
         let numbers = read("spread.numbers", 3)?;
-        let spread =
-            Spread::of(section, shape, spread_weights, [numbers[0], numbers[1], numbers[2]], standard)?;
+        let law = match section.law {
+            [0, 0] => Vec::new(),
+            classes => read("spread.law", ResidualLaw::len(classes))?,
+        };
+        let numbers = [numbers[0], numbers[1], numbers[2]];
+        let spread = Spread::of(section, shape, spread_weights, numbers, standard, law)?;
         Ok(Model::new(card, weights, flow_weights, error)?.with_spread(spread))
     }
 }
@@ -361,7 +425,7 @@ impl<T: Real> Model<T> {
 
     /// Latents from standard normal numbers.
     pub fn denormalise(&self, u: Batch<T>) -> Batch<T> {
-        self.flow.inverse(&self.flow_weights, u).value
+        self.flow.inverse_value(&self.flow_weights, u).value
     }
 
     /// Examples from standard normal numbers: artificial data, if the numbers are drawn.

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::layer::{Layer, Mode, Weight};
 use crate::layers::{Activation, Convolution, Function, Image, Norm};
-use crate::{Batch, Error, ModelError, Network, Objective, Result, Shape, Training, TrainingOptions};
+use crate::residual_law::Seen;
+use crate::{
+    Batch, Error, ModelError, Network, Objective, ResidualLaw, Result, Shape, Training, TrainingOptions,
+};
 
 /// What a spread is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -15,10 +18,14 @@ pub struct SpreadSection {
     pub channels: usize,
     /// Correlated directions of residuals in units of their spread.
     pub rank: usize,
+    /// Classes of its law of residuals, by decoded value and by spread; zeros where there were too few residuals for one.
+    #[serde(default)]
+    pub law: [usize; 2],
 }
 
 /// `e = a s(x) w`: the residual of an example whose decoded value is `x`. `w` has a covariance of few directions and a diagonal,
-/// `s` comes out of a small network of convolutions over `x`, and the amplitude `a` of the example is lognormal.
+/// `s` comes out of a small network of convolutions over `x`, and the amplitude `a` of the example is lognormal. To first order `w` is
+/// Gaussian, which is what latents are judged by; samples have its [`ResidualLaw`].
 ///
 /// A covariance alone takes the residuals of all examples together: it is too wide where nothing is drawn and too narrow at the
 /// edges of what is, and too narrow for the odd example.
@@ -34,6 +41,7 @@ pub struct Spread {
     amplitude: [f32; 2],
     /// Of `w`.
     error: ModelError,
+    law: Option<ResidualLaw>,
 }
 
 /// Steps that the network needs, at least.
@@ -66,8 +74,8 @@ impl Spread {
         for row in residuals.data().chunks_exact(residuals.width()) {
             base.iter_mut().zip(row).for_each(|(sum, r)| *sum += square(r) / rows as f64);
         }
-        let error = ModelError { factors: Batch::zeros(0, residuals.width()), variance: Vec::new() };
-        let mut spread = Spread { section, image, weights: Vec::new(), floor, amplitude: [0.0, 0.0], error };
+        let mut spread = Spread::empty(section, image);
+        spread.floor = floor;
         let network = spread.network();
         let fit = Fit { spread: &spread, network: &network, base: &base, decoded, residuals };
         let batch = 64.min(rows.saturating_sub(rows / 10)).max(1);
@@ -83,22 +91,39 @@ impl Spread {
         Ok(spread)
     }
 
-    /// The amplitudes of examples, and the covariance of what is left.
+    /// Nothing learned yet.
+    fn empty(section: SpreadSection, image: Image) -> Spread {
+        let error = ModelError { factors: Batch::zeros(0, image.len()), variance: Vec::new() };
+        Spread { section, image, weights: Vec::new(), floor: 1.0, amplitude: [0.0; 2], error, law: None }
+    }
+
+    /// The amplitudes of examples, and the covariance and the law of what is left.
     fn standardise(&mut self, decoded: &Batch<f32>, residuals: &Batch<f32>, seed: u64) -> Result<()> {
         let std = self.std(decoded.clone());
         let mut standard = residuals.clone().zip_with(&std, |r, s| *r /= s);
         let width = standard.width();
-        let mut logarithms = Vec::new();
+        let (mut logarithms, mut amplitudes) = (Vec::new(), Vec::new());
         for row in standard.data_mut().chunks_exact_mut(width) {
             let size = (lookback_operator::vector::norm2(row) / width as f64).sqrt().max(1e-3);
             row.iter_mut().for_each(|x| *x /= size as f32);
             logarithms.push(size.ln());
+            amplitudes.push(size as f32);
         }
         let n = logarithms.len() as f64;
         let mean = logarithms.iter().sum::<f64>() / n;
         let variance = logarithms.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / n;
         self.amplitude = [mean as f32, variance.sqrt() as f32];
         self.error = ModelError::of(&standard, self.section.rank, seed)?;
+        let roots: Vec<f32> = self.error.diagonal().variance.iter().map(|v| v.sqrt()).collect();
+        let numbers = residuals.data().iter().zip(std.data().iter().zip(decoded.data())).enumerate();
+        // Missing numbers have residuals that are exactly zero, and hardly any others have.
+        let seen = numbers.filter(|(_, (residual, _))| **residual != 0.0);
+        let seen = seen.map(|(at, (residual, (std, &decoded)))| {
+            let spread = amplitudes[at / width] * std * roots[at % width];
+            Seen { decoded, spread, value: decoded + residual }
+        });
+        self.law = ResidualLaw::learn(seen.collect());
+        self.section.law = self.law.as_ref().map_or([0, 0], ResidualLaw::classes);
         Ok(())
     }
 
@@ -112,9 +137,14 @@ impl Spread {
         weights: Vec<f32>,
         [floor, mean, std]: [f32; 3],
         error: ModelError,
+        law: Vec<f32>,
     ) -> Result<Spread> {
         let amplitude = [mean, std];
-        let spread = Spread { section, image: image(shape), weights, floor, amplitude, error };
+        let law = match section.law {
+            [0, 0] => None,
+            classes => Some(ResidualLaw::of(classes, law)?),
+        };
+        let spread = Spread { section, image: image(shape), weights, floor, amplitude, error, law };
         let needed = Weight::total(&spread.arrays());
         if spread.weights.len() != needed || !(floor > 0.0) {
             let message = format!("{} weights of a spread where {needed} are needed", spread.weights.len());
@@ -125,9 +155,7 @@ impl Spread {
 
     /// The arrays of weights of a spread that is not there yet.
     pub(crate) fn layout(section: SpreadSection, shape: Shape) -> Vec<Weight> {
-        let error = ModelError { factors: Batch::zeros(0, shape.len()), variance: Vec::new() };
-        let (weights, amplitude) = (Vec::new(), [0.0; 2]);
-        Spread { section, image: image(shape), weights, floor: 1.0, amplitude, error }.arrays()
+        Spread::empty(section, image(shape)).arrays()
     }
 
     /// What it is made of.
@@ -143,6 +171,12 @@ impl Spread {
     /// The covariance of residuals in units of amplitude and spread.
     pub fn error(&self) -> &ModelError {
         &self.error
+    }
+
+    /// The law of numbers by what was decoded in their place and the standard deviation `a s(x) sqrt(var w)` of their error, if there were
+    /// enough to learn it.
+    pub fn law(&self) -> Option<&ResidualLaw> {
+        self.law.as_ref()
     }
 
     pub(crate) fn weights(&self) -> &[f32] {
@@ -292,7 +326,7 @@ mod tests {
     fn a_spread_that_follows_the_decoded_value_is_learned() {
         let (decoded, wrong) = residuals(1500);
         let shape = Shape::Image(Image { height: SIDE, width: SIDE, channels: 1 });
-        let section = SpreadSection { channels: 6, rank: 2 };
+        let section = SpreadSection { channels: 6, rank: 2, law: [0, 0] };
         let learn = || Spread::learn(section, shape, (&decoded, &wrong), 5).expect("learns");
         let spread = learn();
         let some = decoded.gather(0..200);
@@ -313,7 +347,7 @@ mod tests {
     #[test]
     fn residuals_that_are_zero_are_refused() {
         let zeros = Batch::zeros(50, SIDE);
-        let section = SpreadSection { channels: 2, rank: 1 };
+        let section = SpreadSection { channels: 2, rank: 1, law: [0, 0] };
         let error = Spread::learn(section, Shape::Row(SIDE), (&zeros, &zeros), 1).expect_err("refused");
         assert!(error.to_string().contains("all residuals are zero"), "{error}");
     }

@@ -17,6 +17,7 @@ use lookback_operator::vector;
 
 const PARTICLES: usize = 32;
 const BOX: f64 = 64.0;
+const CELLS: usize = 64;
 const PIXELS: usize = 64;
 const REDSHIFTS: [f64; 2] = [0.5, 1.0];
 
@@ -42,9 +43,9 @@ fn madlens(sharpening: Option<Sharpening>, nearest: f64) -> LightCone<f64> {
             .expect("a cosmology");
     let kernels = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
     let simulation = Settings {
-        particles: 32,
-        length: 64.0,
-        cells: 64,
+        particles: PARTICLES,
+        length: BOX,
+        cells: CELLS,
         window: Window::Cic,
         kernels,
         start_kernels: kernels,
@@ -56,12 +57,12 @@ fn madlens(sharpening: Option<Sharpening>, nearest: f64) -> LightCone<f64> {
     let simulation = Simulation::<f64>::new(simulation, cosmology, &[]).expect("a simulation");
     let field = 1.5f64.to_radians();
     let settings = LightConeSettings {
-        sky: Sky::Flat { pixels: 64, field, centre: [-0.5 * field / 64.0; 2], compensate: true },
+        sky: Sky::Flat { pixels: PIXELS, field, centre: [-0.5 * field / PIXELS as f64; 2], compensate: true },
         tiling: Tiling::Permutations,
         crossing: Crossing::Lagrangian,
         nearest,
         subtract_mean: false,
-        ..LightConeSettings::new(vec![Sources::Plane(0.5), Sources::Plane(1.0)], 64, field)
+        ..LightConeSettings::new(REDSHIFTS.map(Sources::Plane).to_vec(), PIXELS, field)
     };
     LightCone::new(simulation, settings).expect("a light cone")
 }

@@ -2,7 +2,7 @@
 
 use lookback_operator::Real;
 
-use super::velocity::{Point, Velocity};
+use super::velocity::{Loops, Point, Velocity};
 use super::{Bijection, Mapped};
 use crate::Batch;
 use crate::layer::{Trace, Weight};
@@ -60,47 +60,58 @@ impl Continuous {
         }
     }
 
-    /// The four stages of a step from `x`: velocities, divergences (if asked for), and what their derivatives need.
+    /// The four stages of a step from `x`: `seen(stage, velocity, divergence, what derivatives need)`, the divergence if it is given
+    /// what that needs.
     fn stages<T: Real>(
         &self,
         weights: &[T],
         x: &Batch<T>,
         (start, h): (T, T),
-        divergence: bool,
-    ) -> [(Batch<T>, Vec<T>, Point<T>); 4] {
+        divergence: Option<&Loops<T>>,
+        mut seen: impl FnMut(usize, &Batch<T>, Vec<T>, Point<T>),
+    ) {
         let mut before: Option<Batch<T>> = None;
-        PLACES.map(|place| {
+        for (stage, place) in PLACES.into_iter().enumerate() {
             let far = h * T::of(place);
             let mut at = x.clone();
             if let Some(velocity) = &before {
                 self.add(&mut at, far, velocity);
             }
-            let stage = self.velocity.evaluate(weights, &at, |_| start + far, divergence);
-            before = Some(stage.0.clone());
-            stage
-        })
+            let (velocity, sums, point) = self.velocity.evaluate(weights, &at, |_| start + far, divergence);
+            seen(stage, &velocity, sums, point);
+            before = Some(velocity);
+        }
     }
 
-    /// All steps in one direction; `kept` are the rows between steps in the order of time.
-    fn flow<T: Real>(&self, weights: &[T], mut x: Batch<T>, way: Way) -> Mapped<T> {
+    /// All steps in one direction, with the determinant if it is given what that needs; the rows between steps are kept in the order
+    /// of time.
+    fn flow<T: Real>(
+        &self,
+        weights: &[T],
+        x: Batch<T>,
+        way: Way,
+        divergence: Option<&Loops<T>>,
+    ) -> Mapped<T> {
         let mut log_det = vec![T::zero(); x.rows()];
-        let mut kept = vec![x.clone()];
+        let mut kept = vec![x];
         for step in self.order(way) {
             let span = self.span(step, way);
-            let stages = self.stages(weights, &x, span, true);
-            for ((velocity, divergence, _), share) in stages.iter().zip(SHARES) {
-                let share = span.1 * T::of(share / 6.0);
+            let from = &kept[kept.len() - 1];
+            let mut x = from.clone();
+            self.stages(weights, from, span, divergence, |stage, velocity, sums, _| {
+                let share = span.1 * T::of(SHARES[stage] / 6.0);
                 self.add(&mut x, share, velocity);
                 // That of the way to normal numbers, in both directions.
                 let share = if way == Way::ToNormal { share } else { -share };
-                log_det.iter_mut().zip(divergence).for_each(|(l, &d)| *l += share * d);
-            }
-            kept.push(x.clone());
+                log_det.iter_mut().zip(sums).for_each(|(l, d)| *l += share * d);
+            });
+            kept.push(x);
         }
+        let value = kept[kept.len() - 1].clone();
         if way == Way::ToData {
             kept.reverse();
         }
-        Mapped { value: x, log_det, trace: Trace::of(kept) }
+        Mapped { value, log_det, trace: Trace::of(kept) }
     }
 
     fn order(&self, way: Way) -> Box<dyn DoubleEndedIterator<Item = usize>> {
@@ -118,23 +129,22 @@ impl Continuous {
     fn tangents<T: Real>(&self, weights: &[T], trace: &Trace<T>, mut dx: Batch<T>, way: Way) -> Batch<T> {
         for step in self.order(way) {
             let span = self.span(step, way);
-            let stages = self.stages(weights, self.origin(trace, step, way), span, false);
             let origin = dx.clone();
             let mut before: Option<Batch<T>> = None;
-            for ((_, _, point), (place, share)) in stages.iter().zip(PLACES.into_iter().zip(SHARES)) {
+            self.stages(weights, self.origin(trace, step, way), span, None, |stage, _, _, point| {
                 let mut at = origin.clone();
                 if let Some(before) = &before {
-                    self.add(&mut at, span.1 * T::of(place), before);
+                    self.add(&mut at, span.1 * T::of(PLACES[stage]), before);
                 }
-                let pushed = self.velocity.push(weights, point, &at);
-                self.add(&mut dx, span.1 * T::of(share / 6.0), &pushed);
+                let pushed = self.velocity.push(weights, &point, &at);
+                self.add(&mut dx, span.1 * T::of(SHARES[stage] / 6.0), &pushed);
                 before = Some(pushed);
-            }
+            });
         }
         dx
     }
 
-    /// Reverse mode; `dlog_det` may be empty.
+    /// Reverse mode; without cotangents of the determinant if `dlog_det` is empty.
     fn cotangents<T: Real>(
         &self,
         weights: &[T],
@@ -144,9 +154,13 @@ impl Continuous {
         mut gradient: Option<&mut [T]>,
         way: Way,
     ) -> Batch<T> {
+        let loops = (!dlog_det.is_empty()).then(|| self.velocity.loops(weights));
         for step in self.order(way).rev() {
             let span = self.span(step, way);
-            let stages = self.stages(weights, self.origin(trace, step, way), span, !dlog_det.is_empty());
+            let mut points = Vec::new();
+            self.stages(weights, self.origin(trace, step, way), span, loops.as_ref(), |_, _, _, point| {
+                points.push(point);
+            });
             let end = dy.columns(0, self.dimensions);
             let mut after: Option<Batch<T>> = None;
             for stage in (0..4).rev() {
@@ -156,8 +170,9 @@ impl Continuous {
                     self.add(&mut dv, span.1 * T::of(PLACES[stage + 1]), after);
                 }
                 let ddivergence: Vec<T> = dlog_det.iter().map(|&d| share * d).collect();
-                let point = &stages[stage].2;
-                let pulled = self.velocity.pull(weights, point, &dv, &ddivergence, gradient.as_deref_mut());
+                let divergence = loops.as_ref().map(|loops| (loops, &ddivergence[..]));
+                let gradient = gradient.as_deref_mut();
+                let pulled = self.velocity.pull(weights, &points[stage], &dv, divergence, gradient);
                 dy = dy.zip_with(&pulled, |dy, pulled| *dy += pulled);
                 after = Some(pulled);
             }
@@ -172,11 +187,15 @@ impl<T: Real> Bijection<T> for Continuous {
     }
 
     fn forward(&self, weights: &[T], x: Batch<T>) -> Mapped<T> {
-        self.flow(weights, x, Way::ToNormal)
+        self.flow(weights, x, Way::ToNormal, Some(&self.velocity.loops(weights)))
     }
 
     fn inverse(&self, weights: &[T], y: Batch<T>) -> Mapped<T> {
-        self.flow(weights, y, Way::ToData)
+        self.flow(weights, y, Way::ToData, Some(&self.velocity.loops(weights)))
+    }
+
+    fn inverse_value(&self, weights: &[T], y: Batch<T>) -> Mapped<T> {
+        self.flow(weights, y, Way::ToData, None)
     }
 
     fn pull(

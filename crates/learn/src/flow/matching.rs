@@ -7,7 +7,7 @@ use super::{Bijection, Continuous, Flow};
 use crate::layer::Weight;
 use crate::{Batch, Error, Objective, Result};
 
-/// `mean |v((1 - t) x + t e, t) - (e - x)|^2` over examples `x`, normal numbers `e` and times `t`, a number of a row.
+/// `mean (v_i((1 - t) x + t e, t) - (e_i - x_i))^2` over examples `x`, normal numbers `e`, times `t` and dimensions `i`.
 ///
 /// The minimum is the field whose flow takes the data to normal numbers (Lipman et al. 2023, theorem 2), found without following it:
 /// a step costs one pass of the network. The steps before the continuous one keep the values that they take from the data.
@@ -45,7 +45,7 @@ impl<'a> Matching<'a> {
         let x = self.flow.before_last(weights, x);
         let rows = x.rows();
         // Times cover the unit interval evenly, whatever the number of rows.
-        let first = stream.uniform((rows * n) as u64);
+        let first = stream.uniform(after_lines(rows, n));
         let time = |row: usize| (row as f64 / rows as f64 + first).fract() as f32;
         let (mut between, mut target) = (x, Batch::zeros(rows, n));
         for row in 0..rows {
@@ -58,16 +58,24 @@ impl<'a> Matching<'a> {
         }
         let weights = &weights[self.start()..];
         let field = self.continuous.field();
-        let (v, _, point) = field.evaluate(weights, &between, time, false);
+        let (v, _, point) = field.evaluate(weights, &between, time, None);
         let count = (rows * n) as f32;
         let residual = v.zip_with(&target, |v, target| *v -= target);
         let loss = lookback_operator::vector::norm2(residual.data()) / f64::from(count);
         if let Some(gradient) = gradient {
             let dv = residual.map(|r| *r *= 2.0 / count);
-            field.pull(weights, &point, &dv, &[], Some(&mut gradient[self.start()..]));
+            field.pull(weights, &point, &dv, None, Some(&mut gradient[self.start()..]));
         }
         loss
     }
+}
+
+/// Normal numbers come in pairs, and a uniform one uses what makes such a pair.
+const NUMBERS_A_BLOCK: u64 = 2;
+
+/// The first place in a stream whose numbers are independent of those that make the lines.
+fn after_lines(rows: usize, dimensions: usize) -> u64 {
+    ((rows * dimensions) as u64).next_multiple_of(NUMBERS_A_BLOCK)
 }
 
 /// Times that each validation example is looked at.
@@ -83,8 +91,8 @@ impl Objective for Matching<'_> {
     }
 
     fn step(&self, weights: &mut [f32], rows: &[usize], stream: Stream, gradient: &mut [f32]) -> f64 {
-        // Numbers of the jitter come after those of the lines.
-        let used = (rows.len() * self.flow.dimensions() + 1) as u64;
+        // Numbers of the jitter come after that of the times.
+        let used = after_lines(rows.len(), self.flow.dimensions()) + NUMBERS_A_BLOCK;
         let x = jittered(self.train.gather(rows.iter().copied()), &self.jitter, stream, used);
         self.loss(weights, x, stream, Some(gradient))
     }

@@ -60,6 +60,11 @@ pub trait Bijection<T: Real>: Send + Sync + Debug {
     /// `x` with `f(x) = y`; `log_det` is still that of `f`.
     fn inverse(&self, weights: &[T], y: Batch<T>) -> Mapped<T>;
 
+    /// The same, where nobody asks for `log_det`: it may be anything.
+    fn inverse_value(&self, weights: &[T], y: Batch<T>) -> Mapped<T> {
+        self.inverse(weights, y)
+    }
+
     /// `J^T dy`, plus the derivative of `log_det` times its cotangent; adds that of the weights to `gradient`.
     fn pull(
         &self,
@@ -142,6 +147,23 @@ impl<T: Real> Flow<T> {
         before.fold(x, |x, (step, range)| step.forward(&weights[range], x).value)
     }
 
+    /// All steps from the last to the first, each by `inverse(step, its weights, y)`.
+    fn back(
+        &self,
+        y: Batch<T>,
+        inverse: impl Fn(&dyn Bijection<T>, std::ops::Range<usize>, Batch<T>) -> Mapped<T>,
+    ) -> Mapped<T> {
+        let mut all = Mapped { log_det: vec![T::zero(); y.rows()], value: y, trace: Trace::of(Vec::new()) };
+        for (step, range) in self.parts().rev() {
+            let mapped = inverse(step, range, std::mem::take(&mut all.value));
+            all.value = mapped.value;
+            all.log_det.iter_mut().zip(mapped.log_det).for_each(|(all, here)| *all += here);
+            all.trace.inner.push(mapped.trace);
+        }
+        all.trace.inner.reverse();
+        all
+    }
+
     /// `ln p(x)` of every row, given its context: `ln N(f(x); 0, 1) + ln |det J|`.
     pub fn log_density(&self, weights: &[T], x: Batch<T>) -> Vec<f64> {
         let mapped = self.forward(weights, x);
@@ -200,15 +222,11 @@ impl<T: Real> Bijection<T> for Flow<T> {
     }
 
     fn inverse(&self, weights: &[T], y: Batch<T>) -> Mapped<T> {
-        let mut all = Mapped { log_det: vec![T::zero(); y.rows()], value: y, trace: Trace::of(Vec::new()) };
-        for (step, range) in self.parts().rev() {
-            let mapped = step.inverse(&weights[range], std::mem::take(&mut all.value));
-            all.value = mapped.value;
-            all.log_det.iter_mut().zip(mapped.log_det).for_each(|(all, here)| *all += here);
-            all.trace.inner.push(mapped.trace);
-        }
-        all.trace.inner.reverse();
-        all
+        self.back(y, |step, range, y| step.inverse(&weights[range], y))
+    }
+
+    fn inverse_value(&self, weights: &[T], y: Batch<T>) -> Mapped<T> {
+        self.back(y, |step, range, y| step.inverse_value(&weights[range], y))
     }
 
     fn pull(

@@ -13,7 +13,8 @@ use crate::product::{Matrix, Threads, multiply};
 /// `s^2 = t^2 + (1 - t)^2` and `a = (2 t - 1) / s^2` are those of standard normal data on straight lines to normal numbers, so that a
 /// network that gives zero leaves such data as they are. With `h1 = x W1 + b1`, `h2 = f(h1) W2 + b2` and `net = f(h2) W3 + b3`, the
 /// divergence is `a d + f'(h1)^T P f'(h2) / s` with `P = W2 * (W3 W1)^T` (entry by entry; of `W1` the rows of the `d` dimensions): one more product of
-/// matrices instead of one for each dimension, and `P` itself, `2 h^2 d` operations, each time that it is asked for. `f` is SiLU, `x / (1 + exp(-x))`, as second derivatives are needed.
+/// matrices instead of one for each dimension, and `P` itself, `2 h^2 d` operations, once for all rows and times. `f` is SiLU, `x / (1 + exp(-x))`, as
+/// second derivatives are needed.
 #[derive(Debug)]
 pub struct Velocity {
     dimensions: usize,
@@ -28,14 +29,23 @@ const TIMES: usize = 5;
 pub(super) struct Point<T> {
     /// What the network sees.
     input: Batch<T>,
-    /// Values and two derivatives of both hidden layers.
-    first: [Batch<T>; 3],
-    second: [Batch<T>; 3],
+    first: Hidden<T>,
+    second: Hidden<T>,
     /// `a` and `s` of every row.
     rates: Vec<(T, T)>,
-    /// `f'(h1) P` and `P`, where the divergence was asked for.
-    through: Option<(Batch<T>, Vec<T>)>,
+    /// `f'(h1) P`, where the divergence was asked for.
+    through: Option<Batch<T>>,
 }
+
+/// A hidden layer: `f(h)` and its first two derivatives, the second only where the divergence was asked for.
+struct Hidden<T> {
+    value: Batch<T>,
+    slope: Batch<T>,
+    bend: Batch<T>,
+}
+
+/// `P`: what the divergence needs of the weights.
+pub(super) struct Loops<T>(Vec<T>);
 
 impl Velocity {
     /// A field for rows of so many dimensions and so much context, with two layers of `hidden` numbers.
@@ -90,13 +100,13 @@ impl Velocity {
         Matrix::new(&weights[..self.dimensions * self.hidden], self.dimensions, self.hidden)
     }
 
-    /// `v` at rows `x` (dimensions and context) and times `t`, one a row; the divergence if asked for.
+    /// `v` at rows `x` (dimensions and context) and times `t`, one a row; the divergence if it is given what that needs.
     pub(super) fn evaluate<T: Real>(
         &self,
         weights: &[T],
         x: &Batch<T>,
         t: impl Fn(usize) -> T,
-        divergence: bool,
+        divergence: Option<&Loops<T>>,
     ) -> (Batch<T>, Vec<T>, Point<T>) {
         let (d, rows) = (self.dimensions, x.rows());
         let [first, second, last] = self.matrices(weights);
@@ -108,43 +118,42 @@ impl Velocity {
             numbers[..d].iter_mut().for_each(|x| *x /= s);
             times.copy_from_slice(&features(t(row)));
         }
-        let layer = |input: &Batch<T>, matrix, bias| activated(affine(input, matrix, bias));
+        let layer =
+            |input: &Batch<T>, matrix, bias| Hidden::new(&affine(input, matrix, bias), divergence.is_some());
         let first = layer(&input, first, self.part(weights, 1));
-        let second = layer(&first[0], second, self.part(weights, 3));
-        let mut value = affine(&second[0], last, self.part(weights, 5));
+        let second = layer(&first.value, second, self.part(weights, 3));
+        let mut value = affine(&second.value, last, self.part(weights, 5));
         for (row, &(a, _)) in rates.iter().enumerate() {
             value.row_mut(row).iter_mut().zip(&x.row(row)[..d]).for_each(|(v, &x)| *v += a * x);
         }
         let mut point = Point { input, first, second, rates, through: None };
         let mut sums = Vec::new();
-        if divergence {
-            let products = self.products(weights);
-            let through = product(&point.first[1], Matrix::new(&products, self.hidden, self.hidden));
-            sums = (0..rows)
-                .map(|row| {
-                    let (a, s) = point.rates[row];
-                    a * T::of(d as f64) + dot(through.row(row), point.second[1].row(row)) / s
-                })
-                .collect();
-            point.through = Some((through, products));
+        if let Some(Loops(loops)) = divergence {
+            let through = product(&point.first.slope, Matrix::new(loops, self.hidden, self.hidden));
+            let sum = |row: usize| {
+                let (a, s) = point.rates[row];
+                a * T::of(d as f64) + dot(through.row(row), point.second.slope.row(row)) / s
+            };
+            sums = (0..rows).map(sum).collect();
+            point.through = Some(through);
         }
         (value, sums, point)
     }
 
     /// `P = W2 * (W3 W1)^T`.
-    fn products<T: Real>(&self, weights: &[T]) -> Vec<T> {
-        let mut products = self.loops(weights);
-        products.iter_mut().zip(self.part(weights, 2)).for_each(|(p, &w)| *p *= w);
-        products
+    pub(super) fn loops<T: Real>(&self, weights: &[T]) -> Loops<T> {
+        let mut loops = self.ends(weights);
+        loops.iter_mut().zip(self.part(weights, 2)).for_each(|(p, &w)| *p *= w);
+        Loops(loops)
     }
 
     /// `(W3 W1)^T`.
-    fn loops<T: Real>(&self, weights: &[T]) -> Vec<T> {
+    fn ends<T: Real>(&self, weights: &[T]) -> Vec<T> {
         let [_, _, last] = self.matrices(weights);
-        let mut loops = vec![T::zero(); self.hidden * self.hidden];
+        let mut ends = vec![T::zero(); self.hidden * self.hidden];
         let first = self.first_of_dimensions(weights).transposed();
-        multiply(&mut loops, false, first, last.transposed(), Threads::All);
-        loops
+        multiply(&mut ends, false, first, last.transposed(), Threads::All);
+        ends
     }
 
     /// `J dx`, for tangents of dimensions and context.
@@ -157,9 +166,8 @@ impl Velocity {
             into.copy_from_slice(dx.row(row));
             into[..d].iter_mut().for_each(|x| *x /= s);
         }
-        let slopes = |dh: Batch<T>, slopes: &Batch<T>| dh.zip_with(slopes, |dh, slope| *dh *= slope);
-        let first = slopes(product(&dinput, first), &point.first[1]);
-        let second = slopes(product(&first, second), &point.second[1]);
+        let first = point.first.sloped(product(&dinput, first));
+        let second = point.second.sloped(product(&first, second));
         let mut dv = product(&second, last);
         for (row, &(a, _)) in point.rates.iter().enumerate() {
             dv.row_mut(row).iter_mut().zip(&dx.row(row)[..d]).for_each(|(dv, &dx)| *dv += a * dx);
@@ -167,46 +175,46 @@ impl Velocity {
         dv
     }
 
-    /// `J^T dv`, plus the derivative of the divergence times its cotangents (none, or one a row); adds that of the weights to `gradient`.
+    /// `J^T dv`, plus the derivative of the divergence times its cotangents, one a row, where there are any; adds that of the weights
+    /// to `gradient`.
     pub(super) fn pull<T: Real>(
         &self,
         weights: &[T],
         point: &Point<T>,
         dv: &Batch<T>,
-        ddivergence: &[T],
+        divergence: Option<(&Loops<T>, &[T])>,
         gradient: Option<&mut [T]>,
     ) -> Batch<T> {
         let d = self.dimensions;
         let [first, second, last] = self.matrices(weights);
         // What the divergence adds to the cotangents of both hidden layers.
+        let ddivergence = divergence.map_or(&[][..], |(_, cotangents)| cotangents);
         let scale = |row: usize| ddivergence[row] / point.rates[row].1;
-        let through = point.through.as_ref().filter(|_| !ddivergence.is_empty());
         let bend = |dh: &mut Batch<T>, sums: &Batch<T>, bends: &Batch<T>| {
             for row in 0..dh.rows() {
                 let (factor, terms) = (scale(row), sums.row(row).iter().zip(bends.row(row)));
                 dh.row_mut(row).iter_mut().zip(terms).for_each(|(dh, (&s, &b))| *dh += factor * s * b);
             }
         };
-        let mut dsecond = product(dv, last.transposed()).zip_with(&point.second[1], |dh, slope| *dh *= slope);
-        if let Some((sums, _)) = through {
-            bend(&mut dsecond, sums, &point.second[2]);
+        let mut dsecond = point.second.sloped(product(dv, last.transposed()));
+        if let (Some(_), Some(sums)) = (divergence, &point.through) {
+            bend(&mut dsecond, sums, &point.second.bend);
         }
-        let mut dfirst =
-            product(&dsecond, second.transposed()).zip_with(&point.first[1], |dh, slope| *dh *= slope);
-        if let Some((_, products)) = through {
-            let matrix = Matrix::new(products, self.hidden, self.hidden).transposed();
-            bend(&mut dfirst, &product(&point.second[1], matrix), &point.first[2]);
+        let mut dfirst = point.first.sloped(product(&dsecond, second.transposed()));
+        if let Some((Loops(loops), _)) = divergence {
+            let matrix = Matrix::new(loops, self.hidden, self.hidden).transposed();
+            bend(&mut dfirst, &product(&point.second.slope, matrix), &point.first.bend);
         }
         if let Some(gradient) = gradient {
-            let pairs =
-                [(&point.input, &dfirst), (&point.first[0], &dsecond), (&point.second[0], dv)].into_iter();
+            let pairs = [(&point.input, &dfirst), (&point.first.value, &dsecond), (&point.second.value, dv)]
+                .into_iter();
             for ((x, dy), at) in pairs.zip(self.places().windows(3).step_by(2)) {
                 let (matrix, bias) = gradient[at[0]..at[2]].split_at_mut(at[1] - at[0]);
                 add_outer(matrix, x, dy);
                 add_column_sums(dy, bias);
             }
-            if through.is_some() {
-                self.pull_products(weights, point, scale, gradient);
+            if divergence.is_some() {
+                self.pull_loops(weights, point, scale, gradient);
             }
         }
         let dinput = product(&dfirst, first.transposed());
@@ -219,7 +227,7 @@ impl Velocity {
     }
 
     /// The derivative of the divergence by the matrices: `dP = f'(h1)^T (c f'(h2))`.
-    fn pull_products<T: Real>(
+    fn pull_loops<T: Real>(
         &self,
         weights: &[T],
         point: &Point<T>,
@@ -227,25 +235,25 @@ impl Velocity {
         gradient: &mut [T],
     ) {
         let (d, h) = (self.dimensions, self.hidden);
-        let mut scaled = point.second[1].clone();
+        let mut scaled = point.second.slope.clone();
         for row in 0..scaled.rows() {
             let factor = scale(row);
             scaled.row_mut(row).iter_mut().for_each(|x| *x *= factor);
         }
-        let mut dproducts = vec![T::zero(); h * h];
-        add_outer(&mut dproducts, &point.first[1], &scaled);
+        let mut dloops = vec![T::zero(); h * h];
+        add_outer(&mut dloops, &point.first.slope, &scaled);
         let places = self.places();
-        let loops = self.loops(weights);
+        let ends = self.ends(weights);
         let into = gradient[places[2]..places[3]].iter_mut();
-        into.zip(dproducts.iter().zip(&loops)).for_each(|(g, (&p, &m))| *g += p * m);
-        dproducts.iter_mut().zip(self.part(weights, 2)).for_each(|(p, &w)| *p *= w);
+        into.zip(dloops.iter().zip(&ends)).for_each(|(g, (&p, &m))| *g += p * m);
+        dloops.iter_mut().zip(self.part(weights, 2)).for_each(|(p, &w)| *p *= w);
         // That of (W3 W1)^T, as rows of the first hidden layer.
-        let dloops = Matrix::new(&dproducts, h, h);
+        let dends = Matrix::new(&dloops, h, h);
         let [_, _, last] = self.matrices(weights);
         let first = self.first_of_dimensions(weights);
-        multiply(&mut gradient[..d * h], true, last.transposed(), dloops.transposed(), Threads::All);
+        multiply(&mut gradient[..d * h], true, last.transposed(), dends.transposed(), Threads::All);
         let into = &mut gradient[places[4]..places[5]];
-        multiply(into, true, dloops.transposed(), first.transposed(), Threads::All);
+        multiply(into, true, dends.transposed(), first.transposed(), Threads::All);
     }
 }
 
@@ -263,20 +271,41 @@ fn features<T: Real>(t: T) -> [T; TIMES] {
     [t, sin, cos, sin2, cos2]
 }
 
+impl<T: Real> Hidden<T> {
+    /// The layer of the numbers `h`, its second derivative if that is needed.
+    fn new(h: &Batch<T>, bends: bool) -> Hidden<T> {
+        let zeros = |rows| Batch::zeros(rows, h.width());
+        let (mut value, mut slope) = (zeros(h.rows()), zeros(h.rows()));
+        let mut bend = zeros(if bends { h.rows() } else { 0 });
+        let parts = value.data_mut().par_chunks_mut(PART).zip(slope.data_mut().par_chunks_mut(PART));
+        let parts = parts.zip(h.data().par_chunks(PART));
+        if bends {
+            parts.zip(bend.data_mut().par_chunks_mut(PART)).for_each(|(((value, slope), h), bend)| {
+                for (((value, slope), &x), bend) in value.iter_mut().zip(slope).zip(h).zip(bend) {
+                    [*value, *slope, *bend] = silu(x);
+                }
+            });
+        } else {
+            parts.for_each(|((value, slope), h)| {
+                for ((value, slope), &x) in value.iter_mut().zip(slope).zip(h) {
+                    [*value, *slope, _] = silu(x);
+                }
+            });
+        }
+        Hidden { value, slope, bend }
+    }
+
+    /// `f'(h) dh`.
+    fn sloped(&self, dh: Batch<T>) -> Batch<T> {
+        dh.zip_with(&self.slope, |dh, slope| *dh *= slope)
+    }
+}
+
 /// SiLU and its first two derivatives.
-fn activated<T: Real>(h: Batch<T>) -> [Batch<T>; 3] {
-    let (one, two) = (T::one(), T::of(2.0));
-    let each = |f: &(dyn Fn(T, T) -> T + Sync)| {
-        let mut out = Batch::zeros(h.rows(), h.width());
-        let parts = out.data_mut().par_chunks_mut(PART).zip(h.data().par_chunks(PART));
-        parts.for_each(|(out, h)| out.iter_mut().zip(h).for_each(|(out, &x)| *out = f(x, sigmoid(x))));
-        out
-    };
-    [
-        each(&|x, s| x * s),
-        each(&|x, s| s * (one + x * (one - s))),
-        each(&|x, s| s * (one - s) * (two + x * (one - two * s))),
-    ]
+#[inline(always)]
+fn silu<T: Real>(x: T) -> [T; 3] {
+    let (one, two, s) = (T::one(), T::of(2.0), sigmoid(x));
+    [x * s, s * (one + x * (one - s)), s * (one - s) * (two + x * (one - two * s))]
 }
 
 /// Numbers a task.

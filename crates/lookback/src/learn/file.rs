@@ -6,6 +6,8 @@ use lookback_learn::flow::{PublishedFlow, SlicedOptions};
 use lookback_learn::{Augmentation, AutoencoderSection, ScalingKind, TrainingOptions};
 use serde::{Deserialize, Serialize};
 
+use crate::{Error, Result};
+
 /// Everything that decides a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,7 +18,7 @@ pub struct TrainFile {
     /// Seed of weights, order and noise.
     #[serde(default = "seed")]
     pub seed: u64,
-    /// Weights that the autoencoder begins from: a model with the same layers, or the `state_dict` of a PyTorch model, its modules named
+    /// Weights that the autoencoder begins from: a model (its file or folder) with the same layers, or the `state_dict` of a PyTorch model, its modules named
     /// `encoder` and `decoder`, as safetensors. With `epochs = 0` it stays as it is: so another flow is fitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
@@ -100,6 +102,21 @@ impl Default for FlowFile {
     }
 }
 
+impl FlowFile {
+    /// Checks what the flow of whatever latents must be.
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, value) in [("layers", self.layers), ("hidden", self.hidden)] {
+            if self.kind != FlowKind::Sliced && value == 0 {
+                return Err(Error::config("flow", format!("`{name}` must be at least 1")));
+            }
+        }
+        if !(self.jitter >= 0.0 && self.jitter.is_finite()) {
+            return Err(Error::config("flow", format!("`jitter` must not be negative, not {}", self.jitter)));
+        }
+        Ok(self.training.check()?)
+    }
+}
+
 /// Flows by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -134,8 +151,8 @@ impl FlowKind {
         })
     }
 
-    /// What its training makes small.
-    pub(super) fn loss(self) -> &'static str {
+    /// What its training makes small, in words.
+    pub(super) fn meaning_of_loss(self) -> &'static str {
         match self {
             FlowKind::FlowMatching => {
                 "Mean squared distance of the velocity from that of a straight line, in one dimension."

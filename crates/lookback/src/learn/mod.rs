@@ -91,10 +91,10 @@ pub fn train(
             if file.training.epochs == 0 && file.start.is_none() {
                 return Err(Error::config("training", "`epochs` = 0 needs weights to begin from: `start`"));
             }
-            file.flow.training.check()?;
+            file.flow.check()?;
             let mut digests = digests(&sets.sources);
             if let Some(start) = &file.start {
-                digests.push(files::sha256(&files::read(Path::new(start))?));
+                digests.push(files::sha256(&files::read(&stages::model_file(Path::new(start)))?));
             }
             let bench = bench(&digests, file.seed, reporter)?;
             let learned = Trainer { file, sets: &sets, autoencoder: &autoencoder, bench }.run()?;

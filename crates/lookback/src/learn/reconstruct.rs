@@ -10,7 +10,7 @@ use lookback_inference::{
     Draw, El2o, El2oOptions, Method, Nuts, NutsOptions, Optimizer, Posterior, PreconditionOptions,
     Preconditioned, Progress, Sampler, Workers,
 };
-use lookback_learn::{Batch, ErrorKind, Generator, Model, ModelError, Shape, Spread};
+use lookback_learn::{Batch, ErrorKind, Generator, Model, ModelError, Scaling, Shape, Spread, Tails};
 use lookback_likelihood::{CorrelatedGaussian, Likelihood};
 use lookback_mesh::Grid;
 use lookback_operator::random::{Purpose, Stream};
@@ -35,7 +35,7 @@ pub struct ReconstructOptions {
     pub error_factor: Option<f64>,
     /// How posteriors are sampled.
     pub sampling: Sampling,
-    /// Searches for modes, from the best among some thousand draws of the prior.
+    /// Searches for modes, from the best draws of the prior: among 4096, or fewer where examples have more than 1024 numbers.
     pub starts: usize,
     /// Most modes that are kept.
     pub modes: usize,
@@ -51,8 +51,8 @@ pub struct ReconstructOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Admitted {
-    /// Correlated between pixels, as large as what was decoded says, and larger for some examples than for others. Models without a
-    /// spread have the correlated one.
+    /// Correlated between pixels, as large as what was decoded says, larger for some examples than for others, and in samples with the
+    /// tails that residuals have. Models without a spread have the correlated one.
     #[default]
     Adaptive,
     /// Correlated between pixels, alike for all examples.
@@ -80,7 +80,7 @@ pub enum Sampling {
 pub struct Reconstructed {
     /// Shares of the modes, the heaviest first.
     pub mode_weights: Vec<f64>,
-    /// Starts that ended at the best mode.
+    /// Starts of the first search that ended at the best mode.
     pub starts_at_best: f64,
     /// Starts that ended at it or at another mode that is kept.
     pub starts_at_modes: f64,
@@ -90,7 +90,7 @@ pub struct Reconstructed {
     pub pareto_k: f64,
     /// Mean squared whitened residual of a datum, at the heaviest mode.
     pub reduced_chi2: f64,
-    /// Seconds until the modes were found and weighed.
+    /// Seconds of the first search, until the modes were found and weighed; the best draws of the prior were chosen before.
     pub seconds_to_modes: f64,
     /// Seconds in all.
     pub seconds: f64,
@@ -232,23 +232,46 @@ impl<'a> Instrument<'a> {
         Ok(Arc::new(CorrelatedGaussian::new(space, data, &sigma, &wrong.seen_factors)?))
     }
 
-    /// The signal of a sample of the latents: what the decoder makes, and what it could not, given the data (Matheron's rule):
-    /// `e = e0 + C A^T S^-1 (d - A g - A e0 - n0)`, with `e0 ~ N(0, C)`, `n0` noise, and `S = A C A^T + N`.
+    /// The signal of a sample of the latents: what the decoder makes, and what it could not.
     fn signal(&self, u: &[f32], case: &Case, stream: Stream) -> Result<Vec<f32>> {
-        let Case { wrong, likelihood, .. } = case;
-        let mut signal = self.model.generate(Batch::new(u.len(), u.to_vec())).into_data();
+        let decoded = self.model.generate(Batch::new(u.len(), u.to_vec())).into_data();
         if self.options.model_error == Admitted::None {
-            return Ok(signal);
+            return Ok(decoded);
         }
-        let n = signal.len();
-        let mut normal = vec![0.0; 2 * n + wrong.factors.len()];
+        let n = decoded.len();
+        let mut normal = vec![0.0; 2 * n + case.wrong.factors.len()];
         stream.fill_normal(&mut normal);
-        let mut error: Vec<f32> =
-            normal[..n].iter().zip(&wrong.variance).map(|(x, v)| x * v.sqrt()).collect();
-        for (factor, a) in wrong.factors.iter().zip(&normal[2 * n..]) {
-            lookback_operator::vector::axpy(f64::from(*a), factor, &mut error);
+        let signal = self.answer(&decoded, case, &normal)?;
+        let law = self.model.spread().and_then(Spread::law);
+        let Some((law, tails)) = law.zip(case.tails.as_ref()) else { return Ok(signal) };
+        normal.fill(0.0);
+        let mean = self.answer(&decoded, case, &normal)?;
+        let Scaling { offset, scale } = self.model.card().scaling;
+        let error = |x: f32, i: usize| f64::from((x - decoded[i]) / scale);
+        let number = |i: usize| {
+            let errors = (error(mean[i], i), error(signal[i], i));
+            let network = f64::from((decoded[i] - offset) / scale);
+            tails.number(law, i, network, errors) as f32 * scale + offset
+        };
+        Ok((0..n).map(number).collect())
+    }
+
+    /// What was decoded with a Gaussian error, given the data (Matheron's rule): `e = e0 + C A^T S^-1 (d - A g - A e0 - n0)`, with `e0 ~ N(0, C)`,
+    /// `n0` noise, and `S = A C A^T + N`, from standard normal numbers for `e0`, `n0` and the factors of `C`. Their mean from zeros.
+    fn answer(
+        &self,
+        decoded: &[f32],
+        Case { wrong, likelihood, .. }: &Case,
+        normal: &[f32],
+    ) -> Result<Vec<f32>> {
+        let n = decoded.len();
+        let mut signal = decoded.to_vec();
+        for ((signal, x), variance) in signal.iter_mut().zip(normal).zip(&wrong.variance) {
+            *signal += x * variance.sqrt();
         }
-        signal.iter_mut().zip(&error).for_each(|(s, e)| *s += e);
+        for (factor, a) in wrong.factors.iter().zip(&normal[2 * n..]) {
+            lookback_operator::vector::axpy(f64::from(*a), factor, &mut signal);
+        }
         let seen = match &self.blur {
             None => signal.clone(),
             Some(blur) => blur.apply(&signal)?,
@@ -273,6 +296,20 @@ impl<'a> Instrument<'a> {
         }
         Ok(signal)
     }
+
+    /// What the law of the residuals needs, for an error of this size.
+    fn tails(&self, wrong: &Wrong, data: &[f32]) -> Result<Tails> {
+        let scale = self.model.card().scaling.scale;
+        let squares = |values: &[f32]| values.iter().map(|v| v / (scale * scale)).collect::<Vec<f32>>();
+        let rows = |rows: &[Vec<f32>]| -> Vec<Vec<f32>> {
+            rows.iter().map(|row| row.iter().map(|x| x / scale).collect()).collect()
+        };
+        let mut seen = squares(&wrong.seen_variance);
+        seen.iter_mut().zip(data).filter(|(_, d)| d.is_nan()).for_each(|(v, _)| *v = f32::NAN);
+        let noise = (self.options.noise_std as f32 / scale).powi(2);
+        let own = (&squares(&wrong.variance)[..], &rows(&wrong.factors)[..]);
+        Ok(Tails::new(own, (&seen, &rows(&wrong.seen_factors)), noise)?)
+    }
 }
 
 /// An amplitude that an example's error may have, and its share of the posterior.
@@ -280,6 +317,8 @@ struct Case {
     wrong: Wrong,
     likelihood: Arc<CorrelatedGaussian<f32>>,
     share: f64,
+    /// What the law of the residuals needs, where the error adapts.
+    tails: Option<Tails>,
 }
 
 /// Amplitudes that are tried, in standard deviations of their logarithm.
@@ -306,13 +345,16 @@ impl Instrument<'_> {
             let likelihood = self.likelihood(&wrong, data)?;
             let energy =
                 likelihood.energy(&prediction, &mut gradient) + likelihood.normalisation() + 0.5 * t * t;
-            cases.push(Case { wrong, likelihood, share: energy });
+            cases.push(Case { wrong, likelihood, share: energy, tails: None });
         }
         let lowest = cases.iter().map(|case| case.share).fold(f64::INFINITY, f64::min);
         cases.iter_mut().for_each(|case| case.share = (lowest - case.share).exp());
         let all: f64 = cases.iter().map(|case| case.share).sum();
         cases.iter_mut().for_each(|case| case.share /= all);
         cases.sort_by(|a, b| b.share.total_cmp(&a.share));
+        for case in cases.iter_mut().filter(|case| case.share > 0.0) {
+            case.tails = Some(self.tails(&case.wrong, data)?);
+        }
         Ok(cases)
     }
 }
@@ -362,8 +404,8 @@ pub struct Reconstructions {
 /// Finds the posteriors of examples that were observed with noise, blurred, or in part (NaN where missing).
 ///
 /// `d = A (g(u) + e) + n`: `u` standard normal, `e` the model's error with its covariance, which is marginalised exactly. Where the error
-/// adapts, its spread is that of what is decoded at samples of a first posterior, and its amplitude is weighed at nine places. Latents are
-/// judged by an error that is larger by a factor (see [`calibrate`](super::calibrate)). For every
+/// adapts, its spread is that of what is decoded at samples of a first posterior, its amplitude is weighed at nine places, and errors of
+/// samples have the law of residuals ([`ResidualLaw`](lookback_learn::ResidualLaw)), as far as data leave them unknown. Latents are judged by an error that is larger by a factor (see [`calibrate`](super::calibrate)). For every
 /// example the modes are searched from many starts, each gets a Gaussian by EL2O (Seljak & Yu 2019), and their weights are their
 /// evidences.
 ///
@@ -489,7 +531,7 @@ fn one(
             let starts = instrument.pool.best(&judge, options.starts);
             let found = instrument.search(&judge, (options.samples, MOVES), starts, seed, stop)?;
             let likelihood = instrument.likelihood(common, data)?;
-            (found, vec![Case { wrong: common.enlarged(1.0), likelihood, share: 1.0 }])
+            (found, vec![Case { wrong: common.enlarged(1.0), likelihood, share: 1.0, tails: None }])
         }
         Some(spread) => {
             let judge = judging(common)?;

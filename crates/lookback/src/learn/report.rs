@@ -146,7 +146,7 @@ impl Scene<'_> {
                 true,
                 "Half the mean squared residual of a number.",
             )?,
-            losses("flow", &self.learned.flow_history, false, flow.loss())?,
+            losses("flow", &self.learned.flow_history, false, flow.meaning_of_loss())?,
         ];
         let words = "What training made of the losses; where the validation loss rises, the weights of its lowest point are kept.".into();
         Ok(Section { heading: "Training".into(), words, figures })

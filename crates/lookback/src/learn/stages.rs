@@ -90,8 +90,11 @@ impl Trainer<'_> {
         };
         let started = match (started, &file.start) {
             (None, Some(place)) => {
-                let path = Path::new(place);
-                let weights = starting_weights(&file.autoencoder, sets.train.shape, &files::read(path)?)
+                let path = model_file(Path::new(place));
+                let bytes = files::read(&path)?;
+                // Weights that are trained further may have seen other data.
+                let scaling = (file.training.epochs == 0).then_some(sets.scaling);
+                let weights = starting_weights(&file.autoencoder, sets.train.shape, scaling, &bytes)
                     .map_err(|error| Error::file(path, error.to_string()))?;
                 Some(Training::from_weights(&objective, &file.training, file.seed, weights)?)
             }
@@ -129,7 +132,7 @@ impl Trainer<'_> {
         if channels == 0 {
             return Ok((error, None));
         }
-        let section = SpreadSection { channels, rank };
+        let section = SpreadSection { channels, rank, law: [0, 0] };
         let spread = Spread::learn(section, self.sets.train.shape, (&decoded, &residuals), self.file.seed)?;
         Ok((error, Some(spread)))
     }
