@@ -115,7 +115,7 @@ pub(crate) enum ModelCommand {
         top: usize,
     },
     /// Find by how much the decoder's error is to be taken as larger: halves of examples are hidden and foretold. The factor that foretells
-    /// them best goes into the model.
+    /// them best, of those whose intervals hold what they promise, goes into the model.
     Calibrate {
         #[command(flatten)]
         which: Which,
@@ -321,9 +321,11 @@ fn calibrate(
     bar.finish();
     let judged = judged?;
     if !quiet {
-        println!("factor   score of what was hidden   within 68 %   within 95 %");
-        for learn::Judged { factor, score, within } in &judged {
-            println!("{factor:<9}{score:<27.5}{:<14.1}{:.1}", 100.0 * within[0], 100.0 * within[1]);
+        println!("factor   score of what was hidden   within 68 %   within 95 %   calibrated");
+        for of @ learn::Judged { factor, score, within, error } in &judged {
+            let share = |i: usize| format!("{:.1} +- {:.1}", 100.0 * within[i], 100.0 * error[i]);
+            let verdict = if of.calibrated() { "yes" } else { "no" };
+            println!("{factor:<9}{score:<27.5}{:<14}{:<14}{verdict}", share(0), share(1));
         }
     }
     learn::write_calibrated(&model.with_error_factor(judged[0].factor)?, path)

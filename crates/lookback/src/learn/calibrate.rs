@@ -25,13 +25,39 @@ pub struct Judged {
     pub score: f64,
     /// Share of hidden numbers within the central 68 and 95 % of the samples.
     pub within: [f64; 2],
+    /// Standard errors of these shares, from their scatter between examples.
+    pub error: [f64; 2],
+}
+
+/// Shares that intervals promise.
+const PROMISED: [f64; 2] = [0.68, 0.95];
+
+/// Differences of shares that no reader of error bars would notice.
+const UNNOTICED: f64 = 0.03;
+
+impl Judged {
+    /// By how much a share misses what is promised, at most: in units of what would not be noticed, or of two standard errors where these are
+    /// larger.
+    fn miss(&self) -> f64 {
+        let shares = self.within.iter().zip(self.error).zip(PROMISED);
+        let miss = |((within, error), promised): ((&f64, f64), f64)| {
+            (within - promised).abs() / UNNOTICED.max(2.0 * error)
+        };
+        shares.map(miss).fold(0.0, f64::max)
+    }
+
+    /// Whether intervals hold what they promise.
+    pub fn calibrated(&self) -> bool {
+        self.miss() <= 1.0
+    }
 }
 
 /// Hides a half of each example (the left, the right, the upper, the lower in turn), foretells it from the other, and judges by what is
-/// hidden: the factors with their scores, the best first.
+/// hidden: the factors with their scores, the best first. That is the sharpest of those that are calibrated (Gneiting, Balabdaoui & Raftery
+/// 2007): the one with the lowest score among those whose intervals hold what they promise; where none do, the one that misses it least.
 ///
-/// The score is `E|x - y| - E|x - x'| / 2` over samples `x` and the truth `y` (Gneiting & Raftery 2007, eq. 21), which only the right
-/// distribution makes least. Cost: six reconstructions of every example.
+/// The score is `E|x - y| - E|x - x'| / 2` over samples `x` and the truth `y` (Gneiting & Raftery 2007, eq. 21). The rank of a truth that is equal to
+/// some samples is anywhere among theirs. Cost: six reconstructions of every example.
 ///
 /// # Errors
 /// As for a reconstruction.
@@ -43,8 +69,8 @@ pub fn calibrate(
     reporter: &mut dyn Reporter,
 ) -> Result<Vec<Judged>> {
     let shape = model.card().example_shape()?;
-    if examples.rows() == 0 {
-        return Err(Error::config("calibrate", "no examples are left to judge by"));
+    if examples.rows() < 2 {
+        return Err(Error::config("calibrate", "needs at least two examples to judge by"));
     }
     let mut hidden = examples.clone();
     let width = examples.width();
@@ -70,26 +96,38 @@ pub fn calibrate(
             directory: PathBuf::new(),
         };
         let found = reconstruct(model, &hidden, &options, stop, &mut crate::run::Silent)?;
-        let of_hidden = |row: usize, column: usize| hidden.row(row)[column].is_nan();
-        let (mut score, mut within, mut count) = (0.0, [0.0; 2], 0.0);
-        for row in 0..examples.rows() {
-            for column in (0..width).filter(|&column| of_hidden(row, column)) {
-                let truth = f64::from(examples.row(row)[column]);
-                let samples =
+        let (mut scores, mut shares) = (Vec::new(), Vec::new());
+        for (row, truths) in examples.data().chunks_exact(width).enumerate() {
+            let columns = (0..width).filter(|&column| hidden.row(row)[column].is_nan());
+            let numbers = columns.map(|column| {
+                let draws =
                     (0..SAMPLES).map(|draw| f64::from(found.samples.row(row * SAMPLES + draw)[column]));
-                let (here, rank) = ranked_score(samples.collect(), truth);
-                score += here;
-                count += 1.0;
-                for (within, level) in within.iter_mut().zip([0.68, 0.95]) {
-                    *within += f64::from(u8::from((rank - 0.5).abs() <= level / 2.0));
-                }
-            }
+                // Places of ties fill the unit interval evenly.
+                ranked_score(draws.collect(), f64::from(truths[column]), (column as f64 * GOLDEN).fract())
+            });
+            let numbers: Vec<(f64, f64)> = numbers.collect();
+            let mean =
+                |f: &dyn Fn(&(f64, f64)) -> f64| numbers.iter().map(f).sum::<f64>() / numbers.len() as f64;
+            scores.push(mean(&|(score, _)| *score));
+            let held = |level: f64| mean(&|(_, rank)| f64::from(u8::from((rank - 0.5).abs() <= level / 2.0)));
+            shares.push(PROMISED.map(held));
         }
-        all.push(Judged { factor, score: score / count, within: within.map(|within| within / count) });
+        let n = scores.len() as f64;
+        let score = scores.iter().sum::<f64>() / n;
+        let within = [0, 1].map(|level| shares.iter().map(|share| share[level]).sum::<f64>() / n);
+        let error = [0, 1].map(|level| {
+            let square: f64 = shares.iter().map(|share| (share[level] - within[level]).powi(2)).sum();
+            (square / (n * (n - 1.0).max(1.0))).sqrt()
+        });
+        all.push(Judged { factor, score, within, error });
     }
-    all.sort_by(|a, b| a.score.total_cmp(&b.score));
+    let merit = |judged: &Judged| if judged.calibrated() { judged.score } else { judged.miss() };
+    all.sort_by(|a, b| b.calibrated().cmp(&a.calibrated()).then(merit(a).total_cmp(&merit(b))));
     Ok(all)
 }
+
+/// Its multiples fill the unit interval evenly.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 /// Writes a model with its factor over the one that was read, and its card.
 ///
@@ -121,8 +159,9 @@ fn is_hidden(shape: Shape, example: usize, place: usize) -> bool {
     }
 }
 
-/// The continuous ranked probability score of samples, and the share of them that is below the truth.
-fn ranked_score(mut samples: Vec<f64>, truth: f64) -> (f64, f64) {
+/// The continuous ranked probability score of samples, and the share of them that is below the truth, with this share of those that are
+/// equal to it.
+fn ranked_score(mut samples: Vec<f64>, truth: f64, tie: f64) -> (f64, f64) {
     samples.sort_by(f64::total_cmp);
     let n = samples.len() as f64;
     let miss = samples.iter().map(|x| (x - truth).abs()).sum::<f64>() / n;
@@ -130,7 +169,8 @@ fn ranked_score(mut samples: Vec<f64>, truth: f64) -> (f64, f64) {
     let spread: f64 =
         samples.iter().enumerate().map(|(i, x)| x * (2.0 * i as f64 + 1.0 - n)).sum::<f64>() * 2.0 / (n * n);
     let below = samples.iter().filter(|&&x| x < truth).count() as f64;
-    (miss - spread / 2.0, below / n)
+    let equal = samples.iter().filter(|&&x| x == truth).count() as f64;
+    (miss - spread / 2.0, (below + tie * equal) / n)
 }
 
 #[cfg(test)]
@@ -143,11 +183,11 @@ mod tests {
     fn the_score_is_least_for_the_right_width() {
         let normal = |p: f64| -std::f64::consts::SQRT_2 * statrs::function::erf::erfc_inv(2.0 * p);
         let samples = |width: f64| (0..4000).map(|i| width * normal((f64::from(i) + 0.5) / 4000.0)).collect();
-        let at_mean = ranked_score(samples(1.0), 0.0).0;
+        let at_mean = ranked_score(samples(1.0), 0.0, 0.5).0;
         let expected = (std::f64::consts::SQRT_2 - 1.0) / std::f64::consts::PI.sqrt();
         assert!((at_mean - expected).abs() < 1e-3, "{at_mean} {expected}");
         let truths: Vec<f64> = (0..200).map(|i| normal((f64::from(i) + 0.5) / 200.0)).collect();
-        let mean = |width: f64| truths.iter().map(|t| ranked_score(samples(width), *t).0).sum::<f64>();
+        let mean = |width: f64| truths.iter().map(|t| ranked_score(samples(width), *t, 0.5).0).sum::<f64>();
         assert!(mean(1.0) < mean(0.7) && mean(1.0) < mean(1.4));
     }
 }
