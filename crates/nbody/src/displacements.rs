@@ -62,9 +62,8 @@ impl<T: Real> Displacements<T> {
     fn gradient(&mut self, spectrum: &[Complex<T>], scale: f64, psi: &mut [T]) {
         let scale = T::of(scale);
         for axis in 0..3 {
-            self.tables.map(spectrum, &mut self.filtered, |out, s, kappa, inverse| {
-                *out = times_i(s) * (-kappa[axis] * inverse * scale);
-            });
+            let factors = |row: usize, out: &mut [T]| self.tables.gradient_line(row, axis, -scale, out);
+            self.tables.multiply(spectrum, &mut self.filtered, factors, |out, s, k| *out = times_i(s) * k);
             self.fft.inverse(&mut self.filtered, &mut psi[axis * self.len..][..self.len]);
         }
     }
@@ -74,9 +73,8 @@ impl<T: Real> Displacements<T> {
         let scale = T::of(scale);
         for axis in 0..3 {
             self.fft.forward(&psi[axis * self.len..][..self.len], &mut self.filtered);
-            self.tables.map(&self.filtered, spectrum, |out, s, kappa, inverse| {
-                *out += times_i(s) * (kappa[axis] * inverse * scale);
-            });
+            let factors = |row: usize, out: &mut [T]| self.tables.gradient_line(row, axis, scale, out);
+            self.tables.multiply(&self.filtered, spectrum, factors, |out, s, k| *out += times_i(s) * k);
         }
     }
 
@@ -88,14 +86,12 @@ impl<T: Real> Displacements<T> {
         out: &mut [Complex<T>],
         accumulate: bool,
     ) {
-        let half = tables.half();
-        let lines = out.par_chunks_mut(half).zip(delta.par_chunks(half)).enumerate();
-        lines.with_min_len(16).for_each(|(row, (out, delta))| {
-            for (column, (out, delta)) in out.iter_mut().zip(delta).enumerate() {
-                let term = delta * tables.tidal(row, column, pair);
-                *out = if accumulate { *out + term } else { term };
-            }
-        });
+        let factors = |row: usize, out: &mut [T]| tables.tidal_line(row, pair, out);
+        if accumulate {
+            tables.multiply(delta, out, factors, |out, delta, k| *out += delta * k);
+        } else {
+            tables.multiply(delta, out, factors, |out, delta, k| *out = delta * k);
+        }
     }
 
     /// The second derivatives on the diagonal.
@@ -116,8 +112,8 @@ impl<T: Real> Displacements<T> {
     fn second_source(&mut self, delta: &[Complex<T>]) {
         self.diagonals(delta);
         let [xx, yy, zz] = &self.diagonal;
-        self.source.par_iter_mut().enumerate().for_each(|(i, out)| {
-            *out = xx[i] * yy[i] + xx[i] * zz[i] + yy[i] * zz[i];
+        self.source.par_iter_mut().zip(xx).zip(yy).zip(zz).for_each(|(((out, &x), &y), &z)| {
+            *out = x * y + x * z + y * z;
         });
         for pair in PAIRS {
             self.off_diagonal(delta, pair);
@@ -289,11 +285,18 @@ impl<T: Real> Displacements<T> {
 
 /// `out = sum_n factor_n psi_n`.
 pub(crate) fn combine<T: Real>(orders: &[Vec<T>], factors: &[f64], out: &mut [T]) {
-    out.fill(T::zero());
-    for (psi, &factor) in orders.iter().zip(factors) {
-        axpy(factor, psi, out);
-    }
+    // Part by part, so that sums stay in the cache.
+    out.par_chunks_mut(PART).enumerate().for_each(|(part, out)| {
+        out.fill(T::zero());
+        for (psi, &factor) in orders.iter().zip(factors) {
+            let factor = T::of(factor);
+            out.iter_mut().zip(&psi[part * PART..]).for_each(|(out, psi)| *out += factor * *psi);
+        }
+    });
 }
+
+/// Numbers a task.
+const PART: usize = 1 << 14;
 
 /// `<cotangent, psi_n>` for each order.
 pub(crate) fn project<T: Real>(orders: &[Vec<T>], cotangent: &[T]) -> Vec<f64> {

@@ -89,16 +89,61 @@ impl<T: Real> Tables<T> {
         }
     }
 
-    /// `kappa_i kappa_j / lambda` of a mode of the half spectrum in line `row`: the tidal field of a density.
-    pub(crate) fn tidal(&self, row: usize, column: usize, (i, j): (usize, usize)) -> T {
-        let place = [row / self.cells, row % self.cells, column];
-        let lambda = self.laplace[place[0]] + self.laplace[place[1]] + self.laplace[column];
-        if !(lambda > T::zero()) {
-            return T::zero();
+    /// Writes `scale * kappa_i / lambda` of the modes of a line of the half spectrum: the gradient of a potential.
+    pub(crate) fn gradient_line(&self, row: usize, axis: usize, scale: T, out: &mut [T]) {
+        self.inverse_line(row, scale, out);
+        self.times(&self.gradient, row, axis, out);
+    }
+
+    /// Writes `kappa_i kappa_j / lambda` of the modes of a line of the half spectrum: the tidal field of a density.
+    pub(crate) fn tidal_line(&self, row: usize, (i, j): (usize, usize), out: &mut [T]) {
+        self.inverse_line(row, T::one(), out);
+        if i == j {
+            self.times(&self.square, row, i, out);
+        } else {
+            self.times(&self.gradient, row, i, out);
+            self.times(&self.gradient, row, j, out);
         }
-        let product =
-            if i == j { self.square[place[i]] } else { self.gradient[place[i]] * self.gradient[place[j]] };
-        product / lambda
+    }
+
+    /// `scale / lambda` of the modes of a line of the half spectrum, zero for the mean.
+    fn inverse_line(&self, row: usize, scale: T, out: &mut [T]) {
+        let transverse = self.laplace[row / self.cells] + self.laplace[row % self.cells];
+        out.iter_mut().zip(&self.laplace).for_each(|(out, along)| *out = scale / (transverse + *along));
+        if row == 0 {
+            out[0] = T::zero();
+        }
+    }
+
+    /// Multiplies a line by what a table has for the wave numbers of an axis.
+    fn times(&self, table: &[T], row: usize, axis: usize, line: &mut [T]) {
+        let [i, j] = [row / self.cells, row % self.cells];
+        match axis {
+            0 => line.iter_mut().for_each(|x| *x *= table[i]),
+            1 => line.iter_mut().for_each(|x| *x *= table[j]),
+            _ => line.iter_mut().zip(table).for_each(|(x, along)| *x *= *along),
+        }
+    }
+
+    /// `f(out, input, factor)` for every mode, with the factors of a line as `factors(row, out)` writes them.
+    pub(crate) fn multiply(
+        &self,
+        input: &[Complex<T>],
+        out: &mut [Complex<T>],
+        factors: impl Fn(usize, &mut [T]) + Sync,
+        f: impl Fn(&mut Complex<T>, Complex<T>, T) + Sync,
+    ) {
+        let half = self.half();
+        let lines = out.par_chunks_mut(half).zip(input.par_chunks(half)).enumerate();
+        lines.with_min_len(16).for_each_init(
+            || vec![T::zero(); half],
+            |line, (row, (out, input))| {
+                factors(row, line);
+                for ((out, input), factor) in out.iter_mut().zip(input).zip(&*line) {
+                    f(out, *input, *factor);
+                }
+            },
+        );
     }
 
     /// Complex numbers in a line of the half spectrum.

@@ -132,6 +132,7 @@ pub enum FlowKind {
     /// Spline autoregressive steps with matrices between.
     SplineAutoregressive,
     /// Along a velocity field that is trained by regression on straight lines (Lipman et al. 2023); `layers` counts steps in time.
+    /// Learns slowly and cheaply: give it ten times the epochs of a coupling.
     FlowMatching,
     /// Fitted direction by direction, without gradients (Dai & Seljak 2021).
     Sliced,
