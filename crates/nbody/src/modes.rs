@@ -12,6 +12,8 @@ pub struct Modes<T: Real> {
     hartley: Hartley<T>,
     fundamental: f64,
     volume: f64,
+    /// Squared integer wave numbers along an axis.
+    squares: Vec<usize>,
     /// `sqrt(P / dV)` on the half spectrum.
     amplitude: Vec<T>,
 }
@@ -19,8 +21,11 @@ pub struct Modes<T: Real> {
 impl<T: Real> Modes<T> {
     /// Plans for a cubic lattice.
     pub fn new(grid: &Grid) -> Modes<T> {
+        let side = grid.columns();
+        let square = |i: usize| Grid::signed(i, side).unsigned_abs().pow(2) as usize;
         Modes {
             hartley: Hartley::new(grid),
+            squares: (0..side).map(square).collect(),
             fundamental: grid.fundamental(),
             volume: grid.cell_volume(),
             amplitude: vec![T::zero(); grid.half_len()],
@@ -31,11 +36,9 @@ impl<T: Real> Modes<T> {
         self.hartley.grid().columns()
     }
 
-    /// Squared integer wave number of every mode of a line, which names its bin of equal power.
-    fn square(&self, row: usize, column: usize) -> usize {
-        let side = self.side();
-        let square = |i: usize| Grid::signed(i, side).unsigned_abs().pow(2) as usize;
-        square(row / side) + square(row % side) + square(column)
+    /// Squared integer wave number of a line of modes, to which `self.squares` adds that along it: the sum names a bin of equal power.
+    fn transverse(&self, row: usize) -> usize {
+        self.squares[row / self.side()] + self.squares[row % self.side()]
     }
 
     fn bins(&self) -> usize {
@@ -54,9 +57,8 @@ impl<T: Real> Modes<T> {
         let half = self.hartley.grid().half_columns();
         let mut all = std::mem::take(&mut self.amplitude);
         all.par_chunks_mut(half).enumerate().for_each(|(row, line)| {
-            for (column, out) in line.iter_mut().enumerate() {
-                *out = amplitude[self.square(row, column)];
-            }
+            let amplitude = &amplitude[self.transverse(row)..];
+            line.iter_mut().zip(&self.squares).for_each(|(out, &square)| *out = amplitude[square]);
         });
         self.amplitude = all;
     }
@@ -83,8 +85,9 @@ impl<T: Real> Modes<T> {
         let side = self.side();
         let mut by_bin = vec![0.0; self.bins()];
         for (row, (w, c)) in white.chunks(side).zip(cotangent.chunks(side)).enumerate() {
-            for (column, (w, c)) in w.iter().zip(c).enumerate() {
-                by_bin[self.square(row, column)] += w.f64() * c.f64();
+            let by_bin = &mut by_bin[self.transverse(row)..];
+            for (&square, (w, c)) in self.squares.iter().zip(w.iter().zip(c)) {
+                by_bin[square] += w.f64() * c.f64();
             }
         }
         let terms: Vec<[f64; PARAMETERS.len()]> = (1..self.bins())
@@ -121,8 +124,9 @@ impl<T: Real> Modes<T> {
             })
             .collect();
         changed.par_chunks_mut(side).zip(white.par_chunks(side)).enumerate().for_each(|(row, (out, w))| {
-            for (column, (out, w)) in out.iter_mut().zip(w).enumerate() {
-                *out += *w * T::of(relative[self.square(row, column)]);
+            let relative = &relative[self.transverse(row)..];
+            for (&square, (out, w)) in self.squares.iter().zip(out.iter_mut().zip(w)) {
+                *out += *w * T::of(relative[square]);
             }
         });
     }
