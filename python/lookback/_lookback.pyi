@@ -79,7 +79,7 @@ class Model:
         error_factor: float | None = None,
         sampling: Literal["laplace", "nuts"] = "laplace",
         starts: int = 20,
-        modes: int = 8,
+        modes: int = 16,
         samples: int = 100,
         seed: int = 42,
     ) -> dict[str, Any]: ...

@@ -173,7 +173,7 @@ impl PyModel {
 
     /// Posteriors of examples that were observed with noise, blurred, or in part (NaN where missing): `mean`, `std`, `samples`, the
     /// `latents` behind them, and for each example what the search found (`examples`).
-    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "adaptive", error_factor = None, sampling = "laplace", starts = 20, modes = 8, samples = 100, seed = 42))]
+    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "adaptive", error_factor = None, sampling = "laplace", starts = 20, modes = 16, samples = 100, seed = 42))]
     #[allow(clippy::too_many_arguments)]
     fn reconstruct<'py>(
         &self,

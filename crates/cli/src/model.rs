@@ -276,7 +276,7 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
                     How::Nuts => Sampling::Nuts,
                 },
                 starts,
-                modes: 8,
+                modes: learn::MODES,
                 samples,
                 seed,
                 directory: output,

@@ -7,7 +7,7 @@ use lookback_inference::Progress;
 use lookback_learn::{Batch, Model, Shape};
 use serde::Serialize;
 
-use super::{Admitted, ReconstructOptions, Sampling, reconstruct};
+use super::{Admitted, MODES, ReconstructOptions, Sampling, reconstruct};
 use crate::run::Reporter;
 use crate::{Error, Result};
 
@@ -90,7 +90,7 @@ pub fn calibrate(
             error_factor: Some(factor),
             sampling: Sampling::Laplace,
             starts,
-            modes: 8,
+            modes: MODES,
             samples: SAMPLES,
             seed,
             directory: PathBuf::new(),

@@ -28,7 +28,7 @@ pub use self::maps::sample as sample_maps;
 pub use self::maps_file::{MapsData, MapsFile};
 pub use self::recipe::Recipe;
 pub use self::reconstruct::{
-    Admitted, ReconstructOptions, Reconstructed, Reconstructions, Sampling, reconstruct,
+    Admitted, MODES, ReconstructOptions, Reconstructed, Reconstructions, Sampling, reconstruct,
     write as write_reconstructions,
 };
 pub(crate) use self::stages::model_file;

@@ -37,7 +37,7 @@ pub struct ReconstructOptions {
     pub sampling: Sampling,
     /// Searches for modes, from the best draws of the prior: among 4096, or fewer where examples have more than 1024 numbers.
     pub starts: usize,
-    /// Most modes that are kept.
+    /// Most modes that are kept; [`MODES`] unless there is a reason.
     pub modes: usize,
     /// Samples of each posterior.
     pub samples: usize,
@@ -46,6 +46,9 @@ pub struct ReconstructOptions {
     /// Folder of the results.
     pub directory: PathBuf,
 }
+
+/// Modes that are kept: most posteriors have fewer, and those of noisy images now and then more than ten.
+pub const MODES: usize = 16;
 
 /// What is admitted of a decoder's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
