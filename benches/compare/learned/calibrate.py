@@ -101,7 +101,8 @@ def main():
     data = truth + NOISE * rng.normal(size=truth.shape)
     data[:, :, :4] = np.nan
     np.save(folder / "data.npy", data.astype(np.float32))
-    lookback("-q", "model", "reconstruct", model, "data.npy", "--noise-std", NOISE, "-o", "found", "--samples", 200)
+    lookback("-q", "model", "reconstruct", model, "data.npy", "--noise-std", NOISE, "--model-error", "correlated", "-o", "found",
+             "--samples", 200)
     samples = np.load(folder / "found/samples.npy").reshape(SETS, 200, 8, 8)
     rank = (samples < truth[:, None]).mean(1)
     print("\n| true pixels | within 68 % | within 95 % | rms of (truth - mean) / std |\n|---|---|---|---|")
