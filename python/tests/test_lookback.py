@@ -469,7 +469,10 @@ rank = 3
     assert np.sqrt(np.mean(error**2)) < 2
 
     judged = model.calibrate(images[:4], starts=2)
-    assert [one["score"] for one in judged] == sorted(one["score"] for one in judged)
+    right = [one["calibrated"] for one in judged]
+    assert right == sorted(right, reverse=True)
+    scores = [one["score"] for one in judged if one["calibrated"]]
+    assert scores == sorted(scores)
     assert {one["factor"] for one in judged} >= {1.0, 10.0, 100.0}
 
     prior = model.prior(model_error="none")

@@ -322,9 +322,9 @@ fn calibrate(
     let judged = judged?;
     if !quiet {
         println!("factor   score of what was hidden   within 68 %   within 95 %   calibrated");
-        for of @ learn::Judged { factor, score, within, error } in &judged {
+        for learn::Judged { factor, score, within, error, calibrated } in &judged {
             let share = |i: usize| format!("{:.1} +- {:.1}", 100.0 * within[i], 100.0 * error[i]);
-            let verdict = if of.calibrated() { "yes" } else { "no" };
+            let verdict = if *calibrated { "yes" } else { "no" };
             println!("{factor:<9}{score:<27.5}{:<14}{:<14}{verdict}", share(0), share(1));
         }
     }

@@ -27,6 +27,8 @@ pub struct Judged {
     pub within: [f64; 2],
     /// Standard errors of these shares, from their scatter between examples.
     pub error: [f64; 2],
+    /// Whether intervals hold what they promise: to three points, or two standard errors where these are larger.
+    pub calibrated: bool,
 }
 
 /// Shares that intervals promise.
@@ -35,21 +37,14 @@ const PROMISED: [f64; 2] = [0.68, 0.95];
 /// Differences of shares that no reader of error bars would notice.
 const UNNOTICED: f64 = 0.03;
 
-impl Judged {
-    /// By how much a share misses what is promised, at most: in units of what would not be noticed, or of two standard errors where these are
-    /// larger.
-    fn miss(&self) -> f64 {
-        let shares = self.within.iter().zip(self.error).zip(PROMISED);
-        let miss = |((within, error), promised): ((&f64, f64), f64)| {
-            (within - promised).abs() / UNNOTICED.max(2.0 * error)
-        };
-        shares.map(miss).fold(0.0, f64::max)
-    }
-
-    /// Whether intervals hold what they promise.
-    pub fn calibrated(&self) -> bool {
-        self.miss() <= 1.0
-    }
+/// By how much a share misses what is promised, at most: in units of what would not be noticed, or of two standard errors where these are
+/// larger.
+fn miss(within: &[f64; 2], error: &[f64; 2]) -> f64 {
+    let shares = within.iter().zip(error).zip(PROMISED);
+    let miss = |((within, error), promised): ((&f64, &f64), f64)| {
+        (within - promised).abs() / UNNOTICED.max(2.0 * error)
+    };
+    shares.map(miss).fold(0.0, f64::max)
 }
 
 /// Hides a half of each example (the left, the right, the upper, the lower in turn), foretells it from the other, and judges by what is
@@ -119,10 +114,11 @@ pub fn calibrate(
             let square: f64 = shares.iter().map(|share| (share[level] - within[level]).powi(2)).sum();
             (square / (n * (n - 1.0).max(1.0))).sqrt()
         });
-        all.push(Judged { factor, score, within, error });
+        let calibrated = miss(&within, &error) <= 1.0;
+        all.push(Judged { factor, score, within, error, calibrated });
     }
-    let merit = |judged: &Judged| if judged.calibrated() { judged.score } else { judged.miss() };
-    all.sort_by(|a, b| b.calibrated().cmp(&a.calibrated()).then(merit(a).total_cmp(&merit(b))));
+    let merit = |of: &Judged| if of.calibrated { of.score } else { miss(&of.within, &of.error) };
+    all.sort_by(|a, b| b.calibrated.cmp(&a.calibrated).then(merit(a).total_cmp(&merit(b))));
     Ok(all)
 }
 
