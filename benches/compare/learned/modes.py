@@ -1,13 +1,13 @@
 """Do the modes of a posterior have the right weights? Digits whose left columns are missing, beside annealed importance and long chains.
 
-    LOOKBACK_DATA=... python3 benches/compare/learned/modes.py MODEL [IMAGES] [DRAWS]
+    LOOKBACK_DATA=... python3 benches/compare/learned/modes.py MODEL [IMAGES] [DRAWS] [PARTICLES]
 
 MODEL is the folder of `lookback train examples/learn_digits.toml`. Of the first IMAGES test digits with 16 of 28 columns missing, those are
 taken whose samples (`lookback model reconstruct --model-error correlated`: Gaussians at the modes, moved) are decoded to more than one digit, in the eyes of a
 classifier that is trained here. For each, the shares of its digits
 
 - among 400 of these samples;
-- among 4096 particles of a sequential Monte Carlo (Del Moral et al. 2006) that is written here in numpy on the decoder alone: from the prior to the posterior, by powers of the likelihood
+- among PARTICLES (4096) particles of a sequential Monte Carlo (Del Moral et al. 2006) that is written here in numpy on the decoder alone: from the prior to the posterior, by powers of the likelihood
   that halve the effective number at most, with eight random-walk moves after each; twice, for its error;
 - among DRAWS draws (a multiple of 4) of four chains of the No-U-Turn sampler (`--sampling nuts`), with how often a chain went over to another digit: where it seldom
   does, chains are no judge.
@@ -33,6 +33,7 @@ from safetensors import safe_open  # noqa: E402
 MODEL = Path(sys.argv[1])
 IMAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 DRAWS = int(sys.argv[3]) if len(sys.argv) > 3 else 400
+PARTICLES = int(sys.argv[4]) if len(sys.argv) > 4 else 4096
 LOOKBACK = ROOT / "target/release/lookback"
 MISSING, LEAST = 16, 0.1
 PLACE = Path(tempfile.mkdtemp())
@@ -85,7 +86,7 @@ def posterior(data):
     return lambda u: 0.5 * (np.linalg.solve(root, (decode(u)[:, seen] - wanted).T) ** 2).sum(0)
 
 
-def annealed(energy, dimensions, seed, particles=4096, moves=8):
+def annealed(energy, dimensions, seed, particles=PARTICLES, moves=8):
     """Draws of the posterior by sequential Monte Carlo from the prior, and how many powers of the likelihood that took."""
     random = np.random.default_rng(seed)
     u = random.normal(size=(particles, dimensions))
@@ -148,8 +149,8 @@ def main():
         for digit in np.argsort(-shares[image])[:2]:
             mine, each, twice = (many[k] == digit).mean(), (chains[k] == digit).mean(1), (judged == digit).mean(1)
             own = np.sqrt(max(mine * (1 - mine), 1e-4) / 400)
-            # Two runs say little of their own error: at least that of as many independent draws as an eighth of the particles.
-            half = max(twice.std(ddof=1) / np.sqrt(2), np.sqrt(max(mine * (1 - mine), 1e-4) / 1024))
+            # Two runs say little of their own error: at least that of as many independent draws as an eighth of their particles.
+            half = max(twice.std(ddof=1) / np.sqrt(2), np.sqrt(max(mine * (1 - mine), 1e-4) / (PARTICLES / 4)))
             error = each.std(ddof=1) / 2
             by_annealing.append((mine - twice.mean()) / np.hypot(own, half))
             by_chains.append((mine - each.mean()) / np.hypot(own, error))
