@@ -235,7 +235,8 @@ impl PyModel {
 
     /// By how much the decoder's error is to be taken as larger where latents are judged by it (`error_factor` of `reconstruct`): halves
     /// of these examples are hidden and foretold. Factors with their scores (less is better), the shares of hidden numbers within the central
-    /// 68 and 95 % with their errors, and whether these are right (`calibrated`); the best first: the lowest score among those that are. `lookback model calibrate` writes the best into the model.
+    /// 68 and 95 % with their errors, and whether these are right (`calibrated`); the best first: the lowest score among those that are.
+    /// `lookback model calibrate` writes the best into the model.
     #[pyo3(signature = (examples, *, starts = 8, seed = 42))]
     fn calibrate<'py>(
         &self,

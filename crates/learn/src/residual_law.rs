@@ -155,10 +155,15 @@ fn cut(
     all
 }
 
+/// The share of standard normal numbers below `g`.
+pub(crate) fn normal_share(g: f64) -> f64 {
+    0.5 * erfc(-g * std::f64::consts::FRAC_1_SQRT_2)
+}
+
 /// The quantile of sorted numbers at a node.
 fn quantile(sorted: &[f32], node: usize) -> f32 {
     let g = f64::from(REACH) * (2.0 * node as f64 / (NODES - 1) as f64 - 1.0);
-    let share = 0.5 * erfc(-g * std::f64::consts::FRAC_1_SQRT_2);
+    let share = normal_share(g);
     let last = sorted.len() - 1;
     let place = (share * sorted.len() as f64 - 0.5).clamp(0.0, last as f64);
     let (below, part) = (place as usize, place.fract() as f32);

@@ -1,7 +1,6 @@
 //! Errors of a reconstruction with the law that a decoder's errors have, in place of Gaussian ones.
 
-use statrs::function::erf::erfc;
-
+use crate::residual_law::normal_share;
 use crate::{NumberLaw, Precision, ResidualLaw, Result};
 
 /// What the errors of an example's numbers are, all in the network's units.
@@ -70,7 +69,7 @@ impl Tails {
         if left > NEARLY_ALL {
             return f64::from(law.value((error / std) as f32));
         }
-        let quantile = 0.5 * erfc(-(error - mean) / (left.sqrt() * std) * std::f64::consts::FRAC_1_SQRT_2);
+        let quantile = normal_share((error - mean) / (left.sqrt() * std));
         let noise = std * (left / (1.0 - left)).sqrt();
         measured(&law, decoded + mean / (1.0 - left), noise, quantile)
     }

@@ -218,8 +218,8 @@ unsafe impl<T: Send> Send for Shared<T> {}
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    fn at(&self, index: usize) -> *mut Complex<T> {
-        self.0.wrapping_add(index)
+    fn start(&self) -> *mut Complex<T> {
+        self.0
     }
 }
 
@@ -319,7 +319,7 @@ impl<T: Real> Axis<T> {
         tasks.for_each_init(
             || self.buffers(),
             // SAFETY: tasks have columns of their own.
-            |buffers, task| unsafe { self.along_columns(shared.at(0), task * COLUMNS, buffers, &f) },
+            |buffers, task| unsafe { self.along_columns(shared.start(), task * COLUMNS, buffers, &f) },
         );
     }
 

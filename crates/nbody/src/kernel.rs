@@ -91,27 +91,18 @@ impl<T: Real> Tables<T> {
 
     /// Writes `scale * kappa_i / lambda` of the modes of a line of the half spectrum: the gradient of a potential.
     pub(crate) fn gradient_line(&self, row: usize, axis: usize, scale: T, out: &mut [T]) {
-        self.inverse_line(row, scale, out);
+        self.inverse([row / self.cells, row % self.cells], scale, out);
         self.times(&self.gradient, row, axis, out);
     }
 
     /// Writes `kappa_i kappa_j / lambda` of the modes of a line of the half spectrum: the tidal field of a density.
     pub(crate) fn tidal_line(&self, row: usize, (i, j): (usize, usize), out: &mut [T]) {
-        self.inverse_line(row, T::one(), out);
+        self.inverse([row / self.cells, row % self.cells], T::one(), out);
         if i == j {
             self.times(&self.square, row, i, out);
         } else {
             self.times(&self.gradient, row, i, out);
             self.times(&self.gradient, row, j, out);
-        }
-    }
-
-    /// `scale / lambda` of the modes of a line of the half spectrum, zero for the mean.
-    fn inverse_line(&self, row: usize, scale: T, out: &mut [T]) {
-        let transverse = self.laplace[row / self.cells] + self.laplace[row % self.cells];
-        out.iter_mut().zip(&self.laplace).for_each(|(out, along)| *out = scale / (transverse + *along));
-        if row == 0 {
-            out[0] = T::zero();
         }
     }
 
@@ -153,11 +144,14 @@ impl<T: Real> Tables<T> {
 
     /// `1 / lambda` of the modes along the first axis of line `line` of the others, zero for the mean.
     pub(crate) fn inverse_laplacian(&self, line: usize, out: &mut [T]) {
-        let transverse = self.laplace[line / self.half()] + self.laplace[line % self.half()];
-        for (out, along) in out.iter_mut().zip(&self.laplace) {
-            *out = T::one() / (transverse + *along);
-        }
-        if line == 0 {
+        self.inverse([line / self.half(), line % self.half()], T::one(), out);
+    }
+
+    /// `scale / lambda` along an axis, from the wave numbers of the two others, zero for the mean.
+    fn inverse(&self, [i, j]: [usize; 2], scale: T, out: &mut [T]) {
+        let transverse = self.laplace[i] + self.laplace[j];
+        out.iter_mut().zip(&self.laplace).for_each(|(out, along)| *out = scale / (transverse + *along));
+        if [i, j] == [0, 0] {
             out[0] = T::zero();
         }
     }

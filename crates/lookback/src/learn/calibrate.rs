@@ -7,6 +7,7 @@ use lookback_inference::Progress;
 use lookback_learn::{Batch, Model, Shape};
 use serde::Serialize;
 
+use super::reconstruct::GOLDEN;
 use super::{Admitted, MODES, ReconstructOptions, Sampling, reconstruct};
 use crate::run::Reporter;
 use crate::{Error, Result};
@@ -112,7 +113,7 @@ pub fn calibrate(
         let within = [0, 1].map(|level| shares.iter().map(|share| share[level]).sum::<f64>() / n);
         let error = [0, 1].map(|level| {
             let square: f64 = shares.iter().map(|share| (share[level] - within[level]).powi(2)).sum();
-            (square / (n * (n - 1.0).max(1.0))).sqrt()
+            (square / (n * (n - 1.0))).sqrt()
         });
         let calibrated = miss(&within, &error) <= 1.0;
         all.push(Judged { factor, score, within, error, calibrated });
@@ -121,9 +122,6 @@ pub fn calibrate(
     all.sort_by(|a, b| b.calibrated.cmp(&a.calibrated).then(merit(a).total_cmp(&merit(b))));
     Ok(all)
 }
-
-/// Its multiples fill the unit interval evenly.
-const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 /// Writes a model with its factor over the one that was read, and its card.
 ///

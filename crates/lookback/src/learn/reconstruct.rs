@@ -462,7 +462,7 @@ pub fn reconstruct(
 const CANDIDATES: usize = 8;
 const MOVES: usize = 10;
 /// Its multiples fill the unit interval evenly, wherever they are stopped.
-const GOLDEN: f64 = 0.618_033_988_749_894_9;
+pub(super) const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// Samples that say how wrong the decoder is for an example.
 const PILOT: usize = 24;
 
