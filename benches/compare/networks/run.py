@@ -1,8 +1,10 @@
 """Training cost of Lookback's networks beside PyTorch's and nflows', in one run.
 
-    python3 benches/compare/networks/run.py [ROUNDS]
+    python3 benches/compare/networks/run.py [ROUNDS] [cuda]
 
-Seconds per 1000 examples of forward, backward and Adam, f32, batch 128: the median over alternating rounds.
+Seconds per 1000 examples of forward, backward and Adam, f32, batch 128: the median over alternating rounds. On a GPU the
+peer's examples lie there already, ours are sent batch by batch, as in a training; both are timed over many steps. PyTorch
+then runs twice: with its own choice of precision, and with matrix products and convolutions in f32 throughout, as ours.
 """
 
 import json
@@ -14,7 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from environment import ROOT, enter  # noqa: E402
 
-enter(__file__, ["torch", "nflows"], ["-p", "lookback-learn", "--example", "training_cost"])
+GPU = "cuda" in sys.argv
+enter(__file__, ["torch", "nflows"], ["-p", "lookback-learn", "--example", "training_cost"] + ["--features=cuda"] * GPU)
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -80,13 +83,16 @@ def spline_flow(dimensions=64, couplings=8, hidden=128):
 
 def peer(name):
     """A step of the peer's training, as a function."""
+    device = "cuda" if GPU else "cpu"
     if name == "spline_flow":
-        model, x = spline_flow(), torch.randn(BATCH, 64)
+        model, x = spline_flow().to(device), torch.randn(BATCH, 64, device=device)
 
         def loss():
             return -model.log_prob(x).mean()
     else:
         model, x = (infogan(), torch.randn(BATCH, 1, 28, 28)) if name == "infogan" else (supernova(), torch.randn(BATCH, 288))
+
+        model, x = model.to(device), x.to(device)
 
         def loss():
             return nn.functional.mse_loss(model(x), x)
@@ -102,6 +108,8 @@ def peer(name):
 
 
 def median(step, steps):
+    if GPU:
+        return together(step, steps)
     times = []
     for _ in range(steps):
         start = time.perf_counter()
@@ -110,24 +118,48 @@ def median(step, steps):
     return float(np.median(times)) * 1000 / BATCH
 
 
+def together(step, steps):
+    """Seconds per 1000 of many steps that are not waited for one by one."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - start) / steps * 1000 / BATCH
+
+
 def ours(name, steps):
     program = ROOT / "target/release/examples/training_cost"
-    out = subprocess.run([program, name, str(steps)], check=True, capture_output=True, text=True)
+    out = subprocess.run([program, name, str(steps)] + ["cuda"] * GPU, check=True, capture_output=True, text=True)
     return json.loads(out.stdout)["seconds_per_1000"]
 
 
-def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    torch.set_num_threads(THREADS)
-    print(f"torch {torch.__version__}, {THREADS} threads, f32, batch {BATCH}")
+def compare(rounds, steps):
     print("| net | weights | PyTorch [s / 1000] | Lookback [s / 1000] | Lookback / PyTorch |")
     print("|---|---|---|---|---|")
-    for name, steps in [("infogan", 12), ("supernova", 300), ("spline_flow", 30)]:
+    for name, count in steps.items():
         step, weights = peer(name)
         median(step, 3)
-        pairs = [(median(step, steps), ours(name, steps)) for _ in range(rounds)]
+        pairs = [(median(step, count), ours(name, count)) for _ in range(rounds)]
         theirs, mine = np.median(np.array(pairs), axis=0)
-        print(f"| {name} | {weights} | {theirs:.4f} | {mine:.4f} | {mine / theirs:.2f} |", flush=True)
+        print(f"| {name} | {weights} | {theirs:.5f} | {mine:.5f} | {mine / theirs:.2f} |", flush=True)
+
+
+def main():
+    numbers = [int(word) for word in sys.argv[1:] if word != "cuda"]
+    rounds = numbers[0] if numbers else 3
+    if not GPU:
+        torch.set_num_threads(THREADS)
+        print(f"torch {torch.__version__}, {THREADS} threads, f32, batch {BATCH}")
+        compare(rounds, {"infogan": 12, "supernova": 300, "spline_flow": 30})
+        return
+    print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}, batch {BATCH}")
+    steps = {"infogan": 200, "supernova": 500, "spline_flow": 50}
+    print("PyTorch's own precision:")
+    compare(rounds, steps)
+    torch.backends.cudnn.allow_tf32 = False
+    print("f32 throughout:")
+    compare(rounds, steps)
 
 
 main()

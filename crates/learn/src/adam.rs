@@ -55,9 +55,9 @@ impl AdamOptions {
 /// The state of Adam: running means of the gradient and of its square.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Adam<T> {
-    steps: u64,
-    mean: Vec<T>,
-    square: Vec<T>,
+    pub(crate) steps: u64,
+    pub(crate) mean: Vec<T>,
+    pub(crate) square: Vec<T>,
 }
 
 impl<T: Real> Adam<T> {

@@ -83,6 +83,13 @@ fn one() -> f64 {
     1.0
 }
 
+impl Variational {
+    /// What a unit of divergence costs where misfits are means over so many pixels, in units of a pixel's variance.
+    pub(crate) fn price(&self, pixels: usize) -> f64 {
+        self.beta * self.noise_std * self.noise_std / pixels as f64
+    }
+}
+
 /// Encoder and decoder. Their weights are one vector, the encoder's first.
 #[derive(Debug)]
 pub struct Autoencoder<T: Real> {
@@ -239,6 +246,13 @@ pub struct Reconstruction<'a> {
 const LATENT_NOISE: u64 = 1 << 60;
 
 impl Reconstruction<'_> {
+    /// The examples of a step, changed as the augmentation says, and the precision of their numbers.
+    pub(crate) fn batch(&self, rows: &[usize], stream: Stream) -> (Batch<f32>, Option<Batch<f32>>) {
+        let values = self.train.values.gather(rows.iter().copied());
+        let x = self.augmentation.apply(self.train.shape, values, self.scaling.scale, stream);
+        (x, self.train.precision.as_ref().map(|all| all.gather(rows.iter().copied())))
+    }
+
     /// Half the squared residuals over the numbers of all rows, and their cotangent.
     fn misfit(decoded: Batch<f32>, x: &Batch<f32>, precision: Option<&Batch<f32>>) -> (f64, Batch<f32>) {
         let n = x.data().len() as f64;
@@ -269,9 +283,7 @@ impl Objective for Reconstruction<'_> {
     fn step(&self, weights: &mut [f32], rows: &[usize], stream: Stream, gradient: &mut [f32]) -> f64 {
         let net = self.autoencoder;
         let mode = Mode::Training { stream };
-        let values = self.train.values.gather(rows.iter().copied());
-        let x = self.augmentation.apply(self.train.shape, values, self.scaling.scale, stream);
-        let precision = self.train.precision.as_ref().map(|all| all.gather(rows.iter().copied()));
+        let (x, precision) = self.batch(rows, stream);
         let (first, second) = weights.split_at_mut(net.encoder.len());
         let (encoded, encoder_trace) = net.encoder.forward(first, x.clone(), mode);
         let latent = Latent::draw(net, encoded, stream);
@@ -294,6 +306,12 @@ impl Objective for Reconstruction<'_> {
     }
 }
 
+/// Normal numbers for so many rows of latents.
+pub(crate) fn latent_noise(rows: usize, latents: usize, stream: Stream) -> Batch<f32> {
+    let numbers = (0..(rows * latents) as u64).map(|i| stream.normal(LATENT_NOISE + i) as f32);
+    Batch::new(latents, numbers.collect())
+}
+
 /// Latents of a batch, and how they came about.
 struct Latent {
     z: Batch<f32>,
@@ -308,9 +326,7 @@ impl Latent {
         }
         let k = net.latents;
         let (mean, log_variance) = (encoded.columns(0, k), encoded.columns(k, 2 * k));
-        let noise: Vec<f32> =
-            (0..mean.data().len() as u64).map(|i| stream.normal(LATENT_NOISE + i) as f32).collect();
-        let noise = Batch::new(k, noise);
+        let noise = latent_noise(mean.rows(), k, stream);
         let spread = noise.clone().zip_with(&log_variance, |n, l| *n *= (0.5 * l).exp());
         let z = mean.clone().zip_with(&spread, |z, s| *z += s);
         Latent { z, drawn: Some([mean, log_variance, noise]) }
@@ -328,7 +344,7 @@ impl Latent {
             .map(|(&m, &l)| 0.5 * (f64::from(m) * f64::from(m) + f64::from(l).exp() - 1.0 - f64::from(l)))
             .sum::<f64>()
             / rows;
-        let unit = options.beta * options.noise_std * options.noise_std / pixels as f64;
+        let unit = options.price(pixels);
         let side = if divergence >= options.capacity { 1.0 } else { -1.0 };
         let each = (side * unit / rows) as f32;
         let k = net.latents;

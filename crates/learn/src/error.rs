@@ -31,6 +31,9 @@ pub enum Error {
         /// Its loss.
         loss: f64,
     },
+    /// A GPU that is not there, or has failed.
+    #[error("{0}")]
+    Device(String),
     /// A flow without an answer.
     #[error("{0}")]
     Flow(String),

@@ -10,6 +10,8 @@ mod augment;
 mod autoencoder;
 mod batch;
 mod covariance;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod error;
 mod examples;
 pub mod field;
@@ -46,4 +48,4 @@ pub use published::{Pair, Published};
 pub use residual_law::{NumberLaw, ResidualLaw};
 pub use spread::{Spread, SpreadSection};
 pub use tails::Tails;
-pub use training::{Epoch, Objective, Training, TrainingOptions};
+pub use training::{Epoch, Objective, OnHost, Trainer, Training, TrainingOptions};

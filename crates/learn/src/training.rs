@@ -104,16 +104,31 @@ pub struct Epoch {
 pub struct Training {
     seed: u64,
     steps: u64,
-    weights: Vec<f32>,
-    average: Option<Vec<f32>>,
-    adam: Adam<f32>,
+    pub(crate) weights: Vec<f32>,
+    pub(crate) average: Option<Vec<f32>>,
+    pub(crate) adam: Adam<f32>,
     /// Sum of the losses of this epoch.
-    losses: f64,
+    pub(crate) losses: f64,
     history: Vec<Epoch>,
     /// Weights of the best epoch, and its number.
     best: Option<(usize, Vec<f32>)>,
     #[serde(skip)]
     scratch: Scratch,
+}
+
+/// What a step takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    /// Its examples.
+    pub rows: Vec<usize>,
+    pub stream: Stream,
+    /// Learning rate.
+    pub rate: f64,
+    /// Share of the average that stays.
+    pub keep: f32,
+    pub ends_epoch: bool,
+    /// Steps of an epoch.
+    each: u64,
 }
 
 /// What a step would else make anew.
@@ -196,51 +211,70 @@ impl Training {
     /// # Errors
     /// [`Error::Diverged`].
     pub fn advance(&mut self, objective: &dyn Objective, options: &TrainingOptions) -> Result<()> {
-        let each = Training::steps_an_epoch(objective, options);
-        let (epoch, place) = (self.steps / each, (self.steps % each) as usize);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let (_, order) = scratch
-            .order
-            .take_if(|(of, _)| *of == epoch)
-            .unwrap_or_else(|| (epoch, self.order(objective.examples(), epoch)));
-        let rows = &order[place * options.batch..(place + 1) * options.batch];
-        let gradient = &mut scratch.gradient;
+        let step = self.next_step(objective, options);
+        let mut gradient = std::mem::take(&mut self.scratch.gradient);
         gradient.clear();
         gradient.resize(self.weights.len(), 0.0);
-        // Even substreams: the odd ones are the orders of the epochs.
-        let stream = Stream::new(self.seed, Purpose::Training, 1 << 24 | (self.steps as u32) << 1);
-        let loss = objective.step(&mut self.weights, rows, stream, gradient);
-        if !loss.is_finite() || !lookback_operator::vector::norm2(gradient).is_finite() {
+        let loss = objective.step(&mut self.weights, &step.rows, step.stream, &mut gradient);
+        if !loss.is_finite() || !lookback_operator::vector::norm2(&gradient).is_finite() {
             return Err(Error::Diverged { step: self.steps, loss });
         }
-        let progress = self.steps as f64 / (each * options.epochs as u64) as f64;
-        let rate = options.learning_rate * options.schedule.factor(progress, options.warmup);
-        self.adam.step(&mut self.weights, gradient, &objective.weights(), rate, &options.adam);
-        scratch.order = Some((epoch, order));
-        self.scratch = scratch;
-        self.steps += 1;
-        self.losses += loss;
+        self.adam.step(&mut self.weights, &gradient, &objective.weights(), step.rate, &options.adam);
+        self.scratch.gradient = gradient;
         if let Some(average) = &mut self.average {
-            // Early on, the mean of all steps so far.
-            let keep = 1.0 - 1.0 / (options.average.min(self.steps) as f32);
+            let keep = step.keep;
             average.iter_mut().zip(&self.weights).for_each(|(a, &w)| *a = keep * *a + (1.0 - keep) * w);
         }
-        if self.steps.is_multiple_of(each) {
-            self.end_epoch(objective, rate, each);
+        self.losses += loss;
+        self.count_step();
+        if step.ends_epoch {
+            let validation = objective.validation(self.final_weights());
+            if self.end_epoch(validation, &step) {
+                self.keep_as_best(self.final_weights().to_vec());
+            }
         }
         Ok(())
     }
 
-    fn end_epoch(&mut self, objective: &dyn Objective, learning_rate: f64, each: u64) {
-        let validation = objective.validation(self.final_weights());
-        let train = std::mem::take(&mut self.losses) / each as f64;
-        let best = self.best.as_ref().map_or(f64::INFINITY, |(best, _)| self.history[best - 1].validation);
-        self.history.push(Epoch { train, validation, learning_rate });
-        if validation < best {
-            self.best = Some((self.history.len(), self.final_weights().to_vec()));
+    pub(crate) fn count_step(&mut self) {
+        self.steps += 1;
+    }
+
+    /// Keeps the weights of the last epoch as the best.
+    pub(crate) fn keep_as_best(&mut self, weights: Vec<f32>) {
+        self.best = Some((self.history.len(), weights));
+    }
+
+    /// What the next step takes.
+    pub(crate) fn next_step(&mut self, objective: &dyn Objective, options: &TrainingOptions) -> Step {
+        let each = Training::steps_an_epoch(objective, options);
+        let (epoch, place) = (self.steps / each, (self.steps % each) as usize);
+        if self.scratch.order.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            self.scratch.order = Some((epoch, self.order(objective.examples(), epoch)));
+        }
+        let (_, order) = self.scratch.order.as_ref().expect("made above");
+        let progress = self.steps as f64 / (each * options.epochs as u64) as f64;
+        Step {
+            rows: order[place * options.batch..(place + 1) * options.batch].to_vec(),
+            // Even substreams: the odd ones are the orders of the epochs.
+            stream: Stream::new(self.seed, Purpose::Training, 1 << 24 | (self.steps as u32) << 1),
+            rate: options.learning_rate * options.schedule.factor(progress, options.warmup),
+            // Early on, the mean of all steps so far.
+            keep: 1.0 - 1.0 / (options.average.min(self.steps + 1).max(1) as f32),
+            ends_epoch: (self.steps + 1).is_multiple_of(each),
+            each,
         }
     }
 
+    /// Takes the last step of an epoch into the history; true if no epoch was better, so that its weights are to be kept.
+    pub(crate) fn end_epoch(&mut self, validation: f64, last: &Step) -> bool {
+        let train = std::mem::take(&mut self.losses) / last.each as f64;
+        let best = self.best.as_ref().map_or(f64::INFINITY, |(best, _)| self.history[best - 1].validation);
+        self.history.push(Epoch { train, validation, learning_rate: last.rate });
+        validation < best
+    }
+
+    /// The average, if there is one.
     fn final_weights(&self) -> &[f32] {
         self.average.as_ref().unwrap_or(&self.weights)
     }
@@ -259,5 +293,61 @@ impl Training {
     /// The weights of the epoch with the best validation loss.
     pub fn weights(&self) -> &[f32] {
         self.best.as_ref().map_or(self.final_weights(), |(_, weights)| weights)
+    }
+}
+
+/// A training that goes on step by step, wherever its arrays are.
+pub trait Trainer {
+    /// One step; at the end of an epoch the validation set is looked at.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`]; [`Error::Device`].
+    fn advance(&mut self) -> Result<()>;
+
+    /// The state, whose arrays are as they were at the last call of [`state`](Trainer::state).
+    fn watch(&self) -> &Training;
+
+    /// The whole state as it is now.
+    ///
+    /// # Errors
+    /// As [`advance`](Trainer::advance).
+    fn state(&mut self) -> Result<&Training>;
+
+    /// Steps that are done, and all steps.
+    fn progress(&self) -> (u64, u64);
+
+    /// True after the last step, or where patience has ended.
+    fn is_done(&self) -> bool;
+}
+
+/// A training on the processor.
+pub struct OnHost<'a> {
+    /// The state.
+    pub training: Training,
+    /// What is trained.
+    pub objective: &'a dyn Objective,
+    /// How.
+    pub options: &'a TrainingOptions,
+}
+
+impl Trainer for OnHost<'_> {
+    fn advance(&mut self) -> Result<()> {
+        self.training.advance(self.objective, self.options)
+    }
+
+    fn watch(&self) -> &Training {
+        &self.training
+    }
+
+    fn state(&mut self) -> Result<&Training> {
+        Ok(&self.training)
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        self.training.progress(self.objective, self.options)
+    }
+
+    fn is_done(&self) -> bool {
+        self.training.is_done(self.objective, self.options)
     }
 }

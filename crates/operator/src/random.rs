@@ -63,6 +63,12 @@ impl Stream {
         [block as u32, (block >> 32) as u32, self.substream, self.purpose as u32 | 1 << 31]
     }
 
+    /// The seed, and the last two words of the counter: what code on another device needs to draw the same numbers.
+    pub fn key(&self) -> (u64, [u32; 2]) {
+        let [_, _, c2, c3] = self.counter(0);
+        (self.seed, [c2, c3])
+    }
+
     /// The standard normal number at `index`.
     pub fn normal(&self, index: u64) -> f64 {
         normal_pair(self.counter(index / 2), self.seed)[(index % 2) as usize]

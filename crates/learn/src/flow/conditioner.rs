@@ -2,10 +2,21 @@
 
 use lookback_operator::Real;
 
-use crate::layers::{Activation, Dense, Function, MaskedDense, Norm, Residual};
-use crate::{Layer, Network};
+use crate::layers::{Activation, Function, MaskedDense, Norm};
+use crate::{Layer, LayerSection, Network, Shape, architecture};
 
 /// Dense layers with residual blocks between: `hidden` numbers wide, `blocks` blocks of two layers; the last layer begins at zero.
+pub(crate) fn layers(outputs: usize, hidden: usize, blocks: usize, function: Function) -> Vec<LayerSection> {
+    let dense = |outputs, std| LayerSection::Dense { outputs, norm: Norm::None, std };
+    let activation = || LayerSection::Activation { function };
+    let block = vec![activation(), dense(hidden, None), activation(), dense(hidden, Some(1e-3))];
+    let mut all = vec![dense(hidden, None)];
+    all.extend((0..blocks).map(|_| LayerSection::Residual { layers: block.clone() }));
+    all.extend([activation(), dense(outputs, Some(0.0))]);
+    all
+}
+
+/// The network of [`layers`].
 pub(super) fn residual<T: Real>(
     inputs: usize,
     outputs: usize,
@@ -13,20 +24,8 @@ pub(super) fn residual<T: Real>(
     blocks: usize,
     function: Function,
 ) -> Network<T> {
-    let dense = |inputs, outputs, std| Box::new(Dense::new(inputs, outputs, true, Norm::None, std));
-    let mut layers: Vec<Box<dyn Layer<T>>> = vec![dense(inputs, hidden, None)];
-    for _ in 0..blocks {
-        let inner: Vec<Box<dyn Layer<T>>> = vec![
-            Box::new(Activation::new(function, hidden)),
-            dense(hidden, hidden, None),
-            Box::new(Activation::new(function, hidden)),
-            dense(hidden, hidden, Some(1e-3)),
-        ];
-        layers.push(Box::new(Residual::new(Network::new(hidden, inner))));
-    }
-    layers.push(Box::new(Activation::new(function, hidden)));
-    layers.push(dense(hidden, outputs, Some(0.0)));
-    Network::new(inputs, layers)
+    let layers = layers(outputs, hidden, blocks, function);
+    architecture::build(Shape::Row(inputs), &layers).expect("layers that take what they are given").0
 }
 
 /// Masked dense layers: the `each` numbers of dimension `i` see the dimensions before it, and all of the context, which stands

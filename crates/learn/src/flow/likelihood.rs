@@ -34,6 +34,13 @@ pub(super) fn jittered(mut x: Batch<f32>, jitter: &[f32], stream: Stream, first:
     x
 }
 
+impl MaximumLikelihood<'_> {
+    /// The examples of a step, with noise.
+    pub(crate) fn batch(&self, rows: &[usize], stream: Stream) -> Batch<f32> {
+        jittered(self.train.gather(rows.iter().copied()), &self.jitter, stream, 0)
+    }
+}
+
 impl Objective for MaximumLikelihood<'_> {
     fn weights(&self) -> Vec<Weight> {
         Bijection::weights(self.flow)
@@ -44,8 +51,7 @@ impl Objective for MaximumLikelihood<'_> {
     }
 
     fn step(&self, weights: &mut [f32], rows: &[usize], stream: Stream, gradient: &mut [f32]) -> f64 {
-        let x = jittered(self.train.gather(rows.iter().copied()), &self.jitter, stream, 0);
-        self.flow.loss(weights, x, gradient)
+        self.flow.loss(weights, self.batch(rows, stream), gradient)
     }
 
     fn validation(&self, weights: &[f32]) -> f64 {

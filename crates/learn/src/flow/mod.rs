@@ -5,7 +5,7 @@
 
 mod actnorm;
 mod autoregressive;
-mod conditioner;
+pub(crate) mod conditioner;
 mod continuous;
 mod coupling;
 mod description;

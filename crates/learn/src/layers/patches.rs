@@ -28,7 +28,7 @@ impl Image {
 
 /// Square patches of an image, `stride` pixels apart, padded with zeros so that there are `ceil(side / stride)` of them along a side.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patches {
+pub(crate) struct Patches {
     pub image: Image,
     pub kernel: usize,
     pub stride: usize,
@@ -51,7 +51,7 @@ impl Patches {
     }
 
     /// Zeros before the first pixel of a side; half of all zeros, rounded down.
-    fn before(self, side: usize) -> usize {
+    pub fn before(self, side: usize) -> usize {
         ((side.div_ceil(self.stride) - 1) * self.stride + self.kernel).saturating_sub(side) / 2
     }
 
