@@ -15,6 +15,8 @@ fi
 echo "== formatting and lints"
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --quiet -- -D warnings
+cargo clippy -p lookback-learn --features cuda --all-targets --quiet -- -D warnings
+cargo clippy -p lookback --features cuda --quiet -- -D warnings
 
 echo "== Rust tests"
 cargo test --workspace --quiet

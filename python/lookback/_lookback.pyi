@@ -351,5 +351,9 @@ def ray_tracing(
 ) -> Operator: ...
 def white_modes(side: int, *, seed: int, realisation: int = 0) -> Array: ...
 def train(
-    file: str | PathLike[str], *, output: str | PathLike[str] | None = None, overwrite: bool = False
+    file: str | PathLike[str],
+    *,
+    output: str | PathLike[str] | None = None,
+    overwrite: bool = False,
+    device: str | None = None,
 ) -> dict[str, Any]: ...

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use lookback::learn::{self, Admitted, Recipe, ReconstructOptions, Sampling, verbs};
+use lookback::learn::{self, Admitted, DeviceKind, Recipe, ReconstructOptions, Sampling, verbs};
 use lookback::learning::field::FieldModel;
 use lookback::learning::{Batch, ErrorKind, Generator, Model};
 use lookback::run::Silent;
@@ -20,19 +20,24 @@ use crate::operators::{PyGrid, PyOperator};
 type Floats<'py> = Bound<'py, PyArrayDyn<f32>>;
 
 /// Trains a learned prior as a file says and returns its scores, with the folder of the model under `directory`. Interrupted, the same
-/// call goes on.
+/// call goes on. `device` ("cpu", "cuda") stands above the file's.
 #[pyfunction]
-#[pyo3(signature = (file, *, output = None, overwrite = false))]
+#[pyo3(signature = (file, *, output = None, overwrite = false, device = None))]
 pub(crate) fn train<'py>(
     py: Python<'py>,
     file: PathBuf,
     output: Option<PathBuf>,
     overwrite: bool,
+    device: Option<&str>,
 ) -> PyResult<Bound<'py, PyDict>> {
+    let device = device.map(str::parse::<DeviceKind>).transpose().map_err(raise)?;
     let trained = interruptible(py, move |stop: &AtomicBool| {
         let mut recipe = Recipe::load(&file)?;
         if let Some(output) = output {
             *recipe.output() = Some(output.to_string_lossy().into_owned());
+        }
+        if let Some(device) = device {
+            recipe.train_on(device)?;
         }
         learn::train(&recipe, overwrite, stop, &mut Silent)
     })?;

@@ -8,7 +8,7 @@ use lookback::Result;
 use lookback::calibrate::{self, CalibrateOptions};
 use lookback::compare::{self, Measured};
 use lookback::datasets::{self, State};
-use lookback::learn::{self, Recipe};
+use lookback::learn::{self, DeviceKind, Recipe};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
 use lookback::sharpen::{self, SharpenOptions};
@@ -34,7 +34,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
             let directory = output.unwrap_or_else(|| sharpen::default_directory(&file));
             fit_sharpening(&file, &SharpenOptions { snapshots, from, k_min, k_max, directory }, quiet)
         }
-        Command::Train { file, place } => train(&file, &place, &stop, quiet),
+        Command::Train { file, place, device } => train(&file, &place, device, &stop, quiet),
         Command::Model(command) => {
             stop_on_ctrl_c(&stop);
             model::execute(command, &stop, quiet)
@@ -160,8 +160,17 @@ fn calibrate(
     Ok(())
 }
 
-fn train(file: &Path, place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
+fn train(
+    file: &Path,
+    place: &Place,
+    device: Option<DeviceKind>,
+    stop: &Arc<AtomicBool>,
+    quiet: bool,
+) -> Result<()> {
     let mut recipe = Recipe::load(file)?;
+    if let Some(device) = device {
+        recipe.train_on(device)?;
+    }
     if let Some(output) = &place.output {
         *recipe.output() = Some(output.to_string_lossy().into_owned());
     }

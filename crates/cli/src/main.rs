@@ -84,6 +84,10 @@ enum Command {
         file: PathBuf,
         #[command(flatten)]
         place: Place,
+        /// Where networks are trained: `cpu`, or `cuda`, an NVIDIA GPU, if this program was built with the feature `cuda`. Stands above
+        /// `device` in the file.
+        #[arg(long, value_name = "DEVICE")]
+        device: Option<lookback::learn::DeviceKind>,
     },
     /// Use a trained model: draw from it, interpolate, encode, decode, find anomalies, reconstruct.
     #[command(subcommand)]

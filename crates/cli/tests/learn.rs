@@ -249,6 +249,22 @@ fn a_stopped_training_ends_in_the_same_weights() {
 }
 
 #[test]
+fn a_device_that_cannot_be_used_is_named_before_anything_is_written() {
+    let bench = bench(TRAIN);
+    let train = |device: &str| {
+        let mut command = bench.command(&["train", "run.toml", "--device", device, "-o", "elsewhere"]);
+        // Where there is a GPU the training would run: it is hidden.
+        let output = command.env("CUDA_VISIBLE_DEVICES", "").output().expect("starts");
+        assert!(!output.status.success() && !bench.path("elsewhere").exists());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let message = train("abacus");
+    assert!(message.contains("`cpu` or `cuda`"), "{message}");
+    let message = train("cuda");
+    assert!(message.contains("GPU") && !message.contains("panicked"), "{message}");
+}
+
+#[test]
 fn training_files_that_cannot_work_are_refused() {
     for (from, to, words) in [
         ("latents = 4\n", "latents = 3\n", "the encoder gives 4 numbers where 3 are needed"),

@@ -5,6 +5,7 @@
 //! A [`Method`] is a state that advances step by step, can be written to disk between any two steps, and goes on from
 //! there with the same result.
 
+mod annealed;
 pub mod calibration;
 mod chain;
 mod conditional;

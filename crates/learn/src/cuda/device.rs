@@ -1,9 +1,11 @@
 //! The device: its memory, its products of matrices, its kernels.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use cudarc::cublas::{self, CudaBlas, sys::cublasOperation_t};
@@ -20,7 +22,19 @@ pub struct Device {
     stream: Arc<CudaStream>,
     blas: CudaBlas,
     kernels: HashMap<&'static str, CudaFunction>,
+    free: Rc<Free>,
     name: String,
+}
+
+/// Memory that a step gave back, by its size: the next step asks for the same, and the driver's answer is slow.
+///
+/// What is done with it is done in order, so that it can be given away again before the last work on it is done.
+#[derive(Debug, Default)]
+struct Free(RefCell<HashMap<usize, Vec<CudaSlice<u8>>>>);
+
+impl Free {
+    /// Sizes are whole numbers of these.
+    const UNIT: usize = 512;
 }
 
 impl Device {
@@ -59,7 +73,7 @@ impl Device {
         let kernels = kernel_names()
             .map(|name| Ok((name, module.load_function(name).map_err(|error| failed(name, error))?)))
             .collect::<Result<_>>()?;
-        Ok(Device { stream, blas, kernels, name })
+        Ok(Device { stream, blas, kernels, free: Rc::default(), name })
     }
 
     /// What the driver calls it.
@@ -77,26 +91,41 @@ impl Device {
 
     /// Room for so many numbers, which may be anything.
     pub(super) fn room<T: DeviceRepr>(&self, len: usize) -> Result<Buffer<T>> {
-        // SAFETY: whoever asks for room writes it before it is read.
-        let slice = unsafe { self.stream.alloc::<T>(len.max(1)) }.map_err(out_of_memory)?;
-        Ok(self.owned(slice, len))
+        let bytes = (len * size_of::<T>()).next_multiple_of(Free::UNIT).max(Free::UNIT);
+        let kept = self.free.0.borrow_mut().get_mut(&bytes).and_then(Vec::pop);
+        let memory = match kept {
+            Some(memory) => memory,
+            // SAFETY: whoever asks for room writes it before it is read.
+            None => unsafe { self.stream.alloc::<u8>(bytes) }.map_err(out_of_memory)?,
+        };
+        let address = memory.device_ptr(&self.stream).0;
+        Ok(Buffer { memory: Some(memory), free: self.free.clone(), address, len, of: PhantomData })
     }
 
     /// So many zeros.
     pub(super) fn zeros<T: DeviceRepr + driver::ValidAsZeroBits>(&self, len: usize) -> Result<Buffer<T>> {
-        let slice = self.stream.alloc_zeros::<T>(len.max(1)).map_err(out_of_memory)?;
-        Ok(self.owned(slice, len))
+        let buffer = self.room(len)?;
+        self.clear(&buffer)?;
+        Ok(buffer)
     }
 
     /// A copy of what lies in the memory of the host.
     pub(super) fn upload<T: DeviceRepr>(&self, values: &[T]) -> Result<Buffer<T>> {
-        let slice = self.stream.clone_htod(values).map_err(out_of_memory)?;
-        Ok(self.owned(slice, values.len()))
+        let buffer = self.room(values.len())?;
+        // SAFETY: the buffer is as long as the slice, and the call returns when the slice has been read.
+        unsafe { driver::result::memcpy_htod_async(buffer.address, values, self.stream.cu_stream()) }
+            .map_err(|error| failed("a copy to the GPU", error))?;
+        Ok(buffer)
     }
 
     /// A copy in the memory of the host.
-    pub(super) fn download<T: DeviceRepr>(&self, buffer: &Buffer<T>) -> Result<Vec<T>> {
-        self.stream.clone_dtoh(&buffer.slice).map_err(|error| failed("the GPU", error))
+    pub(super) fn download<T: DeviceRepr + Default + Clone>(&self, buffer: &Buffer<T>) -> Result<Vec<T>> {
+        let mut values = vec![T::default(); buffer.len];
+        // SAFETY: the vector is as long as the buffer, and nobody looks at it before the stream is done.
+        unsafe { driver::result::memcpy_dtoh_async(&mut values, buffer.address, self.stream.cu_stream()) }
+            .map_err(|error| failed("a copy from the GPU", error))?;
+        self.wait()?;
+        Ok(values)
     }
 
     /// A copy of some numbers.
@@ -115,16 +144,12 @@ impl Device {
             .map_err(|error| failed("a copy on the GPU", error))
     }
 
-    pub(super) fn clear<T: DeviceRepr + driver::ValidAsZeroBits>(
-        &self,
-        buffer: &mut Buffer<T>,
-    ) -> Result<()> {
-        self.stream.memset_zeros(&mut buffer.slice).map_err(|error| failed("the GPU", error))
-    }
-
-    fn owned<T>(&self, slice: CudaSlice<T>, len: usize) -> Buffer<T> {
-        let address = slice.device_ptr(&self.stream).0;
-        Buffer { slice, address, len }
+    /// Writes zeros.
+    pub(super) fn clear<T: driver::ValidAsZeroBits>(&self, buffer: &Buffer<T>) -> Result<()> {
+        let bytes = buffer.len * size_of::<T>();
+        // SAFETY: the buffer is that long.
+        unsafe { driver::result::memset_d8_async(buffer.address, 0, bytes, self.stream.cu_stream()) }
+            .map_err(|error| failed("the GPU", error))
     }
 
     /// Runs a kernel on `grid` blocks of `block` threads.
@@ -220,9 +245,20 @@ fn out_of_memory(error: driver::DriverError) -> Error {
 /// Numbers in the memory of the device.
 #[derive(Debug)]
 pub(super) struct Buffer<T = f32> {
-    slice: CudaSlice<T>,
+    /// There until it is dropped.
+    memory: Option<CudaSlice<u8>>,
+    free: Rc<Free>,
     address: u64,
     len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        if let Some(memory) = self.memory.take() {
+            self.free.0.borrow_mut().entry(memory.len()).or_default().push(memory);
+        }
+    }
 }
 
 impl<T> Buffer<T> {

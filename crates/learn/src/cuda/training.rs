@@ -84,7 +84,7 @@ impl<'a> OnDevice<'a> {
 
     fn step(&mut self, step: &Step) -> Result<()> {
         let (device, options) = (self.device, self.options);
-        device.clear(&mut self.gradient)?;
+        device.clear(&self.gradient)?;
         let arrays =
             Arrays { weights: self.weights.view(), gradient: self.gradient.view(), loss: &self.losses };
         self.objective.step(&arrays, &step.rows, step.stream)?;

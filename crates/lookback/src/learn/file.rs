@@ -18,6 +18,10 @@ pub struct TrainFile {
     /// Seed of weights, order and noise.
     #[serde(default = "seed")]
     pub seed: u64,
+    /// Where networks are trained: `"cpu"`, or `"cuda"`, an NVIDIA GPU, where the program was built with the feature `cuda`. There the autoencoder and
+    /// flows of couplings are trained; other flows are trained on the processor. The same seed gives the same weights on the same device.
+    #[serde(default, skip_serializing_if = "DeviceKind::is_cpu")]
+    pub device: DeviceKind,
     /// Weights that the autoencoder begins from: a model (its file or folder) with the same layers, or the `state_dict` of a PyTorch model, its modules named
     /// `encoder` and `decoder`, as safetensors. With `epochs = 0` it stays as it is: so another flow is fitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +49,35 @@ pub struct TrainFile {
 
 fn seed() -> u64 {
     42
+}
+
+/// What networks are trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+impl DeviceKind {
+    fn is_cpu(&self) -> bool {
+        *self == DeviceKind::Cpu
+    }
+}
+
+impl std::str::FromStr for DeviceKind {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<DeviceKind, String> {
+        match word {
+            "cpu" => Ok(DeviceKind::Cpu),
+            "cuda" => Ok(DeviceKind::Cuda),
+            _ => Err(format!("{word:?} is no device: `cpu` or `cuda`")),
+        }
+    }
 }
 
 /// `[data]`: arrays whose first axis counts the examples.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lookback_learn::field::{FieldCard, FieldGenerator, FieldMatching, FieldModel};
-use lookback_learn::{DataSource, Epoch, Objective, Training};
+use lookback_learn::{DataSource, Epoch, Objective, OnHost, Training};
 use lookback_mesh::{Grid, Multiplier};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{LinearOperator, Space};
@@ -151,7 +151,12 @@ pub(super) fn train(file: &MapsFile, maps: &Maps, bench: &mut Workbench<'_>) -> 
     let matching =
         FieldMatching::new(&generator, &maps.grid, Maps::views(&maps.train), Maps::views(&maps.validation))?;
     let started: Option<Training> = bench.read()?;
-    let done = bench.finish("prior of maps", &matching, &file.training, started, |training| training)?;
+    let training = match started {
+        Some(training) => training,
+        None => Training::new(&matching, &file.training, file.seed)?,
+    };
+    let mut trainer = OnHost { training, objective: &matching, options: &file.training };
+    let done = bench.finish("prior of maps", file.training.epochs, &mut trainer, |training| training)?;
     let weights = done.weights().to_vec();
     let shape = maps.grid.shape();
     let card = FieldCard {

@@ -1,6 +1,7 @@
 //! `lookback train`: learned priors from examples; and what can be done with them.
 
 mod calibrate;
+mod device;
 mod examples;
 mod file;
 mod maps;
@@ -21,8 +22,9 @@ use std::sync::atomic::AtomicBool;
 use lookback_learn::{Card, Model, Shape};
 
 pub use self::calibrate::{Judged, calibrate, write_calibrated};
+use self::device::Device;
 use self::examples::Sets;
-pub use self::file::{ErrorFile, FlowFile, FlowKind, TrainFile, TrainOutput, TrainingData};
+pub use self::file::{DeviceKind, ErrorFile, FlowFile, FlowKind, TrainFile, TrainOutput, TrainingData};
 use self::maps::Maps;
 pub use self::maps::sample as sample_maps;
 pub use self::maps_file::{MapsData, MapsFile};
@@ -72,12 +74,12 @@ pub fn train(
 ) -> Result<Trained> {
     let began = std::time::Instant::now();
     let directory = recipe.directory();
-    let bench = |digests: &[String], seed: u64, reporter| -> Result<Workbench<'_>> {
+    let bench = |digests: &[String], reporter| -> Result<Workbench<'_>> {
         let text = recipe.text()?;
         let fingerprint = files::sha256(format!("{text}{}", digests.join(" ")).as_bytes());
         open(&directory, overwrite)?;
         write_text(&directory.join("config.toml"), &text)?;
-        Ok(Workbench { directory: directory.clone(), fingerprint, seed, stop, reporter })
+        Ok(Workbench { directory: directory.clone(), fingerprint, stop, reporter })
     };
     let digests = |sources: &[lookback_learn::DataSource]| -> Vec<String> {
         sources.iter().map(|source| source.sha256.clone()).collect()
@@ -96,15 +98,16 @@ pub fn train(
             if let Some(start) = &file.start {
                 digests.push(files::sha256(&files::read(&stages::model_file(Path::new(start)))?));
             }
-            let bench = bench(&digests, file.seed, reporter)?;
-            let learned = Trainer { file, sets: &sets, autoencoder: &autoencoder, bench }.run()?;
+            let device = Device::open(file.device)?;
+            let bench = bench(&digests, reporter)?;
+            let learned = Trainer { file, sets: &sets, autoencoder: &autoencoder, device, bench }.run()?;
             Prior::Examples(Box::new(finish(file, &sets, learned, &directory)?))
         }
         Recipe::Maps(file) => {
             let maps = Maps::read(&file.data, file.seed)?;
             file.training.check()?;
             file.field.check()?;
-            let mut bench = bench(&digests(&maps.sources), file.seed, reporter)?;
+            let mut bench = bench(&digests(&maps.sources), reporter)?;
             Prior::Maps(Box::new(maps::train(file, &maps, &mut bench)?))
         }
     };

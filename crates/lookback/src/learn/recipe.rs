@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::file::TrainFile;
+use super::file::{DeviceKind, TrainFile};
 use super::maps_file::MapsFile;
 use crate::runfile;
 use crate::{Error, Result, files};
@@ -66,6 +66,24 @@ impl Recipe {
             Recipe::Examples(file) => &mut file.output.directory,
             Recipe::Maps(file) => &mut file.output.directory,
         }
+    }
+
+    /// Chooses where networks are trained.
+    ///
+    /// # Errors
+    /// A prior of maps is trained on the processor.
+    pub fn train_on(&mut self, device: DeviceKind) -> Result<()> {
+        match self {
+            Recipe::Examples(file) => file.device = device,
+            Recipe::Maps(_) if device == DeviceKind::Cpu => {}
+            Recipe::Maps(_) => {
+                return Err(Error::config(
+                    "device",
+                    "a prior of maps is trained on the processor, in minutes",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Folder of the model.

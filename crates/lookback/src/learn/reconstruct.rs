@@ -70,8 +70,8 @@ pub enum Admitted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// A Gaussian with all second derivatives at each mode, weighted by their evidences; samples are chosen among their draws by
-    /// importance, and moved by Hamiltonian Monte Carlo. Pareto k says whether the weights of the modes may be trusted.
+    /// A Gaussian with all second derivatives at each mode, weighted by their evidences; their draws are annealed to the posterior, by
+    /// sequential Monte Carlo, which mends shapes and weights.
     #[default]
     Laplace,
     /// Four chains of the No-U-Turn sampler that start from samples of these Gaussians: exact in the end, and tens of times the cost.
@@ -458,13 +458,24 @@ pub fn reconstruct(
     Ok(all)
 }
 
-/// Draws of which each sample is chosen, and moves that it makes then.
-const CANDIDATES: usize = 8;
-const MOVES: usize = 10;
+/// Fewest particles that are annealed: so many have shares of the modes to three hundredths.
+const PARTICLES: usize = 512;
 /// Its multiples fill the unit interval evenly, wherever they are stopped.
 pub(super) const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// Samples that say how wrong the decoder is for an example.
 const PILOT: usize = 24;
+
+const PILOT_PLAN: Plan = Plan { samples: PILOT, particles: PILOT, chains: false };
+
+/// What a search is to find.
+#[derive(Clone, Copy)]
+struct Plan {
+    samples: usize,
+    /// Draws that are annealed, from which samples are taken.
+    particles: usize,
+    /// Samples are those of chains that start from them.
+    chains: bool,
+}
 
 /// The posterior of latents under a likelihood, by Gaussians at its modes.
 struct Search {
@@ -478,7 +489,7 @@ impl Instrument<'_> {
     fn search(
         &self,
         likelihood: &Arc<CorrelatedGaussian<f32>>,
-        (samples, moves): (usize, usize),
+        plan: Plan,
         starts: Vec<Vec<f32>>,
         seed: u64,
         stop: &AtomicBool,
@@ -492,9 +503,8 @@ impl Instrument<'_> {
             max_iterations: 300,
             rounds: 0,
             tolerance: 0.1,
-            samples,
-            candidates: CANDIDATES,
-            moves,
+            samples: plan.samples,
+            particles: plan.particles,
             ..El2oOptions::default()
         };
         let mut method = El2o::new(settings, seed)?;
@@ -507,8 +517,8 @@ impl Instrument<'_> {
             Draw::Sample { z, .. } => latents.push(z),
         };
         while !method.advance(&workers, &mut sink)?.done {}
-        if moves > 0 && options.sampling == Sampling::Nuts {
-            latents = chains(&workers, (&centre, latents), samples, seed)?;
+        if plan.chains {
+            latents = chains(&workers, (&centre, latents), plan.samples, seed)?;
         }
         Ok(Search { method, centre, latents, seconds_to_modes })
     }
@@ -527,24 +537,28 @@ fn one(
     let factor = options.error_factor.unwrap_or(instrument.model.card().error_factor);
     let judging = |wrong: &Wrong| instrument.likelihood(&wrong.enlarged(factor), data);
     let spread = instrument.model.spread().filter(|_| options.model_error == Admitted::Adaptive);
+    let plan = match options.sampling {
+        Sampling::Laplace => Plan { samples: options.samples, particles: PARTICLES, chains: false },
+        Sampling::Nuts => Plan { samples: options.samples, particles: CHAINS, chains: true },
+    };
     let mut first = None;
     let (found, cases) = match spread {
         None => {
             let judge = judging(common)?;
             let starts = instrument.pool.best(&judge, options.starts);
-            let found = instrument.search(&judge, (options.samples, MOVES), starts, seed, stop)?;
+            let found = instrument.search(&judge, plan, starts, seed, stop)?;
             let likelihood = instrument.likelihood(common, data)?;
             (found, vec![Case { wrong: common.enlarged(1.0), likelihood, share: 1.0, tails: None }])
         }
         Some(spread) => {
             let judge = judging(common)?;
             let starts = instrument.pool.best(&judge, options.starts);
-            let pilot = instrument.search(&judge, (PILOT, 0), starts, seed, stop)?;
+            let pilot = instrument.search(&judge, PILOT_PLAN, starts, seed, stop)?;
             let near: Vec<Vec<f32>> = std::iter::once(&pilot.centre).chain(&pilot.latents).cloned().collect();
             let cases = instrument.cases(spread, data, &near)?;
             let starts = near.into_iter().step_by(PILOT / 6).collect();
             let judge = judging(&cases[0].wrong)?;
-            let found = instrument.search(&judge, (options.samples, MOVES), starts, seed, stop)?;
+            let found = instrument.search(&judge, plan, starts, seed, stop)?;
             first = Some(pilot);
             (found, cases)
         }

@@ -7,11 +7,12 @@ use lookback_inference::Progress;
 use lookback_learn::field::FieldModel;
 use lookback_learn::flow::{FlowSection, Matching, MaximumLikelihood, PublishedFlow, fit_sliced};
 use lookback_learn::{
-    Autoencoder, Batch, Epoch, Model, ModelError, Objective, Reconstruction, Spread, SpreadSection, Training,
-    starting_weights,
+    Autoencoder, Batch, Epoch, Model, ModelError, Objective, OnHost, Reconstruction, Spread, SpreadSection,
+    Training, starting_weights,
 };
 use serde::{Deserialize, Serialize};
 
+use super::device::Device;
 use super::examples::Sets;
 use super::file::{ErrorFile, TrainFile};
 use super::workbench::Workbench;
@@ -29,6 +30,7 @@ pub(super) struct Trainer<'a> {
     pub file: &'a TrainFile,
     pub sets: &'a Sets,
     pub autoencoder: &'a Autoencoder<f32>,
+    pub device: Device,
     pub bench: Workbench<'a>,
 }
 
@@ -88,7 +90,8 @@ impl Trainer<'_> {
             augmentation: &file.augment,
             scaling: sets.scaling,
         };
-        let started = match (started, &file.start) {
+        let training = match (started, &file.start) {
+            (Some(training), _) => training,
             (None, Some(place)) => {
                 let path = model_file(Path::new(place));
                 let bytes = files::read(&path)?;
@@ -96,12 +99,14 @@ impl Trainer<'_> {
                 let scaling = (file.training.epochs == 0).then_some(sets.scaling);
                 let weights = starting_weights(&file.autoencoder, sets.train.shape, scaling, &bytes)
                     .map_err(|error| Error::file(path, error.to_string()))?;
-                Some(Training::from_weights(&objective, &file.training, file.seed, weights)?)
+                Training::from_weights(&objective, &file.training, file.seed, weights)?
             }
-            (started, _) => started,
+            (None, None) => Training::new(&objective, &file.training, file.seed)?,
         };
-        let done =
-            self.bench.finish("autoencoder", &objective, &file.training, started, Stage::Autoencoder)?;
+        let (options, bench) = (&file.training, &mut self.bench);
+        let done = self.device.autoencoder(objective, &file.autoencoder, options, training, |trainer| {
+            bench.finish("autoencoder", options.epochs, trainer, Stage::Autoencoder)
+        })?;
         Ok((done.weights().to_vec(), done.history().to_vec()))
     }
 
@@ -149,13 +154,24 @@ impl Trainer<'_> {
         let section = kind.section((train.width(), 0), options.layers, options.hidden);
         let flow = section.build::<f32>()?;
         let jitter = standard_deviations(train).iter().map(|std| (options.jitter * std) as f32).collect();
-        let objective: Box<dyn Objective> = match kind {
-            PublishedFlow::FlowMatching => Box::new(Matching::new(&flow, (train, validation), jitter)?),
-            _ => Box::new(MaximumLikelihood { flow: &flow, train, validation, jitter }),
-        };
         let keep =
             |training| Stage::Flow { autoencoder: before.0.to_vec(), history: before.1.to_vec(), training };
-        let done = self.bench.finish("flow", &*objective, &options.training, started, keep)?;
+        let (options, seed, bench) = (&options.training, self.file.seed, &mut self.bench);
+        let begin = |objective: &dyn Objective| match started {
+            Some(training) => Ok(training),
+            None => Training::new(objective, options, seed),
+        };
+        let mut finish =
+            |trainer: &mut dyn lookback_learn::Trainer| bench.finish("flow", options.epochs, trainer, keep);
+        let done = if kind == PublishedFlow::FlowMatching {
+            let objective = Matching::new(&flow, (train, validation), jitter)?;
+            let training = begin(&objective)?;
+            finish(&mut OnHost { training, objective: &objective, options })?
+        } else {
+            let objective = MaximumLikelihood { flow: &flow, train, validation, jitter };
+            let training = begin(&objective)?;
+            self.device.flow(objective, &section, options, training, finish)?
+        };
         Ok((section, done.weights().to_vec(), done.history().to_vec()))
     }
 

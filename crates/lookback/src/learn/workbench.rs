@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lookback_inference::Progress;
-use lookback_learn::{Objective, Training, TrainingOptions};
+use lookback_learn::{Trainer, Training};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,6 @@ pub(super) struct Workbench<'a> {
     pub directory: PathBuf,
     /// What decides the result: the state of another training is refused.
     pub fingerprint: String,
-    pub seed: u64,
     pub stop: &'a AtomicBool,
     pub reporter: &'a mut dyn Reporter,
 }
@@ -40,27 +39,23 @@ impl Workbench<'_> {
     pub fn finish<S: Serialize>(
         &mut self,
         what: &str,
-        objective: &dyn Objective,
-        options: &TrainingOptions,
-        started: Option<Training>,
+        epochs: usize,
+        trainer: &mut dyn Trainer,
         keep: impl Fn(Training) -> S,
     ) -> Result<Training> {
-        let mut training = match started {
-            Some(training) => training,
-            None => Training::new(objective, options, self.seed)?,
-        };
         let mut saved = Instant::now();
-        while !training.is_done(objective, options) {
-            training.advance(objective, options)?;
-            let losses = training.history().last().map_or(String::new(), |epoch| {
+        while !trainer.is_done() {
+            trainer.advance()?;
+            let history = trainer.watch().history();
+            let losses = history.last().map_or(String::new(), |epoch| {
                 format!(", loss {:.4e} (validation {:.4e})", epoch.train, epoch.validation)
             });
-            let message = format!("{what}, epoch {} of {}{losses}", training.history().len(), options.epochs);
-            let steps = training.progress(objective, options);
+            let message = format!("{what}, epoch {} of {epochs}{losses}", history.len());
+            let steps = trainer.progress();
             self.reporter.step(&Progress { steps, message, done: false });
             let stopped = self.stop.load(Ordering::Relaxed);
             if stopped || saved.elapsed() > EVERY {
-                self.save(Some(keep(training.clone())))?;
+                self.save(Some(keep(trainer.state()?.clone())))?;
                 saved = Instant::now();
             }
             if stopped {
@@ -73,8 +68,9 @@ impl Workbench<'_> {
                 return Err(Error::Interrupted { goes_on });
             }
         }
+        let training = trainer.state()?;
         self.save(Some(keep(training.clone())))?;
-        Ok(training)
+        Ok(training.clone())
     }
 
     /// What an earlier call has left.
