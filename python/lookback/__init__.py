@@ -74,6 +74,7 @@ from ._lookback import (
     spectrum_table,
     stack,
     student_t,
+    smc,
     thermodynamic,
     train,
     white_modes,

@@ -77,7 +77,7 @@ class Model:
         blur: float | None = None,
         model_error: Literal["adaptive", "correlated", "diagonal", "none"] = "adaptive",
         error_factor: float | None = None,
-        sampling: Literal["laplace", "nuts"] = "laplace",
+        sampling: Literal["laplace", "smc", "nuts"] = "laplace",
         starts: int = 20,
         modes: int = 16,
         samples: int = 100,
@@ -194,6 +194,18 @@ def thermodynamic(
     draws: int = 300,
     overlap: float = 0.5,
     target_acceptance: float = 0.8,
+    max_rungs: int = 200,
+    seed: int = 42,
+) -> Result: ...
+def smc(
+    posterior: Posterior,
+    *,
+    particles: int = 1000,
+    overlap: float = 0.5,
+    moves: int = 3,
+    final_moves: int = 10,
+    leaps: int = 5,
+    target_acceptance: float = 0.75,
     max_rungs: int = 200,
     seed: int = 42,
 ) -> Result: ...

@@ -270,7 +270,7 @@ impl Target<f64> for FunctionTarget {
 }
 
 /// A posterior from a Python function `z -> (H, gradient)` of `dim` latents, for all methods that need no metric: `laplace` with `lbfgs`,
-/// `el2o`, `pathfinder`, `thermodynamic` and the samplers. Evidences are `ln integral exp(-H(z)) dz`.
+/// `el2o`, `pathfinder`, `thermodynamic`, `smc` and the samplers. Evidences are `ln integral exp(-H(z)) dz`.
 #[pyfunction]
 #[pyo3(signature = (function, *, dim))]
 pub(crate) fn energy(function: Py<PyAny>, dim: usize) -> PyPosterior {

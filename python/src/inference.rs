@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use lookback_inference::{
     Curvature, Derivative, Draw, El2o, El2oOptions, Hmc, HmcOptions, Integrator, Map, MapOptions, Mclmc,
     MclmcOptions, Method, Metric, Mgvi, MgviOptions, Muse, MuseOptions, Nuts, NutsOptions, Optimizer,
-    Pathfinder, PathfinderOptions, Posterior, PreconditionOptions, Preconditioned, Sampler, Target,
-    Thermodynamic, ThermodynamicOptions, Wiener, WienerOptions, Workers, diagnostics as diagnose,
+    Pathfinder, PathfinderOptions, Posterior, PreconditionOptions, Preconditioned, Sampler, Smc, SmcOptions,
+    Target, Thermodynamic, ThermodynamicOptions, Wiener, WienerOptions, Workers, diagnostics as diagnose,
 };
 use lookback_operator::Space;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
@@ -344,6 +344,27 @@ pub(crate) fn thermodynamic(
 ) -> PyResult<PyResult_> {
     let options = ThermodynamicOptions { chains, warmup, draws, overlap, target_acceptance, max_rungs };
     work(py, posterior, Thermodynamic::new(options, seed).map_err(raise)?)
+}
+
+/// Particles that are cooled from the prior to the posterior (sequential Monte Carlo), and the evidence: for posteriors of few latents with
+/// several modes, whose shares come out right.
+#[pyfunction]
+#[pyo3(signature = (posterior, *, particles = 1000, overlap = 0.5, moves = 3, final_moves = 10, leaps = 5, target_acceptance = 0.75, max_rungs = 200, seed = 42))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn smc(
+    py: Python<'_>,
+    posterior: &PyPosterior,
+    particles: usize,
+    overlap: f64,
+    moves: usize,
+    final_moves: usize,
+    leaps: usize,
+    target_acceptance: f64,
+    max_rungs: usize,
+    seed: u64,
+) -> PyResult<PyResult_> {
+    let options = SmcOptions { particles, overlap, moves, final_moves, leaps, target_acceptance, max_rungs };
+    work(py, posterior, Smc::new(options, seed).map_err(raise)?)
 }
 
 /// Functions that differ in nothing but the constructor of their method.

@@ -23,7 +23,7 @@ mod lookback_module {
     #[pymodule_export]
     use crate::inference::{
         PyPosterior, PyResult_, diagnostics, el2o, geovi, hmc, laplace, mala, mams, mclmc, mgvi, muse, nuts,
-        pathfinder, thermodynamic, wiener,
+        pathfinder, smc, thermodynamic, wiener,
     };
     #[pymodule_export]
     use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};

@@ -209,10 +209,11 @@ impl PyModel {
             error_factor,
             sampling: match sampling {
                 "laplace" => Sampling::Laplace,
+                "smc" => Sampling::Smc,
                 "nuts" => Sampling::Nuts,
                 other => {
                     return Err(raise(format!(
-                        "sampling is \"{other}\": \"laplace\" and \"nuts\" are known"
+                        "sampling is \"{other}\": \"laplace\", \"smc\" and \"nuts\" are known"
                     )));
                 }
             },

@@ -356,7 +356,7 @@ def test_approximations_of_a_density_in_python_give_its_integral():
     assert abs(el2o.figures["log_evidence"]) < 4 * el2o.figures["log_evidence_error"]
     single = lb.energy(lambda z: (0.5 * np.sum(z**2 * [1, 4]), z * [1, 4]), dim=2)
     integral = np.log(2 * np.pi / 2)
-    for found in (lb.pathfinder(single), lb.laplace(single, optimizer="lbfgs", samples=100), lb.thermodynamic(single)):
+    for found in (lb.pathfinder(single), lb.laplace(single, optimizer="lbfgs", samples=100), lb.thermodynamic(single), lb.smc(single)):
         error = found.figures["log_evidence_error"]
         assert abs(found.figures["log_evidence"] - integral) < 4 * error + 1e-6
     best = lb.laplace(target, optimizer="adam", starts=20, start_scale=2.0, max_iterations=3000)

@@ -123,7 +123,7 @@ enum Command {
     },
     /// Compare finished runs of the same data: which model is the better one?
     ///
-    /// By evidence, from the methods that give it (`map`, `el2o`, `pathfinder`, `thermodynamic`), and by leave-one-out
+    /// By evidence, from the methods that give it (`map`, `el2o`, `pathfinder`, `thermodynamic`, `smc`), and by leave-one-out
     /// cross-validation, from runs with `log_likelihood = true` in `[output]`.
     Compare {
         /// Folders of the runs.

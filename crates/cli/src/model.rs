@@ -195,6 +195,8 @@ pub(crate) enum Admitted {
 pub(crate) enum How {
     /// A Gaussian at each mode; Pareto k says whether it may be trusted.
     Laplace,
+    /// Particles that are cooled from the prior: slower, with the right shares of modes.
+    Smc,
     /// Chains of the No-U-Turn sampler from there.
     Nuts,
 }
@@ -273,6 +275,7 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
                 error_factor,
                 sampling: match sampling {
                     How::Laplace => Sampling::Laplace,
+                    How::Smc => Sampling::Smc,
                     How::Nuts => Sampling::Nuts,
                 },
                 starts,

@@ -404,6 +404,7 @@ fn methods() -> [(&'static str, &'static str); 15] {
         ),
         ("el2o", "kind = \"el2o\"\npairs = 1\nstarts = 2\nsamples = 100"),
         ("pathfinder", "kind = \"pathfinder\"\ndraws_per_path = 2000\nsamples = 200"),
+        ("smc", "kind = \"smc\"\nparticles = 400\nfinal_moves = 20"),
         ("thermodynamic", "kind = \"thermodynamic\"\nchains = 2\nwarmup = 20\ndraws = 40"),
         ("muse", "kind = \"muse\"\nsimulations = 40\nsamples = 40"),
     ]

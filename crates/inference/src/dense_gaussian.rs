@@ -49,17 +49,6 @@ impl DenseGaussian {
         DenseGaussian { mean: self.mean.clone(), root: rows(root), inverse: rows(inverse), log_volume }
     }
 
-    /// The same with all widths times `factor`.
-    pub fn wider(&self, factor: f64) -> DenseGaussian {
-        let times = |values: &[f64], factor: f64| values.iter().map(|x| x * factor).collect();
-        DenseGaussian {
-            mean: self.mean.clone(),
-            root: times(&self.root, factor),
-            inverse: times(&self.inverse, 1.0 / factor),
-            log_volume: self.log_volume + self.dim() as f64 * factor.ln(),
-        }
-    }
-
     /// `mean + R xi`.
     pub fn place<T: Real>(&self, xi: &[f64]) -> Vec<T> {
         let offset = product(&self.root, xi);
@@ -94,14 +83,6 @@ impl DenseGaussian {
             out.iter_mut().zip(row).for_each(|(out, r)| *out += r * g.f64());
         }
         out
-    }
-
-    /// Adds `scale C^-1 (z - mean)`, the slope of `-scale ln N`.
-    pub fn add_slope<T: Real>(&self, z: &[T], scale: f64, gradient: &mut [T]) {
-        let white = self.whiten(z);
-        for (row, w) in self.inverse.chunks_exact(self.dim()).zip(&white) {
-            gradient.iter_mut().zip(row).for_each(|(g, r)| *g = T::of(g.f64() + scale * w * r));
-        }
     }
 
     /// The second derivatives of the energy at `z` in round coordinates, `R^T H R`, by central differences: two gradients a latent.

@@ -6,7 +6,6 @@ use lookback_operator::vector;
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
-use crate::annealed::{Annealed, Mixture, Particle};
 use crate::dense_gaussian::{self, DenseGaussian};
 use crate::importance::{Weighed, log_mean, log_sum};
 use crate::options::{at_least, at_least_one};
@@ -36,9 +35,11 @@ pub struct El2oOptions {
     pub tolerance: f64,
     /// Samples handed out.
     pub samples: usize,
-    /// Draws of the Gaussians that are annealed to the posterior (sequential Monte Carlo), of which the samples are taken: shapes and
-    /// weights of the modes are mended. At least as many as samples; none if 0.
-    pub particles: usize,
+    /// Draws of the Gaussians of which each sample is chosen, by importance: more than one mends a fit that is nearly right.
+    pub candidates: usize,
+    /// Moves of Hamiltonian Monte Carlo that each sample makes then, in the coordinates of its mode: they mend the shape of a mode, not
+    /// the weights.
+    pub moves: usize,
 }
 
 impl Default for El2oOptions {
@@ -53,17 +54,14 @@ impl Default for El2oOptions {
             rounds: 30,
             tolerance: 1e-2,
             samples: 1000,
-            particles: 0,
+            candidates: 1,
+            moves: 0,
         }
     }
 }
 
 /// Samples of each mode that weigh it.
 const PILOT: usize = 200;
-/// Widths of the Gaussians from which particles are annealed, over those of the fit.
-const BEGIN_WIDER: f64 = 1.5;
-/// Particles that have random numbers of their own.
-const MOST_PARTICLES: usize = 1 << 16;
 /// Squared distance, in widths of a mode, within which another is the same.
 const SAME: f64 = 1.0;
 /// Most that a width grows in a round.
@@ -71,6 +69,11 @@ const WIDER: f64 = 2.0;
 /// Numbers of the streams: of the points of the fit, and of the samples that weigh the modes.
 const FIT: u32 = 1 << 31;
 const WEIGH: u32 = 1 << 30;
+/// Of the momenta of moves.
+const MOVE: u32 = 1 << 29;
+/// Size of a leapfrog step in widths, times the fourth root of the dimension, and steps of a trajectory.
+const STEP: f64 = 0.8;
+const LEAPS: usize = 5;
 
 /// How well a Gaussian agrees with the posterior at its samples; all are zero for a Gaussian posterior.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -94,6 +97,14 @@ struct Mode {
     log_weight: f64,
 }
 
+/// A draw that may become a sample.
+struct Candidate<T> {
+    z: Vec<T>,
+    energy: f64,
+    /// Logarithm of the posterior over the mixture.
+    log_ratio: f64,
+}
+
 /// What the fit has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum Stage {
@@ -101,7 +112,6 @@ enum Stage {
     Touch,
     Fit,
     Weigh,
-    Anneal,
     Sample,
 }
 
@@ -111,8 +121,7 @@ enum Stage {
 /// The minimum is closed: `C^-1 = <H''>`, `mu = <z - C H'>` over the points (their section 2; the fixed point is that of Gaussian
 /// variational inference with a full covariance, without its noise). Points are antithetic, with the same random numbers in every round.
 /// Weights are the evidences of the modes, from importance weights of 200 samples of each. The differences that are left tell how far
-/// to trust the fit (`el2o_values`, `el2o_gradients`, `el2o_curvatures`), as does `pareto_k`; `log_evidence` comes with its error. Where the
-/// fit is not to be trusted, `particles` are annealed from it to the posterior, which needs no more than that it is somewhere near.
+/// to trust the fit (`el2o_values`, `el2o_gradients`, `el2o_curvatures`), as does `pareto_k`; `log_evidence` comes with its error.
 ///
 /// Cost of a round and a mode: `2 pairs (2 dim + 1)` gradients. Memory: `16 dim^2` bytes a mode; up to 2000 latents.
 ///
@@ -129,7 +138,6 @@ pub struct El2o<T: Number> {
     modes: Vec<Mode>,
     drawn: usize,
     weighed: Weighed,
-    annealed: Option<Annealed<T>>,
 }
 
 impl<T: Number> El2o<T> {
@@ -143,11 +151,8 @@ impl<T: Number> El2o<T> {
             ("modes", options.modes),
             ("pairs", options.pairs),
             ("samples", options.samples),
+            ("candidates", options.candidates),
         ])?;
-        if options.particles > MOST_PARTICLES || options.particles > 0 && options.samples > MOST_PARTICLES {
-            let message = format!("`particles` and their `samples` must be at most {MOST_PARTICLES}");
-            return Err(Error::Option(message));
-        }
         at_least(&[
             ("tolerance", options.tolerance, f64::MIN_POSITIVE),
             ("start_scale", options.start_scale, 0.0),
@@ -162,7 +167,6 @@ impl<T: Number> El2o<T> {
             modes: Vec::new(),
             drawn: 0,
             weighed: Weighed::default(),
-            annealed: None,
         })
     }
 
@@ -172,6 +176,13 @@ impl<T: Number> El2o<T> {
         if !latents.is_empty() && self.searches.best().is_none() {
             self.searches = Starts::from(latents);
         }
+    }
+
+    /// Which mode a place belongs to, as they are counted in the figures; `None` before they are weighed.
+    pub fn mode_at(&self, z: &[T]) -> Option<usize> {
+        let share = |mode: &Mode| mode.log_weight + mode.gaussian.log_density(z);
+        let modes = self.modes.iter().map(share).enumerate();
+        modes.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(which, _)| which)
     }
 
     fn rules(&self) -> Rules<'static> {
@@ -280,76 +291,100 @@ impl<T: Number> El2o<T> {
         (gaussian.place(&xi), gaussian.log_height() - 0.5 * vector::norm2(&xi))
     }
 
-    fn mixture(&self) -> Mixture<'_> {
-        Mixture {
-            log_weights: self.modes.iter().map(|mode| mode.log_weight).collect(),
-            gaussians: self.modes.iter().map(|mode| &mode.gaussian).collect(),
-        }
+    /// Which mode the sample with this number is drawn from: shares of the samples are those of the weights.
+    fn mode_of(&self, draw: usize) -> &Mode {
+        let place = Stream::new(self.seed, Purpose::DataDraw, draw as u32).uniform(0);
+        let mut below = 0.0;
+        let reached = self.modes.iter().find(|mode| {
+            below += mode.log_weight.exp();
+            below >= place
+        });
+        reached.unwrap_or(&self.modes[self.modes.len() - 1])
     }
 
-    /// The draw of the mixture with this number, whose mode lies at `place` of the unit interval.
-    fn particle(&self, number: usize, place: f64, evaluator: &mut dyn Evaluator<T>) -> Result<Particle<T>> {
-        let mixture = self.mixture();
-        let (z, _) = self.draw(mixture.gaussians[mixture.at(place)], number as u32);
+    /// A draw of the mixture.
+    fn candidate(&self, which: usize, evaluator: &mut dyn Evaluator<T>) -> Result<Candidate<T>> {
+        let (z, _) = self.draw(&self.mode_of(which).gaussian, which as u32);
+        let density = log_sum(self.modes.iter().map(|mode| mode.log_weight + mode.gaussian.log_density(&z)));
         let mut gradient = z.clone();
         let energy = evaluator.energy(&z, &mut gradient)?;
-        Ok(Particle { energy, log_mixture: mixture.log_density(&z), z })
+        Ok(Candidate { z, energy, log_ratio: -energy - density })
     }
 
-    /// The first particles, or one more rung.
-    fn anneal(&mut self, workers: &Workers<'_, T>) -> Result<String> {
-        let Some(mut annealed) = self.annealed.take() else {
-            let count = self.options.particles.max(self.options.samples);
-            let particles = workers.map((0..count).collect(), |number, evaluator| {
-                self.particle(number, (number as f64 + 0.5) / count as f64, evaluator)
-            })?;
-            particles.iter().for_each(|particle| self.weighed.add(particle.log_ratio()));
-            self.annealed = Some(Annealed::new(particles));
-            return Ok(format!("{count} particles"));
-        };
-        annealed.advance(&self.mixture(), self.seed, workers)?;
-        let message = format!("particles at {:.3} of the way", annealed.beta);
-        if annealed.is_done() {
-            self.weighed.settle(annealed.log_integral, annealed.variance.sqrt());
-            self.count_modes(&annealed.particles);
-            self.stage = Stage::Sample;
-        }
-        self.annealed = Some(annealed);
-        Ok(message)
+    /// One of the candidates, each as likely as it weighs; `None` if none is possible.
+    fn choose(&self, draw: usize, candidates: Vec<Candidate<T>>) -> Option<Candidate<T>> {
+        let mut possible: Vec<Candidate<T>> =
+            candidates.into_iter().filter(|c| c.energy.is_finite()).collect();
+        let all = log_sum(possible.iter().map(|candidate| candidate.log_ratio));
+        let place = Stream::new(self.seed, Purpose::Chain, draw as u32).uniform(0);
+        let mut below = 0.0;
+        let reached = possible.iter().position(|candidate| {
+            below += (candidate.log_ratio - all).exp();
+            below >= place
+        });
+        let chosen = reached.or(possible.len().checked_sub(1))?;
+        Some(possible.swap_remove(chosen))
     }
 
-    /// Weights of the modes are the shares of the particles that belong to them.
-    fn count_modes(&mut self, particles: &[Particle<T>]) {
-        let mixture = self.mixture();
-        let mut counts = vec![0.0f64; self.modes.len()];
-        particles.iter().for_each(|particle| counts[mixture.nearest(&particle.z)] += 1.0);
-        for (mode, count) in self.modes.iter_mut().zip(counts) {
-            mode.log_weight = (count / particles.len().max(1) as f64).ln();
+    /// The place and the energy of a sample after its moves: leapfrog steps in coordinates in which the Gaussian of its mode is round, each
+    /// trajectory accepted or refused (Duane et al. 1987).
+    fn moved(
+        &self,
+        draw: usize,
+        sample: Candidate<T>,
+        evaluator: &mut dyn Evaluator<T>,
+    ) -> Result<(Vec<T>, f64)> {
+        let Candidate { mut z, mut energy, .. } = sample;
+        if self.options.moves == 0 {
+            return Ok((z, energy));
         }
+        let gaussian = &self.modes[self.mode_at(&z).unwrap_or(0)].gaussian;
+        let dim = z.len();
+        let step = STEP / (dim as f64).powf(0.25);
+        let mut gradient = z.clone();
+        evaluator.energy(&z, &mut gradient)?;
+        let decisions = Stream::new(self.seed, Purpose::DataDraw, MOVE | draw as u32);
+        for turn in 0..self.options.moves {
+            let mut momentum = vec![0.0; dim];
+            let which = (draw * self.options.moves + turn) as u32;
+            Stream::new(self.seed, Purpose::Chain, MOVE | which).fill_normal(&mut momentum);
+            let before = energy + 0.5 * vector::norm2(&momentum);
+            let (mut there, mut slope) = (gaussian.whiten(&z), gradient.clone());
+            let (mut place, mut after) = (z.clone(), energy);
+            for _ in 0..LEAPS {
+                vector::axpy(-0.5 * step, &gaussian.round_gradient(&slope), &mut momentum);
+                vector::axpy(step, &momentum, &mut there);
+                place = gaussian.place(&there);
+                after = evaluator.energy(&place, &mut slope)?;
+                if !after.is_finite() {
+                    break;
+                }
+                vector::axpy(-0.5 * step, &gaussian.round_gradient(&slope), &mut momentum);
+            }
+            let change = before - after - 0.5 * vector::norm2(&momentum);
+            if after.is_finite() && decisions.uniform(turn as u64).ln() < change {
+                (z, energy, gradient) = (place, after, slope);
+            }
+        }
+        Ok((z, energy))
     }
 
     fn sample(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
-        let samples = self.options.samples;
-        if let Some(Annealed { particles, .. }) = &self.annealed {
-            // Particles of one origin stand together: even steps take of all.
-            for i in 0..samples.min(particles.len()) {
-                let Particle { z, energy, .. } = &particles[i * particles.len() / samples];
-                sink(Draw::independent(z.clone(), Some(*energy)));
-            }
-            self.drawn = samples;
-            return Ok(());
-        }
-        let last = samples.min(self.drawn + 16 * rayon::current_num_threads());
-        let drawn = workers.map((self.drawn..last).collect(), |draw, evaluator| {
-            // Shares of the samples are those of the weights.
-            let place = Stream::new(self.seed, Purpose::DataDraw, draw as u32).uniform(0);
-            self.particle(draw, place, evaluator)
+        let last = self.options.samples.min(self.drawn + 16 * rayon::current_num_threads());
+        let samples = workers.map((self.drawn..last).collect(), |draw, evaluator| {
+            let first = draw * self.options.candidates;
+            let candidates: Vec<Candidate<T>> = (first..first + self.options.candidates)
+                .map(|which| self.candidate(which, evaluator))
+                .collect::<Result<_>>()?;
+            let log_ratios: Vec<f64> = candidates.iter().map(|candidate| candidate.log_ratio).collect();
+            let chosen = self.choose(draw, candidates);
+            Ok((log_ratios, chosen.map(|chosen| self.moved(draw, chosen, evaluator)).transpose()?))
         })?;
-        for particle in drawn {
-            self.weighed.add(particle.log_ratio());
+        for (log_ratios, sample) in samples {
+            log_ratios.into_iter().for_each(|log_ratio| self.weighed.add(log_ratio));
             // What is impossible is no sample; its weight of zero counts.
-            if particle.energy.is_finite() {
-                sink(Draw::independent(particle.z, Some(particle.energy)));
+            if let Some((z, energy)) = sample {
+                sink(Draw::independent(z, Some(energy)));
             }
         }
         self.drawn = last;
@@ -388,18 +423,13 @@ impl<T: Number> El2o<T> {
             }
             Stage::Weigh => {
                 self.modes = self.weigh(workers)?;
-                if self.options.particles > 0 {
-                    // Particles begin wider than where they end: what a Gaussian does not reach, they would not find.
-                    self.modes.iter_mut().for_each(|mode| mode.gaussian = mode.gaussian.wider(BEGIN_WIDER));
-                }
                 self.weighed.measure(workers);
-                self.stage = if self.options.particles > 0 { Stage::Anneal } else { Stage::Sample };
+                self.stage = Stage::Sample;
                 if let Some(heaviest) = self.heaviest() {
                     sink(Draw::Centre { z: heaviest.gaussian.mean.iter().map(|x| T::of(*x)).collect() });
                 }
                 Ok("weighed".into())
             }
-            Stage::Anneal => self.anneal(workers),
             Stage::Sample => {
                 self.sample(workers, sink)?;
                 Ok(format!("{} samples drawn", self.drawn))

@@ -14,8 +14,6 @@ pub(crate) struct Weighed {
     log_ratios: Vec<f64>,
     /// What turns their mean into an evidence; `None` if the ratios are known up to a factor only.
     constant: Option<f64>,
-    /// A better `ln integral exp(-H) dz` than the mean of the ratios, with its error.
-    settled: Option<(f64, f64)>,
 }
 
 impl Weighed {
@@ -27,11 +25,6 @@ impl Weighed {
     /// Takes in the ratio at a sample.
     pub fn add(&mut self, log_ratio: f64) {
         self.log_ratios.push(log_ratio);
-    }
-
-    /// Takes `ln integral exp(-H) dz` from elsewhere.
-    pub fn settle(&mut self, log_integral: f64, error: f64) {
-        self.settled = Some((log_integral, error));
     }
 
     /// The logarithm of the evidence from that of `integral exp(-H) dz`.
@@ -48,7 +41,7 @@ impl Weighed {
         let k = smooth_weights(&self.log_ratios).k;
         let mut figures = vec![("pareto_k".into(), if k < NO_TAIL { NO_TAIL } else { k })];
         if self.constant.is_some() {
-            let (log_mean, error) = self.settled.unwrap_or_else(|| log_mean(&self.log_ratios));
+            let (log_mean, error) = log_mean(&self.log_ratios);
             figures.push(("log_evidence".into(), self.log_evidence_of(log_mean)));
             figures.push(("log_evidence_error".into(), error));
         }

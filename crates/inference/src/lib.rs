@@ -5,7 +5,6 @@
 //! A [`Method`] is a state that advances step by step, can be written to disk between any two steps, and goes on from
 //! there with the same result.
 
-mod annealed;
 pub mod calibration;
 mod chain;
 mod conditional;
@@ -36,6 +35,7 @@ mod precondition;
 mod response;
 mod scales;
 mod search;
+mod smc;
 mod starts;
 mod step_size;
 mod straighten;
@@ -61,6 +61,7 @@ pub use posterior::Posterior;
 pub use precondition::{PreconditionOptions, Preconditioned};
 pub use scales::Metric;
 pub use search::Optimizer;
+pub use smc::{Smc, SmcOptions};
 pub use target::{Evaluator, Target};
 pub use tempering::{Thermodynamic, ThermodynamicOptions};
 pub use warm_start::WarmStarted;

@@ -4,7 +4,7 @@ mod targets;
 
 use lookback_inference::{
     Curvature, Draw, El2o, El2oOptions, Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Nuts,
-    NutsOptions, Optimizer, Pathfinder, PathfinderOptions, Posterior, Target, Thermodynamic,
+    NutsOptions, Optimizer, Pathfinder, PathfinderOptions, Posterior, Smc, SmcOptions, Target, Thermodynamic,
     ThermodynamicOptions, WarmStarted, run_to_end,
 };
 use targets::{
@@ -53,13 +53,13 @@ fn evidence_is(method: &impl Method<f64>, truth: f64) {
     assert!(error < 0.5, "an error of {error} allows anything");
 }
 
-/// A Gaussian that touches a skewed posterior at its maximum has the mean of neither; annealed, its draws have.
+/// A Gaussian that touches a skewed posterior at its maximum has the mean of neither; chosen by importance, or moved, its draws have.
 #[test]
-fn annealing_mends_a_gaussian_that_only_touches() {
+fn candidates_and_moves_mend_a_gaussian_that_only_touches() {
     let target = poisson_posterior(1.0);
     let (mean, std) = targets::quadrature(1.0);
-    let off = |particles| {
-        let options = El2oOptions { rounds: 0, samples: 4000, particles, ..El2oOptions::default() };
+    let off = |candidates, moves| {
+        let options = El2oOptions { rounds: 0, samples: 4000, candidates, moves, ..El2oOptions::default() };
         let mut method = El2o::new(options, 5).expect("options");
         let draws = samples(&run_to_end(&mut method, &target).expect("a fit"));
         assert_eq!(draws.len(), 4000);
@@ -67,10 +67,10 @@ fn annealing_mends_a_gaussian_that_only_touches() {
         // In units of the standard error of 4000 draws.
         (found - mean) / (std / 4000f64.sqrt())
     };
-    let (touching, annealed) = (off(0), off(4000));
+    let (touching, chosen, moved) = (off(1, 0), off(20, 0), off(1, 12));
     assert!(touching.abs() > 5.0, "{touching}");
-    assert!(annealed.abs() < 3.5, "{annealed}");
-    let options = El2oOptions { rounds: 0, samples: 20, particles: 40, ..El2oOptions::default() };
+    assert!(chosen.abs() < 3.5 && moved.abs() < 3.5, "{chosen} {moved}");
+    let options = El2oOptions { rounds: 0, samples: 40, candidates: 3, moves: 2, ..El2oOptions::default() };
     survives_interruption(El2o::new(options, 5).expect("options"), &target);
 }
 
@@ -94,33 +94,39 @@ fn crescent() -> Formula<impl Fn(&[f64], &mut [f64]) -> f64 + Sync> {
     }
 }
 
-/// Gaussians that touch both modes miss the arms of the crescent, and give too much to the other mode. Particles find shares, shape and
-/// evidence.
 #[test]
-fn annealing_finds_the_shares_of_modes_that_are_no_gaussians() {
-    let fit = |particles| {
-        let options = El2oOptions {
-            starts: 20,
-            start_scale: 2.0,
-            rounds: 0,
-            samples: 4000,
-            particles,
-            ..El2oOptions::default()
-        };
-        let mut el2o = El2o::new(options, 3).expect("valid");
-        let draws = samples(&run_to_end(&mut el2o, &crescent()).expect("runs"));
-        let right: Vec<&Vec<f64>> = draws.iter().filter(|z| z[0] > 0.0).collect();
-        let height = right.iter().map(|z| z[1]).sum::<f64>() / right.len() as f64;
-        (el2o, right.len() as f64 / draws.len() as f64, height)
-    };
-    let (_, share, height) = fit(0);
-    assert!(share < 0.61 && height.abs() < 0.05, "{share} {height}");
-    let (el2o, share, height) = fit(4000);
-    // Drawn again, particles have relatives: errors are some times those of 4000 draws, 0.008 and 0.007.
-    assert!((share - 0.65).abs() < 0.025 && (height - 0.25).abs() < 0.06, "{share} {height}");
-    let weights = figure(&el2o, "mode_0_weight").max(figure(&el2o, "mode_1_weight"));
-    assert!((weights - share).abs() < 0.01, "{weights} {share}");
-    evidence_is(&el2o, -TAU.ln());
+fn particles_find_the_shares_of_modes_that_are_no_gaussians() {
+    let options = SmcOptions { particles: 8000, ..SmcOptions::default() };
+    let mut smc = Smc::new(options, 3).expect("valid");
+    let draws = samples(&run_to_end(&mut smc, &crescent()).expect("runs"));
+    assert_eq!(draws.len(), 8000);
+    let right: Vec<&Vec<f64>> = draws.iter().filter(|z| z[0] > 0.0).collect();
+    let share = right.len() as f64 / draws.len() as f64;
+    let height = right.iter().map(|z| z[1]).sum::<f64>() / right.len() as f64;
+    // Errors of 8000 independent draws are 0.005 and 0.005; particles of one origin resemble each other.
+    assert!((share - 0.65).abs() < 0.03 && (height - 0.25).abs() < 0.04, "{share} {height}");
+    evidence_is(&smc, -TAU.ln());
+}
+
+#[test]
+fn particles_have_the_evidence_and_survive_interruption() {
+    let mut smc = Smc::new(SmcOptions::default(), 4).expect("valid");
+    let draws = samples(&run_to_end(&mut smc, &linear_posterior::<f64>()).expect("runs"));
+    evidence_is(&smc, linear_evidence());
+    let (mean, covariance) = exact();
+    for i in 0..3 {
+        let found = draws.iter().map(|z| z[i]).sum::<f64>() / draws.len() as f64;
+        assert!((found - mean[i]).abs() < 6.0 * (covariance[i][i] / 1000.0).sqrt(), "{found} {}", mean[i]);
+    }
+    let small = SmcOptions { particles: 60, ..SmcOptions::default() };
+    survives_interruption(Smc::new(small, 5).expect("valid"), &poisson_posterior(1.0));
+    let mut poisson = Smc::new(SmcOptions::default(), 6).expect("valid");
+    run_to_end(&mut poisson, &poisson_posterior(1.0)).expect("runs");
+    for (name, value) in [("particles", 5), ("particles", 1 << 20), ("leaps", 0)] {
+        let mut options = SmcOptions::default();
+        *(if name == "leaps" { &mut options.leaps } else { &mut options.particles }) = value;
+        assert!(Smc::<f64>::new(options, 1).is_err_and(|error| error.to_string().contains(name)));
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub fn compare(folders: &[PathBuf]) -> Result<Vec<Candidate>> {
     if candidates.iter().all(|one| one.elpd.is_none() && one.log_evidence.is_none()) {
         return Err(Error::file(
             &folders[0],
-            "has neither an evidence (methods `map`, `el2o`, `pathfinder`, `thermodynamic`) nor cross-validation (`log_likelihood = true` in `[output]`)",
+            "has neither an evidence (methods `map`, `el2o`, `pathfinder`, `thermodynamic`, `smc`) nor cross-validation (`log_likelihood = true` in `[output]`)",
         ));
     }
     let by_data = candidates.iter().all(|one| one.elpd_below.is_some());

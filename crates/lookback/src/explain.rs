@@ -116,6 +116,12 @@ fn plan(method: &MethodSection) -> String {
             "thermodynamic: a ladder of temperatures, {} chains of {} + {} trajectories at each",
             o.chains, o.warmup, o.draws
         ),
+        MethodSection::Smc(o) => {
+            format!(
+                "smc: {} particles on a ladder of temperatures, {} trajectories at each",
+                o.particles, o.moves
+            )
+        }
         MethodSection::Muse(o) => format!(
             "muse: the posterior of {}, from maxima of the data and of {} simulations; {} samples",
             if o.parameters.is_empty() { "all parameters".into() } else { o.parameters.join(", ") },
@@ -139,6 +145,7 @@ pub(crate) fn sample_count(method: &MethodSection) -> usize {
         MethodSection::Pathfinder(o) => o.samples,
         MethodSection::Muse(o) => o.samples,
         MethodSection::Thermodynamic(o) => o.chains * o.draws,
+        MethodSection::Smc(o) => o.particles,
     }
 }
 
@@ -166,6 +173,8 @@ fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
         }
         MethodSection::Pathfinder(o) => (threads, 50 * o.paths + 30 * threads),
         MethodSection::Thermodynamic(o) => (threads, 15 * o.chains + 90 * threads),
+        // The crowd, the next one, and the root of a covariance of up to 500 latents.
+        MethodSection::Smc(o) => (threads, 2 * o.particles + 500 + 6 * threads),
         MethodSection::Muse(o) => (2 * threads, o.simulations + 1 + 30 * threads),
     };
     let record = 8 * problem.grid.len() * (4 + 2 * problem.observation.maps.len()) + 16 * problem.grid.len();

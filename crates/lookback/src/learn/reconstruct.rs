@@ -8,7 +8,7 @@ use std::time::Instant;
 use lookback_imaging::smooth;
 use lookback_inference::{
     Draw, El2o, El2oOptions, Method, Nuts, NutsOptions, Optimizer, Posterior, PreconditionOptions,
-    Preconditioned, Progress, Sampler, Workers,
+    Preconditioned, Progress, Sampler, Smc, SmcOptions, Workers,
 };
 use lookback_learn::{Batch, ErrorKind, Generator, Model, ModelError, Scaling, Shape, Spread, Tails};
 use lookback_likelihood::{CorrelatedGaussian, Likelihood};
@@ -70,10 +70,13 @@ pub enum Admitted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// A Gaussian with all second derivatives at each mode, weighted by their evidences; their draws are annealed to the posterior, by
-    /// sequential Monte Carlo, which mends shapes and weights.
+    /// A Gaussian with all second derivatives at each mode, weighted by their evidences; samples are chosen among their draws by
+    /// importance, and moved by Hamiltonian Monte Carlo. Pareto k says whether the weights of the modes may be trusted.
     #[default]
     Laplace,
+    /// Particles that are cooled from the prior to the posterior by sequential Monte Carlo: shapes and shares of the modes are right, at
+    /// some times the cost. For models of few latents.
+    Smc,
     /// Four chains of the No-U-Turn sampler that start from samples of these Gaussians: exact in the end, and tens of times the cost.
     Nuts,
 }
@@ -89,7 +92,7 @@ pub struct Reconstructed {
     pub starts_at_modes: f64,
     /// Logarithm of the evidence of the data.
     pub log_evidence: f64,
-    /// Pareto k of the importance weights: above 0.7 the approximation is not to be trusted.
+    /// Pareto k of the importance weights of the Gaussians: above 0.7 they and their shares are not to be trusted, and `smc` is to be taken.
     pub pareto_k: f64,
     /// Mean squared whitened residual of a datum, at the heaviest mode.
     pub reduced_chi2: f64,
@@ -458,38 +461,57 @@ pub fn reconstruct(
     Ok(all)
 }
 
-/// Fewest particles that are annealed: so many have shares of the modes to three hundredths.
-const PARTICLES: usize = 512;
+/// Draws of which each sample is chosen, and moves that it makes then.
+const CANDIDATES: usize = 8;
+const MOVES: usize = 10;
 /// Its multiples fill the unit interval evenly, wherever they are stopped.
 pub(super) const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// Samples that say how wrong the decoder is for an example.
 const PILOT: usize = 24;
-
-const PILOT_PLAN: Plan = Plan { samples: PILOT, particles: PILOT, chains: false };
-
-/// What a search is to find.
-#[derive(Clone, Copy)]
-struct Plan {
-    samples: usize,
-    /// Draws that are annealed, from which samples are taken.
-    particles: usize,
-    /// Samples are those of chains that start from them.
-    chains: bool,
-}
 
 /// The posterior of latents under a likelihood, by Gaussians at its modes.
 struct Search {
     method: El2o<f32>,
     centre: Vec<f32>,
     latents: Vec<Vec<f32>>,
+    /// Shares of the modes and the evidence, from particles.
+    crowd: Option<(Vec<f64>, f64)>,
     seconds_to_modes: f64,
+}
+
+/// Fewest particles: the share of a mode is right to two hundredths.
+const PARTICLES: usize = 1000;
+
+impl Search {
+    /// As many samples as there were, among particles that come from the prior.
+    fn cool(&mut self, workers: &Workers<'_, f32>, seed: u64) -> Result<()> {
+        let samples = self.latents.len();
+        let particles = PARTICLES.max(samples);
+        let mut smc = Smc::new(SmcOptions { particles, ..SmcOptions::default() }, seed)?;
+        let mut crowd = Vec::new();
+        let mut sink = |draw| {
+            if let Draw::Sample { z, .. } = draw {
+                crowd.push(z);
+            }
+        };
+        while !smc.advance(workers, &mut sink)?.done {}
+        let mut shares = Vec::new();
+        for mode in crowd.iter().filter_map(|z| self.method.mode_at(z)) {
+            shares.resize(shares.len().max(mode + 1), 0.0);
+            shares[mode] += 1.0 / particles as f64;
+        }
+        self.crowd = Some((shares, figure(&smc, "log_evidence").unwrap_or(f64::NAN)));
+        // Particles of one origin stand together: even steps take of all.
+        self.latents = (0..samples).map(|i| crowd[i * particles / samples].clone()).collect();
+        Ok(())
+    }
 }
 
 impl Instrument<'_> {
     fn search(
         &self,
         likelihood: &Arc<CorrelatedGaussian<f32>>,
-        plan: Plan,
+        (samples, moves): (usize, usize),
         starts: Vec<Vec<f32>>,
         seed: u64,
         stop: &AtomicBool,
@@ -503,8 +525,9 @@ impl Instrument<'_> {
             max_iterations: 300,
             rounds: 0,
             tolerance: 0.1,
-            samples: plan.samples,
-            particles: plan.particles,
+            samples,
+            candidates: CANDIDATES,
+            moves,
             ..El2oOptions::default()
         };
         let mut method = El2o::new(settings, seed)?;
@@ -517,10 +540,16 @@ impl Instrument<'_> {
             Draw::Sample { z, .. } => latents.push(z),
         };
         while !method.advance(&workers, &mut sink)?.done {}
-        if plan.chains {
-            latents = chains(&workers, (&centre, latents), plan.samples, seed)?;
+        let mut search = Search { method, centre, latents, crowd: None, seconds_to_modes };
+        match options.sampling {
+            _ if moves == 0 => {}
+            Sampling::Laplace => {}
+            Sampling::Smc => search.cool(&workers, seed)?,
+            Sampling::Nuts => {
+                search.latents = chains(&workers, (&search.centre, search.latents), samples, seed)?;
+            }
         }
-        Ok(Search { method, centre, latents, seconds_to_modes })
+        Ok(search)
     }
 }
 
@@ -537,28 +566,24 @@ fn one(
     let factor = options.error_factor.unwrap_or(instrument.model.card().error_factor);
     let judging = |wrong: &Wrong| instrument.likelihood(&wrong.enlarged(factor), data);
     let spread = instrument.model.spread().filter(|_| options.model_error == Admitted::Adaptive);
-    let plan = match options.sampling {
-        Sampling::Laplace => Plan { samples: options.samples, particles: PARTICLES, chains: false },
-        Sampling::Nuts => Plan { samples: options.samples, particles: CHAINS, chains: true },
-    };
     let mut first = None;
     let (found, cases) = match spread {
         None => {
             let judge = judging(common)?;
             let starts = instrument.pool.best(&judge, options.starts);
-            let found = instrument.search(&judge, plan, starts, seed, stop)?;
+            let found = instrument.search(&judge, (options.samples, MOVES), starts, seed, stop)?;
             let likelihood = instrument.likelihood(common, data)?;
             (found, vec![Case { wrong: common.enlarged(1.0), likelihood, share: 1.0, tails: None }])
         }
         Some(spread) => {
             let judge = judging(common)?;
             let starts = instrument.pool.best(&judge, options.starts);
-            let pilot = instrument.search(&judge, PILOT_PLAN, starts, seed, stop)?;
+            let pilot = instrument.search(&judge, (PILOT, 0), starts, seed, stop)?;
             let near: Vec<Vec<f32>> = std::iter::once(&pilot.centre).chain(&pilot.latents).cloned().collect();
             let cases = instrument.cases(spread, data, &near)?;
             let starts = near.into_iter().step_by(PILOT / 6).collect();
             let judge = judging(&cases[0].wrong)?;
-            let found = instrument.search(&judge, plan, starts, seed, stop)?;
+            let found = instrument.search(&judge, (options.samples, MOVES), starts, seed, stop)?;
             first = Some(pilot);
             (found, cases)
         }
@@ -596,10 +621,13 @@ fn one(
     let mut white = vec![0.0; width];
     cases[0].likelihood.residual(&instrument.forward.apply(&found.centre)?, &mut white);
     Ok(Reconstructed {
-        mode_weights: mode_weights(&found.method),
+        mode_weights: mode_weights(&found),
         starts_at_best: figure(searched, "starts_at_best").unwrap_or(1.0),
         starts_at_modes: figure(searched, "starts_at_modes").unwrap_or(1.0),
-        log_evidence: figure(&found.method, "log_evidence").unwrap_or(f64::NAN),
+        log_evidence: match &found.crowd {
+            Some((_, log_evidence)) => *log_evidence,
+            None => figure(&found.method, "log_evidence").unwrap_or(f64::NAN),
+        },
         pareto_k: figure(&found.method, "pareto_k").unwrap_or(f64::NAN),
         reduced_chi2: lookback_operator::vector::norm2(&white) / cases[0].likelihood.data_count() as f64,
         seconds_to_modes: first.unwrap_or(&found).seconds_to_modes,
@@ -608,10 +636,15 @@ fn one(
 }
 
 /// Shares of the modes, the heaviest first.
-fn mode_weights(method: &impl Method<f32>) -> Vec<f64> {
-    let figures = method.figures().into_iter();
-    let weights = figures.filter(|(name, _)| name.starts_with("mode_") && name.ends_with("_weight"));
-    let mut weights: Vec<f64> = weights.map(|(_, value)| value).collect();
+fn mode_weights(search: &Search) -> Vec<f64> {
+    let mut weights = match &search.crowd {
+        Some((shares, _)) => shares.clone(),
+        None => {
+            let figures = search.method.figures().into_iter();
+            let weights = figures.filter(|(name, _)| name.starts_with("mode_") && name.ends_with("_weight"));
+            weights.map(|(_, value)| value).collect()
+        }
+    };
     if weights.is_empty() {
         weights.push(1.0);
     }

@@ -270,6 +270,14 @@ citation!(
     2014
 );
 citation!(
+    SMC,
+    "sequential Monte Carlo",
+    "Del Moral, P. and Doucet, A. and Jasra, A.",
+    "Sequential Monte Carlo samplers",
+    "Journal of the Royal Statistical Society B 68, 411",
+    2006
+);
+citation!(
     BENNETT,
     "evidence from neighbouring temperatures",
     "Bennett, C. H.",
@@ -335,6 +343,7 @@ fn of_method(method: &MethodSection) -> Vec<Citation> {
         MethodSection::El2o(_) => list.extend([EL2O, PARETO]),
         MethodSection::Pathfinder(_) => list.extend([PATHFINDER, LBFGS, PARETO]),
         MethodSection::Muse(_) => list.extend([MUSE, BROYDEN]),
+        MethodSection::Smc(_) => list.extend([SMC, HMC]),
         MethodSection::Thermodynamic(_) => list.extend([THERMODYNAMIC, BENNETT, NUTS, BETANCOURT, VEHTARI]),
     }
     list

@@ -131,7 +131,7 @@ fn check_warm_start(run: &RunFile) -> Result<()> {
         )
     } else if !start.is_approximation() {
         format!(
-            "must be an approximation (`map`, `mgvi`, `geovi`, `el2o`, `pathfinder`, `wiener`), and not `{}`",
+            "must be an approximation (`map`, `mgvi`, `geovi`, `el2o`, `pathfinder`, `smc`, `wiener`), and not `{}`",
             start.name()
         )
     } else {

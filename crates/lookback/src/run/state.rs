@@ -2,7 +2,7 @@
 
 use lookback_inference::{
     Draw, El2o, Hmc, Map, Mclmc, Method, Mgvi, Muse, MuseOptions, Number, Nuts, Pathfinder, Preconditioned,
-    Progress, Result, Sampler, Thermodynamic, WarmStarted, Wiener, Workers,
+    Progress, Result, Sampler, Smc, Thermodynamic, WarmStarted, Wiener, Workers,
 };
 use lookback_operator::Space;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ pub enum State<T: Number> {
     Muse(Muse<T>),
     /// A ladder of temperatures.
     Thermodynamic(Thermodynamic<T>),
+    Smc(Smc<T>),
     /// Markov chains in coordinates in which the posterior around its maximum is round.
     Preconditioned(Box<Preconditioned<T, State<T>>>),
     /// Markov chains that start from an approximation.
@@ -67,6 +68,7 @@ impl<T: Number> State<T> {
             MethodSection::Pathfinder(options) => State::Pathfinder(Pathfinder::new(options, seed)?),
             MethodSection::Muse(options) => State::Muse(muse(options, latents, seed)?),
             MethodSection::Thermodynamic(options) => State::Thermodynamic(Thermodynamic::new(options, seed)?),
+            MethodSection::Smc(options) => State::Smc(Smc::new(options, seed)?),
         })
     }
 }
@@ -84,6 +86,7 @@ impl<T: Number> Method<T> for State<T> {
             State::Pathfinder(method) => method.advance(workers, sink),
             State::Muse(method) => method.advance(workers, sink),
             State::Thermodynamic(method) => method.advance(workers, sink),
+            State::Smc(method) => method.advance(workers, sink),
             State::Preconditioned(method) => method.advance(workers, sink),
             State::WarmStarted(method) => method.advance(workers, sink),
         }
@@ -101,6 +104,7 @@ impl<T: Number> Method<T> for State<T> {
             State::Pathfinder(method) => method.figures(),
             State::Muse(method) => method.figures(),
             State::Thermodynamic(method) => method.figures(),
+            State::Smc(method) => method.figures(),
             State::Preconditioned(method) => method.figures(),
             State::WarmStarted(method) => method.figures(),
         }

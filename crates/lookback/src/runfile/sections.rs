@@ -2,7 +2,7 @@
 
 use lookback_inference::{
     El2oOptions, HmcOptions, MapOptions, MclmcOptions, MgviOptions, MuseOptions, NutsOptions,
-    PathfinderOptions, ThermodynamicOptions, WienerOptions,
+    PathfinderOptions, SmcOptions, ThermodynamicOptions, WienerOptions,
 };
 use lookback_learn::ErrorKind;
 use serde::{Deserialize, Serialize};
@@ -387,6 +387,8 @@ pub enum MethodSection {
     Muse(MuseOptions),
     /// Markov chains on a ladder of temperatures, and the evidence.
     Thermodynamic(ThermodynamicOptions),
+    /// Particles that are cooled from the prior to the posterior, and the evidence.
+    Smc(SmcOptions),
 }
 
 impl MethodSection {
@@ -444,6 +446,7 @@ impl MethodSection {
             MethodSection::Pathfinder(_) => "pathfinder",
             MethodSection::Muse(_) => "muse",
             MethodSection::Thermodynamic(_) => "thermodynamic",
+            MethodSection::Smc(_) => "smc",
         }
     }
 }

@@ -1,0 +1,407 @@
+//! Sequential Monte Carlo: particles that are cooled from the prior to the posterior (Neal 2001; Del Moral, Doucet & Jasra 2006).
+
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::vector;
+use nalgebra::DMatrix;
+use serde::{Deserialize, Serialize};
+
+use crate::importance::log_sum;
+use crate::options::at_least_one;
+use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
+
+/// Options of [`Smc`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SmcOptions {
+    /// Particles; all are handed out at the end.
+    pub particles: usize,
+    /// Share of the particles that still count, as an effective number, when they are weighted for the next rung: sets how far apart
+    /// rungs are.
+    pub overlap: f64,
+    /// Trajectories of Hamiltonian Monte Carlo that every particle makes at a rung.
+    pub moves: usize,
+    /// The same at the posterior.
+    pub final_moves: usize,
+    /// Steps of a trajectory.
+    pub leaps: usize,
+    /// Acceptance that the step size aims at.
+    pub target_acceptance: f64,
+    /// Most rungs.
+    pub max_rungs: usize,
+}
+
+impl Default for SmcOptions {
+    fn default() -> Self {
+        SmcOptions {
+            particles: 1000,
+            overlap: 0.5,
+            moves: 3,
+            final_moves: 10,
+            leaps: 5,
+            target_acceptance: 0.75,
+            max_rungs: 200,
+        }
+    }
+}
+
+/// Most particles: each has random numbers of its own.
+const MOST_PARTICLES: usize = 1 << 16;
+/// Fewest draws of the prior that must be possible.
+const FEWEST: usize = 10;
+/// Length of the first leapfrog steps in widths, times the fourth root of the dimension.
+const STEP: f64 = 0.8;
+/// Particles a latent from which a full covariance is learned, and most latents that get one.
+const ENOUGH: usize = 4;
+const MOST: usize = 500;
+/// Bits of the streams' numbers that count particles.
+const PARTICLE_BITS: u32 = 16;
+
+/// A place, and what the data say of it: `-ln L` without constants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Particle<T> {
+    z: Vec<T>,
+    misfit: f64,
+}
+
+/// Samples the ladder `p_beta(z) ~ N(z; 0, 1) L(z)^beta` from the prior (`beta` = 0) to the posterior (`beta` = 1) with a crowd of
+/// particles: at each rung they are weighted by `L^(beta' - beta)`, drawn again by these weights (systematically), and moved by Hamiltonian
+/// Monte Carlo in coordinates in which the crowd is round. The product of the mean weights is the evidence, without bias.
+///
+/// Modes keep the shares that their parts of the prior lead to, whether or not anything moves between them: this is the method for
+/// posteriors of few latents with several modes, or with shapes that no Gaussian has. Particles of one origin resemble each other, so
+/// that errors are somewhat larger than those of as many independent samples; `ancestors` counts the draws of the prior that are left.
+///
+/// Cost: `particles rungs moves leaps` gradients; rungs grow with the root of the dimension times the information gained.
+/// Memory: one latent a particle, and a full covariance of up to 500 latents (widths alone beyond).
+///
+/// When not to use it: hundreds of latents and more (`nuts`), and where one mode is plainly enough.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Smc<T: Number> {
+    options: SmcOptions,
+    seed: u64,
+    particles: Vec<Particle<T>>,
+    /// Which draw of the prior each particle comes from.
+    ancestors: Vec<u32>,
+    beta: f64,
+    rungs: u32,
+    step: f64,
+    /// `ln integral N(z; 0, 1) L dz` so far, and the relative variance of its exponential.
+    log_integral: f64,
+    variance: f64,
+    accepted: f64,
+    log_constant: f64,
+    handed: bool,
+}
+
+impl<T: Number> Smc<T> {
+    /// A crowd that has not been drawn.
+    ///
+    /// # Errors
+    /// If an option is out of range.
+    pub fn new(options: SmcOptions, seed: u64) -> Result<Smc<T>> {
+        at_least_one(&[
+            ("moves", options.moves),
+            ("final_moves", options.final_moves),
+            ("leaps", options.leaps),
+            ("max_rungs", options.max_rungs),
+        ])?;
+        if !(2 * FEWEST..=MOST_PARTICLES).contains(&options.particles) {
+            return Err(Error::Option(format!(
+                "`particles` must lie between {} and {MOST_PARTICLES}, and is {}",
+                2 * FEWEST,
+                options.particles
+            )));
+        }
+        for (name, share) in [("overlap", options.overlap), ("target_acceptance", options.target_acceptance)]
+        {
+            if !(share > 0.0 && share < 1.0) {
+                return Err(Error::Option(format!("`{name}` must lie between 0 and 1, and is {share}")));
+            }
+        }
+        Ok(Smc {
+            options,
+            seed,
+            particles: Vec::new(),
+            ancestors: Vec::new(),
+            beta: 0.0,
+            rungs: 0,
+            step: 0.0,
+            log_integral: 0.0,
+            variance: 0.0,
+            accepted: f64::NAN,
+            log_constant: 0.0,
+            handed: false,
+        })
+    }
+
+    /// Draws of the prior.
+    fn begin(&mut self, workers: &Workers<'_, T>) -> Result<()> {
+        let (count, dim) = (self.options.particles, workers.dim());
+        self.particles = workers.map((0..count as u32).collect(), |number, evaluator| {
+            let mut z = vec![T::zero(); dim];
+            Stream::new(self.seed, Purpose::PriorDraw, number).fill_normal(&mut z);
+            let mut gradient = z.clone();
+            let misfit = evaluator.energy(&z, &mut gradient)? - 0.5 * vector::norm2(&z);
+            Ok(Particle { z, misfit: if misfit.is_nan() { f64::INFINITY } else { misfit } })
+        })?;
+        if self.particles.iter().filter(|particle| particle.misfit.is_finite()).count() < FEWEST {
+            return Err(Error::Start { energy: f64::INFINITY });
+        }
+        self.ancestors = (0..count as u32).collect();
+        self.step = STEP / (dim as f64).powf(0.25);
+        self.log_constant = -workers.target().normalisation();
+        Ok(())
+    }
+
+    /// The next rung: weights, a new draw, and moves.
+    fn climb(&mut self, workers: &Workers<'_, T>) -> Result<()> {
+        let misfits: Vec<f64> = self.particles.iter().map(|particle| particle.misfit).collect();
+        let beta = next_beta(self.beta, &misfits, self.options.overlap);
+        if !(beta > self.beta) || self.rungs as usize == self.options.max_rungs {
+            return Err(Error::NotConverged(format!(
+                "{} rungs reached only beta = {:.3e}: allow more with `max_rungs`, or a smaller `overlap`",
+                self.rungs, self.beta
+            )));
+        }
+        let log_weights: Vec<f64> = misfits.iter().map(|misfit| -(beta - self.beta) * misfit).collect();
+        let (all, count) = (log_sum(log_weights.iter().copied()), misfits.len() as f64);
+        let weights: Vec<f64> = log_weights.iter().map(|log| (log - all).exp()).collect();
+        let rung = self.rungs + 1;
+        let chosen =
+            systematic(&weights, Stream::new(self.seed, Purpose::Chain, rung << PARTICLE_BITS).uniform(0));
+        let mut next = Smc {
+            particles: chosen.iter().map(|&i| self.particles[i].clone()).collect(),
+            ancestors: chosen.iter().map(|&i| self.ancestors[i]).collect(),
+            beta,
+            rungs: rung,
+            log_integral: self.log_integral + all - count.ln(),
+            variance: self.variance + weights.iter().map(|w| w * w).sum::<f64>() - 1.0 / count,
+            options: self.options.clone(),
+            ..*self
+        };
+        next.move_all(workers)?;
+        *self = next;
+        Ok(())
+    }
+
+    /// Moves of all particles at the rung they have reached.
+    fn move_all(&mut self, workers: &Workers<'_, T>) -> Result<()> {
+        let moves = if self.beta == 1.0 { self.options.final_moves } else { self.options.moves };
+        let mut accepted = 0.0;
+        for turn in 0..moves {
+            // Learned anew at each turn: the crowd moves.
+            let coordinates = Coordinates::of(&self.particles);
+            let crowd: Vec<(usize, Particle<T>)> =
+                std::mem::take(&mut self.particles).into_iter().enumerate().collect();
+            let moved = workers.map(crowd, |(number, particle), evaluator| {
+                let substream = self.rungs << PARTICLE_BITS | number as u32;
+                let stream = Stream::new(self.seed, Purpose::DataDraw, substream);
+                self.moved(particle, &coordinates, (turn, stream), evaluator)
+            })?;
+            let share = moved.iter().filter(|(_, accepted)| *accepted).count() as f64 / moved.len() as f64;
+            accepted += share / moves as f64;
+            self.step *= (share - self.options.target_acceptance).exp();
+            self.particles = moved.into_iter().map(|(particle, _)| particle).collect();
+        }
+        self.accepted = accepted;
+        Ok(())
+    }
+
+    /// A particle after one trajectory, and whether that was accepted.
+    fn moved(
+        &self,
+        particle: Particle<T>,
+        coordinates: &Coordinates,
+        (turn, stream): (usize, Stream),
+        evaluator: &mut dyn Evaluator<T>,
+    ) -> Result<(Particle<T>, bool)> {
+        let dim = particle.z.len();
+        // Two uniform numbers and a momentum a turn; an even count, as numbers come in pairs.
+        let first = turn as u64 * ((dim as u64 + 3) & !1);
+        let mut momentum: Vec<f64> = (0..dim as u64).map(|i| stream.normal(first + 2 + i)).collect();
+        // The length varies, so that no orbit is its own.
+        let step = self.step * (0.6 + 0.8 * stream.uniform(first));
+        let mut gradient = particle.z.clone();
+        let energy_before = self.energy(&particle.z, &mut gradient, evaluator)?.0;
+        let before = energy_before + 0.5 * vector::norm2(&momentum);
+        let mut place: Vec<f64> = particle.z.iter().map(|z| z.f64()).collect();
+        let (mut z, mut after, mut misfit) = (particle.z.clone(), f64::INFINITY, f64::INFINITY);
+        for _ in 0..self.options.leaps {
+            vector::axpy(-0.5 * step, &coordinates.round(&gradient), &mut momentum);
+            vector::axpy(step, &coordinates.place(&momentum), &mut place);
+            z.iter_mut().zip(&place).for_each(|(z, place)| *z = T::of(*place));
+            (after, misfit) = self.energy(&z, &mut gradient, evaluator)?;
+            if !after.is_finite() {
+                break;
+            }
+            vector::axpy(-0.5 * step, &coordinates.round(&gradient), &mut momentum);
+        }
+        let change = before - after - 0.5 * vector::norm2(&momentum);
+        if after.is_finite() && stream.uniform(first + 1).ln() < change {
+            return Ok((Particle { z, misfit }, true));
+        }
+        Ok((particle, false))
+    }
+
+    /// `|z|^2 / 2 - beta ln L`, with its gradient, and `-ln L`.
+    fn energy(&self, z: &[T], gradient: &mut [T], evaluator: &mut dyn Evaluator<T>) -> Result<(f64, f64)> {
+        let energy = evaluator.energy(z, gradient)?;
+        let prior = 0.5 * vector::norm2(z);
+        let beta = self.beta;
+        gradient.iter_mut().zip(z).for_each(|(g, z)| *g = T::of(z.f64() + beta * (g.f64() - z.f64())));
+        Ok((prior + beta * (energy - prior), energy - prior))
+    }
+}
+
+/// Coordinates in which a crowd is round: `z = R x`, with `R R^T` its covariance.
+enum Coordinates {
+    Full(DMatrix<f64>),
+    Widths(Vec<f64>),
+}
+
+impl Coordinates {
+    fn of<T: Number>(particles: &[Particle<T>]) -> Coordinates {
+        let (count, dim) = (particles.len() as f64, particles[0].z.len());
+        let mut mean = vec![0.0; dim];
+        for particle in particles {
+            mean.iter_mut().zip(&particle.z).for_each(|(mean, z)| *mean += z.f64() / count);
+        }
+        let mut widths = vec![0.0; dim];
+        for particle in particles {
+            let offsets = particle.z.iter().zip(&mean).map(|(z, mean)| z.f64() - mean);
+            widths.iter_mut().zip(offsets).for_each(|(width, offset)| *width += offset * offset / count);
+        }
+        // Never quite flat: a crowd of one origin would not move.
+        widths.iter_mut().for_each(|width| *width = width.max(1e-12).sqrt());
+        if dim > MOST || particles.len() < ENOUGH * dim {
+            return Coordinates::Widths(widths);
+        }
+        let offsets = DMatrix::from_fn(dim, particles.len(), |i, k| {
+            (particles[k].z[i].f64() - mean[i]) / widths[i] / count.sqrt()
+        });
+        let correlation = &offsets * offsets.transpose() + DMatrix::identity(dim, dim) * 1e-6;
+        match correlation.cholesky() {
+            None => Coordinates::Widths(widths),
+            Some(root) => {
+                let mut root = root.unpack();
+                root.row_iter_mut().zip(&widths).for_each(|(mut row, width)| row *= *width);
+                Coordinates::Full(root)
+            }
+        }
+    }
+
+    /// `R x`.
+    fn place(&self, x: &[f64]) -> Vec<f64> {
+        match self {
+            Coordinates::Widths(widths) => x.iter().zip(widths).map(|(x, width)| x * width).collect(),
+            Coordinates::Full(root) => {
+                (0..x.len()).map(|i| (0..=i).map(|j| root[(i, j)] * x[j]).sum()).collect()
+            }
+        }
+    }
+
+    /// `R^T g`: a gradient in round coordinates.
+    fn round<T: Number>(&self, gradient: &[T]) -> Vec<f64> {
+        match self {
+            Coordinates::Widths(widths) => {
+                gradient.iter().zip(widths).map(|(g, width)| g.f64() * width).collect()
+            }
+            Coordinates::Full(root) => (0..gradient.len())
+                .map(|j| (j..gradient.len()).map(|i| root[(i, j)] * gradient[i].f64()).sum())
+                .collect(),
+        }
+    }
+}
+
+/// The largest `beta` up to one that leaves the effective share of the particles that are possible.
+fn next_beta(beta: f64, misfits: &[f64], overlap: f64) -> f64 {
+    let share = |next: f64| {
+        let weights = misfits.iter().map(|misfit| -(next - beta) * misfit);
+        let squares = misfits.iter().map(|misfit| -2.0 * (next - beta) * misfit);
+        (2.0 * log_sum(weights) - log_sum(squares)).exp() / misfits.len() as f64
+    };
+    let possible = misfits.iter().filter(|misfit| misfit.is_finite()).count() as f64 / misfits.len() as f64;
+    let wanted = overlap * possible;
+    if !(share(1.0) < wanted) {
+        return 1.0;
+    }
+    let (mut low, mut high) = (beta, 1.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if share(middle) < wanted { high = middle } else { low = middle }
+    }
+    low
+}
+
+/// As many numbers as there are weights, each as often as it weighs: those at evenly spaced places of the unit interval.
+fn systematic(weights: &[f64], place: f64) -> Vec<usize> {
+    let count = weights.len();
+    let (mut below, mut at) = (weights[0], 0);
+    (0..count)
+        .map(|i| {
+            while below < (i as f64 + place) / count as f64 && at + 1 < count {
+                at += 1;
+                below += weights[at];
+            }
+            at
+        })
+        .collect()
+}
+
+impl<T: Number> Method<T> for Smc<T> {
+    fn advance(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<Progress> {
+        let message = if self.particles.is_empty() {
+            self.begin(workers)?;
+            format!("{} draws of the prior", self.particles.len())
+        } else if self.beta < 1.0 {
+            self.climb(workers)?;
+            format!("rung {}: beta = {:.3e}, {:.0} % accepted", self.rungs, self.beta, 100.0 * self.accepted)
+        } else {
+            for particle in &self.particles {
+                let energy = particle.misfit + 0.5 * vector::norm2(&particle.z);
+                sink(Draw::independent(particle.z.clone(), Some(energy)));
+            }
+            self.handed = true;
+            "all particles".into()
+        };
+        // How many rungs are left is seen only on the way.
+        let left = if self.handed { 0 } else { 1 };
+        let steps = (u64::from(self.rungs), u64::from(self.rungs) + left);
+        Ok(Progress { steps, message, done: self.handed })
+    }
+
+    fn figures(&self) -> Vec<(String, f64)> {
+        let mut origins = self.ancestors.clone();
+        origins.dedup();
+        vec![
+            ("rungs".into(), f64::from(self.rungs)),
+            ("acceptance".into(), self.accepted),
+            ("ancestors".into(), origins.len() as f64),
+            ("log_evidence".into(), self.log_integral + self.log_constant),
+            ("log_evidence_error".into(), self.variance.sqrt()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_drawn_as_often_as_they_say() {
+        assert_eq!(systematic(&[0.5, 0.0, 0.25, 0.25], 0.5), [0, 0, 2, 3]);
+        assert_eq!(systematic(&[0.0, 0.0, 1.0], 0.01), [2, 2, 2]);
+    }
+
+    #[test]
+    fn a_rung_leaves_the_wanted_share_of_the_particles() {
+        let misfits: Vec<f64> = (0..100).map(|i| 0.5 * f64::from(i)).collect();
+        let next = next_beta(0.0, &misfits, 0.5);
+        let weights: Vec<f64> = misfits.iter().map(|misfit| (-next * misfit).exp()).collect();
+        let (sum, squares): (f64, f64) = (weights.iter().sum(), weights.iter().map(|w| w * w).sum());
+        assert!((sum * sum / squares / 100.0 - 0.5).abs() < 1e-6 && next < 1.0);
+        assert_eq!(next_beta(0.3, &[2.0; 5], 0.5), 1.0);
+        assert_eq!(next_beta(0.0, &[1.0, f64::INFINITY], 0.5), 1.0);
+    }
+}
