@@ -6,7 +6,7 @@ MODEL is the folder of `lookback train examples/learn_digits.toml`. Of the first
 taken whose samples (`lookback model reconstruct --model-error correlated`: Gaussians at the modes, moved) are decoded to more than one digit, in the eyes of a
 classifier that is trained here. For each, the shares of its digits
 
-- among 400 of these samples;
+- among 400 of these samples, and among 400 of `--sampling smc`;
 - among PARTICLES (4096) particles of a sequential Monte Carlo (Del Moral et al. 2006) that is written here in numpy on the decoder alone: from the prior to the posterior, by powers of the likelihood
   that halve the effective number at most, with eight random-walk moves after each; twice, for its error;
 - among DRAWS draws (a multiple of 4) of four chains of the No-U-Turn sampler (`--sampling nuts`), with how often a chain went over to another digit: where it seldom
@@ -137,26 +137,36 @@ def main():
     shares = np.array([np.bincount(row, minlength=10) / len(row) for row in seen])
     chosen = [i for i in range(IMAGES) if np.sort(shares[i])[-2] >= LEAST]
     print(f"{len(chosen)} of {IMAGES} images show a second digit in at least {LEAST:.0%} of their samples", flush=True)
-    many, _ = latents(data[chosen], 400, "laplace")
+    ways, seconds = {}, {}
+    for way in ("laplace", "smc"):
+        many, found = latents(data[chosen], 400, way)
+        ways[way] = digits(many).reshape(len(chosen), -1)
+        seconds[way] = np.median([e["seconds"] for e in found])
     chains, found = latents(data[chosen], DRAWS, "nuts")
-    many, chains = digits(many).reshape(len(chosen), -1), digits(chains).reshape(len(chosen), 4, -1)
-    print("| image | digit | share, Gaussians moved | annealed | error | chains | error | changes of digit a chain |\n|---|---|---|---|---|---|---|---|")
-    by_annealing, by_chains = [], []
+    seconds["chains"] = np.median([e["seconds"] for e in found])
+    chains = digits(chains).reshape(len(chosen), 4, -1)
+    print("| image | digit | laplace | smc | error | annealed | error | chains | error | changes of digit a chain |\n|---|---|---|---|---|---|---|---|---|---|")
+    pulls = {(way, judge): [] for way in ways for judge in ("annealed", "chains")}
     for k, image in enumerate(chosen):
         energy = posterior(data[image])
         judged = np.array([digits(annealed(energy, first.shape[-1], seed)[0]) for seed in (1, 2)])
         changes = (np.diff(chains[k], axis=1) != 0).sum(1).mean()
         for digit in np.argsort(-shares[image])[:2]:
-            mine, each, twice = (many[k] == digit).mean(), (chains[k] == digit).mean(1), (judged == digit).mean(1)
-            own = np.sqrt(max(mine * (1 - mine), 1e-4) / 400)
+            mine = {way: (seen[k] == digit).mean() for way, seen in ways.items()}
+            each, twice = (chains[k] == digit).mean(1), (judged == digit).mean(1)
+            spread = max(twice.mean() * (1 - twice.mean()), 1e-3)
+            own = np.sqrt(spread / 400)
             # Two runs say little of their own error: at least that of as many independent draws as an eighth of their particles.
-            half = max(twice.std(ddof=1) / np.sqrt(2), np.sqrt(max(mine * (1 - mine), 1e-4) / (PARTICLES / 4)))
+            half = max(twice.std(ddof=1) / np.sqrt(2), np.sqrt(spread / (PARTICLES / 4)))
             error = each.std(ddof=1) / 2
-            by_annealing.append((mine - twice.mean()) / np.hypot(own, half))
-            by_chains.append((mine - each.mean()) / np.hypot(own, error))
-            print(f"| {image} | {digit} | {mine:.3f} +- {own:.3f} | {twice.mean():.3f} | {half:.3f} | {each.mean():.3f} | {error:.3f} | {changes:.0f} |", flush=True)
-    seconds = np.median([e["seconds"] for e in found])
-    print(f"annealed: {pull(by_annealing)}; chains ({seconds:.1f} s an image): {pull(by_chains)}")
+            for way in ways:
+                pulls[way, "annealed"].append((mine[way] - twice.mean()) / np.hypot(own, half))
+                pulls[way, "chains"].append((mine[way] - each.mean()) / np.hypot(own, error))
+            print(f"| {image} | {digit} | {mine['laplace']:.3f} | {mine['smc']:.3f} | {own:.3f} | {twice.mean():.3f} | {half:.3f} | {each.mean():.3f} "
+                  f"| {error:.3f} | {changes:.0f} |", flush=True)
+    for (way, judge), some in pulls.items():
+        print(f"{way} beside {judge}: {pull(some)}")
+    print("seconds an image: " + ", ".join(f"{way} {time:.1f}" for way, time in seconds.items()))
 
 
 main()

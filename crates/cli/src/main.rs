@@ -85,7 +85,7 @@ enum Command {
         #[command(flatten)]
         place: Place,
         /// Where networks are trained: `cpu`, or `cuda`, an NVIDIA GPU, if this program was built with the feature `cuda`. Stands above
-        /// `device` in the file.
+        /// `device` in the file. Flows other than couplings are trained on the processor all the same.
         #[arg(long, value_name = "DEVICE")]
         device: Option<lookback::learn::DeviceKind>,
     },

@@ -383,7 +383,7 @@ const PARAMETERS: &str = "kind = \"correlated_field\"\nfluctuations = [0.02, 0.0
 const RESULTS: [&str; 7] =
     ["mean.fits", "std.fits", "snr.fits", "samples.npy", "loo.npy", "trace.csv", "spectrum.csv"];
 
-fn methods() -> [(&'static str, &'static str); 15] {
+fn methods() -> [(&'static str, &'static str); 16] {
     [
         ("wiener", "kind = \"wiener\"\nsamples = 300"),
         ("map", "kind = \"map\"\noptimizer = \"lbfgs\"\ntolerance = 1e-6\nsamples = 200"),
@@ -404,7 +404,7 @@ fn methods() -> [(&'static str, &'static str); 15] {
         ),
         ("el2o", "kind = \"el2o\"\npairs = 1\nstarts = 2\nsamples = 100"),
         ("pathfinder", "kind = \"pathfinder\"\ndraws_per_path = 2000\nsamples = 200"),
-        ("smc", "kind = \"smc\"\nparticles = 400\nfinal_moves = 20"),
+        ("smc", "kind = \"smc\"\nparticles = 60\nmoves = 1\nfinal_moves = 2"),
         ("thermodynamic", "kind = \"thermodynamic\"\nchains = 2\nwarmup = 20\ndraws = 40"),
         ("muse", "kind = \"muse\"\nsimulations = 40\nsamples = 40"),
     ]

@@ -65,13 +65,15 @@ struct Particle<T> {
 
 /// Samples the ladder `p_beta(z) ~ N(z; 0, 1) L(z)^beta` from the prior (`beta` = 0) to the posterior (`beta` = 1) with a crowd of
 /// particles: at each rung they are weighted by `L^(beta' - beta)`, drawn again by these weights (systematically), and moved by Hamiltonian
-/// Monte Carlo in coordinates in which the crowd is round. The product of the mean weights is the evidence, without bias.
+/// Monte Carlo in coordinates in which the crowd is round. The product of the mean weights is the evidence; its error is that of the sizes of
+/// the families that draws of the prior have left (Lee & Whiteley 2018, Biometrika 105, 609), or of the weights, whichever is larger.
 ///
 /// Modes keep the shares that their parts of the prior lead to, whether or not anything moves between them: this is the method for
 /// posteriors of few latents with several modes, or with shapes that no Gaussian has. Particles of one origin resemble each other, so
-/// that errors are somewhat larger than those of as many independent samples; `ancestors` counts the draws of the prior that are left.
+/// that errors are larger than those of as many independent samples, if moves are few: `ancestors` counts the draws of the prior that are
+/// left, and `effective_particles` is what they are worth if nothing moved. Particles are handed out in random order.
 ///
-/// Cost: `particles rungs moves leaps` gradients; rungs grow with the root of the dimension times the information gained.
+/// Cost: `particles rungs moves (leaps + 1)` gradients; rungs grow with the root of the dimension times the information gained.
 /// Memory: one latent a particle, and a full covariance of up to 500 latents (widths alone beyond).
 ///
 /// When not to use it: hundreds of latents and more (`nuts`), and where one mode is plainly enough.
@@ -135,19 +137,27 @@ impl<T: Number> Smc<T> {
         })
     }
 
+    /// How many draws of the prior have descendants, and the sum of the squares of these families' shares. Relatives stand together.
+    fn families(&self) -> (usize, f64) {
+        let families = self.ancestors.chunk_by(|a, b| a == b).map(|family| family.len() as f64);
+        let count = self.ancestors.len().max(1) as f64;
+        (families.clone().count(), families.map(|size| (size / count).powi(2)).sum())
+    }
+
     /// Draws of the prior.
     fn begin(&mut self, workers: &Workers<'_, T>) -> Result<()> {
         let (count, dim) = (self.options.particles, workers.dim());
-        self.particles = workers.map((0..count as u32).collect(), |number, evaluator| {
+        let particles = workers.map((0..count as u32).collect(), |number, evaluator| {
             let mut z = vec![T::zero(); dim];
             Stream::new(self.seed, Purpose::PriorDraw, number).fill_normal(&mut z);
             let mut gradient = z.clone();
             let misfit = evaluator.energy(&z, &mut gradient)? - 0.5 * vector::norm2(&z);
             Ok(Particle { z, misfit: if misfit.is_nan() { f64::INFINITY } else { misfit } })
         })?;
-        if self.particles.iter().filter(|particle| particle.misfit.is_finite()).count() < FEWEST {
+        if particles.iter().filter(|particle| particle.misfit.is_finite()).count() < FEWEST {
             return Err(Error::Start { energy: f64::INFINITY });
         }
+        self.particles = particles;
         self.ancestors = (0..count as u32).collect();
         self.step = STEP / (dim as f64).powf(0.25);
         self.log_constant = -workers.target().normalisation();
@@ -358,7 +368,9 @@ impl<T: Number> Method<T> for Smc<T> {
             self.climb(workers)?;
             format!("rung {}: beta = {:.3e}, {:.0} % accepted", self.rungs, self.beta, 100.0 * self.accepted)
         } else {
-            for particle in &self.particles {
+            // Particles of one origin stand together: the first few would be relatives.
+            let order = Stream::new(self.seed, Purpose::Chain, 0).order(self.particles.len());
+            for particle in order.into_iter().map(|i| &self.particles[i]) {
                 let energy = particle.misfit + 0.5 * vector::norm2(&particle.z);
                 sink(Draw::independent(particle.z.clone(), Some(energy)));
             }
@@ -372,14 +384,19 @@ impl<T: Number> Method<T> for Smc<T> {
     }
 
     fn figures(&self) -> Vec<(String, f64)> {
-        let mut origins = self.ancestors.clone();
-        origins.dedup();
+        if self.ancestors.is_empty() {
+            return Vec::new();
+        }
+        let (families, concentration) = self.families();
+        // What the families would scatter by chance alone does not count.
+        let lineage = concentration - f64::from(self.rungs + 1) / self.ancestors.len() as f64;
         vec![
             ("rungs".into(), f64::from(self.rungs)),
             ("acceptance".into(), self.accepted),
-            ("ancestors".into(), origins.len() as f64),
+            ("ancestors".into(), families as f64),
+            ("effective_particles".into(), 1.0 / concentration),
             ("log_evidence".into(), self.log_integral + self.log_constant),
-            ("log_evidence_error".into(), self.variance.sqrt()),
+            ("log_evidence_error".into(), self.variance.max(lineage).sqrt()),
         ]
     }
 }

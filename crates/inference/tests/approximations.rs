@@ -5,7 +5,7 @@ mod targets;
 use lookback_inference::{
     Curvature, Draw, El2o, El2oOptions, Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Nuts,
     NutsOptions, Optimizer, Pathfinder, PathfinderOptions, Posterior, Smc, SmcOptions, Target, Thermodynamic,
-    ThermodynamicOptions, WarmStarted, run_to_end,
+    ThermodynamicOptions, WarmStarted, Workers, run_to_end,
 };
 use targets::{
     Formula, centre, exact, figure, linear_posterior, matrix, poisson_posterior, samples,
@@ -122,6 +122,14 @@ fn particles_have_the_evidence_and_survive_interruption() {
     survives_interruption(Smc::new(small, 5).expect("valid"), &poisson_posterior(1.0));
     let mut poisson = Smc::new(SmcOptions::default(), 6).expect("valid");
     run_to_end(&mut poisson, &poisson_posterior(1.0)).expect("runs");
+    // Where nothing is possible every attempt says so.
+    let nowhere = Formula { dim: 2, energy: |_: &[f64], _: &mut [f64]| f64::INFINITY };
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let workers = Workers::new(&nowhere, &stop);
+    let mut lost = Smc::<f64>::new(SmcOptions::default(), 6).expect("valid");
+    for _ in 0..2 {
+        assert!(lost.advance(&workers, &mut |_| ()).is_err());
+    }
     for (name, value) in [("particles", 5), ("particles", 1 << 20), ("leaps", 0)] {
         let mut options = SmcOptions::default();
         *(if name == "leaps" { &mut options.leaps } else { &mut options.particles }) = value;

@@ -173,8 +173,8 @@ fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
         }
         MethodSection::Pathfinder(o) => (threads, 50 * o.paths + 30 * threads),
         MethodSection::Thermodynamic(o) => (threads, 15 * o.chains + 90 * threads),
-        // The crowd, the next one, and the root of a covariance of up to 500 latents.
-        MethodSection::Smc(o) => (threads, 2 * o.particles + 500 + 6 * threads),
+        // The crowd, the next one, its offsets in double precision twice, and the root of a covariance of up to 500 latents.
+        MethodSection::Smc(o) => (threads, (2 + 32 / size) * o.particles + 1000 + 6 * threads),
         MethodSection::Muse(o) => (2 * threads, o.simulations + 1 + 30 * threads),
     };
     let record = 8 * problem.grid.len() * (4 + 2 * problem.observation.maps.len()) + 16 * problem.grid.len();

@@ -91,15 +91,30 @@ impl Device {
 
     /// Room for so many numbers, which may be anything.
     pub(super) fn room<T: DeviceRepr>(&self, len: usize) -> Result<Buffer<T>> {
+        if len > MOST_NUMBERS {
+            return Err(Error::Device(format!(
+                "{len} numbers in one array are more than the kernels of a GPU count here (2^31): a smaller `batch` or network may do"
+            )));
+        }
         let bytes = (len * size_of::<T>()).next_multiple_of(Free::UNIT).max(Free::UNIT);
         let kept = self.free.0.borrow_mut().get_mut(&bytes).and_then(Vec::pop);
         let memory = match kept {
             Some(memory) => memory,
-            // SAFETY: whoever asks for room writes it before it is read.
-            None => unsafe { self.stream.alloc::<u8>(bytes) }.map_err(out_of_memory)?,
+            None => self.allocate(bytes)?,
         };
         let address = memory.device_ptr(&self.stream).0;
         Ok(Buffer { memory: Some(memory), free: self.free.clone(), address, len, of: PhantomData })
+    }
+
+    /// Memory from the driver; if it has none, what lies idle is given back first.
+    fn allocate(&self, bytes: usize) -> Result<CudaSlice<u8>> {
+        // SAFETY: whoever asks for room writes it before it is read.
+        let ask = || unsafe { self.stream.alloc::<u8>(bytes) };
+        ask().or_else(|_| {
+            self.free.0.borrow_mut().clear();
+            self.wait()?;
+            ask().map_err(out_of_memory)
+        })
     }
 
     /// So many zeros.
@@ -225,6 +240,9 @@ impl Device {
         .map_err(|error| failed("a product of matrices", error))
     }
 }
+
+/// Most numbers of an array: kernels count in 32 bits, and the last block reaches beyond.
+const MOST_NUMBERS: usize = i32::MAX as usize - (1 << 16);
 
 /// Threads a block.
 pub(super) const THREADS: usize = 256;

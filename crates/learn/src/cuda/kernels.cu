@@ -49,7 +49,7 @@ __global__ void add_bias(float* y, const float* gain, const float* bias, int col
 __device__ float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
 __device__ float soft_plus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
-// Functions in the order of `Function`.
+// Functions as `network.rs` counts them.
 __global__ void activation(const float* x, float* y, int function, int n) {
     EACH(n);
     const float a = x[i];
@@ -60,7 +60,8 @@ __global__ void activation(const float* x, float* y, int function, int n) {
         case 3: y[i] = a > 0.0f ? a : expm1f(a); break;
         case 4: y[i] = tanhf(a); break;
         case 5: y[i] = logistic(a); break;
-        default: y[i] = soft_plus(a);
+        case 6: y[i] = soft_plus(a); break;
+        default: y[i] = nanf("");
     }
 }
 
@@ -75,7 +76,8 @@ __global__ void activation_pull(const float* x, float* dy, int function, int n) 
         case 3: slope = a > 0.0f ? 1.0f : expf(a); break;
         case 4: { const float t = tanhf(a); slope = 1.0f - t * t; break; }
         case 5: { const float s = logistic(a); slope = s * (1.0f - s); break; }
-        default: slope = logistic(a);
+        case 6: slope = logistic(a); break;
+        default: slope = nanf("");
     }
     dy[i] *= slope;
 }

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use lookback_operator::random::Stream;
 
 use super::device::{Argument, Buffer, Device, Matrix, THREADS, View, arguments};
+use crate::Result;
 use crate::architecture::{LayerSection, Shape};
 use crate::layers::{Function, Image, Norm, Patches};
-use crate::{Error, Result};
 
 /// From the cotangent of what a layer gives to that of what it takes; adds the gradient of its weights.
 pub(super) type Pull<'a> = Box<dyn FnOnce(Buffer) -> Result<Buffer> + 'a>;
@@ -239,7 +239,7 @@ impl<'a> Pass<'a> {
     fn activation(&mut self, x: Rows, function: Function) -> Result<Rows> {
         let (device, n) = (self.device, x.data.len());
         let y = device.room(n)?;
-        let code = function as usize;
+        let code = code(function);
         device.each("activation", n, arguments![&*x.data, &y, code])?;
         let data = x.data;
         self.record(move |dy| {
@@ -351,6 +351,19 @@ impl<'a> Pass<'a> {
             Ok(dx)
         });
         Ok(y)
+    }
+}
+
+/// The number of a function in the kernels.
+fn code(function: Function) -> usize {
+    match function {
+        Function::Relu => 0,
+        Function::LeakyRelu => 1,
+        Function::Silu => 2,
+        Function::Elu => 3,
+        Function::Tanh => 4,
+        Function::Sigmoid => 5,
+        Function::Softplus => 6,
     }
 }
 
@@ -499,12 +512,4 @@ fn gather_adjoint(device: &Device, patches: Patches, parts: View<'_>, images: us
     let arguments = [arguments![parts, &x], &numbers(patches)[..]].concat();
     device.each("gather_patches_adjoint", x.len(), &arguments)?;
     Ok(x)
-}
-
-/// Refuses networks whose arrays the kernels cannot count.
-pub(super) fn check(arrays: usize) -> Result<()> {
-    if i32::try_from(arrays).is_ok() {
-        return Ok(());
-    }
-    Err(Error::Device(format!("{arrays} weights are more than a GPU can train here (2^31)")))
 }

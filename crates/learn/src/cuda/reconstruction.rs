@@ -64,7 +64,7 @@ impl<'a> DeviceReconstruction<'a> {
 }
 
 /// Rows of the validation set that go through the networks together.
-const PART: usize = 1024;
+const PART: usize = 256;
 
 impl DeviceObjective for DeviceReconstruction<'_> {
     fn host(&self) -> &dyn Objective {

@@ -66,7 +66,6 @@ impl<'a> OnDevice<'a> {
         training: Training,
     ) -> Result<OnDevice<'a>> {
         let arrays = objective.host().weights();
-        network::check(Weight::total(&arrays))?;
         Ok(OnDevice {
             weights: device.upload(&training.weights)?,
             average: training.average.as_ref().map(|average| device.upload(average)).transpose()?,

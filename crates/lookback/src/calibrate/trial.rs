@@ -126,7 +126,14 @@ impl<'a, T: Number> Trial<'a, T> {
                 break;
             }
         }
-        let effective = if self.run.method.is_markov() { effective(&chains) } else { f64::INFINITY };
+        let effective = if self.run.method.is_markov() {
+            effective(&chains)
+        } else {
+            // Particles of one origin may be alike.
+            let figures = method.figures().into_iter();
+            let worth = figures.into_iter().find(|(name, _)| name == "effective_particles");
+            worth.map_or(f64::INFINITY, |(_, worth)| worth)
+        };
         let all: Vec<Vec<f64>> = chains.into_iter().flatten().collect();
         if all.is_empty() {
             let message = format!("`{}` gave no samples", self.run.method.name());

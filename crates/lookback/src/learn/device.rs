@@ -23,7 +23,7 @@ impl Device {
             #[cfg(not(feature = "cuda"))]
             DeviceKind::Cuda => Err(crate::Error::config(
                 "device",
-                "this program was built without GPUs: `cargo install --path crates/cli --features cuda` builds it with them",
+                "this program was built without GPUs: build it with the feature `cuda` (`cargo install --path crates/cli --features cuda`)",
             )),
         }
     }

@@ -94,7 +94,7 @@ pub struct Reconstructed {
     pub log_evidence: f64,
     /// Pareto k of the importance weights of the Gaussians: above 0.7 they and their shares are not to be trusted, and `smc` is to be taken.
     pub pareto_k: f64,
-    /// Mean squared whitened residual of a datum, at the heaviest mode.
+    /// Mean squared whitened residual of a datum, at the mode whose Gaussian is the heaviest.
     pub reduced_chi2: f64,
     /// Seconds of the first search, until the modes were found and weighed; the best draws of the prior were chosen before.
     pub seconds_to_modes: f64,
@@ -479,7 +479,7 @@ struct Search {
     seconds_to_modes: f64,
 }
 
-/// Fewest particles: the share of a mode is right to two hundredths.
+/// Fewest particles: the share of a mode is right to a few hundredths.
 const PARTICLES: usize = 1000;
 
 impl Search {
@@ -498,11 +498,13 @@ impl Search {
         let mut shares = Vec::new();
         for mode in crowd.iter().filter_map(|z| self.method.mode_at(z)) {
             shares.resize(shares.len().max(mode + 1), 0.0);
-            shares[mode] += 1.0 / particles as f64;
+            shares[mode] += 1.0;
         }
+        let all: f64 = shares.iter().sum();
+        shares.iter_mut().for_each(|share| *share /= all);
         self.crowd = Some((shares, figure(&smc, "log_evidence").unwrap_or(f64::NAN)));
-        // Particles of one origin stand together: even steps take of all.
-        self.latents = (0..samples).map(|i| crowd[i * particles / samples].clone()).collect();
+        crowd.truncate(samples);
+        self.latents = crowd;
         Ok(())
     }
 }

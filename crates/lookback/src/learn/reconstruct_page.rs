@@ -4,7 +4,7 @@ use lookback_learn::{Batch, Model, Shape, layers::Image};
 use serde_json::json;
 
 use super::pictures::range;
-use super::reconstruct::{ReconstructOptions, Reconstructions};
+use super::reconstruct::{ReconstructOptions, Reconstructions, Sampling};
 use crate::report::colour::Scale;
 use crate::report::mosaic::Mosaic;
 use crate::report::{Figure, Section, render};
@@ -94,6 +94,7 @@ pub(super) fn page(
         "chain": [
             ["noise".to_string(), format!("standard deviation {}", options.noise_std)],
             ["model's error".to_string(), format!("{:?}", options.model_error).to_lowercase()],
+            ["sampling".to_string(), format!("{:?}", options.sampling).to_lowercase()],
         ],
         "summary": summary,
         "notes": [],
@@ -102,6 +103,11 @@ pub(super) fn page(
         "citations": [
             ["probabilistic autoencoder", "Boehm & Seljak 2022, TMLR 09/2022, arXiv:2006.05479"],
             ["EL2O", "Seljak & Yu 2019, arXiv:1901.04454"],
+            match options.sampling {
+                Sampling::Laplace => ["Hamiltonian Monte Carlo", "Duane et al. 1987, Phys. Lett. B 195, 216"],
+                Sampling::Smc => ["sequential Monte Carlo", "Del Moral, Doucet & Jasra 2006, JRSS B 68, 411"],
+                Sampling::Nuts => ["No-U-Turn sampler", "Hoffman & Gelman 2014, JMLR 15, 1593"],
+            },
         ],
     }))
 }

@@ -12,7 +12,7 @@ use super::{Figure, Section};
 use crate::Result;
 use crate::problem::Problem;
 use crate::run::{Recorder, Summary};
-use crate::runfile::RunFile;
+use crate::runfile::{MethodSection, RunFile};
 
 /// Share of pixels beyond each end of the colour scale.
 const TAIL: f64 = 0.002;
@@ -366,6 +366,8 @@ fn traces<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
     }
     let words = if scene.run.method.is_markov() {
         "Chains that have converged look like the same noise."
+    } else if let MethodSection::Smc(_) = scene.run.method {
+        "Particles in random order; those of one origin resemble each other where moves were few."
     } else {
         "Samples of approximations are independent by construction; those of MGVI come in mirrored pairs."
     };

@@ -33,11 +33,12 @@ pub enum State<T: Number> {
     Muse(Muse<T>),
     /// A ladder of temperatures.
     Thermodynamic(Thermodynamic<T>),
-    Smc(Smc<T>),
     /// Markov chains in coordinates in which the posterior around its maximum is round.
     Preconditioned(Box<Preconditioned<T, State<T>>>),
     /// Markov chains that start from an approximation.
     WarmStarted(Box<WarmStarted<T, State<T>, State<T>>>),
+    /// Particles that are cooled from the prior.
+    Smc(Smc<T>),
 }
 
 impl<T: Number> State<T> {
