@@ -65,7 +65,7 @@ struct Particle<T> {
 
 /// Samples the ladder `p_beta(z) ~ N(z; 0, 1) L(z)^beta` from the prior (`beta` = 0) to the posterior (`beta` = 1) with a crowd of
 /// particles: at each rung they are weighted by `L^(beta' - beta)`, drawn again by these weights (systematically), and moved by Hamiltonian
-/// Monte Carlo in coordinates in which the crowd is round. The product of the mean weights is the evidence; its error is that of the sizes of
+/// Monte Carlo, each half in coordinates in which the other half is round. The product of the mean weights is the evidence; its error is that of the sizes of
 /// the families that draws of the prior have left (Lee & Whiteley 2018, Biometrika 105, 609), or of the weights, whichever is larger.
 ///
 /// Modes keep the shares that their parts of the prior lead to, whether or not anything moves between them: this is the method for
@@ -75,6 +75,9 @@ struct Particle<T> {
 ///
 /// Cost: `particles rungs moves (leaps + 1)` gradients; rungs grow with the root of the dimension times the information gained.
 /// Memory: one latent a particle, and a full covariance of up to 500 latents (widths alone beyond).
+///
+/// Where rungs are many (dozens of latents that the data know well), the error of the evidence counts on moves that mix: raise `moves` until
+/// it stays.
 ///
 /// When not to use it: hundreds of latents and more (`nuts`), and where one mode is plainly enough.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -199,20 +202,29 @@ impl<T: Number> Smc<T> {
     fn move_all(&mut self, workers: &Workers<'_, T>) -> Result<()> {
         let moves = if self.beta == 1.0 { self.options.final_moves } else { self.options.moves };
         let mut accepted = 0.0;
+        let half = self.particles.len() / 2;
         for turn in 0..moves {
-            // Learned anew at each turn: the crowd moves.
-            let coordinates = Coordinates::of(&self.particles);
-            let crowd: Vec<(usize, Particle<T>)> =
-                std::mem::take(&mut self.particles).into_iter().enumerate().collect();
-            let moved = workers.map(crowd, |(number, particle), evaluator| {
-                let substream = self.rungs << PARTICLE_BITS | number as u32;
-                let stream = Stream::new(self.seed, Purpose::DataDraw, substream);
-                self.moved(particle, &coordinates, (turn, stream), evaluator)
-            })?;
-            let share = moved.iter().filter(|(_, accepted)| *accepted).count() as f64 / moved.len() as f64;
+            let mut moved_here = 0;
+            // Each half moves in coordinates of the other: in those of its own, a particle would stretch them as it goes, and no density
+            // would stay as it is.
+            for (mine, other) in
+                [(0..half, half..self.particles.len()), (half..self.particles.len(), 0..half)]
+            {
+                let coordinates = Coordinates::of(&self.particles[other]);
+                let crowd: Vec<usize> = mine.clone().collect();
+                let moved = workers.map(crowd, |number, evaluator| {
+                    let substream = self.rungs << PARTICLE_BITS | number as u32;
+                    let stream = Stream::new(self.seed, Purpose::DataDraw, substream);
+                    self.moved(self.particles[number].clone(), &coordinates, (turn, stream), evaluator)
+                })?;
+                for (place, (particle, accepted)) in self.particles[mine].iter_mut().zip(moved) {
+                    *place = particle;
+                    moved_here += usize::from(accepted);
+                }
+            }
+            let share = moved_here as f64 / self.particles.len() as f64;
             accepted += share / moves as f64;
             self.step *= (share - self.options.target_acceptance).exp();
-            self.particles = moved.into_iter().map(|(particle, _)| particle).collect();
         }
         self.accepted = accepted;
         Ok(())

@@ -108,6 +108,25 @@ fn particles_find_the_shares_of_modes_that_are_no_gaussians() {
     evidence_is(&smc, -TAU.ln());
 }
 
+/// With four particles a latent, a crowd that moved in coordinates of its own would distort itself.
+#[test]
+fn particles_of_many_latents_are_not_distorted_by_themselves() {
+    let normal = Formula {
+        dim: 60,
+        energy: |z: &[f64], gradient: &mut [f64]| {
+            gradient.iter_mut().zip(z).for_each(|(g, z)| *g = z / 0.16);
+            z.iter().map(|z| z * z).sum::<f64>() / 0.32
+        },
+    };
+    let mut smc =
+        Smc::new(SmcOptions { particles: 250, moves: 10, ..SmcOptions::default() }, 7).expect("valid");
+    let draws = samples(&run_to_end(&mut smc, &normal).expect("runs"));
+    evidence_is(&smc, 60.0 * 0.4f64.ln());
+    let variance = draws.iter().flatten().map(|z| z * z).sum::<f64>() / (60.0 * 250.0);
+    // The scatter of 15,000 squares is 1.2 %.
+    assert!((variance / 0.16 - 1.0).abs() < 0.05, "{variance}");
+}
+
 #[test]
 fn particles_have_the_evidence_and_survive_interruption() {
     let mut smc = Smc::new(SmcOptions::default(), 4).expect("valid");
