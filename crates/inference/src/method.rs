@@ -65,6 +65,11 @@ pub trait Method<T: Number>: Serialize + DeserializeOwned + Send {
 
     /// Named figures of the run so far, for the summary: step sizes, acceptance, iterations.
     fn figures(&self) -> Vec<(String, f64)>;
+
+    /// One of the figures.
+    fn figure(&self, name: &str) -> Option<f64> {
+        self.figures().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
 }
 
 /// Markov chains.

@@ -122,7 +122,7 @@ impl Shape {
         }
     }
 
-    fn channels(self) -> usize {
+    pub(crate) fn channels(self) -> usize {
         match self {
             Shape::Row(width) => width,
             Shape::Image(image) => image.channels,

@@ -162,7 +162,7 @@ pub fn centre<T: Real>(draws: &[Draw<T>]) -> Vec<f64> {
 }
 
 pub fn figure(method: &impl Method<f64>, name: &str) -> f64 {
-    method.figures().into_iter().find(|(n, _)| n == name).expect("a figure").1
+    method.figure(name).expect("a figure")
 }
 
 /// Stops a method after every step, writes it to bytes and reads it back: the draws are those of an unbroken run.

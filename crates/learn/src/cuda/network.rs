@@ -29,13 +29,6 @@ impl Rows {
     pub fn count(&self) -> usize {
         self.data.len() / self.shape.len()
     }
-
-    fn channels(&self) -> usize {
-        match self.shape {
-            Shape::Row(width) => width,
-            Shape::Image(image) => image.channels,
-        }
-    }
 }
 
 /// What a pass is for.
@@ -278,7 +271,7 @@ impl<'a> Pass<'a> {
     }
 
     fn batch_norm(&mut self, x: Rows, momentum: f64) -> Result<Rows> {
-        let (device, channels) = (self.device, x.channels());
+        let (device, channels) = (self.device, x.shape.channels());
         let range = self.take(4 * channels);
         let part = move |all: View<'a>, i: usize| all.part(i * channels..(i + 1) * channels);
         let weights = self.weights.part(range.clone());

@@ -130,9 +130,7 @@ impl<'a, T: Number> Trial<'a, T> {
             effective(&chains)
         } else {
             // Particles of one origin may be alike.
-            let figures = method.figures().into_iter();
-            let worth = figures.into_iter().find(|(name, _)| name == "effective_particles");
-            worth.map_or(f64::INFINITY, |(_, worth)| worth)
+            method.figure("effective_particles").unwrap_or(f64::INFINITY)
         };
         let all: Vec<Vec<f64>> = chains.into_iter().flatten().collect();
         if all.is_empty() {

@@ -151,10 +151,7 @@ pub(super) fn train(file: &MapsFile, maps: &Maps, bench: &mut Workbench<'_>) -> 
     let matching =
         FieldMatching::new(&generator, &maps.grid, Maps::views(&maps.train), Maps::views(&maps.validation))?;
     let started: Option<Training> = bench.read()?;
-    let training = match started {
-        Some(training) => training,
-        None => Training::new(&matching, &file.training, file.seed)?,
-    };
+    let training = started.map_or_else(|| Training::new(&matching, &file.training, file.seed), Ok)?;
     let mut trainer = OnHost { training, objective: &matching, options: &file.training };
     let done = bench.finish("prior of maps", file.training.epochs, &mut trainer, |training| training)?;
     let weights = done.weights().to_vec();

@@ -502,7 +502,7 @@ impl Search {
         }
         let all: f64 = shares.iter().sum();
         shares.iter_mut().for_each(|share| *share /= all);
-        self.crowd = Some((shares, figure(&smc, "log_evidence").unwrap_or(f64::NAN)));
+        self.crowd = Some((shares, smc.figure("log_evidence").unwrap_or(f64::NAN)));
         crowd.truncate(samples);
         self.latents = crowd;
         Ok(())
@@ -624,13 +624,13 @@ fn one(
     cases[0].likelihood.residual(&instrument.forward.apply(&found.centre)?, &mut white);
     Ok(Reconstructed {
         mode_weights: mode_weights(&found),
-        starts_at_best: figure(searched, "starts_at_best").unwrap_or(1.0),
-        starts_at_modes: figure(searched, "starts_at_modes").unwrap_or(1.0),
+        starts_at_best: searched.figure("starts_at_best").unwrap_or(1.0),
+        starts_at_modes: searched.figure("starts_at_modes").unwrap_or(1.0),
         log_evidence: match &found.crowd {
             Some((_, log_evidence)) => *log_evidence,
-            None => figure(&found.method, "log_evidence").unwrap_or(f64::NAN),
+            None => found.method.figure("log_evidence").unwrap_or(f64::NAN),
         },
-        pareto_k: figure(&found.method, "pareto_k").unwrap_or(f64::NAN),
+        pareto_k: found.method.figure("pareto_k").unwrap_or(f64::NAN),
         reduced_chi2: lookback_operator::vector::norm2(&white) / cases[0].likelihood.data_count() as f64,
         seconds_to_modes: first.unwrap_or(&found).seconds_to_modes,
         seconds: began.elapsed().as_secs_f64(),
@@ -652,11 +652,6 @@ fn mode_weights(search: &Search) -> Vec<f64> {
     }
     weights.sort_by(|a, b| b.total_cmp(a));
     weights
-}
-
-/// A figure of a method by its name.
-fn figure(method: &impl Method<f32>, name: &str) -> Option<f64> {
-    method.figures().iter().find(|(known, _)| known == name).map(|(_, value)| *value)
 }
 
 /// Chains of the No-U-Turn sampler.

@@ -157,10 +157,8 @@ impl Trainer<'_> {
         let keep =
             |training| Stage::Flow { autoencoder: before.0.to_vec(), history: before.1.to_vec(), training };
         let (options, seed, bench) = (&options.training, self.file.seed, &mut self.bench);
-        let begin = |objective: &dyn Objective| match started {
-            Some(training) => Ok(training),
-            None => Training::new(objective, options, seed),
-        };
+        let begin =
+            |objective: &dyn Objective| started.map_or_else(|| Training::new(objective, options, seed), Ok);
         let mut finish =
             |trainer: &mut dyn lookback_learn::Trainer| bench.finish("flow", options.epochs, trainer, keep);
         let done = if kind == PublishedFlow::FlowMatching {
