@@ -13,7 +13,7 @@ pub type Quad<T> = [T; LANES];
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Differences {
     /// `c_1, c_2`.
-    coefficients: [f64; 2],
+    pub(crate) coefficients: [f64; 2],
 }
 
 impl Differences {
@@ -43,6 +43,11 @@ impl<T: Real> Field<T> {
         let cells = cloud.cells;
         let quads = vec![[T::zero(); LANES]; cells * cells * (cells + Self::ROOM)];
         Field { quads, cells, inverse_spacing: cloud.inverse_spacing }
+    }
+
+    /// Points along an axis.
+    pub(crate) fn cells(&self) -> usize {
+        self.cells
     }
 
     /// Points from one line to the next.

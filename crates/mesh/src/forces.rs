@@ -2,19 +2,15 @@
 //! move.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 use lookback_operator::Real;
 use rayon::prelude::*;
 
 use crate::cloud::{Shape, for_window};
-use crate::lanes::{LANES, Lanes, Wide, widest};
-use crate::paint::TILE;
+use crate::lanes::{LANES, Lanes, widest};
 use crate::places::{Few, Places, TOGETHER, multiply};
-use crate::{Cloud, Field, Quad};
-
-/// Displacements, momenta or cotangents of one row of particles, component by component.
-pub type RowOf<'a, T> = [&'a mut [T]; 3];
+use crate::visit::{Around, Particles, PlaneOf, Scratch, Visit, Work, apart, row_of};
+use crate::{Cloud, Field, Quad, RowOf};
 
 impl Cloud {
     /// Reads `g_d(p) = sum_m W(x_p - m) F_d(m)` for each row of particles and hands them to
@@ -33,10 +29,10 @@ impl Cloud {
                 cloud: self,
                 rows: tile.rows.clone(),
                 planes: tile.planes.clone(),
-                field,
                 scratch,
                 work: Read::<S, T, _> {
                     vectors: &mut tile.vectors,
+                    field,
                     f: |[x, p]: [RowOf<'_, T>; 2], g: [&[T]; 3]| f(x, p, g),
                     shape: PhantomData,
                 },
@@ -71,8 +67,15 @@ impl Cloud {
                         sums.iter_mut().zip(f(vectors, g, tide)).for_each(|(sum, more)| *sum += more);
                     };
                     let shape = PhantomData::<S>;
-                    let work = Differentiate { vectors: &mut tile.vectors, read, f: visit, shape };
-                    widest(Visit { cloud: self, planes, rows, field, scratch, work });
+                    let work = Differentiate {
+                        vectors: &mut tile.vectors,
+                        field,
+                        inverse_spacing: T::of(self.inverse_spacing),
+                        read,
+                        f: visit,
+                        shape,
+                    };
+                    widest(Visit { cloud: self, planes, rows, scratch, work });
                     sums
                 },
             ).collect()
@@ -102,8 +105,15 @@ impl Cloud {
                         }
                     };
                     let shape = PhantomData::<S>;
-                    let work = Differentiate { vectors: &mut tile.vectors, read, f: visit, shape };
-                    widest(Visit { cloud: self, planes, rows, field, scratch, work });
+                    let work = Differentiate {
+                        vectors: &mut tile.vectors,
+                        field,
+                        inverse_spacing: T::of(self.inverse_spacing),
+                        read,
+                        f: visit,
+                        shape,
+                    };
+                    widest(Visit { cloud: self, planes, rows, scratch, work });
                 },
             );
         });
@@ -112,55 +122,10 @@ impl Cloud {
     fn check_field<T: Real>(&self, field: &Field<T>) {
         assert_eq!(field.padded().len(), self.cells * self.cells * field.line(), "length of the field");
     }
-
-    /// Several vector fields, cut into tiles.
-    fn tiles<'a, T, const K: usize>(&self, fields: [&'a mut [T]; K]) -> Vec<Tile<'a, T, K>> {
-        let side = self.side;
-        let mut rest = fields.map(|field| self.components_mut(field));
-        let mut tiles: Vec<Tile<'a, T, K>> = Vec::new();
-        let across = side.div_ceil(TILE);
-        for plane in 0..side {
-            for (index, from) in (0..side).step_by(TILE).enumerate() {
-                let rows = from..(from + TILE).min(side);
-                let part = rest.each_mut().map(|field| {
-                    field
-                        .each_mut()
-                        .map(|component| component.split_off_mut(..rows.len() * side).unwrap_or_default())
-                });
-                if plane % PLANES == 0 {
-                    let planes = plane..(plane + PLANES).min(side);
-                    tiles.push(Tile { planes, rows, vectors: Vec::with_capacity(PLANES) });
-                }
-                tiles[plane / PLANES * across + index].vectors.push(part);
-            }
-        }
-        tiles
-    }
-}
-
-/// Most planes of a tile.
-const PLANES: usize = 32;
-
-/// A part of the lattice: a few rows in each of several planes, so that what they touch of the mesh is still at hand for the
-/// next plane.
-struct Tile<'a, T, const K: usize> {
-    planes: Range<usize>,
-    rows: Range<usize>,
-    /// Vectors of the rows, plane by plane.
-    vectors: Vec<[PlaneOf<'a, T>; K]>,
-}
-
-/// Displacements, momenta or cotangents of the rows of one plane, component by component.
-type PlaneOf<'a, T> = [&'a mut [T]; 3];
-
-/// One row of vectors of a plane.
-#[inline(always)]
-fn row_of<'a, T>(plane: &'a mut PlaneOf<'_, T>, row: usize, side: usize) -> RowOf<'a, T> {
-    plane.each_mut().map(|component| &mut component[row * side..(row + 1) * side])
 }
 
 /// A few particles, and the lines of mesh points around them.
-struct Around<T> {
+struct Lines<T> {
     places: Places<T>,
     /// The first point of each line.
     lines: [Few<u32>; 9],
@@ -168,17 +133,23 @@ struct Around<T> {
     across: [[Few<T>; 9]; 3],
 }
 
-impl<T: Real> Around<T> {
-    fn new() -> Box<Around<T>> {
+impl<T: Real> Around<T> for Lines<T> {
+    fn new() -> Box<Lines<T>> {
         let nothing = [T::zero(); TOGETHER];
-        Box::new(Around { places: Places::new(), lines: [[0; TOGETHER]; 9], across: [[nothing; 9]; 3] })
+        Box::new(Lines { places: Places::new(), lines: [[0; TOGETHER]; 9], across: [[nothing; 9]; 3] })
     }
 
+    fn places(&mut self) -> &mut Places<T> {
+        &mut self.places
+    }
+}
+
+impl<T: Real> Lines<T> {
     /// Looks around the few particles whose places are found, with slopes if these are asked for, and asks for the memory of
     /// the lines.
     #[inline(always)]
-    fn look<W: Work<T>, L: Lanes<T>>(&mut self, cells: usize, field: &Field<T>) {
-        let (cells, line) = (cells as u32, field.line() as u32);
+    fn look<W: Work<T>, L: Lanes<T>>(&mut self, field: &Field<T>) {
+        let (cells, line) = (field.cells() as u32, field.line() as u32);
         let Places { points, weights, slopes, .. } = &self.places;
         for i in 0..W::Shape::POINTS {
             for j in 0..W::Shape::POINTS {
@@ -232,115 +203,18 @@ fn along<S: Shape, T: Real, L: Lanes<T>>(weights: &[Few<T>; 3], pairs: [L; 2], k
     sum
 }
 
-/// Takes the components of vectors apart.
-#[inline(always)]
-fn apart<T: Real>(quads: &[Quad<T>], from: usize, parts: &mut [Vec<T>; 3]) {
-    for (d, part) in parts.iter_mut().enumerate() {
-        part[from..from + quads.len()].iter_mut().zip(quads).for_each(|(out, quad)| *out = quad[d]);
-    }
-}
-
-/// What a thread needs to visit particles.
-struct Scratch<T> {
-    /// The few particles that are read, and the next ones, whose mesh points are on their way from memory.
-    around: [Box<Around<T>>; 2],
-    /// What was read for a row: forces, and what was made of their derivatives.
-    read: [[Vec<T>; 3]; 2],
-}
-
-impl<T: Real> Scratch<T> {
-    fn new(cloud: &Cloud) -> Scratch<T> {
-        let parts = || std::array::from_fn(|_| vec![T::zero(); cloud.side]);
-        Scratch { around: [Around::new(), Around::new()], read: [parts(), parts()] }
-    }
-}
-
-/// What is read for particles, and what is done with it.
-trait Work<T: Real> {
-    /// The shape of a particle.
-    type Shape: Shape;
-    /// Whether slopes are needed.
-    const SLOPES: bool;
-    /// Displacements of the rows of a plane, counted from the first of the tile.
-    fn displacements(&self, plane: usize) -> [&[T]; 3];
-    /// Reads for the particles `from .. from + count` of a row.
-    fn read<L: Lanes<T>>(
-        &self,
-        around: &Around<T>,
-        field: &[Quad<T>],
-        inverse_spacing: T,
-        particles: Particles,
-        out: &mut [[Vec<T>; 3]; 2],
-    );
-    /// Does what is to be done with a row for which everything is read.
-    fn finish(&mut self, plane: usize, row: usize, side: usize, read: &[[Vec<T>; 3]; 2]);
-}
-
-/// A few particles of a plane.
-#[derive(Clone, Copy)]
-struct Particles {
-    /// Plane, counted from the first of the tile.
-    plane: usize,
-    /// Index of the first in its row.
-    from: usize,
-    count: usize,
-    /// Index of the first among the rows of the tile in this plane.
-    first: usize,
-}
-
-/// Visits the particles of a tile of the lattice, a few at a time, while the points around the next few come from memory.
-struct Visit<'a, T: Real, W> {
-    cloud: &'a Cloud,
-    planes: Range<usize>,
-    rows: Range<usize>,
-    field: &'a Field<T>,
-    scratch: &'a mut Scratch<T>,
-    work: W,
-}
-
-impl<T: Real, W: Work<T>> Wide<T> for Visit<'_, T, W> {
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self) {
-        let Visit { cloud, planes, rows, field, scratch, mut work } = self;
-        let Scratch { around: [now, next], read } = scratch;
-        let side = cloud.side;
-        let few = side.div_ceil(TOGETHER);
-        let rounds = planes.len() * rows.len() * few;
-        let place =
-            |round: usize| (round / few / rows.len(), round / few % rows.len(), round % few * TOGETHER);
-        // One round more than there are particles to look at: the last ones are read in it.
-        for round in 0..=rounds {
-            if round < rounds {
-                let (plane, row, from) = place(round);
-                let x = work.displacements(plane).map(|x| &x[row * side..(row + 1) * side]);
-                let lattice_row = (planes.start + plane) * side + rows.start + row;
-                next.places.find::<W::Shape>(cloud, lattice_row, from, x, W::SLOPES);
-                next.look::<W, L>(cloud.cells, field);
-            }
-            if round > 0 {
-                let (plane, row, from) = place(round - 1);
-                let count = TOGETHER.min(side - from);
-                let particles = Particles { plane, from, count, first: row * side + from };
-                work.read::<L>(now, field.padded(), T::of(cloud.inverse_spacing), particles, read);
-                if from + count == side {
-                    work.finish(plane, row, side, read);
-                }
-            }
-            std::mem::swap(now, next);
-        }
-    }
-}
-
 /// Reads the field.
 struct Read<'a, 'b, S, T, F> {
     /// Displacements and others of the planes.
     vectors: &'a mut [[PlaneOf<'b, T>; 2]],
+    field: &'a Field<T>,
     f: F,
     shape: PhantomData<S>,
 }
 
 impl<S: Shape, T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for Read<'_, '_, S, T, F> {
     type Shape = S;
+    type Around = Lines<T>;
     const SLOPES: bool = false;
 
     #[inline(always)]
@@ -349,17 +223,15 @@ impl<S: Shape, T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for Read
     }
 
     #[inline(always)]
-    fn read<L: Lanes<T>>(
-        &self,
-        around: &Around<T>,
-        field: &[Quad<T>],
-        _: T,
-        particles: Particles,
-        out: &mut [[Vec<T>; 3]; 2],
-    ) {
+    fn look<L: Lanes<T>>(&self, around: &mut Lines<T>) {
+        around.look::<Self, L>(self.field);
+    }
+
+    #[inline(always)]
+    fn read<L: Lanes<T>>(&self, around: &Lines<T>, particles: Particles, out: &mut [[Vec<T>; 3]; 2]) {
         let mut read = [[T::zero(); LANES]; TOGETHER];
         for (k, out) in read[..particles.count].iter_mut().enumerate() {
-            let [sum] = around.sums::<S, L, 1>(field, k);
+            let [sum] = around.sums::<S, L, 1>(self.field.padded(), k);
             *out = along::<S, T, L>(&around.places.weights[2], sum, k);
         }
         apart(&read[..particles.count], particles.from, &mut out[0]);
@@ -376,6 +248,8 @@ impl<S: Shape, T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for Read
 struct Differentiate<'a, 'b, S, T, R, F> {
     /// Displacements and others of the planes.
     vectors: &'a mut [[PlaneOf<'b, T>; 4]],
+    field: &'a Field<T>,
+    inverse_spacing: T,
     /// What is made of the derivatives at a particle of the plane, in proportion to them.
     read: R,
     f: F,
@@ -390,6 +264,7 @@ where
     F: FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]),
 {
     type Shape = S;
+    type Around = Lines<T>;
     const SLOPES: bool = true;
 
     #[inline(always)]
@@ -398,24 +273,22 @@ where
     }
 
     #[inline(always)]
-    fn read<L: Lanes<T>>(
-        &self,
-        around: &Around<T>,
-        field: &[Quad<T>],
-        inverse_spacing: T,
-        particles: Particles,
-        [g, other]: &mut [[Vec<T>; 3]; 2],
-    ) {
+    fn look<L: Lanes<T>>(&self, around: &mut Lines<T>) {
+        around.look::<Self, L>(self.field);
+    }
+
+    #[inline(always)]
+    fn read<L: Lanes<T>>(&self, around: &Lines<T>, particles: Particles, [g, other]: &mut [[Vec<T>; 3]; 2]) {
         let mut read = [[T::zero(); LANES]; TOGETHER];
         let Places { weights, slopes, .. } = &around.places;
         for (k, out) in read[..particles.count].iter_mut().enumerate() {
-            let [value, by_x, by_y] = around.sums::<S, L, 3>(field, k);
+            let [value, by_x, by_y] = around.sums::<S, L, 3>(self.field.padded(), k);
             *out = along::<S, T, L>(&weights[2], value, k);
             let by_z = along::<S, T, L>(&slopes[2], value, k);
             let [by_x, by_y] = [by_x, by_y].map(|by| along::<S, T, L>(&weights[2], by, k));
             let made = (self.read)(&self.vectors[particles.plane], particles.first + k, [by_x, by_y, by_z]);
             for (part, made) in other.iter_mut().zip(made) {
-                part[particles.from + k] = made * inverse_spacing;
+                part[particles.from + k] = made * self.inverse_spacing;
             }
         }
         apart(&read[..particles.count], particles.from, g);

@@ -15,12 +15,20 @@ pub(crate) trait Lanes<T: Real>: Copy {
     fn load(from: &[[T; LANES]; 2]) -> Self;
     /// `self + weight * x`.
     fn plus(self, weight: T, x: Self) -> Self;
+    /// Takes two pairs of numbers as one point, and two others as the other.
+    fn load_pairs(from: [[&[T; 2]; 2]; 2]) -> Self;
+    /// `self + weights * x`, with a weight for each point.
+    fn plus_each(self, weights: [T; 2], x: Self) -> Self;
+    /// The two points.
+    fn store(self) -> [[T; LANES]; 2];
     /// `low` times the first point and `high` times the second.
     fn across(self, low: T, high: T) -> [T; LANES];
     /// Asks for the memory of a point that is needed soon.
     fn soon<P>(points: &[P], place: usize);
     /// `to += weight * x`, for one point.
     fn add(to: &mut [T; LANES], weight: T, x: &[T; LANES]);
+    /// The same for two neighbouring points with a weight each.
+    fn add_pair(to: &mut [[T; LANES]; 2], weights: [T; 2], x: &[T; LANES]);
 }
 
 /// Plain numbers, on any machine and of any type.
@@ -46,6 +54,25 @@ impl<T: Real> Lanes<T> for Plain<T> {
     }
 
     #[inline(always)]
+    fn load_pairs(from: [[&[T; 2]; 2]; 2]) -> Self {
+        Plain(from.map(|[a, b]| [a[0], a[1], b[0], b[1]]))
+    }
+
+    #[inline(always)]
+    fn plus_each(self, weights: [T; 2], x: Self) -> Self {
+        let mut sum = self.0;
+        for ((sum, x), weight) in sum.iter_mut().zip(&x.0).zip(weights) {
+            sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * *x);
+        }
+        Plain(sum)
+    }
+
+    #[inline(always)]
+    fn store(self) -> [[T; LANES]; 2] {
+        self.0
+    }
+
+    #[inline(always)]
     fn across(self, low: T, high: T) -> [T; LANES] {
         let [first, second] = self.0;
         std::array::from_fn(|i| low * first[i] + high * second[i])
@@ -57,6 +84,11 @@ impl<T: Real> Lanes<T> for Plain<T> {
     #[inline(always)]
     fn add(to: &mut [T; LANES], weight: T, x: &[T; LANES]) {
         to.iter_mut().zip(x).for_each(|(to, x)| *to += weight * *x);
+    }
+
+    #[inline(always)]
+    fn add_pair(to: &mut [[T; LANES]; 2], weights: [T; 2], x: &[T; LANES]) {
+        to.iter_mut().zip(weights).for_each(|(to, weight)| Self::add(to, weight, x));
     }
 }
 
@@ -141,6 +173,33 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn load_pairs([[a, b], [c, d]]: [[&[T; 2]; 2]; 2]) -> Self {
+            // SAFETY: two numbers of type `f32` each, that are loaded like one of type `f64`.
+            Single(unsafe {
+                let low = _mm_loadh_pd(_mm_load_sd(a.as_ptr().cast()), b.as_ptr().cast());
+                let high = _mm_loadh_pd(_mm_load_sd(c.as_ptr().cast()), d.as_ptr().cast());
+                _mm256_castpd_ps(_mm256_set_m128d(high, low))
+            })
+        }
+
+        #[inline(always)]
+        fn plus_each(self, [first, second]: [T; 2], x: Self) -> Self {
+            // SAFETY: as in `zero`.
+            Single(unsafe {
+                let weights = _mm256_set_m128(_mm_set1_ps(single(second)), _mm_set1_ps(single(first)));
+                _mm256_fmadd_ps(weights, x.0, self.0)
+            })
+        }
+
+        #[inline(always)]
+        fn store(self) -> [[T; LANES]; 2] {
+            let mut out = [[T::zero(); LANES]; 2];
+            // SAFETY: eight numbers of type `f32`.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr().cast(), self.0) };
+            out
+        }
+
+        #[inline(always)]
         fn across(self, low: T, high: T) -> [T; LANES] {
             let mut out = [T::zero(); LANES];
             // SAFETY: four numbers of type `f32`.
@@ -164,6 +223,17 @@ mod x86 {
             unsafe {
                 let (at, x) = (to.as_mut_ptr().cast(), _mm_loadu_ps(x.as_ptr().cast()));
                 _mm_storeu_ps(at, _mm_fmadd_ps(_mm_set1_ps(single(weight)), x, _mm_loadu_ps(at)));
+            }
+        }
+
+        #[inline(always)]
+        fn add_pair(to: &mut [[T; LANES]; 2], [first, second]: [T; 2], x: &[T; LANES]) {
+            // SAFETY: four numbers of type `f32`, and eight.
+            unsafe {
+                let (at, x) = (to.as_mut_ptr().cast(), _mm_loadu_ps(x.as_ptr().cast()));
+                let weights = _mm256_set_m128(_mm_set1_ps(single(second)), _mm_set1_ps(single(first)));
+                let sum = _mm256_fmadd_ps(weights, _mm256_set_m128(x, x), _mm256_loadu_ps(at));
+                _mm256_storeu_ps(at, sum);
             }
         }
     }
@@ -194,6 +264,38 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn load_pairs([[a, b], [c, d]]: [[&[T; 2]; 2]; 2]) -> Self {
+            // SAFETY: two numbers of type `f64` each.
+            Double(unsafe {
+                [
+                    _mm256_set_m128d(_mm_loadu_pd(b.as_ptr().cast()), _mm_loadu_pd(a.as_ptr().cast())),
+                    _mm256_set_m128d(_mm_loadu_pd(d.as_ptr().cast()), _mm_loadu_pd(c.as_ptr().cast())),
+                ]
+            })
+        }
+
+        #[inline(always)]
+        fn plus_each(self, [first, second]: [T; 2], x: Self) -> Self {
+            // SAFETY: as in `zero`.
+            Double(unsafe {
+                [
+                    _mm256_fmadd_pd(_mm256_set1_pd(double(first)), x.0[0], self.0[0]),
+                    _mm256_fmadd_pd(_mm256_set1_pd(double(second)), x.0[1], self.0[1]),
+                ]
+            })
+        }
+
+        #[inline(always)]
+        fn store(self) -> [[T; LANES]; 2] {
+            let mut out = [[T::zero(); LANES]; 2];
+            for (out, x) in out.iter_mut().zip(self.0) {
+                // SAFETY: four numbers of type `f64`.
+                unsafe { _mm256_storeu_pd(out.as_mut_ptr().cast(), x) };
+            }
+            out
+        }
+
+        #[inline(always)]
         fn across(self, low: T, high: T) -> [T; LANES] {
             let mut out = [T::zero(); LANES];
             // SAFETY: four numbers of type `f64`.
@@ -217,6 +319,11 @@ mod x86 {
                 let (at, x) = (to.as_mut_ptr().cast(), _mm256_loadu_pd(x.as_ptr().cast()));
                 _mm256_storeu_pd(at, _mm256_fmadd_pd(_mm256_set1_pd(double(weight)), x, _mm256_loadu_pd(at)));
             }
+        }
+
+        #[inline(always)]
+        fn add_pair(to: &mut [[T; LANES]; 2], weights: [T; 2], x: &[T; LANES]) {
+            to.iter_mut().zip(weights).for_each(|(to, weight)| <Double as Lanes<T>>::add(to, weight, x));
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::lanes::{Lanes, Wide, widest};
 use crate::places::{ByPoint, Few, Places, TOGETHER, add_product, multiply};
 use crate::{Cloud, Field, Quad};
 
-/// Most mesh points that a particle touches.
-const TOUCHED: usize = 27;
+/// Most lines of mesh points that a particle touches.
+const LINES: usize = 9;
 
 /// Rows of a tile.
 pub(crate) const TILE: usize = 16;
@@ -27,18 +27,27 @@ type Share<'a, T> = [&'a [Few<T>; 3]; 3];
 trait Gift<T: Real, const K: usize>: Sync {
     /// What a mesh point holds.
     type Point: Copy + Send;
+    /// What a particle gives, before it is shared out.
+    type Value: Copy;
     /// Points beyond the end of a line, which stand for those at its beginning.
     const ROOM: usize;
     /// Whether shares need slopes.
     const SLOPES: bool;
+    /// Strands of a row whose particles take turns. Neighbours on the lattice give to the same points, and a sum that was
+    /// stored as one half of a pair cannot be loaded as half of another before the store has reached the cache.
+    const STRANDS: usize;
     /// What a mesh point holds before the first particle.
     fn nothing() -> Self::Point;
     /// Computes what the shares need beside the weights of the particles that have these places.
     fn prepare(&self, particles: Range<usize>, places: &Places<T>, own: &mut ByPoint<T>);
     /// The shares, made of the weights and of what was prepared.
     fn shares<'a>(weights: Share<'a, T>, own: Share<'a, T>) -> [Share<'a, T>; K];
-    /// Adds what a particle gives to a point.
-    fn add<L: Lanes<T>>(&self, particle: usize, weight: T, to: &mut Self::Point);
+    /// What a particle gives.
+    fn value(&self, particle: usize) -> Self::Value;
+    /// Adds the share of a point.
+    fn add<L: Lanes<T>>(value: Self::Value, weight: T, to: &mut Self::Point);
+    /// Adds the shares of two neighbouring points.
+    fn add_pair<L: Lanes<T>>(value: Self::Value, weights: [T; 2], to: &mut [Self::Point; 2]);
 }
 
 /// A one from each particle.
@@ -58,6 +67,8 @@ struct Vectors<'a, T>([&'a [T]; 3]);
 
 impl<T: Real> Gift<T, 1> for Count {
     type Point = T;
+    type Value = ();
+    const STRANDS: usize = 4;
     const ROOM: usize = 0;
     const SLOPES: bool = false;
 
@@ -74,13 +85,23 @@ impl<T: Real> Gift<T, 1> for Count {
     }
 
     #[inline(always)]
-    fn add<L: Lanes<T>>(&self, _: usize, weight: T, to: &mut T) {
+    fn value(&self, _: usize) {}
+
+    #[inline(always)]
+    fn add<L: Lanes<T>>((): (), weight: T, to: &mut T) {
         *to += weight;
+    }
+
+    #[inline(always)]
+    fn add_pair<L: Lanes<T>>((): (), weights: [T; 2], to: &mut [T; 2]) {
+        *to = [to[0] + weights[0], to[1] + weights[1]];
     }
 }
 
 impl<T: Real> Gift<T, 1> for Values<'_, T> {
     type Point = T;
+    type Value = ();
+    const STRANDS: usize = 4;
     const ROOM: usize = 0;
     const SLOPES: bool = false;
 
@@ -102,13 +123,23 @@ impl<T: Real> Gift<T, 1> for Values<'_, T> {
     }
 
     #[inline(always)]
-    fn add<L: Lanes<T>>(&self, _: usize, weight: T, to: &mut T) {
+    fn value(&self, _: usize) {}
+
+    #[inline(always)]
+    fn add<L: Lanes<T>>((): (), weight: T, to: &mut T) {
         *to += weight;
+    }
+
+    #[inline(always)]
+    fn add_pair<L: Lanes<T>>((): (), weights: [T; 2], to: &mut [T; 2]) {
+        *to = [to[0] + weights[0], to[1] + weights[1]];
     }
 }
 
 impl<T: Real> Gift<T, 3> for Moved<'_, T> {
     type Point = T;
+    type Value = ();
+    const STRANDS: usize = 4;
     const ROOM: usize = 0;
     const SLOPES: bool = true;
 
@@ -133,13 +164,23 @@ impl<T: Real> Gift<T, 3> for Moved<'_, T> {
     }
 
     #[inline(always)]
-    fn add<L: Lanes<T>>(&self, _: usize, weight: T, to: &mut T) {
+    fn value(&self, _: usize) {}
+
+    #[inline(always)]
+    fn add<L: Lanes<T>>((): (), weight: T, to: &mut T) {
         *to += weight;
+    }
+
+    #[inline(always)]
+    fn add_pair<L: Lanes<T>>((): (), weights: [T; 2], to: &mut [T; 2]) {
+        *to = [to[0] + weights[0], to[1] + weights[1]];
     }
 }
 
 impl<T: Real> Gift<T, 1> for Vectors<'_, T> {
     type Point = Quad<T>;
+    type Value = Quad<T>;
+    const STRANDS: usize = 1;
     const ROOM: usize = Field::<f64>::ROOM;
     const SLOPES: bool = false;
 
@@ -156,17 +197,27 @@ impl<T: Real> Gift<T, 1> for Vectors<'_, T> {
     }
 
     #[inline(always)]
-    fn add<L: Lanes<T>>(&self, particle: usize, weight: T, to: &mut Quad<T>) {
+    fn value(&self, particle: usize) -> Quad<T> {
         let [x, y, z] = self.0.map(|component| component[particle]);
-        L::add(to, weight, &[x, y, z, T::one()]);
+        [x, y, z, T::one()]
+    }
+
+    #[inline(always)]
+    fn add<L: Lanes<T>>(value: Quad<T>, weight: T, to: &mut Quad<T>) {
+        L::add(to, weight, &value);
+    }
+
+    #[inline(always)]
+    fn add_pair<L: Lanes<T>>(value: Quad<T>, weights: [T; 2], to: &mut [Quad<T>; 2]) {
+        L::add_pair(to, weights, &value);
     }
 }
 
 impl Cloud {
     /// `mesh(m) = sum_p W(x_p - m)`: counts, whose mean is `(side / cells)^3`.
     ///
-    /// Slabs of the mesh are painted side by side, each by the particles that touch it in the order of the lattice, so the
-    /// sums do not depend on how many slabs or threads there are. No memory beside the mesh.
+    /// Slabs of the mesh are painted side by side, each by the particles that touch it in an order that the lattice sets, so
+    /// the sums do not depend on how many slabs or threads there are. No memory beside the mesh.
     pub fn paint<T: Real>(&self, displacement: &[T], mesh: &mut [T]) {
         for_window!(self, S => self.scatter::<S, T, _, 1>(displacement, mesh, &Count));
     }
@@ -264,20 +315,24 @@ impl Span {
     }
 }
 
-/// What a few particles give to each of the mesh points around them, and where these are.
+/// What a few particles give to the lines of mesh points around them, and where these are.
 struct Shares<T> {
     particles: Range<usize>,
     places: Places<T>,
-    weights: [Few<T>; TOUCHED],
-    points: [Few<u32>; TOUCHED],
+    /// The first point of each line.
+    lines: [Few<u32>; LINES],
+    /// Weights of the first two points of each line, side by side as they lie on the mesh.
+    pairs: [[[T; 2]; TOGETHER]; LINES],
+    /// Weights of the third point, where there is one.
+    thirds: [Few<T>; LINES],
     /// What a gift prepares.
     own: ByPoint<T>,
     /// One where a plane is within the slab, else zero; and then products across the lines.
     inside: Few<T>,
     plane: Few<T>,
     across: Few<T>,
-    /// First points of planes and lines.
-    start: [Few<u32>; 2],
+    /// First points of planes.
+    start: Few<u32>,
 }
 
 impl<T: Real> Shares<T> {
@@ -286,13 +341,14 @@ impl<T: Real> Shares<T> {
         Box::new(Shares {
             particles: 0..0,
             places: Places::new(),
-            weights: [nothing; TOUCHED],
-            points: [[0; TOGETHER]; TOUCHED],
+            lines: [[0; TOGETHER]; LINES],
+            pairs: [[[T::zero(); 2]; TOGETHER]; LINES],
+            thirds: [nothing; LINES],
             own: [[nothing; 3]; 3],
             inside: nothing,
             plane: nothing,
             across: nothing,
-            start: [[0; TOGETHER]; 2],
+            start: [0; TOGETHER],
         })
     }
 }
@@ -327,12 +383,12 @@ impl<S: Shape, T: Real, G: Gift<T, K>, const K: usize> Wide<T> for Give<'_, S, T
                     next.particles = row * side + from..row * side + from + TOGETHER.min(side - from);
                     gift.prepare(next.particles.clone(), &next.places, &mut next.own);
                     next.weigh::<S, L, G, K>(cloud.cells, &slab, points);
-                    now.give::<S, L, G, K>(gift, points);
+                    now.give::<S, L, G, K>(gift, cloud.cells, points);
                     std::mem::swap(now, next);
                 }
             }
         }
-        now.give::<S, L, G, K>(gift, points);
+        now.give::<S, L, G, K>(gift, cloud.cells, points);
     }
 }
 
@@ -373,43 +429,43 @@ impl<T: Real> Shares<T> {
         slab_points: &[G::Point],
     ) {
         let [cells, below, planes, line] = [cells, slab.first, slab.planes, slab.line].map(|n| n as u32);
-        let Shares {
-            places, weights, points, own, inside, plane, across, start: [planes_at, lines_at], ..
-        } = self;
+        let Shares { places, lines, pairs, thirds, own, inside, plane, across, start, .. } = self;
         let given = G::shares(places.weights.each_ref(), own.each_ref());
+        let columns = &places.points[2][0];
         for i in 0..S::POINTS {
             let from = &places.points[0][i];
             for k in 0..TOGETHER {
                 let above = from[k].wrapping_sub(below);
                 inside[k] = if above < planes { T::one() } else { T::zero() };
-                planes_at[k] = if above < planes { above * cells } else { 0 };
+                start[k] = if above < planes { above * cells } else { 0 };
             }
             for j in 0..S::POINTS {
-                let along = &places.points[1][j];
+                let at = i * S::POINTS + j;
+                let (along, lines) = (&places.points[1][j], &mut lines[at]);
                 for k in 0..TOGETHER {
-                    lines_at[k] = (planes_at[k] + along[k]) * line;
+                    lines[k] = (start[k] + along[k]) * line + columns[k];
                 }
-                for c in 0..S::POINTS {
-                    let point = (i * S::POINTS + j) * S::POINTS + c;
-                    let (points, first) = (&mut points[point], &places.points[2][0]);
-                    let column = if G::ROOM > 0 { first } else { &places.points[2][c] };
-                    let beyond = if G::ROOM > 0 { c as u32 } else { 0 };
-                    for k in 0..TOGETHER {
-                        points[k] = lines_at[k] + column[k] + beyond;
-                    }
-                    if c == 0 {
-                        points.iter().for_each(|point| L::soon(slab_points, *point as usize));
-                    }
-                }
+                lines.iter().for_each(|point| L::soon(slab_points, *point as usize));
                 for (n, share) in given.iter().enumerate() {
                     multiply(&share[0][i], inside, plane);
                     multiply(&share[1][j], plane, across);
-                    for c in 0..S::POINTS {
-                        let weights = &mut weights[(i * S::POINTS + j) * S::POINTS + c];
+                    let [first, second, third] = share[2];
+                    let pairs = &mut pairs[at];
+                    if n == 0 {
+                        for k in 0..TOGETHER {
+                            pairs[k] = [first[k] * across[k], second[k] * across[k]];
+                        }
+                    } else {
+                        for k in 0..TOGETHER {
+                            pairs[k][0] += first[k] * across[k];
+                            pairs[k][1] += second[k] * across[k];
+                        }
+                    }
+                    if S::POINTS > 2 {
                         if n == 0 {
-                            multiply(&share[2][c], across, weights);
+                            multiply(third, across, &mut thirds[at]);
                         } else {
-                            add_product(&share[2][c], across, weights);
+                            add_product(third, across, &mut thirds[at]);
                         }
                     }
                 }
@@ -419,15 +475,54 @@ impl<T: Real> Shares<T> {
 
     /// Adds the shares of the few particles to the points of the slab for which they were weighed, a particle at a time.
     #[inline(always)]
-    fn give<S: Shape, L: Lanes<T>, G: Gift<T, K>, const K: usize>(&self, gift: &G, points: &mut [G::Point]) {
-        let touched = S::POINTS.pow(3);
-        for (k, particle) in self.particles.clone().enumerate().take(TOGETHER) {
-            for point in 0..touched {
-                let place = self.points[point][k] as usize;
-                debug_assert!(place < points.len());
-                // SAFETY: `weigh` makes the place from a plane below `planes`, a line below `cells` and a column on it.
-                let to = unsafe { points.get_unchecked_mut(place) };
-                gift.add::<L>(particle, self.weights[point][k], to);
+    fn give<S: Shape, L: Lanes<T>, G: Gift<T, K>, const K: usize>(
+        &self,
+        gift: &G,
+        cells: usize,
+        points: &mut [G::Point],
+    ) {
+        for turn in 0..TOGETHER {
+            let k = turn % G::STRANDS * (TOGETHER / G::STRANDS) + turn / G::STRANDS;
+            if k >= self.particles.len() {
+                continue;
+            }
+            let value = gift.value(self.particles.start + k);
+            let column = self.places.points[2][0][k] as usize;
+            if column + S::POINTS > cells + G::ROOM {
+                self.give_around::<S, L, G, K>((k, value), cells, points);
+                continue;
+            }
+            for at in 0..S::POINTS * S::POINTS {
+                let first = self.lines[at][k] as usize;
+                debug_assert!(first + S::POINTS <= points.len());
+                // SAFETY: `weigh` makes the place from a plane below `planes`, a line below `cells` and a column on it,
+                // and all points of the window lie on the same line.
+                let to = unsafe { &mut *points.as_mut_ptr().add(first).cast::<[G::Point; 2]>() };
+                G::add_pair::<L>(value, self.pairs[at][k], to);
+                if S::POINTS > 2 {
+                    // SAFETY: as above.
+                    let to = unsafe { points.get_unchecked_mut(first + 2) };
+                    G::add::<L>(value, self.thirds[at][k], to);
+                }
+            }
+        }
+    }
+
+    /// The same for a particle at the end of a line, whose last points lie at its beginning.
+    #[cold]
+    fn give_around<S: Shape, L: Lanes<T>, G: Gift<T, K>, const K: usize>(
+        &self,
+        (k, value): (usize, G::Value),
+        cells: usize,
+        points: &mut [G::Point],
+    ) {
+        let column = self.places.points[2][0][k] as usize;
+        for at in 0..S::POINTS * S::POINTS {
+            let line = self.lines[at][k] as usize - column;
+            let [first, second] = self.pairs[at][k];
+            let weights = [first, second, self.thirds[at][k]];
+            for (c, weight) in weights.into_iter().enumerate().take(S::POINTS) {
+                G::add::<L>(value, weight, &mut points[line + (column + c) % cells]);
             }
         }
     }

@@ -45,7 +45,7 @@ fn weights(cloud: &Cloud, length: f64, x: &[f64]) -> Vec<Vec<f64>> {
 }
 
 fn clouds() -> Vec<Cloud> {
-    let sizes = [(4, 4), (4, 8), (4, 6), (6, 5), (6, 12), (5, 11)];
+    let sizes = [(4, 4), (4, 8), (4, 6), (6, 5), (6, 12), (5, 11), (3, 17)];
     let windows = [Window::Cic, Window::Tsc];
     let cloud =
         |&(side, cells): &(usize, usize), window| Cloud::new(side, cells, 20.0, window).expect("a cloud");
@@ -188,6 +188,43 @@ fn forces_and_tides_agree_with_component_meshes() {
             p.into_iter().zip(g).for_each(|(p, g)| p.iter_mut().zip(g).for_each(|(p, g)| *p -= g));
         });
         close(&p, &vec![0.0; 3 * n]);
+    }
+}
+
+#[test]
+fn gradients_of_a_potential_agree_with_a_field_of_differences() {
+    for cloud in clouds().into_iter().filter(|cloud| cloud.window() == Window::Cic) {
+        let potential = normal(cloud.mesh_len(), 3, 1.0);
+        for kernel in [Differences::TWO_POINT, Differences::FOUR_POINT] {
+            let mut field = Field::new(&cloud);
+            field.set_differences(&potential, kernel, None);
+            for spread in [0.5, 9.0] {
+                let x = normal(3 * cloud.particles(), 0, spread);
+                let (mut expected, mut found) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+                cloud.visit_forces(&mut x.clone(), &mut expected, &field, |_, out, g| {
+                    out.into_iter().zip(g).for_each(|(out, g)| out.copy_from_slice(g));
+                });
+                cloud.visit_gradient(&mut x.clone(), &mut found, (&potential, kernel), |_, out, g| {
+                    out.into_iter().zip(g).for_each(|(out, g)| out.copy_from_slice(g));
+                });
+                for (a, b) in found.iter().zip(&expected) {
+                    assert!((a - b).abs() < 1e-12, "{cloud:?} {kernel:?}: {a} {b}");
+                }
+                let single = |x: &[f64]| x.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+                let mut rounded = vec![0.0; x.len()];
+                cloud.visit_gradient(
+                    &mut single(&x),
+                    &mut rounded,
+                    (&single(&potential), kernel),
+                    |_, out, g| {
+                        out.into_iter().zip(g).for_each(|(out, g)| out.copy_from_slice(g));
+                    },
+                );
+                for (a, b) in rounded.iter().zip(&expected) {
+                    assert!((f64::from(*a) - b).abs() < 3e-5, "{cloud:?} {kernel:?}: {a} {b}");
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Gravity on a mesh: the field that sources of density pull particles along.
 
-use lookback_mesh::{Cloud, Field, Grid, RealFft, RowOf, Window};
+use lookback_mesh::{Cloud, Field, Grid, RealFft, RowOf, Window, reads_gradients};
 use lookback_operator::Real;
 use lookback_operator::vector::axpy;
 use num_complex::Complex;
@@ -14,8 +14,8 @@ use crate::sharpening::{Band, BandKind, Sharpening};
 ///
 /// In the equation of motion `dp/dt = 3/2 omega_m g / a`. With differences as the gradient: paint, two transforms of the
 /// mesh, differences, readout; with the spectral gradient four transforms. The product with the transposed Jacobian costs
-/// as many again. Memory: a mesh, its spectrum, and four meshes for the field; the transposed Jacobian needs one mesh
-/// more.
+/// as many again. Memory: a mesh, its spectrum, and four meshes for the field, which are not touched forwards where particles take
+/// the differences themselves; the transposed Jacobian needs one mesh more.
 pub struct Gravity<T: Real> {
     cloud: Cloud,
     fft: RealFft<T>,
@@ -121,12 +121,17 @@ impl<T: Real> Gravity<T> {
         T::of(1.0 / self.cloud.particles() as f64)
     }
 
+    /// From the density in `self.mesh` to the potential.
+    fn solve_potential(&mut self) {
+        let factor = green(&self.tables, self.compensation.as_deref(), self.band, self.scale());
+        self.fft.convolve(&mut self.mesh, &mut self.spectrum, factor);
+    }
+
     /// From the density in `self.mesh` to the field; with `adjoint`, its fourth number is `self.second`.
     fn solve(&mut self, adjoint: bool) {
         match self.kernels.gradient.differences() {
             Some(kernel) => {
-                let factor = green(&self.tables, self.compensation.as_deref(), self.band, self.scale());
-                self.fft.convolve(&mut self.mesh, &mut self.spectrum, factor);
+                self.solve_potential();
                 self.field.set_differences(&self.mesh, kernel, adjoint.then_some(&self.second[..]));
             }
             None => {
@@ -164,13 +169,21 @@ impl<T: Real> Gravity<T> {
         }
     }
 
-    /// Leaves the field of the particles on the mesh.
-    fn place(&mut self, displacement: &[T]) {
-        self.cloud.paint(displacement, &mut self.mesh);
-        self.solve(false);
+    /// Hands `g` of the density in `self.mesh` to `f`, row by row of the particles.
+    fn visit(&mut self, x: &mut [T], p: &mut [T], f: impl Fn(RowOf<'_, T>, RowOf<'_, T>, [&[T]; 3]) + Sync) {
+        match self.kernels.gradient.differences() {
+            Some(kernel) if reads_gradients(self.cloud.side(), self.cloud.cells(), self.cloud.window()) => {
+                self.solve_potential();
+                self.cloud.visit_gradient(x, p, (&self.mesh, kernel), f);
+            }
+            _ => {
+                self.solve(false);
+                self.cloud.visit_forces(x, p, &self.field, f);
+            }
+        }
     }
 
-    /// The same with what [`solve_adjoint`](Gravity::solve_adjoint) gives as its fourth number.
+    /// Leaves the field of the particles on the mesh, with what [`solve_adjoint`](Gravity::solve_adjoint) gives as its fourth number.
     fn place_both(&mut self, displacement: &[T], c: &[T]) {
         self.solve_adjoint(displacement, c);
         self.solve(true);
@@ -178,10 +191,10 @@ impl<T: Real> Gravity<T> {
 
     /// Writes `g` at the particles.
     pub fn at(&mut self, displacement: &[T], g: &mut [T]) {
-        self.place(displacement);
+        self.cloud.paint(displacement, &mut self.mesh);
         // The visitor moves particles; these stay where they are.
         let mut x = displacement.to_vec();
-        self.cloud.visit_forces(&mut x, g, &self.field, |_, out, g| {
+        self.visit(&mut x, g, |_, out, g| {
             out.into_iter().zip(g).for_each(|(out, g)| out.copy_from_slice(g));
         });
     }
@@ -197,9 +210,9 @@ impl<T: Real> Gravity<T> {
 
     /// Kicks the particles, and lets them drift.
     pub fn kick_drift(&mut self, x: &mut [T], p: &mut [T], step: KickDrift) {
-        self.place(x);
+        self.cloud.paint(x, &mut self.mesh);
         let [keep, pull, by] = [step.keep, step.pull, step.by].map(T::of);
-        self.cloud.visit_forces(x, p, &self.field, |x, p, g| {
+        self.visit(x, p, |x, p, g| {
             for ((x, p), g) in x.into_iter().zip(p).zip(g) {
                 for ((x, p), g) in x.iter_mut().zip(p.iter_mut()).zip(g) {
                     *p = keep * *p + pull * *g;
@@ -211,12 +224,12 @@ impl<T: Real> Gravity<T> {
 
     /// Writes `g` and its change `dg/dx dx`.
     pub fn push(&mut self, displacement: &[T], dx: &[T], g: &mut [T], tangent: &mut [T]) {
-        self.place(displacement);
+        self.cloud.paint(displacement, &mut self.mesh);
+        self.solve(false);
         self.cloud.push_forces(displacement, dx, &self.field, g, tangent);
         self.cloud.paint_push(displacement, dx, &mut self.mesh);
-        self.solve(false);
         let mut x = displacement.to_vec();
-        self.cloud.visit_forces(&mut x, tangent, &self.field, |_, out, g| {
+        self.visit(&mut x, tangent, |_, out, g| {
             for (out, g) in out.into_iter().zip(g) {
                 out.iter_mut().zip(g).for_each(|(out, g)| *out += *g);
             }

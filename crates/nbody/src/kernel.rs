@@ -89,52 +89,49 @@ impl<T: Real> Tables<T> {
         }
     }
 
-    /// Writes `scale * kappa_i / lambda` of the modes of a line of the half spectrum: the gradient of a potential.
-    pub(crate) fn gradient_line(&self, row: usize, axis: usize, scale: T, out: &mut [T]) {
-        self.inverse([row / self.cells, row % self.cells], scale, out);
-        self.times(&self.gradient, row, axis, out);
-    }
-
-    /// Writes `kappa_i kappa_j / lambda` of the modes of a line of the half spectrum: the tidal field of a density.
-    pub(crate) fn tidal_line(&self, row: usize, (i, j): (usize, usize), out: &mut [T]) {
-        self.inverse([row / self.cells, row % self.cells], T::one(), out);
-        if i == j {
-            self.times(&self.square, row, i, out);
-        } else {
-            self.times(&self.gradient, row, i, out);
-            self.times(&self.gradient, row, j, out);
-        }
-    }
-
-    /// Multiplies a line by what a table has for the wave numbers of an axis.
-    fn times(&self, table: &[T], row: usize, axis: usize, line: &mut [T]) {
-        let [i, j] = [row / self.cells, row % self.cells];
-        match axis {
-            0 => line.iter_mut().for_each(|x| *x *= table[i]),
-            1 => line.iter_mut().for_each(|x| *x *= table[j]),
-            _ => line.iter_mut().zip(table).for_each(|(x, along)| *x *= *along),
-        }
-    }
-
-    /// `f(out, input, factor)` for every mode, with the factors of a line as `factors(row, out)` writes them.
-    pub(crate) fn multiply(
+    /// Multiplies a line of modes along the first axis by `i scale kappa / lambda`: the gradient of a potential.
+    pub(crate) fn gradient(
         &self,
-        input: &[Complex<T>],
-        out: &mut [Complex<T>],
-        factors: impl Fn(usize, &mut [T]) + Sync,
-        f: impl Fn(&mut Complex<T>, Complex<T>, T) + Sync,
-    ) {
-        let half = self.half();
-        let lines = out.par_chunks_mut(half).zip(input.par_chunks(half)).enumerate();
-        lines.with_min_len(16).for_each_init(
-            || vec![T::zero(); half],
-            |line, (row, (out, input))| {
-                factors(row, line);
-                for ((out, input), factor) in out.iter_mut().zip(input).zip(&*line) {
-                    f(out, *input, *factor);
-                }
-            },
-        );
+        axis: usize,
+        scale: T,
+    ) -> impl Fn(usize, &mut [Complex<T>], &mut [T]) + Sync + '_ {
+        move |line, modes, factors| {
+            self.inverse(self.others(line), scale, factors);
+            self.times(&self.gradient, line, axis, factors);
+            modes.iter_mut().zip(factors).for_each(|(mode, factor)| *mode = times_i(*mode) * *factor);
+        }
+    }
+
+    /// Multiplies a line of modes along the first axis by `kappa_i kappa_j / lambda`: the tidal field of a density.
+    pub(crate) fn tidal(
+        &self,
+        (i, j): (usize, usize),
+    ) -> impl Fn(usize, &mut [Complex<T>], &mut [T]) + Sync + '_ {
+        move |line, modes, factors| {
+            self.inverse(self.others(line), T::one(), factors);
+            if i == j {
+                self.times(&self.square, line, i, factors);
+            } else {
+                self.times(&self.gradient, line, i, factors);
+                self.times(&self.gradient, line, j, factors);
+            }
+            modes.iter_mut().zip(factors).for_each(|(mode, factor)| *mode *= *factor);
+        }
+    }
+
+    /// Wave numbers of a line along the first axis, on the two others.
+    fn others(&self, line: usize) -> [usize; 2] {
+        [line / self.half(), line % self.half()]
+    }
+
+    /// Multiplies factors of a line along the first axis by what a table has for the wave numbers of an axis.
+    fn times(&self, table: &[T], line: usize, axis: usize, factors: &mut [T]) {
+        let [j, k] = self.others(line);
+        match axis {
+            0 => factors.iter_mut().zip(table).for_each(|(x, along)| *x *= *along),
+            1 => factors.iter_mut().for_each(|x| *x *= table[j]),
+            _ => factors.iter_mut().for_each(|x| *x *= table[k]),
+        }
     }
 
     /// Complex numbers in a line of the half spectrum.
@@ -144,7 +141,7 @@ impl<T: Real> Tables<T> {
 
     /// `1 / lambda` of the modes along the first axis of line `line` of the others, zero for the mean.
     pub(crate) fn inverse_laplacian(&self, line: usize, out: &mut [T]) {
-        self.inverse([line / self.half(), line % self.half()], T::one(), out);
+        self.inverse(self.others(line), T::one(), out);
     }
 
     /// `scale / lambda` along an axis, from the wave numbers of the two others, zero for the mean.

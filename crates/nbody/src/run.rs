@@ -9,7 +9,7 @@ use lookback_operator::{Linearization, Operator, Real, Result as OperatorResult}
 use num_complex::Complex;
 use rayon::prelude::*;
 
-use crate::displacements::{combine, project};
+use crate::displacements::{combine, combine_both, project};
 use crate::gravity::{Backwards, KickDrift};
 use crate::sharpening::BandKind;
 use crate::simulation::{NOTHING, split};
@@ -143,10 +143,11 @@ impl<'a, T: Real> Run<'a, T> {
 
     /// Runs the prepared point forward, seen by `watch`.
     pub fn advance(&mut self, mut watch: Option<&mut Watch<'_, T>>) {
-        let orders = self.start().orders;
-        combine(&orders, &self.schedule.start.displacement, &mut self.displacement);
-        combine(&orders, &self.schedule.start.momentum, &mut self.momentum);
-        drop(orders);
+        // The fields of the start are written where the particles will be.
+        let room = vec![std::mem::take(&mut self.displacement), std::mem::take(&mut self.momentum)];
+        let orders = self.start(room).orders;
+        let start = &self.schedule.start;
+        [self.displacement, self.momentum] = combine_both(orders, [&start.displacement, &start.momentum]);
         let (x, p) = (&mut self.displacement, &mut self.momentum);
         let moves = &self.schedule.moves;
         let mut view = 0;
@@ -184,13 +185,13 @@ impl<'a, T: Real> Run<'a, T> {
         }
     }
 
-    /// The displacement fields of each order, at `D_n = 1`.
-    fn start(&self) -> Start<T> {
+    /// The displacement fields of each order, at `D_n = 1`, in vector fields that are there or in new ones.
+    fn start(&self, room: Vec<Vec<T>>) -> Start<T> {
         let s = self.simulation.settings();
         let mut linear = self.modes.hartley().make_spectrum();
         self.modes.forward(&self.white, &mut linear);
         let mut displacements = Displacements::new(&self.grid, s.lpt, s.start_kernels);
-        let orders = displacements.forward(&linear);
+        let orders = displacements.forward_in(room, &linear);
         Start { displacements, linear, orders }
     }
 
@@ -287,7 +288,7 @@ impl<'a, T: Real> Run<'a, T> {
             }
         }
         let mut start = vec![T::zero(); x.len()];
-        combine(&self.start().orders, &self.schedule.start.displacement, &mut start);
+        combine(&self.start(Vec::new()).orders, &self.schedule.start.displacement, &mut start);
         axpy(-1.0, &start, &mut x);
         (dot(&x, &x) / dot(&self.displacement, &self.displacement)).sqrt()
     }
@@ -382,7 +383,7 @@ impl<'a, T: Real> Run<'a, T> {
             }
         }
         drop((x, p));
-        let Start { mut displacements, linear, orders } = self.start();
+        let Start { mut displacements, linear, orders } = self.start(Vec::new());
         factors.extend(project(&orders, &p_bar).into_iter().rev());
         factors.extend(project(&orders, &x_bar).into_iter().rev());
         factors.reverse();
@@ -497,7 +498,7 @@ impl<'a, T: Real> Run<'a, T> {
                 *slope = factor.gradient.iter().zip(parameters).map(|(g, d)| g * d).sum();
             }
         }
-        let Start { mut displacements, linear, orders } = self.start();
+        let Start { mut displacements, linear, orders } = self.start(Vec::new());
         let mut spectrum = self.modes.hartley().make_spectrum();
         self.modes.forward(&change, &mut spectrum);
         let moved = displacements.push(&linear, &spectrum);

@@ -1,7 +1,7 @@
 //! A whole simulation as one operator: white noise and cosmology to the density of today, and back.
 
 use lookback_cosmology::{Cosmology, PARAMETERS, Parameters};
-use lookback_mesh::Window;
+use lookback_mesh::{Window, reads_gradients};
 use lookback_operator::{Block, Linearization, Operator, Real, Space, Unavailable};
 
 use crate::sharpening::{SHARPENING_PARAMETERS, Sharpening};
@@ -63,23 +63,30 @@ impl Settings {
 
     /// Bytes that a simulation holds at its peak: particles and meshes of the forward pass, and what a reverse pass adds.
     ///
-    /// Forward: 6 numbers a particle for the state and 2.5 for modes and their amplitudes; 6 a mesh cell for density,
-    /// spectrum and field. The start needs 10 numbers a particle more than these, before the meshes
-    /// are full, and 31 more at third order. Reverse: 8 more a particle (12 beside the start), and 1 a cell. Sharpening:
-    /// 6 more a particle, 18 in reverse.
+    /// Forward: 6 numbers a particle for the state and 2.5 for modes and their amplitudes; 2 a mesh cell for density and
+    /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves. The start
+    /// needs 3 numbers a particle more than these, and 31 more at third order. Reverse: 8 more a particle (12 beside the
+    /// start), and 1 and the field a cell. Sharpening: 6 more a particle, 18 in reverse.
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
-        let spectral = if self.kernels.gradient.differences().is_some() { 0 } else { 1 };
-        let (state, cells) = if gradient { (17, 7 + spectral) } else { (9, 6 + spectral) };
+        let differences = self.kernels.gradient.differences().is_some();
+        let spectral = if differences { 0 } else { 1 };
+        let field = if !gradient && differences && reads_gradients(self.particles, self.cells, self.window) {
+            0
+        } else {
+            4
+        };
+        let (state, cells) = if gradient { (17, 3) } else { (9, 2) };
+        let cells = cells + field + spectral;
         let state = match (self.sharpening, gradient) {
             (None, _) => state,
             (Some(_), false) => state + 6,
             (Some(_), true) => state + 18,
         };
         let start = match self.lpt {
-            Lpt::First => 9,
-            Lpt::Second => 19,
-            Lpt::Third => 50,
+            Lpt::First => 11,
+            Lpt::Second => 12,
+            Lpt::Third => 43,
         };
         size_of::<T>() * (state.max(if gradient { start + 12 } else { start }) * particles + cells * mesh)
     }

@@ -1,0 +1,165 @@
+//! Visits to all particles of the lattice, tile by tile: what lies on the mesh around a few of them comes from memory while others
+//! are served.
+
+use std::ops::Range;
+
+use lookback_operator::Real;
+
+use crate::Cloud;
+use crate::cloud::Shape;
+use crate::lanes::{Lanes, Wide};
+use crate::paint::TILE;
+use crate::places::{Places, TOGETHER};
+
+/// Displacements, momenta or cotangents of one row of particles, component by component.
+pub type RowOf<'a, T> = [&'a mut [T]; 3];
+
+impl Cloud {
+    /// Several vector fields, cut into tiles.
+    pub(crate) fn tiles<'a, T, const K: usize>(&self, fields: [&'a mut [T]; K]) -> Vec<Tile<'a, T, K>> {
+        let side = self.side;
+        let mut rest = fields.map(|field| self.components_mut(field));
+        let mut tiles: Vec<Tile<'a, T, K>> = Vec::new();
+        let across = side.div_ceil(TILE);
+        for plane in 0..side {
+            for (index, from) in (0..side).step_by(TILE).enumerate() {
+                let rows = from..(from + TILE).min(side);
+                let part = rest.each_mut().map(|field| {
+                    field
+                        .each_mut()
+                        .map(|component| component.split_off_mut(..rows.len() * side).unwrap_or_default())
+                });
+                if plane % PLANES == 0 {
+                    let planes = plane..(plane + PLANES).min(side);
+                    tiles.push(Tile { planes, rows, vectors: Vec::with_capacity(PLANES) });
+                }
+                tiles[plane / PLANES * across + index].vectors.push(part);
+            }
+        }
+        tiles
+    }
+}
+
+/// Most planes of a tile.
+const PLANES: usize = 32;
+
+/// A part of the lattice: a few rows in each of several planes, so that what they touch of the mesh is still at hand for the
+/// next plane.
+pub(crate) struct Tile<'a, T, const K: usize> {
+    pub(crate) planes: Range<usize>,
+    pub(crate) rows: Range<usize>,
+    /// Vectors of the rows, plane by plane.
+    pub(crate) vectors: Vec<[PlaneOf<'a, T>; K]>,
+}
+
+/// Displacements, momenta or cotangents of the rows of one plane, component by component.
+pub(crate) type PlaneOf<'a, T> = [&'a mut [T]; 3];
+
+/// One row of vectors of a plane.
+#[inline(always)]
+pub(crate) fn row_of<'a, T>(plane: &'a mut PlaneOf<'_, T>, row: usize, side: usize) -> RowOf<'a, T> {
+    plane.each_mut().map(|component| &mut component[row * side..(row + 1) * side])
+}
+
+/// Takes the components of vectors apart.
+#[inline(always)]
+pub(crate) fn apart<T: Real, const N: usize>(vectors: &[[T; N]], from: usize, parts: &mut [Vec<T>; 3]) {
+    for (d, part) in parts.iter_mut().enumerate() {
+        part[from..from + vectors.len()].iter_mut().zip(vectors).for_each(|(out, vector)| *out = vector[d]);
+    }
+}
+
+/// Where a few particles are, and what is known of the mesh around them.
+pub(crate) trait Around<T> {
+    /// Nothing yet.
+    fn new() -> Box<Self>;
+    /// Their places.
+    fn places(&mut self) -> &mut Places<T>;
+}
+
+/// What a thread needs to visit particles.
+pub(crate) struct Scratch<T, A> {
+    /// The few particles that are read, and the next ones, whose mesh points are on their way from memory.
+    around: [Box<A>; 2],
+    /// What was read for a row.
+    read: [[Vec<T>; 3]; 2],
+}
+
+impl<T: Real, A: Around<T>> Scratch<T, A> {
+    pub(crate) fn new(cloud: &Cloud) -> Scratch<T, A> {
+        let parts = || std::array::from_fn(|_| vec![T::zero(); cloud.side]);
+        Scratch { around: [A::new(), A::new()], read: [parts(), parts()] }
+    }
+}
+
+/// What is read for particles, and what is done with it.
+pub(crate) trait Work<T: Real> {
+    /// The shape of a particle.
+    type Shape: Shape;
+    /// What is known of a few particles.
+    type Around: Around<T>;
+    /// Whether slopes of the weights are needed.
+    const SLOPES: bool;
+    /// Displacements of the rows of a plane, counted from the first of the tile.
+    fn displacements(&self, plane: usize) -> [&[T]; 3];
+    /// Looks around the few particles whose places are found, and asks for the memory of the mesh there.
+    fn look<L: Lanes<T>>(&self, around: &mut Self::Around);
+    /// Reads for a few particles: two vectors each, for instance a force and what is made of its derivatives.
+    fn read<L: Lanes<T>>(&self, around: &Self::Around, particles: Particles, out: &mut [[Vec<T>; 3]; 2]);
+    /// Does what is to be done with a row for which everything is read.
+    fn finish(&mut self, plane: usize, row: usize, side: usize, read: &[[Vec<T>; 3]; 2]);
+}
+
+/// A few particles of a plane.
+#[derive(Clone, Copy)]
+pub(crate) struct Particles {
+    /// Plane, counted from the first of the tile.
+    pub(crate) plane: usize,
+    /// Index of the first in its row.
+    pub(crate) from: usize,
+    pub(crate) count: usize,
+    /// Index of the first among the rows of the tile in this plane.
+    pub(crate) first: usize,
+}
+
+/// Visits the particles of a tile of the lattice, a few at a time, while the points around the next few come from memory.
+pub(crate) struct Visit<'a, T: Real, W: Work<T>> {
+    pub(crate) cloud: &'a Cloud,
+    pub(crate) planes: Range<usize>,
+    pub(crate) rows: Range<usize>,
+    pub(crate) scratch: &'a mut Scratch<T, W::Around>,
+    pub(crate) work: W,
+}
+
+impl<T: Real, W: Work<T>> Wide<T> for Visit<'_, T, W> {
+    #[inline(always)]
+    fn run<L: Lanes<T>>(self) {
+        let Visit { cloud, planes, rows, scratch, mut work } = self;
+        let Scratch { around: [now, next], read } = scratch;
+        let side = cloud.side;
+        let few = side.div_ceil(TOGETHER);
+        let rounds = planes.len() * rows.len() * few;
+        let place =
+            |round: usize| (round / few / rows.len(), round / few % rows.len(), round % few * TOGETHER);
+        // One round more than there are particles to look at: the last ones are read in it.
+        for round in 0..=rounds {
+            if round < rounds {
+                let (plane, row, from) = place(round);
+                let x = work.displacements(plane).map(|x| &x[row * side..(row + 1) * side]);
+                let lattice_row = (planes.start + plane) * side + rows.start + row;
+                next.places().find::<W::Shape>(cloud, lattice_row, from, x, W::SLOPES);
+                work.look::<L>(next);
+            }
+            if round > 0 {
+                let (plane, row, from) = place(round - 1);
+                let count = TOGETHER.min(side - from);
+                let particles = Particles { plane, from, count, first: row * side + from };
+                work.read::<L>(now, particles, read);
+                if from + count == side {
+                    work.finish(plane, row, side, read);
+                }
+            }
+            std::mem::swap(now, next);
+        }
+    }
+}
