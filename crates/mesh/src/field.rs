@@ -4,7 +4,7 @@ use lookback_operator::Real;
 use rayon::prelude::*;
 
 use crate::Cloud;
-use crate::lanes::LANES;
+use crate::lanes::{LANES, Lanes, Wide, widest};
 
 /// Three components of a vector on a mesh point, and another number.
 pub type Quad<T> = [T; LANES];
@@ -134,29 +134,83 @@ impl<T: Real> Field<T> {
         );
     }
 
-    /// Writes `sum_d D_d^T f_d` of the three components `f_d`: the transpose of the differences.
-    pub fn difference_adjoint(&self, kernel: Differences, out: &mut [T]) {
+    /// Writes `sum_d D_d^T f_d` of the three components `f_d`, the transpose of the differences, to a mesh, and the fourth
+    /// number of every point to another.
+    pub fn difference_adjoint(&self, kernel: Differences, out: &mut [T], fourth: &mut [T]) {
         let (n, width) = (self.cells, self.line());
-        let [c1, c2] = kernel.coefficients.map(|c| T::of(c * self.inverse_spacing));
-        let line = |i: usize, j: usize| &self.quads[(i % n * n + j % n) * width..][..n];
-        out.par_chunks_mut(n * n).enumerate().for_each_init(
-            || vec![T::zero(); n + 4],
-            |padded, (i, plane)| {
-                for (j, out) in plane.chunks_mut(n).enumerate() {
+        let coefficients = kernel.coefficients.map(|c| T::of(c * self.inverse_spacing));
+        let line = |i: usize, j: usize| &self.quads[(i % n * n + j % n) * width..][..width];
+        let planes = out.par_chunks_mut(n * n).zip(fourth.par_chunks_mut(n * n)).enumerate();
+        planes.for_each_init(
+            || vec![[T::zero(); LANES]; width + 2],
+            |padded, (i, (out, fourth))| {
+                for (j, (out, fourth)) in out.chunks_mut(n).zip(fourth.chunks_mut(n)).enumerate() {
                     let middle = line(i, j);
-                    (0..n + 4).zip(padded.iter_mut()).for_each(|(k, out)| *out = middle[(k + n - 2) % n][2]);
-                    // Differences are odd, so their transpose is their negative.
-                    let [x1, x2, x3, x4] = [n - 1, 1, n - 2, 2].map(|step| line(i + step, j));
-                    let [y1, y2, y3, y4] = [n - 1, 1, n - 2, 2].map(|step| line(i, j + step));
-                    for k in 0..n {
-                        let z = &padded[k..k + 5];
-                        let near = x1[k][0] - x2[k][0] + y1[k][1] - y2[k][1] + z[1] - z[3];
-                        let far = x3[k][0] - x4[k][0] + y3[k][1] - y4[k][1] + z[0] - z[4];
-                        out[k] = c1 * near + c2 * far;
-                    }
+                    padded[..2].copy_from_slice(&middle[n - 2..n]);
+                    padded[2..].copy_from_slice(middle);
+                    fourth.iter_mut().zip(middle).for_each(|(out, quad)| *out = quad[3]);
+                    widest(LineAdjoint {
+                        // Differences are odd, so their transpose is their negative.
+                        across: [
+                            [n - 1, 1, n - 2, 2].map(|step| line(i + step, j)),
+                            [n - 1, 1, n - 2, 2].map(|step| line(i, j + step)),
+                        ],
+                        along: padded,
+                        coefficients,
+                        out,
+                    });
                 }
             },
         );
+    }
+}
+
+/// The transpose of differences for the points of a line.
+struct LineAdjoint<'a, T> {
+    /// The lines before and after along the first axis, then those two before and two after; the same along the second.
+    across: [[&'a [Quad<T>]; 4]; 2],
+    /// The line itself, with two points before it and more after it.
+    along: &'a [Quad<T>],
+    coefficients: [T; 2],
+    out: &'a mut [T],
+}
+
+impl<T: Real> Wide<T> for LineAdjoint<'_, T> {
+    #[inline(always)]
+    fn run<L: Lanes<T>>(self) {
+        let LineAdjoint { across: [x, y], along, coefficients: [near, far], out } = self;
+        let (n, zero) = (out.len(), T::zero());
+        // Each number of a point has the weight of its own axis; the fourth has none.
+        let weights = |c: T| [[c, zero, zero, zero], [zero, c, zero, zero], [zero, zero, c, zero]];
+        let [near, far] = [weights(near), weights(far)];
+        let lines = [
+            (L::both(&near[0]), x[0], x[1]),
+            (L::both(&near[1]), y[0], y[1]),
+            (L::both(&near[2]), &along[1..], &along[3..]),
+            (L::both(&far[0]), x[2], x[3]),
+            (L::both(&far[1]), y[2], y[3]),
+            (L::both(&far[2]), along, &along[4..]),
+        ];
+        // The last point of an odd line is taken with one beyond it, which lines have room for.
+        for (_, before, after) in &lines {
+            assert!(before.len() > n && after.len() > n, "lengths of the lines");
+        }
+        let mut k = 0;
+        while k < n {
+            let mut sum = L::zero();
+            for (weights, before, after) in &lines {
+                // SAFETY: `k` is below `n`, and the lines are longer than that.
+                let [before, after] =
+                    [before, after].map(|line| unsafe { &*line.as_ptr().add(k).cast::<[Quad<T>; 2]>() });
+                sum = sum.plus_difference(*weights, L::load(before), L::load(after));
+            }
+            let sums = sum.sums();
+            out[k] = sums[0];
+            if k + 1 < n {
+                out[k + 1] = sums[1];
+            }
+            k += 2;
+        }
     }
 }
 

@@ -21,6 +21,12 @@ pub(crate) trait Lanes<T: Real>: Copy {
     fn plus_each(self, weights: [T; 2], x: Self) -> Self;
     /// The two points.
     fn store(self) -> [[T; LANES]; 2];
+    /// The same four numbers for both points.
+    fn both(from: &[T; LANES]) -> Self;
+    /// `self + weights * (a - b)`, number by number.
+    fn plus_difference(self, weights: Self, a: Self, b: Self) -> Self;
+    /// The sum of the numbers of each point.
+    fn sums(self) -> [T; 2];
     /// `low` times the first point and `high` times the second.
     fn across(self, low: T, high: T) -> [T; LANES];
     /// Asks for the memory of a point that is needed soon.
@@ -70,6 +76,24 @@ impl<T: Real> Lanes<T> for Plain<T> {
     #[inline(always)]
     fn store(self) -> [[T; LANES]; 2] {
         self.0
+    }
+
+    #[inline(always)]
+    fn both(from: &[T; LANES]) -> Self {
+        Plain([*from; 2])
+    }
+
+    #[inline(always)]
+    fn plus_difference(self, weights: Self, a: Self, b: Self) -> Self {
+        let mut sum = self.0;
+        let numbers = weights.0.iter().flatten().zip(a.0.iter().flatten().zip(b.0.iter().flatten()));
+        sum.iter_mut().flatten().zip(numbers).for_each(|(sum, (weight, (a, b)))| *sum += *weight * (*a - *b));
+        Plain(sum)
+    }
+
+    #[inline(always)]
+    fn sums(self) -> [T; 2] {
+        self.0.map(|[a, b, c, d]| (a + b) + (c + d))
     }
 
     #[inline(always)]
@@ -200,6 +224,29 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn both(from: &[T; LANES]) -> Self {
+            // SAFETY: four numbers of type `f32`.
+            Single(unsafe { _mm256_broadcast_ps(&*from.as_ptr().cast()) })
+        }
+
+        #[inline(always)]
+        fn plus_difference(self, weights: Self, a: Self, b: Self) -> Self {
+            // SAFETY: as in `zero`.
+            Single(unsafe { _mm256_fmadd_ps(weights.0, _mm256_sub_ps(a.0, b.0), self.0) })
+        }
+
+        #[inline(always)]
+        fn sums(self) -> [T; 2] {
+            let mut out = [[T::zero(); LANES]; 2];
+            // SAFETY: as in `zero`, and eight numbers of type `f32`.
+            unsafe {
+                let pairs = _mm256_hadd_ps(self.0, self.0);
+                _mm256_storeu_ps(out.as_mut_ptr().cast(), _mm256_hadd_ps(pairs, pairs));
+            }
+            [out[0][0], out[1][0]]
+        }
+
+        #[inline(always)]
         fn across(self, low: T, high: T) -> [T; LANES] {
             let mut out = [T::zero(); LANES];
             // SAFETY: four numbers of type `f32`.
@@ -293,6 +340,29 @@ mod x86 {
                 unsafe { _mm256_storeu_pd(out.as_mut_ptr().cast(), x) };
             }
             out
+        }
+
+        #[inline(always)]
+        fn both(from: &[T; LANES]) -> Self {
+            // SAFETY: four numbers of type `f64`.
+            Double([unsafe { _mm256_loadu_pd(from.as_ptr().cast()) }; 2])
+        }
+
+        #[inline(always)]
+        fn plus_difference(self, weights: Self, a: Self, b: Self) -> Self {
+            // SAFETY: as in `zero`.
+            Double(unsafe {
+                [
+                    _mm256_fmadd_pd(weights.0[0], _mm256_sub_pd(a.0[0], b.0[0]), self.0[0]),
+                    _mm256_fmadd_pd(weights.0[1], _mm256_sub_pd(a.0[1], b.0[1]), self.0[1]),
+                ]
+            })
+        }
+
+        #[inline(always)]
+        fn sums(self) -> [T; 2] {
+            let [[a, b, c, d], [e, f, g, h]]: [[T; LANES]; 2] = self.store();
+            [(a + b) + (c + d), (e + f) + (g + h)]
         }
 
         #[inline(always)]

@@ -253,8 +253,9 @@ fn differences_agree_with_the_definition_and_their_transpose() {
             assert_eq!(component(&field, 3), mesh);
             let mut other = Field::new(&cloud);
             (0..4).for_each(|d| other.set(d, &normal(cloud.mesh_len(), 1 + d as u32, 1.0)));
-            let mut adjoint = vec![0.0; mesh.len()];
-            other.difference_adjoint(kernel, &mut adjoint);
+            let (mut adjoint, mut fourth) = (vec![0.0; mesh.len()], vec![0.0; mesh.len()]);
+            other.difference_adjoint(kernel, &mut adjoint, &mut fourth);
+            assert_eq!(component(&other, 3), fourth);
             let left: f64 = (0..3).map(|d| dot(&component(&field, d), &component(&other, d))).sum();
             assert!((left - dot(&mesh, &adjoint)).abs() < 1e-11 * left.abs().max(1.0));
         }

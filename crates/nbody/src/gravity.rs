@@ -243,7 +243,7 @@ impl<T: Real> Gravity<T> {
         self.cloud.paint_vectors(displacement, c, &mut self.field);
         match self.kernels.gradient.differences() {
             Some(kernel) => {
-                self.field.difference_adjoint(kernel, &mut self.second);
+                self.field.difference_adjoint(kernel, &mut self.second, &mut self.mesh);
                 let factor = green(&self.tables, self.compensation.as_deref(), self.band, self.scale());
                 self.fft.convolve(&mut self.second, &mut self.spectrum, factor);
             }
@@ -258,9 +258,9 @@ impl<T: Real> Gravity<T> {
                     compensate_lines(along, self.tables.half(), &mut self.spectrum);
                 }
                 self.fft.inverse(&mut self.spectrum, &mut self.second);
+                self.field.get(3, &mut self.mesh);
             }
         }
-        self.field.get(3, &mut self.mesh);
     }
 
     /// Adds `scale * (dg/dx)^T c` to `gradient`.
