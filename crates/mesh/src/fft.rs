@@ -4,6 +4,7 @@
 //! is in the cache, then the first axis, both through a scratch of a few columns. Moving costs as much as the kernels, so
 //! that the order of the copies matters more than theirs.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use lookback_operator::Real;
@@ -236,13 +237,25 @@ impl<T: Real> RealFft<T> {
 
     /// A zero spectrum of the right length.
     pub fn make_spectrum(&self) -> Vec<Complex<T>> {
-        vec![Complex::default(); self.rows * self.half]
+        zeros(self.rows * self.half)
     }
 
     fn check(&self, field: usize, spectrum: usize) {
         assert_eq!(field, self.rows * self.columns, "length of the field");
         assert_eq!(spectrum, self.rows * self.half, "length of the half spectrum");
     }
+}
+
+/// Complex zeros in memory that comes as zeros from the system and is touched first by those who write to it, on all threads.
+fn zeros<T: Real>(len: usize) -> Vec<Complex<T>> {
+    let mut parts = ManuallyDrop::new(vec![T::zero(); 2 * len]);
+    if parts.capacity() != 2 * len {
+        drop(ManuallyDrop::into_inner(parts));
+        return vec![Complex::default(); len];
+    }
+    // SAFETY: a complex number is two real ones after each other and aligned like them, so these are `len` of them, in an
+    // allocation of just that size.
+    unsafe { Vec::from_raw_parts(parts.as_mut_ptr().cast(), len, len) }
 }
 
 /// What a thread needs for a few columns at a time.

@@ -134,9 +134,9 @@ struct Lines<T> {
 }
 
 impl<T: Real> Around<T> for Lines<T> {
-    fn new() -> Box<Lines<T>> {
+    fn new(cloud: &Cloud) -> Box<Lines<T>> {
         let nothing = [T::zero(); TOGETHER];
-        Box::new(Lines { places: Places::new(), lines: [[0; TOGETHER]; 9], across: [[nothing; 9]; 3] })
+        Box::new(Lines { places: Places::new(cloud), lines: [[0; TOGETHER]; 9], across: [[nothing; 9]; 3] })
     }
 
     fn places(&mut self) -> &mut Places<T> {

@@ -78,10 +78,10 @@ struct Taps<T> {
 }
 
 impl<T: Real> Around<T> for Taps<T> {
-    fn new() -> Box<Taps<T>> {
+    fn new(cloud: &Cloud) -> Box<Taps<T>> {
         let starts = [[[0; TOGETHER]; REACH]; 2];
         let taps = [[[T::zero(); TOGETHER]; REACH]; 3];
-        Box::new(Taps { places: Places::new(), starts, taps })
+        Box::new(Taps { places: Places::new(cloud), starts, taps })
     }
 
     fn places(&mut self) -> &mut Places<T> {

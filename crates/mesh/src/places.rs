@@ -32,10 +32,12 @@ pub(crate) struct Places<T> {
     pub(crate) fraction: [Few<T>; 3],
     /// Displacements at the end of a row, where there are fewer.
     few: Few<T>,
+    /// What is beyond the mesh point below each point of the lattice, in cells, along an axis.
+    rests: Vec<T>,
 }
 
 impl<T: Real> Places<T> {
-    pub(crate) fn new() -> Places<T> {
+    pub(crate) fn new(cloud: &Cloud) -> Places<T> {
         let nothing = [T::zero(); TOGETHER];
         Places {
             points: [[[0; TOGETHER]; 3]; 3],
@@ -43,6 +45,7 @@ impl<T: Real> Places<T> {
             slopes: [[nothing; 3]; 3],
             fraction: [nothing; 3],
             few: nothing,
+            rests: cloud.lattice.rests.iter().map(|rest| T::of(*rest)).collect(),
         }
     }
 
@@ -59,13 +62,14 @@ impl<T: Real> Places<T> {
         slopes: bool,
     ) {
         let side = cloud.side;
+        let rests = std::mem::take(&mut self.rests);
         for (axis, index) in [(0, row / side), (1, row % side)] {
-            let (point, rest) = (cloud.lattice.points[index], T::of(cloud.lattice.rests[index]));
+            let (point, rest) = (cloud.lattice.points[index], rests[index]);
             self.along::<S>(cloud, (axis, slopes), &x[axis][from..], |_| (point, rest));
         }
-        let (points, rests) = (&cloud.lattice.points[from..], &cloud.lattice.rests[from..]);
-        let (points, rests) = (&points[..TOGETHER], &rests[..TOGETHER]);
-        self.along::<S>(cloud, (2, slopes), &x[2][from..], |k| (points[k], T::of(rests[k])));
+        let (points, along) = (&cloud.lattice.points[from..][..TOGETHER], &rests[from..][..TOGETHER]);
+        self.along::<S>(cloud, (2, slopes), &x[2][from..], |k| (points[k], along[k]));
+        self.rests = rests;
     }
 
     /// Finds the places along one axis, from displacements and from points of the lattice with what is beyond them.
@@ -77,7 +81,7 @@ impl<T: Real> Places<T> {
         x: &[T],
         lattice: impl Fn(usize) -> (i32, T),
     ) {
-        let Places { points, weights, slopes, fraction, few } = self;
+        let Places { points, weights, slopes, fraction, few, .. } = self;
         let x: &Few<T> = match x.first_chunk() {
             Some(x) => x,
             None => {

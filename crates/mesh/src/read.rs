@@ -45,7 +45,7 @@ impl Cloud {
         assert_eq!(values.len(), self.particles(), "one value for every particle");
         let x = self.components(displacement);
         for_window!(self, S => values.par_chunks_mut(self.side).enumerate().for_each_init(
-            || Places::new(),
+            || Places::new(self),
             |places, (row, out)| self.at_row::<S, T>(row, x, places, |k, around| {
                 out[k] = around.sum::<S>(self.cells, mesh, around.place.map(S::weights));
             }),
@@ -68,7 +68,7 @@ impl Cloud {
         let [g0, g1, g2] = self.components_mut(gradient);
         let rows = g0.par_chunks_mut(side).zip(g1.par_chunks_mut(side)).zip(g2.par_chunks_mut(side));
         for_window!(self, S => rows.enumerate().for_each_init(
-            || Places::new(),
+            || Places::new(self),
             |places, (row, ((g0, g1), g2))| self.at_row::<S, T>(row, x, places, |k, around| {
                 let factor = cotangent.map_or(scale, |c| scale * c[row * side + k]);
                 for (axis, out) in [&mut *g0, &mut *g1, &mut *g2].into_iter().enumerate() {
@@ -83,7 +83,7 @@ impl Cloud {
         let (x, dx) = (self.components(displacement), self.components(dx));
         let scale = T::of(self.inverse_spacing);
         for_window!(self, S => tangent.par_chunks_mut(self.side).enumerate().for_each_init(
-            || Places::new(),
+            || Places::new(self),
             |places, (row, out)| self.at_row::<S, T>(row, x, places, |k, around| {
                 for (axis, dx) in dx.iter().enumerate() {
                     out[k] += scale * dx[row * self.side + k] * around.slope::<S>(self.cells, mesh, axis);

@@ -72,7 +72,7 @@ pub(crate) fn apart<T: Real, const N: usize>(vectors: &[[T; N]], from: usize, pa
 /// Where a few particles are, and what is known of the mesh around them.
 pub(crate) trait Around<T> {
     /// Nothing yet.
-    fn new() -> Box<Self>;
+    fn new(cloud: &Cloud) -> Box<Self>;
     /// Their places.
     fn places(&mut self) -> &mut Places<T>;
 }
@@ -88,7 +88,7 @@ pub(crate) struct Scratch<T, A> {
 impl<T: Real, A: Around<T>> Scratch<T, A> {
     pub(crate) fn new(cloud: &Cloud) -> Scratch<T, A> {
         let parts = || std::array::from_fn(|_| vec![T::zero(); cloud.side]);
-        Scratch { around: [A::new(), A::new()], read: [parts(), parts()] }
+        Scratch { around: [A::new(cloud), A::new(cloud)], read: [parts(), parts()] }
     }
 }
 
