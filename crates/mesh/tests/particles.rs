@@ -93,6 +93,21 @@ fn painting_and_reading_agree_with_the_definition_on_any_number_of_threads() {
     }
 }
 
+/// Displacements of a simulation that has gone astray: it is for others to say so, and the mesh must show it.
+#[test]
+fn a_particle_that_is_nowhere_harms_nobody() {
+    for cloud in clouds() {
+        let (mut mesh, mut x) = (vec![0.0; cloud.mesh_len()], normal(3 * cloud.particles(), 0, 0.5));
+        for strange in [f64::INFINITY, -1e300] {
+            x[7] = strange;
+            cloud.paint(&x, &mut mesh);
+        }
+        x[7] = f64::NAN;
+        cloud.paint(&x, &mut mesh);
+        assert!(mesh.iter().any(|count| count.is_nan()), "{cloud:?}");
+    }
+}
+
 #[test]
 fn derivatives_are_transposes_and_agree_with_differences() {
     for cloud in clouds() {
