@@ -330,7 +330,7 @@ impl<T: Real> Columns<T> {
         self.each(|column, line| unsafe { *lines.add(line) = *column });
     }
 
-    /// Puts the lines back: `f(number of a column, number of a line)`.
+    /// Puts the lines back: `f(what is there, what comes)`.
     ///
     /// # Safety
     /// As for [`take`](Columns::take), and nobody else reads there.

@@ -138,6 +138,7 @@ impl<T: Real> Field<T> {
     /// number of every point to another.
     pub fn difference_adjoint(&self, kernel: Differences, out: &mut [T], fourth: &mut [T]) {
         let (n, width) = (self.cells, self.line());
+        assert_eq!([out.len(), fourth.len()], [n.pow(3); 2], "lengths of the meshes");
         let coefficients = kernel.coefficients.map(|c| T::of(c * self.inverse_spacing));
         let line = |i: usize, j: usize| &self.quads[(i % n * n + j % n) * width..][..width];
         let planes = out.par_chunks_mut(n * n).zip(fourth.par_chunks_mut(n * n)).enumerate();
@@ -180,7 +181,8 @@ impl<T: Real> Wide<T> for LineAdjoint<'_, T> {
     fn run<L: Lanes<T>>(self) {
         let LineAdjoint { across: [x, y], along, coefficients: [near, far], out } = self;
         let (n, zero) = (out.len(), T::zero());
-        // Each number of a point has the weight of its own axis; the fourth has none.
+        // Each number of a point has the weight of its own axis; the fourth has none. (What is not finite gets through zero
+        // weights, to points that are none of its business: the state is lost by then.)
         let weights = |c: T| [[c, zero, zero, zero], [zero, c, zero, zero], [zero, zero, c, zero]];
         let [near, far] = [weights(near), weights(far)];
         let lines = [

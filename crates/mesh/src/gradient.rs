@@ -28,7 +28,7 @@ pub fn reads_gradients(side: usize, cells: usize, window: Window) -> bool {
 }
 
 impl Cloud {
-    /// Reads `g_d(p) = sum_m W(x_p - m) (D_d f)(m)` of a potential `f` for each row of particles, and hands them to
+    /// Reads `g_d(p) = sum_m W(x_p - m) (D_d phi)(m)` of a potential `phi` for each row of particles, and hands them to
     /// `f(displacements, momenta, g)`, which may move the particles: as [`visit_forces`](Cloud::visit_forces) of a field of
     /// differences, for clouds in cells.
     ///
@@ -208,7 +208,8 @@ impl<T: Real, F> ReadGradient<'_, '_, T, F> {
 }
 
 impl<T: Real> Taps<T> {
-    /// The gradient at particle `k`, from the first points of its planes and lines.
+    /// The gradient at particle `k`, from the first points of its planes and lines: from each of them on, `SPAN` points must lie in
+    /// the potential, which is not checked here.
     #[inline(always)]
     fn gradient<L: Lanes<T>>(
         &self,

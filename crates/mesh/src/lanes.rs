@@ -198,11 +198,10 @@ mod x86 {
 
         #[inline(always)]
         fn load_pairs([[a, b], [c, d]]: [[&[T; 2]; 2]; 2]) -> Self {
-            // SAFETY: two numbers of type `f32` each, that are loaded like one of type `f64`.
+            // SAFETY: two numbers of type `f32` each, that are loaded like one of type `f64` wherever they lie.
             Single(unsafe {
-                let low = _mm_loadh_pd(_mm_load_sd(a.as_ptr().cast()), b.as_ptr().cast());
-                let high = _mm_loadh_pd(_mm_load_sd(c.as_ptr().cast()), d.as_ptr().cast());
-                _mm256_castpd_ps(_mm256_set_m128d(high, low))
+                let [a, b, c, d] = [a, b, c, d].map(|pair| pair.as_ptr().cast::<f64>().read_unaligned());
+                _mm256_castpd_ps(_mm256_set_pd(d, c, b, a))
             })
         }
 
@@ -226,7 +225,10 @@ mod x86 {
         #[inline(always)]
         fn both(from: &[T; LANES]) -> Self {
             // SAFETY: four numbers of type `f32`.
-            Single(unsafe { _mm256_broadcast_ps(&*from.as_ptr().cast()) })
+            Single(unsafe {
+                let point = _mm_loadu_ps(from.as_ptr().cast());
+                _mm256_set_m128(point, point)
+            })
         }
 
         #[inline(always)]

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::cloud::{Shape, for_window};
 use crate::lanes::{Lanes, Wide, widest};
-use crate::places::{ByPoint, Few, Places, TOGETHER, add_product, multiply};
+use crate::places::{ByPoint, FARTHEST, Few, Places, TOGETHER, add_product, multiply};
 use crate::{Cloud, Field, Quad};
 
 /// Most lines of mesh points that a particle touches.
@@ -33,7 +33,7 @@ trait Gift<T: Real, const K: usize>: Sync {
     const ROOM: usize;
     /// Whether shares need slopes.
     const SLOPES: bool;
-    /// Strands of a row whose particles take turns. Neighbours on the lattice give to the same points, and a sum that was
+    /// Strands of a few particles that take turns. Neighbours on the lattice give to the same points, and a sum that was
     /// stored as one half of a pair cannot be loaded as half of another before the store has reached the cache.
     const STRANDS: usize;
     /// What a mesh point holds before the first particle.
@@ -274,7 +274,7 @@ impl Cloud {
             let extent = Extent::of(x);
             let strange = extent.strange;
             let [low, high] = [extent.low, extent.high]
-                .map(|x| (x.f64() * self.inverse_spacing).clamp(-1e8, 1e8).floor() as i32);
+                .map(|x| (x.f64() * self.inverse_spacing).clamp(-FARTHEST, FARTHEST).floor() as i32);
             // One plane more on either side, for rounding, and one for the place on the lattice.
             let planes = high - low + 3 + S::POINTS as i32;
             if strange || planes >= cells {

@@ -18,7 +18,7 @@ pub(crate) type Few<T> = [T; TOGETHER];
 pub(crate) type ByPoint<T> = [[Few<T>; 3]; 3];
 
 /// Displacements beyond this many cells are not followed: they only occur where a simulation has gone astray.
-const FARTHEST: f64 = 4e6;
+pub(crate) const FARTHEST: f64 = 4e6;
 
 /// Where a few particles of a row of the lattice fall.
 pub(crate) struct Places<T> {

@@ -97,14 +97,94 @@ fn painting_and_reading_agree_with_the_definition_on_any_number_of_threads() {
 #[test]
 fn a_particle_that_is_nowhere_harms_nobody() {
     for cloud in clouds() {
-        let (mut mesh, mut x) = (vec![0.0; cloud.mesh_len()], normal(3 * cloud.particles(), 0, 0.5));
-        for strange in [f64::INFINITY, -1e300] {
-            x[7] = strange;
-            cloud.paint(&x, &mut mesh);
+        let (mut mesh, mut field) = (vec![0.0; cloud.mesh_len()], Field::new(&cloud));
+        let potential = normal(cloud.mesh_len(), 3, 1.0);
+        for axis in 0..3 {
+            for strange in [f64::INFINITY, -1e300, 1.3e7, f64::NAN] {
+                let mut x = normal(3 * cloud.particles(), 0, 0.5);
+                x[axis * cloud.particles() + 7] = strange;
+                cloud.paint(&x, &mut mesh);
+                let count: f64 = mesh.iter().sum();
+                if strange.is_nan() {
+                    assert!(count.is_nan(), "{cloud:?}");
+                } else {
+                    assert!((count - cloud.particles() as f64).abs() < 1e-9, "{cloud:?} {strange}: {count}");
+                }
+                let mut p = x.clone();
+                cloud.paint_vectors(&x.clone(), &p, &mut field);
+                cloud.visit_forces(&mut x.clone(), &mut p, &field, |_, _, _| {});
+                if cloud.window() == Window::Cic {
+                    let source = (&potential[..], Differences::FOUR_POINT);
+                    cloud.visit_gradient(&mut x, &mut p, source, |_, _, _| {});
+                }
+            }
         }
-        x[7] = f64::NAN;
+    }
+}
+
+/// Where every particle goes, one after the other, from the definition of the window: for lattices that are larger than what is
+/// painted together.
+fn painted(cloud: &Cloud, length: f64, x: &[f64], v: &[f64]) -> Vec<f64> {
+    let (n, c) = (cloud.side(), cloud.cells());
+    let mut mesh = vec![0.0; c.pow(3)];
+    for p in 0..n.pow(3) {
+        let q = [p / (n * n), p / n % n, p % n];
+        let place: [f64; 3] =
+            std::array::from_fn(|d| (q[d] as f64 / n as f64 + x[d * n.pow(3) + p] / length) * c as f64);
+        for m in 0..125 {
+            let steps = [m / 25, m / 5 % 5, m % 5];
+            let point: [f64; 3] = std::array::from_fn(|d| place[d].floor() + steps[d] as f64 - 2.0);
+            let weight: f64 = (0..3).map(|d| window(cloud.window(), place[d] - point[d])).product();
+            let at = point.map(|m| m.rem_euclid(c as f64) as usize);
+            mesh[(at[0] * c + at[1]) * c + at[2]] += v[p] * weight;
+        }
+    }
+    mesh
+}
+
+#[test]
+fn large_lattices_and_single_precision_agree_with_the_definition() {
+    let single = |x: &[f64]| x.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+    let near = |found: &[f32], expected: &[f64], what: &str| {
+        let largest = expected.iter().fold(1.0f64, |a, b| a.max(b.abs()));
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 2e-5 * largest, "{what}: {found} {expected}");
+        }
+    };
+    for (side, cells, kind) in
+        [(40, 13, Window::Cic), (37, 60, Window::Cic), (40, 13, Window::Tsc), (37, 60, Window::Tsc)]
+    {
+        let cloud = Cloud::new(side, cells, 20.0, kind).expect("a cloud");
+        let (particles, points) = (cloud.particles(), cloud.mesh_len());
+        let (x, v) = (normal(3 * particles, 0, 0.7), normal(particles, 1, 1.0));
+        let counts = painted(&cloud, 20.0, &x, &vec![1.0; particles]);
+        let weighted = painted(&cloud, 20.0, &x, &v);
+        let mut mesh = vec![0.0; points];
         cloud.paint(&x, &mut mesh);
-        assert!(mesh.iter().any(|count| count.is_nan()), "{cloud:?}");
+        assert!(mesh.iter().zip(&counts).all(|(a, b)| (a - b).abs() < 1e-10 * (1.0 + b)), "{cloud:?}");
+        cloud.paint_values(&x, &v, &mut mesh);
+        assert!(mesh.iter().zip(&weighted).all(|(a, b)| (a - b).abs() < 1e-10 * (1.0 + b.abs())));
+
+        let (x_single, mut mesh_single) = (single(&x), vec![0.0f32; points]);
+        cloud.paint(&x_single, &mut mesh_single);
+        near(&mesh_single, &counts, "counts");
+        let vectors = [&v[..], &x[..particles], &x[particles..2 * particles]].concat();
+        let (mut field, mut field_single) = (Field::new(&cloud), Field::new(&cloud));
+        cloud.paint_vectors(&x, &vectors, &mut field);
+        cloud.paint_vectors(&x_single, &single(&vectors), &mut field_single);
+        for (d, expected) in [(0, Some(&weighted)), (1, None), (2, None), (3, Some(&counts))] {
+            field.get(d, &mut mesh);
+            if let Some(expected) = expected {
+                assert!(mesh.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-10 * (1.0 + b.abs())));
+            }
+            field_single.get(d, &mut mesh_single);
+            near(&mesh_single, &mesh, "vectors");
+        }
+        let (mut adjoint, mut adjoint_single) = (vec![0.0; points], vec![0.0f32; points]);
+        field.difference_adjoint(Differences::FOUR_POINT, &mut adjoint, &mut mesh);
+        field_single.difference_adjoint(Differences::FOUR_POINT, &mut adjoint_single, &mut mesh_single);
+        near(&adjoint_single, &adjoint, "adjoint");
+        near(&mesh_single, &counts, "fourth number");
     }
 }
 

@@ -26,7 +26,8 @@ pub enum Lpt {
 /// `lap P3b = sum_ij (P1,ii P2,jj - P1,ij P2,ij) / 2` and `lap A = sum_i grad P2,i x grad P1,i` (Catelan 1995).
 ///
 /// Cost: 3 transforms for the first order, 10 more for the second, 26 more for the third. Memory: a spectrum, and another for
-/// the second order; seventeen meshes and five spectra more for the third. In reverse five meshes more.
+/// the second order; seventeen meshes, and then five spectra, more for the third. In reverse four meshes and two spectra, and 29 meshes for
+/// the third order.
 pub struct Displacements<T: Real> {
     fft: RealFft<T>,
     tables: Tables<T>,
@@ -40,7 +41,7 @@ const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
 
 impl Lpt {
     /// Displacement fields of all orders.
-    fn fields(self) -> usize {
+    pub(crate) fn fields(self) -> usize {
         match self {
             Lpt::First => 1,
             Lpt::Second => 2,
@@ -62,10 +63,10 @@ impl<T: Real> Displacements<T> {
         }
     }
 
-    /// `psi_d = grad_d lap^-1 (sign * s)` from the spectrum of `s`, unnormalised.
+    /// `psi_d = grad_d lap^-1 (scale * s)` from the spectrum of `s`, unnormalised.
     fn gradient(&mut self, spectrum: &[Complex<T>], scale: f64, psi: &mut [T]) {
         for (axis, psi) in psi.chunks_mut(self.len).enumerate() {
-            let filter = self.tables.gradient(axis, T::of(-scale));
+            let filter = self.tables.gradient_filter(axis, T::of(-scale));
             self.fft.inverse_of(spectrum, filter, &mut self.filtered, psi);
         }
     }
@@ -75,7 +76,7 @@ impl<T: Real> Displacements<T> {
         for (axis, psi) in psi.chunks(self.len).enumerate() {
             self.fft.forward_onto(
                 psi,
-                self.tables.gradient(axis, T::of(scale)),
+                self.tables.gradient_filter(axis, T::of(scale)),
                 &mut self.filtered,
                 spectrum,
             );
@@ -84,12 +85,12 @@ impl<T: Real> Displacements<T> {
 
     /// `P1,ij`: the transform of the spectrum of `delta` times `k_i k_j / k^2`.
     fn tidal(&mut self, delta: &[Complex<T>], pair: (usize, usize), out: &mut [T]) {
-        self.fft.inverse_of(delta, self.tables.tidal(pair), &mut self.filtered, out);
+        self.fft.inverse_of(delta, self.tables.tidal_filter(pair), &mut self.filtered, out);
     }
 
     /// Adds the transpose of [`tidal`](Displacements::tidal) to a spectrum.
     fn tidal_adjoint(&mut self, mesh: &[T], pair: (usize, usize), spectrum: &mut [Complex<T>]) {
-        self.fft.forward_onto(mesh, self.tables.tidal(pair), &mut self.filtered, spectrum);
+        self.fft.forward_onto(mesh, self.tables.tidal_filter(pair), &mut self.filtered, spectrum);
     }
 
     /// Writes the source of the second order; two meshes are scratch.
@@ -124,11 +125,11 @@ impl<T: Real> Displacements<T> {
         self.forward_in(Vec::new(), delta)
     }
 
-    /// As [`forward`](Displacements::forward), in vector fields that are there; what is not needed of them comes last.
+    /// As [`forward`](Displacements::forward), in vector fields that are there. Those which the order does not need come last, with
+    /// whatever they held.
     pub fn forward_in(&mut self, mut fields: Vec<Vec<T>>, delta: &[Complex<T>]) -> Vec<Vec<T>> {
-        while fields.len() < self.order.fields() {
-            fields.push(vec![T::zero(); 3 * self.len]);
-        }
+        fields.resize_with(fields.len().max(self.order.fields()), Vec::new);
+        fields.iter_mut().for_each(|field| field.resize(3 * self.len, T::zero()));
         let source = (self.order != Lpt::First).then(|| self.source_spectrum(delta, &mut fields[0]));
         self.gradient(delta, -1.0, &mut fields[0]);
         if let Some(source) = source {
@@ -279,8 +280,8 @@ pub(crate) fn combine<T: Real>(orders: &[Vec<T>], factors: &[f64], out: &mut [T]
     });
 }
 
-/// Replaces the first two of the fields by `sum_n x_n psi_n` and `sum_n p_n psi_n`.
-pub(crate) fn combine_both<T: Real>(mut fields: Vec<Vec<T>>, [x, p]: [&[f64]; 2]) -> [Vec<T>; 2] {
+/// Replaces the first two of the fields by `sum_n x_n psi_n` and `sum_n p_n psi_n`, of which only those of the order count.
+pub(crate) fn combine_both<T: Real>(mut fields: Vec<Vec<T>>, order: Lpt, [x, p]: [&[f64]; 2]) -> [Vec<T>; 2] {
     if let [only] = &fields[..] {
         fields.push(vec![T::zero(); only.len()]);
     }
@@ -289,7 +290,7 @@ pub(crate) fn combine_both<T: Real>(mut fields: Vec<Vec<T>>, [x, p]: [&[f64]; 2]
     let factor = |factors: &[f64], n: usize| T::of(factors.get(n).copied().unwrap_or(0.0));
     let own = [0, 1].map(|n| [factor(x, n), factor(p, n)]);
     // Of the first order alone, the second field holds whatever was there.
-    let unused = x.len() == 1;
+    let unused = order == Lpt::First;
     let parts = first[0].par_chunks_mut(PART).zip(second[0].par_chunks_mut(PART)).enumerate();
     parts.for_each(|(part, (first, second))| {
         for (first, second) in first.iter_mut().zip(&mut *second) {
@@ -297,7 +298,7 @@ pub(crate) fn combine_both<T: Real>(mut fields: Vec<Vec<T>>, [x, p]: [&[f64]; 2]
             *first = own[0][0] * a + own[1][0] * b;
             *second = own[0][1] * a + own[1][1] * b;
         }
-        for (n, psi) in rest.iter().enumerate() {
+        for (n, psi) in rest.iter().take(order.fields().saturating_sub(2)).enumerate() {
             let [x, p] = [factor(x, n + 2), factor(p, n + 2)];
             for ((first, second), psi) in first.iter_mut().zip(&mut *second).zip(&psi[part * PART..]) {
                 *first += x * *psi;

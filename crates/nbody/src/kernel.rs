@@ -89,8 +89,8 @@ impl<T: Real> Tables<T> {
         }
     }
 
-    /// Multiplies a line of modes along the first axis by `i scale kappa / lambda`: the gradient of a potential.
-    pub(crate) fn gradient(
+    /// What multiplies a line of modes along the first axis by `i scale kappa / lambda`: the gradient of a potential.
+    pub(crate) fn gradient_filter(
         &self,
         axis: usize,
         scale: T,
@@ -102,8 +102,8 @@ impl<T: Real> Tables<T> {
         }
     }
 
-    /// Multiplies a line of modes along the first axis by `kappa_i kappa_j / lambda`: the tidal field of a density.
-    pub(crate) fn tidal(
+    /// What multiplies a line of modes along the first axis by `kappa_i kappa_j / lambda`: the tidal field of a density.
+    pub(crate) fn tidal_filter(
         &self,
         (i, j): (usize, usize),
     ) -> impl Fn(usize, &mut [Complex<T>], &mut [T]) + Sync + '_ {

@@ -147,7 +147,9 @@ impl<'a, T: Real> Run<'a, T> {
         let room = vec![std::mem::take(&mut self.displacement), std::mem::take(&mut self.momentum)];
         let orders = self.start(room).orders;
         let start = &self.schedule.start;
-        [self.displacement, self.momentum] = combine_both(orders, [&start.displacement, &start.momentum]);
+        let lpt = self.simulation.settings().lpt;
+        [self.displacement, self.momentum] =
+            combine_both(orders, lpt, [&start.displacement, &start.momentum]);
         let (x, p) = (&mut self.displacement, &mut self.momentum);
         let moves = &self.schedule.moves;
         let mut view = 0;
@@ -502,20 +504,16 @@ impl<'a, T: Real> Run<'a, T> {
         let mut spectrum = self.modes.hartley().make_spectrum();
         self.modes.forward(&change, &mut spectrum);
         let moved = displacements.push(&linear, &spectrum);
+        drop((displacements, linear, spectrum));
         let mut slopes = slopes.into_iter();
-        let mut start = |factors: &[f64]| {
-            let (mut value, mut tangent) =
-                (vec![T::zero(); 3 * white.len()], vec![T::zero(); 3 * white.len()]);
-            combine(&orders, factors, &mut value);
-            combine(&moved, factors, &mut tangent);
+        let (start, lpt) = (&self.schedule.start, self.simulation.settings().lpt);
+        let [mut dx, mut dp] = combine_both(moved, lpt, [&start.displacement, &start.momentum]);
+        for tangent in [&mut dx, &mut dp] {
             for psi in &orders {
-                axpy(slopes.next().unwrap_or(0.0), psi, &mut tangent);
+                axpy(slopes.next().unwrap_or(0.0), psi, tangent);
             }
-            (value, tangent)
-        };
-        let (mut x, mut dx) = start(&self.schedule.start.displacement);
-        let (mut p, mut dp) = start(&self.schedule.start.momentum);
-        drop((displacements, linear, spectrum, orders, moved));
+        }
+        let [mut x, mut p] = combine_both(orders, lpt, [&start.displacement, &start.momentum]);
         let (mut g, mut dg) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
         let mut next = || slopes.next().unwrap_or(0.0);
         let mut view = 0;

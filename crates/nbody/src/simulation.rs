@@ -65,8 +65,8 @@ impl Settings {
     ///
     /// Forward: 6 numbers a particle for the state and 2.5 for modes and their amplitudes; 2 a mesh cell for density and
     /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves. The start
-    /// needs 3 numbers a particle more than these, and 31 more at third order. Reverse: 8 more a particle (12 beside the
-    /// start), and 1 and the field a cell. Sharpening: 6 more a particle, 18 in reverse.
+    /// needs 3 numbers a particle more than these, and 26 more at third order. Reverse: 12 more a particle, 52 at third order; along a
+    /// tangent: 19; and 1 and the field a cell. Sharpening: 6 more a particle, 18 in reverse.
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
         let differences = self.kernels.gradient.differences().is_some();
@@ -76,19 +76,20 @@ impl Settings {
         } else {
             4
         };
-        let (state, cells) = if gradient { (17, 3) } else { (9, 2) };
-        let cells = cells + field + spectral;
-        let state = match (self.sharpening, gradient) {
-            (None, _) => state,
-            (Some(_), false) => state + 6,
-            (Some(_), true) => state + 18,
+        let cells = field + spectral + if gradient { 3 } else { 2 };
+        let state = match (gradient, self.sharpening.is_some()) {
+            (false, false) => 9,
+            (false, true) => 15,
+            // Along a tangent; in reverse it is 21.
+            (true, false) => 28,
+            (true, true) => 21 + 18,
         };
-        let start = match self.lpt {
-            Lpt::First => 11,
-            Lpt::Second => 12,
-            Lpt::Third => 43,
+        let (start, reverse) = match self.lpt {
+            Lpt::First => (11, 23),
+            Lpt::Second => (12, 24),
+            Lpt::Third => (38, 61),
         };
-        size_of::<T>() * (state.max(if gradient { start + 12 } else { start }) * particles + cells * mesh)
+        size_of::<T>() * (state.max(if gradient { reverse } else { start }) * particles + cells * mesh)
     }
 }
 
