@@ -271,7 +271,7 @@ struct Buffers<T> {
 /// A pointer that tasks share while each touches columns of its own.
 struct Shared<T>(*mut Complex<T>);
 
-// SAFETY: every task of `Axis::along_first` and `Axis::between` reads and writes a set of columns that no other task touches.
+// SAFETY: every task of `Axis::on_all_threads` reads and writes a set of columns that no other task touches.
 unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<T> {}
@@ -372,16 +372,9 @@ impl<T: Real> Axis<T> {
         f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]) + Sync,
     ) {
         assert_eq!(data.len(), self.length * self.inner, "length of the spectrum");
-        let shared = Shared(data.as_mut_ptr());
-        let tasks = (0..self.inner.div_ceil(COLUMNS)).into_par_iter();
-        tasks.for_each_init(
-            || self.buffers(),
-            |buffers, task| {
-                let data = (shared.start(), shared.start());
-                // SAFETY: tasks have columns of their own.
-                unsafe { self.along_columns(data, task * COLUMNS, buffers, &f, |to, mode| *to = mode) };
-            },
-        );
+        let data = data.as_mut_ptr();
+        // SAFETY: the spectrum is borrowed whole.
+        unsafe { self.on_all_threads((data, data), f, |to, mode| *to = mode) };
     }
 
     /// The same from one array to another of this shape, where `put(number there, number)` puts each number.
@@ -393,13 +386,27 @@ impl<T: Real> Axis<T> {
         put: impl Fn(&mut Complex<T>, Complex<T>) + Copy + Sync,
     ) {
         assert_eq!([from.len(), to.len()], [self.length * self.inner; 2], "lengths of the spectra");
-        // It is read only; the pointer is that of arrays which are changed in place, too.
-        let (from, to) = (Shared(from.as_ptr().cast_mut()), Shared(to.as_mut_ptr()));
+        // The first is only read; its pointer is like that of arrays which are changed in place.
+        // SAFETY: both spectra are borrowed whole.
+        unsafe { self.on_all_threads((from.as_ptr().cast_mut(), to.as_mut_ptr()), f, put) };
+    }
+
+    /// Does what [`along_columns`](Axis::along_columns) does to all columns, on all threads.
+    ///
+    /// # Safety
+    /// Both pointers must be those of arrays `[length, inner]`; nobody else may change the first, nor touch the second.
+    unsafe fn on_all_threads(
+        &self,
+        (from, to): (*mut Complex<T>, *mut Complex<T>),
+        f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]) + Sync,
+        put: impl Fn(&mut Complex<T>, Complex<T>) + Copy + Sync,
+    ) {
+        let (from, to) = (Shared(from), Shared(to));
         let tasks = (0..self.inner.div_ceil(COLUMNS)).into_par_iter();
         tasks.for_each_init(
             || self.buffers(),
             |buffers, task| {
-                // SAFETY: tasks have columns of their own.
+                // SAFETY: tasks have columns of their own, and the arrays are as the caller says.
                 unsafe { self.along_columns((from.start(), to.start()), task * COLUMNS, buffers, &f, put) };
             },
         );
