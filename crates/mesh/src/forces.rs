@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::cloud::{Shape, for_window};
 use crate::lanes::{LANES, Lanes, widest};
 use crate::places::{Few, Places, TOGETHER, multiply};
-use crate::visit::{Around, Particles, PlaneOf, Scratch, Visit, Work, apart, row_of};
+use crate::visit::{Around, Particles, PlaneOf, Scratch, Tile, Visit, Work, apart, row_of};
 use crate::{Cloud, Field, Quad, RowOf};
 
 impl Cloud {
@@ -55,7 +55,6 @@ impl Cloud {
             self.tiles([x, p, x_bar, c]).into_par_iter().map_init(
                 || Scratch::new(self),
                 |scratch, mut tile| {
-                    let (rows, planes) = (tile.rows.clone(), tile.planes.clone());
                     let mut sums = [0.0; N];
                     let read = |vectors: &[PlaneOf<'_, T>; 4], particle: usize, [by_x, by_y, by_z]: [Quad<T>; 3]| {
                         let c = &vectors[3];
@@ -66,16 +65,7 @@ impl Cloud {
                     let visit = |vectors: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
                         sums.iter_mut().zip(f(vectors, g, tide)).for_each(|(sum, more)| *sum += more);
                     };
-                    let shape = PhantomData::<S>;
-                    let work = Differentiate {
-                        vectors: &mut tile.vectors,
-                        field,
-                        inverse_spacing: T::of(self.inverse_spacing),
-                        read,
-                        f: visit,
-                        shape,
-                    };
-                    widest(Visit { cloud: self, planes, rows, scratch, work });
+                    differentiate::<S, T>((self, field), &mut tile, scratch, read, visit);
                     sums
                 },
             ).collect()
@@ -92,7 +82,6 @@ impl Cloud {
             self.tiles([&mut x, &mut dx, g, change]).into_par_iter().for_each_init(
                 || Scratch::new(self),
                 |scratch, mut tile| {
-                    let (rows, planes) = (tile.rows.clone(), tile.planes.clone());
                     let read = |vectors: &[PlaneOf<'_, T>; 4], particle: usize, [by_x, by_y, by_z]: [Quad<T>; 3]| {
                         let dx = &vectors[1];
                         let dx = [dx[0][particle], dx[1][particle], dx[2][particle]];
@@ -104,16 +93,7 @@ impl Cloud {
                             change[d].copy_from_slice(moved[d]);
                         }
                     };
-                    let shape = PhantomData::<S>;
-                    let work = Differentiate {
-                        vectors: &mut tile.vectors,
-                        field,
-                        inverse_spacing: T::of(self.inverse_spacing),
-                        read,
-                        f: visit,
-                        shape,
-                    };
-                    widest(Visit { cloud: self, planes, rows, scratch, work });
+                    differentiate::<S, T>((self, field), &mut tile, scratch, read, visit);
                 },
             );
         });
@@ -122,6 +102,28 @@ impl Cloud {
     fn check_field<T: Real>(&self, field: &Field<T>) {
         assert_eq!(field.padded().len(), self.cells * self.cells * field.line(), "length of the field");
     }
+}
+
+/// Reads the field of a mesh and its derivatives for the particles of a tile: `read` makes something of the derivatives, and `f` takes
+/// vectors, forces and that, row by row.
+#[inline(always)]
+fn differentiate<'b, S: Shape, T: Real>(
+    (cloud, field): (&Cloud, &Field<T>),
+    tile: &mut Tile<'b, T, 4>,
+    scratch: &mut Scratch<T, Lines<T>>,
+    read: impl Fn(&[PlaneOf<'b, T>; 4], usize, [Quad<T>; 3]) -> [T; 3],
+    f: impl FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]),
+) {
+    let (rows, planes) = (tile.rows.clone(), tile.planes.clone());
+    let work = Differentiate::<S, T, _, _> {
+        vectors: &mut tile.vectors,
+        field,
+        inverse_spacing: T::of(cloud.inverse_spacing),
+        read,
+        f,
+        shape: PhantomData,
+    };
+    widest(Visit { cloud, planes, rows, scratch, work });
 }
 
 /// A few particles, and the lines of mesh points around them.
