@@ -72,6 +72,7 @@ from ._lookback import (
     shear,
     smooth,
     spectrum_table,
+    sphere_shear,
     stack,
     student_t,
     smc,

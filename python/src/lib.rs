@@ -33,7 +33,7 @@ mod lookback_module {
     use crate::operators::{
         PyGrid, PyLinearization, PyOperator, PySpectrum, chain, correlated_field, distribution, draw,
         gaussian_field, lognormal_field, mask, mass_map, power_law, power_spectrum, readout, reduced_shear,
-        shear, smooth, spectrum_table, stack,
+        shear, smooth, spectrum_table, sphere_shear, stack,
     };
     #[pymodule_export]
     use crate::runs::{calibrate, check, compare, resume, run};

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use lookback_imaging::Mask;
-use lookback_lensing::{ReducedShear, kaiser_squires};
-use lookback_mesh::{Grid, Readout, bin_edges};
+use lookback_lensing::{ReducedShear, SphereShear, kaiser_squires};
+use lookback_mesh::{Grid, Healpix, Readout, bin_edges};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Block, Chain, DynOperator, LinearOperator, Linearization, Operator, Space, Stack};
 use lookback_prior::{CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum};
@@ -272,6 +272,15 @@ pub(crate) fn distribution(
 #[pyfunction]
 pub(crate) fn shear(grid: &PyGrid) -> PyResult<PyOperator> {
     Ok(PyOperator(kaiser_squires(&grid.0).map_err(raise)?.shared()))
+}
+
+/// Convergence to shear on the sphere, in HEALPix pixels in ring order: `gamma1`, `gamma2` with `x` to the east and `y` to the north.
+#[pyfunction]
+pub(crate) fn sphere_shear(nside: usize) -> PyResult<PyOperator> {
+    let Some(sphere) = Healpix::new(nside) else {
+        return Err(raise(format!("no HEALPix with nside {nside}")));
+    };
+    Ok(PyOperator(SphereShear::new(sphere).shared()))
 }
 
 /// Convergence to reduced shear.

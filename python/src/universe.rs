@@ -61,8 +61,10 @@ pub(crate) fn nbody(
 }
 
 /// Maps of a simulated light cone: white noise on the modes of the lattice, then the free parameters, to the convergence of
-/// each source and the density of each shell. `light_cone` has the keys of the section of simulation files, `pixels` and
-/// `field_deg`, or `nside`, included.
+/// each source, the density of each shell, and the density contrast of each sample of galaxies. `light_cone` has the keys of the
+/// section of simulation files, `pixels` and `field_deg`, or `nside`, included. What is `free` may be a parameter of the universe,
+/// `a_ia` (alignment of sources), `b1` or `b2` (`b1_1`, `b1_2`, ... of several samples): in the domain, parameters of the universe
+/// stand first.
 #[pyfunction]
 #[pyo3(signature = (simulation, light_cone, *, cosmology = None, free = Vec::new(), seed = 42))]
 pub(crate) fn light_cone(
@@ -117,8 +119,10 @@ pub(crate) fn ray_tracing(
     seed: u64,
 ) -> PyResult<PyOperator> {
     let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
-    if !cone.sources.is_empty() || !cone.shells.is_empty() {
-        return Err(raise("light_cone: rays make their own maps; leave out `sources` and `shells`"));
+    if !cone.sources.is_empty() || !cone.shells.is_empty() || !cone.galaxies.is_empty() {
+        return Err(raise(
+            "light_cone: rays make their own maps; leave out `sources`, `shells` and `galaxies`",
+        ));
     }
     let cone = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
     let simulation = build_simulation(py, simulation, cosmology, &free)?;

@@ -292,8 +292,19 @@ def test_full_skies_rays_and_galaxies_have_derivatives():
     rays = lb.ray_tracing(SIMULATION, options, [0.5, 1.0], planes=4, free=["omega_m"])
     assert list(rays.codomain)[:4] == ["kappa_1", "gamma1_1", "gamma2_1", "omega_1"]
     tracers = lb.galaxies(SIMULATION, (0.5, 0.1), free_bias=True)
+    counts = {"redshift": [0.1, 0.2, 0.4], "density": [0.0, 1.0, 0.0]}
+    both = {
+        "sources": [counts | {"alignment": {"amplitude": 1.0}}],
+        "galaxies": [counts | {"b1": 0.5}, counts | {"b1": 0.7, "b2": 0.1}],
+        "pixels": 8,
+        "field_deg": 5.0,
+    }
+    sample = lb.light_cone(SIMULATION, both, free=["b1_2", "a_ia", "sigma8"])
+    assert list(sample.domain) == ["modes", "sigma8", "b1_2", "a_ia"]
+    assert list(sample.codomain) == ["kappa", "galaxies1", "galaxies2"]
     rng = np.random.default_rng(1)
-    for operator, parameters in [(full, [0.81]), (rays, [0.31]), (tracers, [0.5, 0.1])]:
+    points = [(full, [0.81]), (rays, [0.31]), (tracers, [0.5, 0.1]), (sample, [0.81, 0.7, 1.0])]
+    for operator, parameters in points:
         x = np.concatenate([lb.white_modes(8, seed=1).ravel(), parameters])
         value = operator(x)
         u, v = rng.normal(size=x.size), rng.normal(size=value.size)
@@ -301,6 +312,19 @@ def test_full_skies_rays_and_galaxies_have_derivatives():
         assert np.ravel(pushed) @ v == pytest.approx(np.ravel(pulled) @ u, rel=1e-9)
     with pytest.raises(lb.LookbackError, match="leave out `sources`"):
         lb.ray_tracing(SIMULATION, LIGHT_CONE, [1.0])
+
+
+def test_shear_on_the_sphere_goes_around_mass():
+    shear = lb.sphere_shear(8)
+    ring = np.concatenate([np.full(4 * min(i, 8, 32 - i), i) for i in range(1, 32)])
+    from_pole = np.minimum(ring, 32 - ring)
+    z = np.where(from_pole < 8, 1 - from_pole**2 / 192, 4 / 3 - from_pole / 12)
+    gamma1, gamma2 = np.split(shear(3 * z**2 - 1), 2)
+    # Mass at the poles: images are stretched to the east, by sin^2.
+    np.testing.assert_allclose(gamma1, 1 - z**2, atol=0.05)
+    np.testing.assert_allclose(gamma2, 0, atol=0.05)
+    with pytest.raises(lb.LookbackError, match="nside 0"):
+        lb.sphere_shear(0)
 
 
 def test_wrong_universes_are_refused_in_words():

@@ -173,6 +173,7 @@ fn bad_files_are_refused_in_words_and_write_nothing() {
             "lies within the first of 20 planes",
         ),
         ("field_deg = 4.0", "field_deg = 4.0\nrays = { sources = [] }", "rays need sources"),
+        ("sources = [{ z = 0.5 }, { z = 1.0 }]", "sources = []", "at least one map"),
         ("[light_cone]", "[galaxies]\nb1 = nan\n[light_cone]", "bias must be finite"),
         (
             "steps = 3",
@@ -201,11 +202,14 @@ fn the_full_sky_is_written_as_healpix() {
         .replace("sources = [{ z = 0.5 }, { z = 1.0 }]", "sources = [{ z = 0.1 }, { z = 0.15 }]")
         .replace("box_size = 100.0", "box_size = 200.0")
         .replace("pixels = 16\nfield_deg = 4.0", "nside = 8\nshells = [{ near = 100.0, far = 300.0 }]")
+        .replace("density = true", "density = true\nshear = true")
         .replace("realisations = 2", "realisations = 1");
     let bench = Bench::new(&sky);
     let (good, words) = bench.simulate();
     assert!(good, "{words}");
-    for name in ["kappa1.fits", "kappa2.fits", "shell1.fits", "shell1.npy", "cl_shell1.csv"] {
+    for name in
+        ["kappa1.fits", "gamma1_1.fits", "gamma2_2.fits", "shell1.fits", "shell1.npy", "cl_shell1.csv"]
+    {
         assert!(!bench.read(&format!("realisation_0000/{name}")).is_empty(), "{name}");
     }
     let file = bench.read("realisation_0000/shell1.fits");
@@ -224,6 +228,48 @@ fn the_full_sky_is_written_as_healpix() {
     // The density contrast of a shell that holds a good part of the box.
     assert!(mean.abs() < 0.1, "{mean}");
     assert!(String::from_utf8(bench.read("report.html")).expect("a page").contains("C_ell of shell1"));
+    let unlensed = Bench::new(&sky.replace("sources = [{ z = 0.1 }, { z = 0.15 }]\n", ""));
+    let (good, words) = unlensed.simulate();
+    assert!(!good && words.contains("`shear` needs a light cone with `sources`"), "{words}");
+}
+
+const SAMPLE: &str = "{ redshift = [0.2, 0.4, 0.6], density = [0.0, 1.0, 0.0], b1 = 0.5 }";
+
+#[test]
+fn galaxies_are_drawn_beside_what_they_lens() {
+    let both = SMALL.replace("[light_cone]", &format!("[light_cone]\ngalaxies = [{SAMPLE}]"));
+    let bench = Bench::new(&both);
+    let (good, words) = bench.simulate();
+    assert!(good, "{words}");
+    for name in ["galaxies1.fits", "cl_galaxies1.csv", "cl_kappa1_galaxies1.csv", "cl_kappa1_kappa2.csv"] {
+        assert!(!bench.read(&format!("realisation_0001/{name}")).is_empty(), "{name}");
+    }
+    let map = numbers(&bench.read("realisation_0000/galaxies1.npy"));
+    let mean = map.iter().sum::<f32>() / map.len() as f32;
+    assert!(map.iter().all(|x| x.is_finite()) && mean.abs() < 0.5, "{mean}");
+    let report = String::from_utf8(bench.read("report.html")).expect("a page");
+    assert!(report.contains("C_ell of kappa1 and galaxies1") && report.contains("Desjacques"));
+    // Two columns of a file are the same galaxies.
+    let other = Bench::new(
+        &SMALL.replace("[light_cone]", "[light_cone]\ngalaxies = [{ file = \"nz.txt\", b1 = 0.5 }]"),
+    );
+    fs::write(other.path("nz.txt"), "# z n\n0.2 0\n0.4 3\n0.6 0\n").expect("writes");
+    let (good, words) = other.simulate();
+    assert!(good, "{words}");
+    for (a, b) in map.iter().zip(numbers(&other.read("realisation_0000/galaxies1.npy"))) {
+        assert!((a - b).abs() < 1e-4 * (1.0 + a.abs()), "{a} {b}");
+    }
+    let cases = [
+        ("b1 = 0.5", "b1 = nan", "bias = NaN"),
+        ("b1 = 0.5", "b1 = 0.5, file = \"nz.txt\"", "either `redshift` and `density`, or `file`"),
+        ("density = [0.0, 1.0, 0.0]", "density = [0.0, -1.0, 0.0]", "zero or positive"),
+        ("redshift = [0.2, 0.4, 0.6]", "redshift = [0.2, 0.4, 9.0]", "beyond the beginning"),
+    ];
+    for (from, to, expected) in cases {
+        assert!(both.contains(from), "{from}");
+        let (good, found) = Bench::new(&both.replace(from, to)).simulate();
+        assert!(!good && found.contains(expected), "`{expected}` is missing in: {found}");
+    }
 }
 
 #[test]
@@ -324,4 +370,36 @@ fn free_parameters_and_shear_of_several_sources_are_inferred_together() {
         let found = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(found.contains(words) && !found.contains("panicked"), "`{words}` is missing in: {found}");
     }
+}
+
+#[test]
+fn shear_and_galaxies_are_inferred_together_with_their_bias() {
+    let aligned =
+        "{ redshift = [0.5, 1.0, 1.4], density = [0.0, 1.0, 0.0], alignment = { amplitude = 1.0 } }";
+    let text = RUN
+        .replace("sources = [{ z = 0.7 }, { z = 1.2 }]", &format!("sources = [{aligned}], galaxies = [{SAMPLE}]"))
+        .replace("kind = \"light_cone\"", "kind = \"light_cone\"\nfree = [\"b1\", \"sigma8\", \"a_ia\"]")
+        .replace(
+            "[data]",
+            "[prior.b1]\nkind = \"normal\"\nmean = 0.5\nstd = 0.2\n\n[prior.a_ia]\nkind = \"normal\"\nmean = 1.0\nstd = 0.5\n\n[prior.sigma8]\nkind = \"normal\"\nmean = 0.8\nstd = 0.02\n\n[prior.m]\nkind = \"normal\"\nmean = 0.0\nstd = 0.01\n\n[[forward]]\nkind = \"shear\"\n\n[[forward]]\nkind = \"calibrate\"\nparameter = \"m\"\n\n[data]",
+        )
+        .replace("noise_std = [0.01, 0.01]", "noise_std = [0.01, 0.01, 0.2]");
+    let bench = Bench::new(&text);
+    let output = bench.lookback(&["-q", "run", "run.toml", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["map_kappa.fits", "map_galaxies.fits", "data_gamma1.fits", "data_galaxies.fits"] {
+        assert!(!bench.read(name).is_empty(), "{name}");
+    }
+    let summary: serde_json::Value = serde_json::from_slice(&bench.read("summary.json")).expect("JSON");
+    // Each truth is one draw of its prior.
+    for (name, mean, std) in [("b1", 0.5, 0.2), ("a_ia", 1.0, 0.5), ("sigma8", 0.8, 0.02), ("m", 0.0, 0.01)] {
+        let found = summary[format!("{name}_centre")].as_f64().expect("a figure");
+        assert!((found - mean).abs() < 4.0 * std, "{name}: {found}");
+    }
+    let chi2 = summary["reduced_chi2_centre"].as_f64().expect("a figure");
+    assert!((0.3..1.3).contains(&chi2), "{chi2}");
+    let unknown = text.replace("free = [\"b1\"", "free = [\"b3\"");
+    let output = Bench::new(&unknown).lookback(&["check", "run.toml"]);
+    let found = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(found.contains("no parameter `b3`") || found.contains("no universe has it free"), "{found}");
 }

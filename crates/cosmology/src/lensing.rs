@@ -68,6 +68,14 @@ impl Sources {
             .map_or(S::of(0.0), |(ends, n)| (z - ends[0]) * ((n[1] - n[0]) / (ends[1] - ends[0])) + n[0])
     }
 
+    /// Redshifts between which `n(z)` is straight; none of a plane.
+    pub(crate) fn bends(&self) -> &[f64] {
+        match self {
+            Sources::Plane(_) => &[],
+            Sources::Distribution { redshift, .. } => redshift,
+        }
+    }
+
     /// The straight pieces of `n(z)`, normalised: redshifts and values at their ends.
     fn pieces(&self) -> Vec<([f64; 2], [f64; 2])> {
         let Sources::Distribution { redshift, density } = self else { return Vec::new() };

@@ -32,5 +32,5 @@ pub use parameters::{Gradient, Normalization, PARAMETERS, Parameters, Settings, 
 pub use quadrature::gauss_legendre;
 pub use scalar::Scalar;
 pub use table::PowerTable;
-pub use tracer::{Alignment, Kernel, Tracer, limber_spectrum, smooth_step};
+pub use tracer::{Alignment, Bias, Kernel, Tracer, limber_spectrum, smooth_step};
 pub use transfer::EisensteinHu;

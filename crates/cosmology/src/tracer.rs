@@ -19,6 +19,35 @@ pub struct Alignment {
     pub pivot: f64,
 }
 
+/// How many galaxies a piece of matter stands for: `1 + b1 D delta + b2 / 2 D^2 (delta^2 - <delta^2>)`, with the linear density
+/// `delta` where it began (at `D1 = 1`, in Lagrangian space) and the growth `D` when it is seen (Desjacques, Jeong & Schmidt
+/// 2018, section 2.2). Linear bias of what is seen is `1 + b1`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bias {
+    /// Linear bias in Lagrangian space.
+    pub b1: f64,
+    /// Quadratic bias in Lagrangian space.
+    pub b2: f64,
+}
+
+impl Bias {
+    /// Linear bias of what is seen (Eulerian).
+    pub fn linear(&self) -> f64 {
+        1.0 + self.b1
+    }
+
+    /// Refuses what is not finite.
+    ///
+    /// # Errors
+    /// With the number.
+    pub fn check(&self) -> Result<()> {
+        match [self.b1, self.b2].into_iter().find(|b| !b.is_finite()) {
+            None => Ok(()),
+            Some(value) => Err(Error::Range { what: "bias", value, expected: "it must be finite".into() }),
+        }
+    }
+}
+
 /// A map `int W(chi) delta dchi` of the density contrast.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Tracer {
@@ -38,6 +67,15 @@ pub enum Tracer {
         far: f64,
         /// Width of the edges.
         edge: f64,
+    },
+    /// Density contrast of galaxies on the sky: `W = n(z) dz/dchi` times their bias.
+    Galaxies {
+        /// Where the galaxies are: a distribution.
+        sources: Sources,
+        /// How they follow matter.
+        bias: Bias,
+        /// Whether velocities along the line of sight move them through `n(z)` (Kaiser 1987).
+        redshift_space: bool,
     },
     /// A lens plane between two distances \[Mpc/h\]: `W = 3/2 omega_m (H0/c)^2 (1 + z) r(chi) w`, such that the Born
     /// convergence is the sum of planes, each times `r(chi_s - chi_plane) / r(chi_s)`. The window `w` has edges of the width
@@ -82,6 +120,17 @@ impl Tracer {
                 }
                 Ok(())
             }
+            Tracer::Galaxies { sources, bias, .. } => {
+                if let Sources::Plane(z) = sources {
+                    return wrong(
+                        "redshift of galaxies",
+                        *z,
+                        "counted galaxies are not in one plane; give n(z)",
+                    );
+                }
+                bias.check()?;
+                sources.check()
+            }
             &Tracer::Plane { near, far, edge, .. } => {
                 if !(near >= 0.0 && far > near && far.is_finite() && edge > 0.0 && edge <= far - near) {
                     return wrong(
@@ -109,9 +158,13 @@ impl Tracer {
     }
 
     /// Distance in front of which nothing counts \[Mpc/h\].
-    pub fn nearest(&self) -> f64 {
+    fn nearest<S: Scalar>(&self, cosmology: &Cosmology<S>) -> f64 {
         match self {
             Tracer::Convergence { .. } => 0.0,
+            Tracer::Galaxies { sources, .. } => {
+                let first = sources.bends().first().copied().unwrap_or(0.0);
+                cosmology.history().distance(1.0 / (1.0 + first)).value()
+            }
             Tracer::Shell { near, edge, .. } | Tracer::Plane { near, edge, .. } => {
                 (near - 0.5 * edge).max(0.0)
             }
@@ -121,7 +174,7 @@ impl Tracer {
     /// Distance beyond which nothing counts \[Mpc/h\].
     pub fn farthest<S: Scalar>(&self, cosmology: &Cosmology<S>) -> S {
         match self {
-            Tracer::Convergence { sources, .. } => {
+            Tracer::Convergence { sources, .. } | Tracer::Galaxies { sources, .. } => {
                 cosmology.history().distance(1.0 / (1.0 + sources.farthest()))
             }
             Tracer::Shell { far, edge, .. } | Tracer::Plane { far, edge, last: false, .. } => {
@@ -129,6 +182,29 @@ impl Tracer {
             }
             Tracer::Plane { far, .. } => S::of(*far),
         }
+    }
+
+    /// Linear bias of what is seen: that of galaxies, and one of all else.
+    pub fn linear_bias(&self) -> f64 {
+        match self {
+            Tracer::Galaxies { bias, .. } => bias.linear(),
+            _ => 1.0,
+        }
+    }
+
+    /// Redshifts at which the weight has a bend.
+    fn bends(&self) -> &[f64] {
+        match self {
+            Tracer::Galaxies { sources, .. } | Tracer::Convergence { sources, alignment: Some(_) } => {
+                sources.bends()
+            }
+            _ => &[],
+        }
+    }
+
+    /// Whether it shows a change of light paths: second derivatives of a potential on the sky.
+    fn is_lensing(&self) -> bool {
+        matches!(self, Tracer::Convergence { .. } | Tracer::Plane { .. })
     }
 }
 
@@ -141,7 +217,7 @@ pub fn smooth_step<S: Scalar>(t: S) -> S {
     }
 }
 
-/// The weight `W` of a tracer as a function of distance.
+/// The weight `W` of a tracer as a function of distance, bias left out.
 pub struct Kernel<'a, S: Scalar> {
     cosmology: &'a Cosmology<S>,
     kind: Kind<'a, S>,
@@ -156,6 +232,7 @@ enum Kind<'a, S: Scalar> {
         edge: f64,
         norm: f64,
     },
+    Galaxies(Sources),
     Plane {
         near: f64,
         far: f64,
@@ -188,6 +265,7 @@ impl<'a, S: Scalar> Kernel<'a, S> {
                     .sum();
                 Kind::Shell { near, far, edge, norm: 1.0 / integral }
             }
+            Tracer::Galaxies { sources, .. } => Kind::Galaxies(sources.clone()),
             &Tracer::Plane { near, far, edge, last } => Kind::Plane { near, far, edge, last },
         };
         Ok(Kernel { cosmology, kind })
@@ -206,6 +284,7 @@ impl<'a, S: Scalar> Kernel<'a, S> {
                 efficiency.continued(chi, a) + self.aligned(sources, alignment, a)
             }
             &Kind::Shell { near, far, edge, norm } => chi * chi * shell(chi, near, far, edge) * norm,
+            Kind::Galaxies(sources) => self.number(sources, a),
             &Kind::Plane { near, far, edge, last } => {
                 let begun = if near > 0.0 { smooth_step((chi - near) / edge + 0.5) } else { S::of(1.0) };
                 let ended = smooth_step((chi - far) / edge + if last { 1.0 } else { 0.5 });
@@ -215,27 +294,31 @@ impl<'a, S: Scalar> Kernel<'a, S> {
         }
     }
 
+    /// `n(z) dz/dchi` \[h/Mpc\] at a scale factor that may itself depend on the parameters.
+    fn number(&self, sources: &Sources, a: S) -> S {
+        let (at, moved) = (a.value(), (a - a.value()) / a.value());
+        let (e2, slope) = self.cosmology.background().e2_and_slope(at);
+        let e = (e2 + moved * slope).sqrt();
+        sources.number(S::of(1.0) / a - 1.0) * e / HUBBLE_DISTANCE
+    }
+
     fn aligned(&self, sources: &Sources, alignment: &Alignment, a: S) -> S {
-        let background = self.cosmology.background();
-        // Quantities at a scale factor that itself depends on the parameters.
+        // The growth at a scale factor that itself depends on the parameters.
         let (at, moved) = (a.value(), (a - a.value()) / a.value());
         let now = self.cosmology.instant(at).d1;
         let growth = now.d + moved * now.slope;
-        let (e2, slope) = background.e2_and_slope(at);
-        let e = (e2 + moved * slope).sqrt();
-        let z = S::of(1.0) / a - 1.0;
-        let power = ((z + 1.0) / (1.0 + alignment.pivot)).powf(alignment.slope);
+        let power = (S::of(1.0) / a / (1.0 + alignment.pivot)).powf(alignment.slope);
         let today = self.cosmology.instant(1.0).d1.d;
-        let share =
-            background.omega_m * today / growth * power * (-alignment.amplitude * C1_CRITICAL_DENSITY);
-        share * sources.number(z) * e / HUBBLE_DISTANCE
+        let omega_m = self.cosmology.background().omega_m;
+        let share = omega_m * today / growth * power * (-alignment.amplitude * C1_CRITICAL_DENSITY);
+        share * self.number(sources, a)
     }
 
     /// Distance at which the weight ends although it does not go to zero there: that of a source plane \[Mpc/h\].
     pub fn ends_at(&self) -> f64 {
         match &self.kind {
             Kind::Convergence(efficiency, _) => efficiency.ends_at(),
-            Kind::Shell { .. } | Kind::Plane { .. } => f64::INFINITY,
+            Kind::Shell { .. } | Kind::Galaxies(_) | Kind::Plane { .. } => f64::INFINITY,
         }
     }
 }
@@ -246,7 +329,8 @@ fn shell<S: Scalar>(chi: S, near: f64, far: f64, edge: f64) -> S {
 
 /// Angular power spectrum of two maps in Limber's approximation (LoVerde & Afshordi 2008):
 /// `C_l = f^2 int dchi W_i W_j / r^2 P((l + 1/2) / r, z)`, with `P` from halofit or linear theory. For convergences
-/// `f = l (l+1) / (l+1/2)^2`, which turns the potential's Laplacian on the sky into that in space; for shells it is one.
+/// `f = l (l+1) / (l+1/2)^2`, which turns the potential's Laplacian on the sky into that in space; for shells it is one, and for
+/// galaxies their linear bias. Redshift space is left out: it changes large scales, where Limber's approximation ends.
 ///
 /// # Errors
 /// If a tracer is out of range.
@@ -264,14 +348,24 @@ pub fn limber_spectrum<S: Scalar>(
     // is not.
     let rule = gauss_legendre(8);
     let panels = 24;
-    let nearest = tracers.0.nearest().max(tracers.1.nearest());
+    let nearest = tracers.0.nearest(cosmology).max(tracers.1.nearest(cosmology));
     let edge = |i: i32| {
         let chi = nearest + (farthest - nearest) * (f64::from(i) / f64::from(panels)).powf(1.5);
         history.scale_factor_at(chi).map(|a| a.value().ln())
     };
+    let mut edges: Vec<f64> = Vec::new();
+    if farthest > nearest {
+        edges = (0..=panels).map(edge).collect::<Result<_>>()?;
+        // A bend of a weight lies between slices.
+        let bends = tracers.0.bends().iter().chain(tracers.1.bends()).map(|z| -(1.0 + z).ln());
+        let inside = edges[edges.len() - 1]..edges[0];
+        edges.extend(bends.filter(|ln_a| inside.contains(ln_a)));
+        edges.sort_by(f64::total_cmp);
+        edges.dedup_by(|a, b| (*a - *b).abs() < 1e-9);
+    }
     let mut slices = Vec::new();
-    for i in 0..if farthest > nearest { panels } else { 0 } {
-        for (ln_a, weight) in on_interval(&rule, edge(i + 1)?, edge(i)?) {
+    for pair in edges.windows(2) {
+        for (ln_a, weight) in on_interval(&rule, pair[0], pair[1]) {
             let a = ln_a.exp();
             let chi = history.distance(a);
             let width = S::of(HUBBLE_DISTANCE * weight / a) / cosmology.background().e(a);
@@ -283,8 +377,8 @@ pub fn limber_spectrum<S: Scalar>(
             slices.push((r, width * both / (r * r), growth2, halofit));
         }
     }
-    let lensing = [tracers.0, tracers.1].map(|tracer| !matches!(tracer, Tracer::Shell { .. }));
-    let power = lensing.into_iter().filter(|lensing| *lensing).count() as i32;
+    let power = [tracers.0, tracers.1].into_iter().filter(|tracer| tracer.is_lensing()).count() as i32;
+    let bias = tracers.0.linear_bias() * tracers.1.linear_bias();
     Ok(multipoles
         .iter()
         .map(|&l| {
@@ -297,7 +391,7 @@ pub fn limber_spectrum<S: Scalar>(
                     power * *weight
                 })
                 .sum();
-            sum * (l * (l + 1.0) / (l + 0.5).powi(2)).powi(power)
+            sum * (bias * (l * (l + 1.0) / (l + 0.5).powi(2)).powi(power))
         })
         .collect())
 }

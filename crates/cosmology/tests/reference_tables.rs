@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use lookback_cosmology::{
-    Cosmology, Halofit, Normalization, PARAMETERS, Parameters, Scalar, Settings, Sources,
-    convergence_spectrum,
+    Bias, Cosmology, HUBBLE_DISTANCE, Halofit, Normalization, PARAMETERS, Parameters, Scalar, Settings,
+    Sources, Tracer, convergence_spectrum, limber_spectrum,
 };
 
 /// One line a quantity: its name, then its values.
@@ -134,6 +134,49 @@ fn a_narrow_distribution_is_a_plane() {
     assert!(error < 1e-3, "{error:.2e}");
 }
 
+fn sample(redshift: [f64; 3], b1: f64) -> Tracer {
+    let sources = Sources::Distribution { redshift: redshift.to_vec(), density: vec![0.0, 1.0, 0.0] };
+    Tracer::Galaxies { sources, bias: Bias { b1, b2: 0.3 }, redshift_space: true }
+}
+
+/// Limber's integral of galaxies and of galaxies with convergence in many small steps of redshift.
+#[test]
+fn spectra_of_galaxies_are_sums_over_redshift() {
+    let cosmology = Cosmology::new(Parameters::planck18(), Settings::default()).expect("a cosmology");
+    let (galaxies, lensed) = (sample([0.6, 0.62, 0.66], 0.8), Tracer::convergence(Sources::Plane(1.2)));
+    let counts = |z: f64| if z < 0.62 { (z - 0.6) / 0.02 } else { (0.66 - z) / 0.04 } / 0.03;
+    let history = cosmology.history();
+    let source = history.distance(1.0 / 2.2);
+    let (steps, multipoles) = (2000, [30.0, 300.0, 3000.0]);
+    let mut sums = [[0.0; 2]; 3];
+    for i in 0..steps {
+        let width = 0.06 / f64::from(steps);
+        let z = 0.6 + width * (f64::from(i) + 0.5);
+        let a = 1.0 / (1.0 + z);
+        let chi = history.distance(a);
+        let halofit = Halofit::new(&cosmology, a).expect("halofit");
+        // n(z) dz / dchi and the efficiency 3/2 omega_m (H0/c)^2 (1 + z) chi (1 - chi / chi_s).
+        let number = counts(z) * cosmology.background().e(a) / HUBBLE_DISTANCE;
+        let efficiency = 1.5 * cosmology.background().omega_m / HUBBLE_DISTANCE.powi(2)
+            * (1.0 + z)
+            * chi
+            * (1.0 - chi / source);
+        let dchi = width * HUBBLE_DISTANCE / cosmology.background().e(a);
+        for (sum, l) in sums.iter_mut().zip(multipoles) {
+            let k = (l + 0.5) / chi;
+            let power = halofit.power(k, cosmology.linear_power(k, a));
+            sum[0] += 1.8 * 1.8 * number * number / chi.powi(2) * power * dchi;
+            sum[1] +=
+                1.8 * number * efficiency * l * (l + 1.0) / (l + 0.5).powi(2) / chi.powi(2) * power * dchi;
+        }
+    }
+    for (which, other) in [&galaxies, &lensed].into_iter().enumerate() {
+        let ours = limber_spectrum(&cosmology, (&galaxies, other), &multipoles, true).expect("C_l");
+        let error = worst(ours.into_iter().zip(sums.map(|sum| sum[which])));
+        assert!(error < 1e-4, "{which}: {error:.2e}");
+    }
+}
+
 /// One number of every kind that this crate offers.
 fn quantities<S: Scalar>(cosmology: &Cosmology<S>) -> Vec<S> {
     let a = 0.4;
@@ -156,6 +199,8 @@ fn quantities<S: Scalar>(cosmology: &Cosmology<S>) -> Vec<S> {
     all.extend([0.02, 0.1, 1.0].map(|k| cosmology.linear_power(k, a)));
     all.extend([0.1, 1.0, 10.0].map(|k| halofit.power(S::of(k), cosmology.linear_power(k, a))));
     all.extend(convergence_spectrum(cosmology, (&sources, &sources), &[100.0, 2000.0], true).expect("C_l"));
+    let pair = (&sample([0.3, 0.5, 0.8], 0.5), &Tracer::convergence(sources));
+    all.extend(limber_spectrum(cosmology, pair, &[100.0, 2000.0], true).expect("C_l"));
     all
 }
 

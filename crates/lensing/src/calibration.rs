@@ -3,17 +3,25 @@
 use lookback_operator::{Block, Error, Linearization, Operator, Real, Result, Space, vector};
 
 /// `(shear, m) -> (1 + m) shear`: the last block of the domain is the scalar `m`; the others keep their names.
-/// (Heymans et al. 2006, eq. 8, with `c = 0`.)
+/// (Heymans et al. 2006, eq. 8, with `c = 0`.) Maps that are no shear may stand behind it, and pass by.
 pub struct ShearCalibration {
     domain: Space,
     codomain: Space,
+    /// Numbers that are shear; they stand first.
+    sheared: usize,
 }
 
 impl ShearCalibration {
     /// Calibration of the maps in `shear` by a parameter called `parameter`.
     pub fn new(shear: &Space, parameter: &str) -> ShearCalibration {
-        let domain = shear.join(&Space::new(vec![Block::new(parameter, &[], "")]));
-        ShearCalibration { domain, codomain: shear.clone() }
+        ShearCalibration::beside(shear, &Space::new(Vec::new()), parameter)
+    }
+
+    /// The same, with other maps behind the shear.
+    pub fn beside(shear: &Space, others: &Space, parameter: &str) -> ShearCalibration {
+        let codomain = shear.join(others);
+        let domain = codomain.join(&Space::new(vec![Block::new(parameter, &[], "")]));
+        ShearCalibration { domain, codomain, sheared: shear.len() }
     }
 }
 
@@ -57,7 +65,8 @@ impl<T: Real> Linearization<T> for CalibrationLinearization<'_, T> {
         self.check(x.len(), y.len())?;
         self.at.copy_from_slice(x);
         let factor = T::one() + x[y.len()];
-        y.iter_mut().zip(x).for_each(|(y, &x)| *y = factor * x);
+        y.copy_from_slice(&x[..y.len()]);
+        y[..self.operator.sheared].iter_mut().for_each(|y| *y *= factor);
         Ok(())
     }
 
@@ -65,18 +74,20 @@ impl<T: Real> Linearization<T> for CalibrationLinearization<'_, T> {
         self.check(dx.len(), dy.len())?;
         let n = dy.len();
         let (factor, change) = (T::one() + self.at[n], dx[n]);
-        for ((dy, &dx), &x) in dy.iter_mut().zip(dx).zip(&self.at) {
-            *dy = factor * dx + change * x;
+        dy.copy_from_slice(&dx[..n]);
+        for (dy, &x) in dy[..self.operator.sheared].iter_mut().zip(&self.at) {
+            *dy = factor * *dy + change * x;
         }
         Ok(())
     }
 
     fn pull(&mut self, dy: &[T], dx: &mut [T]) -> Result<()> {
         self.check(dx.len(), dy.len())?;
-        let n = dy.len();
+        let (n, sheared) = (dy.len(), self.operator.sheared);
         let factor = T::one() + self.at[n];
-        dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx = factor * dy);
-        dx[n] = T::of(vector::dot(&self.at[..n], dy));
+        dx[..n].copy_from_slice(dy);
+        dx[..sheared].iter_mut().for_each(|dx| *dx *= factor);
+        dx[n] = T::of(vector::dot(&self.at[..sheared], &dy[..sheared]));
         Ok(())
     }
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lookback_cosmology::{
-    Alignment, Cosmology, Normalization, Parameters, PowerTable, Settings as CosmologySettings, Sources,
-    Tracer, Transfer,
+    Alignment, Bias, Cosmology, Normalization, Parameters, PowerTable, Settings as CosmologySettings,
+    Sources, Tracer, Transfer,
 };
-use lookback_lensing::{Crossing, LightCone, LightConeSettings, Sky, Tiling};
+use lookback_lensing::{Crossing, LightCone, LightConeSettings, Sky, Tiling, free_numbers};
 use lookback_mesh::Window;
 use lookback_nbody::{
     GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Sharpening, Simulation,
@@ -16,7 +16,8 @@ use lookback_operator::Real;
 
 use crate::runfile::{
     AlignmentSection, CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection,
-    SchemeName, SimulationSection, SourceSection, SpacingName, TilingName, TransferName, WindowName,
+    SampleSection, SchemeName, SimulationSection, SourceSection, SpacingName, TilingName, TransferName,
+    WindowName,
 };
 use crate::{Error, Result, files};
 
@@ -184,6 +185,23 @@ impl SourceSection {
     }
 }
 
+impl SampleSection {
+    fn build(&self) -> Result<Tracer> {
+        let sources = match (&self.file, self.redshift.is_empty() && self.density.is_empty()) {
+            (Some(file), true) => read_distribution(file)?,
+            (None, false) => {
+                Sources::Distribution { redshift: self.redshift.clone(), density: self.density.clone() }
+            }
+            _ => {
+                let message = "galaxies need either `redshift` and `density`, or `file`";
+                return Err(wrong("light_cone.galaxies", message));
+            }
+        };
+        let bias = Bias { b1: self.b1, b2: self.b2 };
+        Ok(Tracer::Galaxies { sources, bias, redshift_space: self.redshift_space })
+    }
+}
+
 fn read_distribution(place: &str) -> Result<Sources> {
     let (mut redshift, mut density) = (Vec::new(), Vec::new());
     for (i, line) in read_text(place)?.lines().enumerate() {
@@ -237,6 +255,9 @@ impl LightConeSection {
             far: shell.far,
             edge: shell.edge.unwrap_or(0.1 * (shell.far - shell.near)),
         }));
+        for sample in &self.galaxies {
+            maps.push(sample.build()?);
+        }
         for tracer in &maps {
             tracer.check().map_err(|error| wrong("light_cone", error))?;
         }
@@ -258,7 +279,8 @@ impl LightConeSection {
     }
 }
 
-/// A light cone from its sections.
+/// A light cone from its sections. What is `free` may be a parameter of the universe or a number of the maps
+/// ([`free_numbers`]); the former stand first in its domain.
 ///
 /// # Errors
 /// If a section is wrong, or the machine has too little memory.
@@ -271,8 +293,15 @@ pub fn light_cone<T: Real>(
 ) -> Result<LightCone<T>> {
     let cosmology = cosmology.build()?;
     let settings = simulation.settings(&cosmology)?;
-    let simulation =
-        Simulation::new(settings, cosmology, free).map_err(|error| wrong("simulation", error))?;
+    let numbers = free_numbers(&cone.maps);
+    let (of_maps, of_universe): (Vec<&str>, Vec<&str>) =
+        free.iter().partition(|name| numbers.iter().any(|number| number == *name));
+    let simulation = Simulation::new(settings, cosmology, &of_universe).map_err(|error| {
+        let more =
+            if numbers.is_empty() { String::new() } else { format!("; maps have {}", numbers.join(", ")) };
+        wrong("simulation", format!("{error}{more}"))
+    })?;
+    let cone = LightConeSettings { free: of_maps.into_iter().map(String::from).collect(), ..cone };
     let cone = LightCone::new(simulation, cone).map_err(|error| wrong("light_cone", error))?;
     check_memory(cone.memory(gradient))?;
     Ok(cone)

@@ -7,8 +7,8 @@ use lookback::formats::fits;
 use lookback_cosmology::{Cosmology, Parameters, Settings as CosmologySettings, Tracer};
 use lookback_inference::{Posterior, Target};
 use lookback_lensing::{
-    LightCone, LightConeSettings, Projection, RaySettings, RayTracing, ReducedShear, Sky, Tiling,
-    kaiser_squires, mass_map,
+    LightCone, LightConeSettings, Projection, RaySettings, RayTracing, ReducedShear, Sky, SphereShear,
+    Tiling, kaiser_squires, mass_map,
 };
 use lookback_likelihood::{ComplexGaussian, Gaussian, Likelihood};
 use lookback_mesh::{
@@ -321,6 +321,36 @@ fn convention_20_redshift_space_is_along_the_last_axis() {
     // Matter falls together: along the line of sight waves look stronger, by the growth rate of 0.5.
     assert!((boost(0) - 1.0).abs() < 0.01 && (boost(1) - 1.0).abs() < 0.01, "{} {}", boost(0), boost(1));
     assert!((1.4..1.6).contains(&boost(2)), "{}", boost(2));
+}
+
+#[test]
+fn convention_21_shear_on_the_sphere_has_x_to_the_east() {
+    let sphere = Healpix::new(16).expect("a sphere");
+    let n = sphere.pixels();
+    let shear_of = |mass: [f64; 3]| {
+        let kappa: Vec<f64> = (0..n)
+            .map(|pixel| {
+                let (theta, phi) = sphere.centre(pixel);
+                let at = [theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()];
+                let cosine: f64 = at.iter().zip(mass).map(|(a, b)| a * b).sum();
+                (20.0 * (cosine - 1.0)).exp()
+            })
+            .collect();
+        let gamma = SphereShear::new(sphere.clone()).shared().apply(&kappa).expect("shear");
+        move |theta: f64, phi: f64| {
+            let at = [theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()];
+            let pixel = Healpix::new(16).expect("a sphere").around_vector(at).pixels[0];
+            [gamma[pixel], gamma[n + pixel]]
+        }
+    };
+    // A mass on the equator: to its east and north as in line 10.
+    let around = shear_of([1.0, 0.0, 0.0]);
+    let equator = TAU / 4.0;
+    assert!(around(equator, 0.4)[0] < -0.01, "along x");
+    assert!(around(equator - 0.4, 0.0)[0] > 0.01, "along y");
+    assert!(around(equator - 0.3, 0.3)[1] < -0.01, "where x = y");
+    // And at the north pole: to its south.
+    assert!(shear_of([0.0, 0.0, 1.0])(0.4, 1.0)[0] > 0.01, "around the pole");
 }
 
 /// Every numbered line of the page has its test.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lookback_cosmology::{Cosmology, Parameters, Settings, Sources, Tracer};
+use lookback_cosmology::{Alignment, Cosmology, Parameters, Settings, Sources, Tracer};
 use lookback_imaging::{Mask, smooth};
 use lookback_learn::field::{FieldCard, FieldGenerator, FieldModel, FieldSection};
 use lookback_learn::flow::{Bijection, PublishedFlow};
@@ -13,10 +13,10 @@ use lookback_learn::{
     Published, Scaling, Shape,
 };
 use lookback_lensing::{
-    LightCone, LightConeSettings, RaySettings, RayTracing, ReducedShear, ShearCalibration, Sky,
-    kaiser_squires,
+    LightCone, LightConeSettings, RaySettings, RayTracing, ReducedShear, ShearCalibration, Sky, SphereShear,
+    free_numbers, kaiser_squires,
 };
-use lookback_mesh::{Grid, Readout, Window};
+use lookback_mesh::{Grid, Healpix, Readout, Window};
 use lookback_nbody::{
     Bias, Galaxies, Kernels, Lpt, Scheme, Settings as SimulationSettings, Sharpening, Simulation,
 };
@@ -127,6 +127,24 @@ fn light_cone<T: Real>(sky: Sky, redshifts: [f64; 2], length: f64) -> DynOperato
     Arc::new(LightCone::new(simulation, cone).expect("a light cone"))
 }
 
+/// The galaxies of its light cone, and aligned sources.
+fn galaxies_of_light_cone<T: Real>(sky: Sky) -> DynOperator<T> {
+    let settings = SimulationSettings { length: 400.0, times: vec![0.3, 0.6, 1.0], ..small() };
+    let simulation = Simulation::new(settings, small_cosmology(), &[]).expect("a simulation");
+    let sources = Sources::Distribution { redshift: vec![0.05, 0.1, 0.2], density: vec![0.0, 1.0, 0.0] };
+    let alignment = Some(Alignment { amplitude: 1.0, slope: 0.0, pivot: 0.6 });
+    let maps = vec![
+        Tracer::Galaxies { sources: sources.clone(), bias: Bias { b1: 0.5, b2: 0.2 }, redshift_space: true },
+        Tracer::Convergence { sources, alignment },
+    ];
+    let cone = LightConeSettings {
+        subtract_mean: false,
+        free: free_numbers(&maps),
+        ..LightConeSettings::of(maps, sky)
+    };
+    Arc::new(LightCone::new(simulation, cone).expect("a light cone"))
+}
+
 /// Its galaxies.
 fn galaxies<T: Real>() -> DynOperator<T> {
     // A window without kinks: galaxies weigh more than one where they crowd.
@@ -192,6 +210,8 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (galaxies(), 1.0),
         (light_cone(flat, [0.6, 1.0], 160.0), 1.0),
         (light_cone(Sky::Full { nside: 2 }, [0.05, 0.1], 160.0), 1.0),
+        (galaxies_of_light_cone(flat), 1.0),
+        (galaxies_of_light_cone(Sky::Full { nside: 2 }), 1.0),
         (ray_tracing(flat), 1.0),
         (Arc::new(Remember::new(kaiser_squires(&grid).expect("flat").shared(), 1).expect("fits")), 1.0),
         (Forget::new(shear.clone(), 0..1).expect("fits").shared(), 1.0),
@@ -203,7 +223,9 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (kaiser_squires(&grid).expect("flat").shared(), 1.0),
         (kaiser_squires(&Grid::sky(16, 10, 1e-3).expect("even")).expect("flat").shared(), 1.0),
         (reduced(), 0.1),
+        (SphereShear::new(Healpix::new(4).expect("a sphere")).shared(), 1.0),
         (Arc::new(ShearCalibration::new(&shear, "m")), 1.0),
+        (Arc::new(ShearCalibration::beside(&shear, &map, "m")), 1.0),
         (gaussian(), 1.0),
         (
             gaussian_field(&cube, &Spectrum::power_law(1.0, 1.0, -2.0, 0.0).expect("a law"), "delta", "")

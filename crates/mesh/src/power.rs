@@ -27,7 +27,15 @@ pub fn bin_edges(grid: &Grid, count: usize) -> Vec<f64> {
 /// # Errors
 /// If the field has the wrong length, or the edges do not rise.
 pub fn power_spectrum<T: Real>(grid: &Grid, field: &[T], edges: &[f64]) -> Result<PowerSpectrum> {
-    weighted_power(grid, field, edges, |_, _| 1.0)
+    cross_spectrum(grid, [field, field], edges)
+}
+
+/// The spectrum of two fields, the mean of `Re(F G*)` in each bin; see [`power_spectrum`].
+///
+/// # Errors
+/// As [`power_spectrum`].
+pub fn cross_spectrum<T: Real>(grid: &Grid, fields: [&[T]; 2], edges: &[f64]) -> Result<PowerSpectrum> {
+    weighted_power(grid, fields, edges, |_, _| 1.0)
 }
 
 /// The quadrupole of the power spectrum about the last axis, `5 <P(k, mu) (3 mu^2 - 1) / 2>` in each bin: what redshift-space
@@ -36,23 +44,18 @@ pub fn power_spectrum<T: Real>(grid: &Grid, field: &[T], edges: &[f64]) -> Resul
 /// # Errors
 /// As [`power_spectrum`].
 pub fn power_quadrupole<T: Real>(grid: &Grid, field: &[T], edges: &[f64]) -> Result<PowerSpectrum> {
-    weighted_power(grid, field, edges, |[_, _, along], k| 2.5 * (3.0 * (along / k).powi(2) - 1.0))
+    weighted_power(grid, [field, field], edges, |[_, _, along], k| 2.5 * (3.0 * (along / k).powi(2) - 1.0))
 }
 
 /// Power in bins, each mode weighted by a function of its wave vector and wave number.
 fn weighted_power<T: Real>(
     grid: &Grid,
-    field: &[T],
+    fields: [&[T]; 2],
     edges: &[f64],
     weight: impl Fn([f64; 3], f64) -> f64,
 ) -> Result<PowerSpectrum> {
-    if field.len() != grid.len() {
-        return Err(Error::Length {
-            operator: "power spectrum".into(),
-            role: "input",
-            expected: grid.len(),
-            found: field.len(),
-        });
+    for field in fields {
+        Error::check_length(|| "power spectrum".into(), "input", field.len(), grid.len())?;
     }
     if edges.len() < 2
         || edges.windows(2).any(|pair| pair[0].partial_cmp(&pair[1]) != Some(std::cmp::Ordering::Less))
@@ -63,17 +66,23 @@ fn weighted_power<T: Real>(
         ));
     }
     let fft = RealFft::<T>::new(grid);
-    let mut spectrum = fft.make_spectrum();
-    fft.forward(field, &mut spectrum);
+    let transform = |field: &[T]| {
+        let mut spectrum = fft.make_spectrum();
+        fft.forward(field, &mut spectrum);
+        spectrum
+    };
+    let first = transform(fields[0]);
+    let second = if std::ptr::eq(fields[0], fields[1]) { None } else { Some(transform(fields[1])) };
+    let second = second.as_ref().unwrap_or(&first);
     let bins = edges.len() - 1;
     let (mut k_sum, mut p_sum, mut modes) = (vec![0.0; bins], vec![0.0; bins], vec![0usize; bins]);
-    for (i, (f, k)) in spectrum.iter().zip(grid.half_wave_numbers()).enumerate() {
+    for (i, ((f, g), k)) in first.iter().zip(second).zip(grid.half_wave_numbers()).enumerate() {
         let bin = edges.partition_point(|&edge| edge <= k);
         if k == 0.0 || bin == 0 || bin > bins {
             continue;
         }
         let count = grid.multiplicity(i % grid.half_columns());
-        let power = f.re.f64() * f.re.f64() + f.im.f64() * f.im.f64();
+        let power = f.re.f64() * g.re.f64() + f.im.f64() * g.im.f64();
         k_sum[bin - 1] += k * count as f64;
         let weight = weight(grid.wave_vector(i / grid.half_columns(), i % grid.half_columns()), k);
         p_sum[bin - 1] += weight * power * count as f64;
@@ -113,6 +122,22 @@ mod tests {
         assert!((total - 0.5 * grid.volume()).abs() < 1e-12);
         let filled: Vec<f64> = spectrum.power.iter().copied().filter(|&p| p > 1e-20).collect();
         assert_eq!(filled.len(), 1);
+    }
+
+    #[test]
+    fn a_spectrum_of_two_fields_is_half_of_what_their_sum_has_more() {
+        let grid = Grid::new(&[8, 10], &[2.0, 4.0]).expect("a grid");
+        let field = |f: f64| -> Vec<f64> { (0..grid.len()).map(|i| (i as f64 * f).sin()).collect() };
+        let (a, b) = (field(0.3), field(0.7));
+        let sum: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+        let edges = bin_edges(&grid, 4);
+        let [one, two, both] =
+            [&a, &b, &sum].map(|map| power_spectrum(&grid, map, &edges).expect("a spectrum").power);
+        let cross = cross_spectrum(&grid, [&a, &b], &edges).expect("a spectrum").power;
+        for i in 0..cross.len() {
+            assert!((both[i] - one[i] - two[i] - 2.0 * cross[i]).abs() < 1e-14);
+        }
+        assert!(cross_spectrum(&grid, [&a, &b[1..]], &edges).is_err());
     }
 
     #[test]

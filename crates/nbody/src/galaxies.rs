@@ -1,8 +1,7 @@
 //! Galaxies of a simulation: biased by the density that they were born in, seen in redshift space.
 
-use lookback_cosmology::{Cosmology, Scalar};
-use lookback_mesh::{Grid, RealFft};
-use lookback_operator::vector::{check_finite, dot};
+use lookback_cosmology::{Bias, Cosmology, Scalar};
+use lookback_operator::vector::{axpy, check_finite, dot};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 use rayon::prelude::*;
 
@@ -11,28 +10,15 @@ use crate::{Error, PerParameter, Result, Run, Simulation};
 /// Names of the parameters of a [`Bias`], as they are called where they are free.
 pub const BIAS_PARAMETERS: [&str; 2] = ["b1", "b2"];
 
-/// How many galaxies a particle stands for: `1 + b1 D delta + b2 / 2 D^2 (delta^2 - <delta^2>)`, with the linear density
-/// `delta` where the particle was born (at `D1 = 1`, on the lattice) and the growth `D` at the end (Desjacques, Jeong &
-/// Schmidt 2018, section 2.2). Linear bias today is `1 + b1`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bias {
-    /// Linear bias in Lagrangian space.
-    pub b1: f64,
-    /// Quadratic bias in Lagrangian space.
-    pub b2: f64,
-}
-
-impl Bias {
-    /// Galaxies for each particle, from the linear density at `D1 = 1` and the growth; and the mean square of that density.
-    pub fn weights<T: Real>(&self, linear: &[T], growth: f64) -> (Vec<T>, f64) {
-        let variance = dot(linear, linear) / linear.len() as f64;
-        let weight = |delta: &T| {
-            let delta = delta.f64();
-            let excess = delta * delta - variance;
-            T::of(1.0 + self.b1 * growth * delta + 0.5 * self.b2 * growth * growth * excess)
-        };
-        (linear.par_iter().map(weight).collect(), variance)
-    }
+/// Galaxies for each particle, from the linear density at `D1 = 1` and the growth; and the mean square of that density.
+pub fn galaxy_weights<T: Real>(bias: Bias, linear: &[T], growth: f64) -> (Vec<T>, f64) {
+    let variance = dot(linear, linear) / linear.len() as f64;
+    let weight = |delta: &T| {
+        let delta = delta.f64();
+        let excess = delta * delta - variance;
+        T::of(1.0 + bias.b1 * growth * delta + 0.5 * bias.b2 * growth * growth * excess)
+    };
+    (linear.par_iter().map(weight).collect(), variance)
 }
 
 /// What `a^2 dx/dt` \[H0 Mpc/h\] adds to a position in redshift space, as a displacement: `v / (a H) = p / (a^2 E)`
@@ -107,7 +93,6 @@ impl<T: Real> Galaxies<T> {
 struct Seen<'a, T: Real> {
     galaxies: &'a Galaxies<T>,
     run: Run<'a, T>,
-    fft: RealFft<T>,
     bias: Bias,
     growth: f64,
     shift: f64,
@@ -167,7 +152,7 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
         [self.growth, self.shift] =
             self.galaxies.factors(self.run.cosmology(), self.run.schedule().momentum_unit);
         self.delta = self.run.linear_density();
-        (self.weight, self.variance) = self.bias.weights(&self.delta, self.growth);
+        (self.weight, self.variance) = galaxy_weights(self.bias, &self.delta, self.growth);
         self.place = self.shifted(self.run.displacement(), self.run.momentum(), self.shift);
         self.run.cloud().paint_values(&self.place, &self.weight, y);
         let scale = self.scale();
@@ -184,7 +169,6 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
         let (moved, d_momentum) = self.run.push_state(modes, &parameters, None)?;
         let mut numbers = [d_bias[0], d_bias[1], 0.0];
         let mut d_shift = 0.0;
-        let mut change = modes.to_vec();
         if !self.galaxies.simulation.free().is_empty() {
             let (cosmology, unit) = self.run.gradient_unit()?;
             let along = |g: &lookback_cosmology::Gradient| {
@@ -192,12 +176,8 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
             };
             let factors = self.galaxies.factors(&cosmology, unit);
             (numbers[2], d_shift) = (along(&factors[0]), along(&factors[1]));
-            self.run.push_amplitudes(&cosmology, &parameters, &mut change);
         }
-        let mut spectrum = self.fft.make_spectrum();
-        self.run.linear_modes(&change, &mut spectrum);
-        let mut d_delta = vec![T::zero(); n];
-        self.fft.inverse(&mut spectrum, &mut d_delta);
+        let d_delta = self.run.push_linear_density(modes, &parameters)?;
         let d_variance = 2.0 * dot(&self.delta, &d_delta) / n as f64;
         let by_variance = -0.5 * self.bias.b2 * self.growth.powi(2) * d_variance;
         let d_weight: Vec<T> = (0..n)
@@ -252,10 +232,7 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
             let by = self.by_numbers(delta.f64());
             numbers_bar.iter_mut().zip(by).for_each(|(sum, by)| *sum += by * bar.f64());
         }
-        let mut spectrum = self.fft.make_spectrum();
-        self.fft.forward(&delta_bar, &mut spectrum);
-        let mut by_density = vec![T::zero(); n];
-        self.run.linear_modes_adjoint(&spectrum, &mut by_density);
+        let (by_density, by_parameters) = self.run.pull_linear_density(&delta_bar)?;
         let (mut white, mut parameters) = self.run.pull_state(x_bar, p_bar, None)?;
         if !self.galaxies.simulation.free().is_empty() {
             let (cosmology, unit) = self.run.gradient_unit()?;
@@ -265,9 +242,9 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
             };
             add(&mut parameters, numbers_bar[2], &factors[0].gradient);
             add(&mut parameters, shift_bar, &factors[1].gradient);
-            add(&mut parameters, 1.0, &self.run.pull_amplitudes(&cosmology, &by_density));
+            add(&mut parameters, 1.0, &by_parameters);
         }
-        white.par_iter_mut().zip(&by_density).for_each(|(white, by)| *white += *by);
+        axpy(1.0, &by_density, &mut white);
         let (inside, bias_bar) = dx.split_at_mut(self.galaxies.simulation.domain().len());
         self.galaxies.simulation.write_cotangent(&white, &parameters, inside);
         bias_bar.iter_mut().zip(numbers_bar).for_each(|(out, bar)| *out = T::of(bar));
@@ -292,12 +269,10 @@ impl<T: Real> Operator<T> for Galaxies<T> {
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
         let s = self.simulation.settings();
         let n = s.particles.pow(3);
-        let grid = Grid::new(&[s.particles; 3], &[s.length; 3]);
-        match (self.simulation.run(), grid) {
-            (Ok(run), Ok(grid)) => Box::new(Seen {
+        match self.simulation.run() {
+            Ok(run) => Box::new(Seen {
                 galaxies: self,
                 run,
-                fft: RealFft::new(&grid),
                 bias: self.bias,
                 growth: 0.0,
                 shift: 0.0,
@@ -306,8 +281,7 @@ impl<T: Real> Operator<T> for Galaxies<T> {
                 place: Vec::new(),
                 weight: vec![T::zero(); n],
             }),
-            (Err(error), _) => Box::new(Unavailable(error.into())),
-            (_, Err(error)) => Box::new(Unavailable(error)),
+            Err(error) => Box::new(Unavailable(error.into())),
         }
     }
 }

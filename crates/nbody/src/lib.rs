@@ -19,9 +19,10 @@ mod third_order;
 
 pub use displacements::{Displacements, Lpt};
 pub use error::{Error, Result};
-pub use galaxies::{BIAS_PARAMETERS, Bias, Galaxies, redshift_shift};
+pub use galaxies::{BIAS_PARAMETERS, Galaxies, galaxy_weights, redshift_shift};
 pub use gravity::{Backwards, Gravity, KickDrift};
 pub use kernel::{GradientKernel, Kernels, LaplaceKernel};
+pub use lookback_cosmology::Bias;
 pub use modes::Modes;
 pub use run::{Run, Watch, WatchPull, WatchPush};
 pub use schedule::{Middle, Move, Schedule, Scheme, Start, View};

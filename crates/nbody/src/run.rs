@@ -127,11 +127,7 @@ impl<'a, T: Real> Run<'a, T> {
 
     /// The linear density contrast of the last point on the lattice, at `D1 = 1`.
     pub fn linear_density(&self) -> Vec<T> {
-        let mut spectrum = self.modes.hartley().make_spectrum();
-        self.modes.forward(&self.white, &mut spectrum);
-        let mut delta = vec![T::zero(); self.grid.len()];
-        RealFft::new(&self.grid).inverse(&mut spectrum, &mut delta);
-        delta
+        self.density_of(&self.white)
     }
 
     /// Runs forward with the factors of a given schedule instead of those of the cosmology.
@@ -212,14 +208,44 @@ impl<'a, T: Real> Run<'a, T> {
         &self.momentum
     }
 
-    /// The spectrum of the linear density of white noise; see [`Modes::forward`].
-    pub(crate) fn linear_modes(&self, white: &[T], spectrum: &mut [Complex<T>]) {
-        self.modes.forward(white, spectrum);
+    /// The change of [`linear_density`](Run::linear_density) from those of the modes and of all parameters.
+    ///
+    /// # Errors
+    /// As [`gradient_cosmology`](Run::gradient_cosmology).
+    pub fn push_linear_density(&self, white: &[T], parameters: &PerParameter) -> Result<Vec<T>> {
+        let mut change = white.to_vec();
+        if !self.simulation.free().is_empty() {
+            let cosmology = self.gradient_cosmology()?;
+            self.modes.parameter_push(&self.white, &cosmology, &split(parameters).0, &mut change);
+        }
+        Ok(self.density_of(&change))
     }
 
-    /// Its transpose; see [`Modes::adjoint`].
-    pub(crate) fn linear_modes_adjoint(&self, spectrum: &[Complex<T>], white: &mut [T]) {
-        self.modes.adjoint(spectrum, white);
+    /// Cotangents of the modes and of all parameters from that of [`linear_density`](Run::linear_density).
+    ///
+    /// # Errors
+    /// As [`gradient_cosmology`](Run::gradient_cosmology).
+    pub fn pull_linear_density(&self, cotangent: &[T]) -> Result<(Vec<T>, PerParameter)> {
+        let fft = RealFft::new(&self.grid);
+        let mut spectrum = fft.make_spectrum();
+        fft.forward(cotangent, &mut spectrum);
+        let mut white = vec![T::zero(); cotangent.len()];
+        self.modes.adjoint(&spectrum, &mut white);
+        let mut parameters = NOTHING;
+        if !self.simulation.free().is_empty() {
+            let by = self.modes.parameter_gradient(&self.white, &white, &self.gradient_cosmology()?);
+            parameters.iter_mut().zip(by).for_each(|(out, by)| *out = by);
+        }
+        Ok((white, parameters))
+    }
+
+    fn density_of(&self, white: &[T]) -> Vec<T> {
+        let fft = RealFft::new(&self.grid);
+        let mut spectrum = fft.make_spectrum();
+        self.modes.forward(white, &mut spectrum);
+        let mut delta = vec![T::zero(); self.grid.len()];
+        fft.inverse(&mut spectrum, &mut delta);
+        delta
     }
 
     /// The cosmology of the last point with derivatives, and the unit of the momentum.
@@ -230,21 +256,6 @@ impl<'a, T: Real> Run<'a, T> {
         let cosmology = self.gradient_cosmology()?;
         let unit = self.gradient_schedule(&cosmology)?.momentum_unit;
         Ok((cosmology, unit))
-    }
-
-    /// Adds to a change of the modes what changes of parameters do to the linear density.
-    pub(crate) fn push_amplitudes(
-        &self,
-        cosmology: &Cosmology<Gradient>,
-        parameters: &PerParameter,
-        change: &mut [T],
-    ) {
-        self.modes.parameter_push(&self.white, cosmology, &split(parameters).0, change);
-    }
-
-    /// What a cotangent of the modes says of the parameters, through the amplitudes of the linear density.
-    pub(crate) fn pull_amplitudes(&self, cosmology: &Cosmology<Gradient>, cotangent: &[T]) -> Vec<f64> {
-        self.modes.parameter_gradient(&self.white, cotangent, cosmology).to_vec()
     }
 
     /// Particles at the end.

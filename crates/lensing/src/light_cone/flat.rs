@@ -3,9 +3,10 @@
 use lookback_operator::Real;
 use rayon::prelude::*;
 
-use super::painter::{LAYERS, Moving, Particles, farthest_from_lattice, gather};
+use super::painter::{Bars, Given, LAYERS, Moving, Particles, farthest_from_lattice, gather};
 use super::table::{Place, Table};
 use super::tiling::Layer;
+use super::weight::{Birth, Sight};
 use super::{Crossing, LightCone};
 
 /// What is looked at, and from where: the geometry of a light cone in plain numbers.
@@ -36,6 +37,12 @@ struct Seen {
     /// Where drift and weights are read.
     drift_place: Place,
     place: Place,
+}
+
+impl Seen {
+    fn sight<T: Real>(&self, birth: Birth<'_, T>) -> Sight {
+        Sight { place: self.place, d: self.d, away: self.m[2], birth: birth.at(self.particle) }
+    }
 }
 
 /// A particle on the map: lower left pixel, the place within, and the copy across the line of sight.
@@ -79,13 +86,13 @@ impl Eye {
     }
 
     /// The layers and lattice planes that may be seen in a view.
-    fn selections<T: Real>(&self, table: &Table<f64>, x: &[T], p: &[T]) -> Vec<Selection> {
+    fn selections<T: Real>(&self, table: &Table<f64>, at: Particles<'_, T>) -> Vec<Selection> {
         let (low, high) = table.range;
         if low >= high {
             return Vec::new();
         }
         let most_drift = table.most_drift();
-        let far = farthest_from_lattice(x, p, most_drift);
+        let far = farthest_from_lattice(at.x, at.p, most_drift);
         let first = ((low - far.iter().fold(0.0, |a: f64, b| a.max(*b))).max(0.0) / self.length) as usize;
         let last = ((high + far.iter().fold(0.0, |a: f64, b| a.max(*b))) / self.length) as usize;
         let select = |number: usize| {
@@ -125,7 +132,7 @@ impl Eye {
         selection: &Selection,
         table: &Table<f64>,
         q: [usize; 3],
-        (x, p): (&[T], &[T]),
+        Particles { x, p, .. }: Particles<'_, T>,
     ) -> Option<Seen> {
         let n = self.side;
         let particle = (q[0] * n + q[1]) * n + q[2];
@@ -252,37 +259,34 @@ impl Eye {
     /// Adds what the maps' cotangent gives to particles and to the table.
     pub(super) fn pull<T: Real>(
         &self,
-        (table, bar): (&Table<f64>, &mut [f64]),
+        table: &Table<f64>,
         map: &[T],
-        (x, p): Particles<'_, T>,
-        (x_bar, p_bar): (&mut [T], &mut [T]),
+        particles: Particles<'_, T>,
+        mut bars: Bars<'_, T>,
     ) {
-        for selection in self.selections(table, x, p) {
+        for selection in self.selections(table, particles) {
             let rows = selection.rows();
-            let bars = (&mut *x_bar, &mut *p_bar);
-            gather((&rows, self.side), (table, bar), &selection.layer, bars, |rows, given| {
-                self.for_seen(&selection, rows, table, (x, p), |seen| {
-                    let cotangents = self.pull_one(&selection, &seen, table, map, &mut given.table);
-                    if let Some(cotangents) = cotangents {
-                        given.particles.push((seen.particle, cotangents.map(T::of)));
-                    }
+            gather((&rows, self.side), table, &selection.layer, &mut bars, |rows, given| {
+                self.for_seen(&selection, rows, table, particles, |seen| {
+                    self.pull_one(&selection, &seen, (table, particles.birth), map, given);
                 });
             });
         }
     }
 
-    /// Cotangents of position and momentum, in axes of the sky, of one seen particle; `None` if it is not on the map.
+    /// Adds what one seen particle is given, if it is on the map.
     #[inline(always)]
     fn pull_one<T: Real>(
         &self,
         selection: &Selection,
         seen: &Seen,
-        table: &Table<f64>,
+        (table, birth): (&Table<f64>, Birth<'_, T>),
         map: &[T],
-        bar: &mut [f64],
-    ) -> Option<[f64; 6]> {
+        given: &mut Given<T>,
+    ) {
+        let sight = seen.sight(birth);
         let mut landed = false;
-        let (mut t_bar, mut d_bar) = ([0.0; 2], 0.0);
+        let (mut t_bar, mut d_bar, mut away_bar, mut birth_bar) = ([0.0; 2], 0.0, 0.0, [0.0; 2]);
         self.land(selection, seen, |landing| {
             landed = true;
             // The map and its slopes at the place, weighted by the sources.
@@ -293,13 +297,13 @@ impl Eye {
                     let kappa = map[first + source].f64();
                     read.iter_mut().zip(w).for_each(|(sum, w)| *sum += w * kappa);
                 });
-                let (weight, slope) = table.read(&seen.place, 1 + source);
-                d_bar += slope * read[0];
-                slopes[0] += weight * read[1];
-                slopes[1] += weight * read[2];
-                for i in 0..4 {
-                    bar[seen.place.first + i * table.width + 1 + source] += seen.place.weights[i] * read[0];
-                }
+                let weight = table.weight_and_slopes(source, &sight);
+                d_bar += weight.by_distance * read[0];
+                away_bar += weight.by_away * read[0];
+                birth_bar.iter_mut().zip(weight.by_birth).for_each(|(sum, by)| *sum += by * read[0]);
+                slopes[0] += weight.value * read[1];
+                slopes[1] += weight.value * read[2];
+                table.weight_pull(&mut given.table, source, &sight, read[0]);
             }
             for sky in 0..2 {
                 t_bar[sky] += slopes[sky] * landing.scale;
@@ -308,17 +312,19 @@ impl Eye {
             }
         });
         if !landed {
-            return None;
+            return;
         }
         let mut drift_bar = t_bar[0] * seen.m[0] + t_bar[1] * seen.m[1];
         d_bar += drift_bar * seen.drift_slope;
         let z_bar = d_bar * seen.response;
         drift_bar += z_bar * seen.m[2];
         for i in 0..4 {
-            bar[seen.drift_place.first + i * table.width] += seen.drift_place.weights[i] * drift_bar;
+            given.table[seen.drift_place.first + i * table.width] += seen.drift_place.weights[i] * drift_bar;
         }
-        let drift = seen.drift;
-        Some([t_bar[0], t_bar[1], z_bar, t_bar[0] * drift, t_bar[1] * drift, z_bar * drift])
+        let place = [t_bar[0], t_bar[1], z_bar];
+        let mut momentum = place.map(|bar| bar * seen.drift);
+        momentum[2] += away_bar;
+        given.give(seen.particle, [place, momentum], birth.pull(seen.particle, birth_bar));
     }
 
     /// Visits the particles of some rows that are seen in a view.
@@ -328,7 +334,7 @@ impl Eye {
         selection: &Selection,
         rows: &[[usize; 2]],
         table: &Table<f64>,
-        particles: (&[T], &[T]),
+        particles: Particles<'_, T>,
         mut f: impl FnMut(Seen),
     ) {
         for &[i, j] in rows {
@@ -344,14 +350,14 @@ impl Eye {
         &self,
         maps: &mut [Vec<T>],
         table: &Table<f64>,
-        (x, p): Particles<'_, T>,
+        particles: Particles<'_, T>,
         f: impl Fn(&Selection, Seen, &mut [T]) + Sync,
     ) {
-        for selection in self.selections(table, x, p) {
+        for selection in self.selections(table, particles) {
             let rows = selection.rows();
             let chunk = rows.len().div_ceil(LAYERS);
             rows.par_chunks(chunk).zip(&mut *maps).for_each(|(rows, map)| {
-                self.for_seen(&selection, rows, table, (x, p), |seen| f(&selection, seen, map));
+                self.for_seen(&selection, rows, table, particles, |seen| f(&selection, seen, map));
             });
         }
     }
@@ -364,12 +370,12 @@ impl Eye {
         particles: Particles<'_, T>,
     ) {
         self.visit(maps, table, particles, |selection, seen, map| {
+            let sight = seen.sight(particles.birth);
             self.land(selection, &seen, |landing| {
-                self.for_pixels(&landing, |first, [w, ..]| {
-                    for source in (0..self.sources).filter(|&source| table.lenses(source, seen.d)) {
-                        map[first + source] += T::of(w * table.value(&seen.place, 1 + source));
-                    }
-                });
+                for source in (0..self.sources).filter(|&source| table.lenses(source, seen.d)) {
+                    let weight = table.weight(source, &sight);
+                    self.for_pixels(&landing, |first, [w, ..]| map[first + source] += T::of(w * weight));
+                }
             });
         });
     }
@@ -379,28 +385,32 @@ impl Eye {
         &self,
         maps: &mut [Vec<T>],
         (table, changes): (&Table<f64>, &[f64]),
-        Moving { x, p, dx, dp }: Moving<'_, T>,
+        Moving { at, by }: Moving<'_, T>,
     ) {
-        let n = x.len() / 3;
-        self.visit(maps, table, (x, p), |selection, seen, map| {
+        let n = at.x.len() / 3;
+        self.visit(maps, table, at, |selection, seen, map| {
             let layer = &selection.layer;
             let part = |v: &[T], sky: usize| layer.signs[sky] * v[layer.axes[sky] * n + seen.particle].f64();
             let table_drift = table.read_changes(changes, &seen.drift_place, 0);
-            let dd = (part(dx, 2) + part(dp, 2) * seen.drift + seen.m[2] * table_drift) * seen.response;
+            let dd = (part(by.x, 2) + part(by.p, 2) * seen.drift + seen.m[2] * table_drift) * seen.response;
             let drift = table_drift + seen.drift_slope * dd;
-            let dt: [f64; 2] =
-                std::array::from_fn(|sky| part(dx, sky) + part(dp, sky) * seen.drift + seen.m[sky] * drift);
+            let dt: [f64; 2] = std::array::from_fn(|sky| {
+                part(by.x, sky) + part(by.p, sky) * seen.drift + seen.m[sky] * drift
+            });
+            let sight = seen.sight(at.birth);
+            let born = at.birth.change(by.birth, seen.particle);
             self.land(selection, &seen, |landing| {
                 let moved: [f64; 2] =
                     std::array::from_fn(|sky| dt[sky] * landing.scale - landing.at[sky] * dd / seen.d);
-                self.for_pixels(&landing, |first, [w, wu, wv]| {
-                    for source in (0..self.sources).filter(|&source| table.lenses(source, seen.d)) {
-                        let (weight, slope) = table.read(&seen.place, 1 + source);
-                        let weight_change = slope * dd + table.read_changes(changes, &seen.place, 1 + source);
-                        let change = w * weight_change + weight * (wu * moved[0] + wv * moved[1]);
-                        map[first + source] += T::of(change);
-                    }
-                });
+                for source in (0..self.sources).filter(|&source| table.lenses(source, seen.d)) {
+                    let weight = table.weight_and_slopes(source, &sight);
+                    let change =
+                        weight.change(dd, part(by.p, 2), born) + table.weight_change(changes, source, &sight);
+                    self.for_pixels(&landing, |first, [w, wu, wv]| {
+                        map[first + source] +=
+                            T::of(w * change + weight.value * (wu * moved[0] + wv * moved[1]));
+                    });
+                }
             });
         });
     }

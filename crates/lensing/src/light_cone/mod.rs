@@ -1,21 +1,27 @@
 //! The convergence of a simulated light cone in the Born approximation: particles, seen when their light left, on a map.
 
 mod flat;
+mod free;
 mod painter;
 mod sphere;
 mod table;
 mod tiling;
+mod weight;
 
 use lookback_cosmology::{Cosmology, Gradient, Kernel, Sources, Tracer};
 use lookback_mesh::{Grid, Healpix, RealFft};
-use lookback_nbody::{Error, Result, Run, Simulation};
+use lookback_nbody::{Error, PerParameter, Result, Run, Simulation};
+use lookback_operator::vector::{axpy, dot};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 use num_complex::Complex;
 use rayon::prelude::*;
 
-use painter::{Eye, Moving, Painter};
-use table::{Edges, Table, kernels, mean};
+use free::FreeNumber;
+pub use free::free_numbers;
+use painter::{Bars, Eye, Moving, Painter, Particles};
+use table::{Edges, Table, farthest, kernels, mean};
 pub use tiling::Tiling;
+use weight::Birth;
 
 /// When a particle is taken to cross the light cone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,6 +125,8 @@ pub struct Settings {
     pub nearest: f64,
     /// Whether the mean of a smooth universe is taken off the maps.
     pub subtract_mean: bool,
+    /// Numbers of the maps that are free, as [`free_numbers`] calls them.
+    pub free: Vec<String>,
 }
 
 impl Settings {
@@ -138,6 +146,7 @@ impl Settings {
             softness: 0.5,
             nearest: 10.0,
             subtract_mean: true,
+            free: Vec::new(),
         }
     }
 
@@ -154,12 +163,22 @@ impl Settings {
         if !(self.nearest >= 0.0 && self.nearest.is_finite()) {
             return wrong(format!("`nearest` must be a small positive length, not {}", self.nearest));
         }
-        if matches!(self.sky, Sky::Full { .. }) && self.crossing == Crossing::Lagrangian {
+        let special = matches!(self.sky, Sky::Full { .. }) || self.has_galaxies();
+        if special && self.crossing == Crossing::Lagrangian {
             return wrong(
-                "`crossing` = \"lagrangian\" is for flat maps; the full sky needs \"exact\"".into(),
+                "`crossing` = \"lagrangian\" is for flat maps of matter; galaxies and the full sky need \"exact\"".into(),
             );
         }
         Ok(())
+    }
+
+    /// Number of maps that show galaxies.
+    pub fn galaxies(&self) -> usize {
+        self.maps.iter().filter(|tracer| matches!(tracer, Tracer::Galaxies { .. })).count()
+    }
+
+    fn has_galaxies(&self) -> bool {
+        self.galaxies() > 0
     }
 
     /// How much a particle at this distance counts.
@@ -172,11 +191,12 @@ impl Settings {
 
     /// Names of the maps, each kind counted apart: `kappa1`, `kappa2`, `shell1`.
     pub fn names(&self) -> Vec<String> {
-        let (mut sources, mut shells, mut planes) = (0, 0, 0);
+        let (mut sources, mut shells, mut galaxies, mut planes) = (0, 0, 0, 0);
         let name = |tracer: &Tracer| {
             let (kind, count) = match tracer {
                 Tracer::Convergence { .. } => ("kappa", &mut sources),
                 Tracer::Shell { .. } => ("shell", &mut shells),
+                Tracer::Galaxies { .. } => ("galaxies", &mut galaxies),
                 Tracer::Plane { .. } => ("plane", &mut planes),
             };
             *count += 1;
@@ -193,11 +213,18 @@ impl Settings {
 /// `a` (so that steps may be long), in every copy of the box that the field sees; `W` is the lensing efficiency
 /// (Bartelmann & Schneider 2001, section 6) or that of another [`Tracer`], `n` the number density, and `w` the window of
 /// the pixels of the [`Sky`]. Cost beside the simulation: one visit a step of the particles that may be seen then.
-/// Memory: eight times the maps, and as much again as a table of a few thousand numbers a step. The reverse pass runs the
+/// Memory: eight times the maps, and as much again as a table of a few thousand numbers a step; one number a particle more where
+/// galaxies are seen, two in reverse. The reverse pass runs the
 /// simulation backwards and reads the cotangent of the maps where the forward pass painted.
+///
+/// Galaxies are particles that weigh as much as the linear density where they began says ([`lookback_cosmology::Bias`]); in
+/// redshift space `W` is read where they seem to be, `v / (a H)` away (Kaiser 1987). Free numbers of the maps
+/// ([`Settings::free`]) follow the parameters of the universe.
 pub struct LightCone<T: Real> {
     simulation: Simulation<T>,
     settings: Settings,
+    free: Vec<FreeNumber>,
+    domain: Space,
     codomain: Space,
 }
 
@@ -216,7 +243,7 @@ impl<T: Real> LightCone<T> {
             )));
         }
         let cosmology = simulation.cosmology();
-        let farthest = settings.maps.iter().map(|tracer| tracer.farthest(cosmology)).fold(0.0, f64::max);
+        let farthest = farthest(cosmology, &settings.maps);
         let begin = cosmology.history().scale_factor_at(farthest).map_err(|_| {
             Error::Setting(format!(
                 "a map reaches to {farthest:.0} Mpc/h, beyond the beginning of the universe"
@@ -232,12 +259,38 @@ impl<T: Real> LightCone<T> {
         }
         let shape = settings.sky.shape();
         let mut names = settings.names();
-        // A convergence that stands alone needs no number.
-        if !names.iter().any(|name| name == "kappa2") {
-            names.iter_mut().filter(|name| *name == "kappa1").for_each(|name| *name = "kappa".into());
+        // A convergence that stands alone needs no number, and neither do galaxies.
+        for (first, second, alone) in [("kappa1", "kappa2", "kappa"), ("galaxies1", "galaxies2", "galaxies")]
+        {
+            if !names.iter().any(|name| name == second) {
+                names.iter_mut().filter(|name| *name == first).for_each(|name| *name = alone.into());
+            }
         }
         let blocks = names.into_iter().map(|name| Block::new(name, &shape, "")).collect();
-        Ok(LightCone { simulation, codomain: Space::new(blocks), settings })
+        let free = FreeNumber::named(&settings.free, &settings.maps)?;
+        let numbers = settings.free.iter().map(|name| Block::new(name, &[], "")).collect();
+        let domain = simulation.domain().join(&Space::new(numbers));
+        Ok(LightCone { simulation, free, domain, codomain: Space::new(blocks), settings })
+    }
+
+    /// The modes, followed by the free parameters of the simulation and the free numbers of the maps, as they were given.
+    pub fn point(&self, modes: &[T]) -> Vec<T> {
+        let mut x = self.simulation.point(modes);
+        x.extend(self.free.iter().map(|number| T::of(number.value(&self.settings.maps))));
+        x
+    }
+
+    /// Splits a vector of the domain into that of the simulation and the free numbers of the maps.
+    fn split<'x>(&self, x: &'x [T]) -> (&'x [T], Vec<f64>) {
+        let (inside, numbers) = x.split_at(self.simulation.domain().len());
+        (inside, numbers.iter().map(|number| number.f64()).collect())
+    }
+
+    /// The maps with other values of their free numbers.
+    fn maps_with(&self, numbers: &[f64]) -> Vec<Tracer> {
+        let mut maps = self.settings.maps.clone();
+        self.free.iter().zip(numbers).for_each(|(number, &value)| number.set(&mut maps, value));
+        maps
     }
 
     /// The simulation behind it.
@@ -270,8 +323,13 @@ impl<T: Real> LightCone<T> {
     pub fn memory(&self, gradient: bool) -> usize {
         self.simulation.settings().memory::<T>(gradient)
             + size_of::<T>() * (painter::LAYERS + 2) * self.codomain.len()
+            + if self.settings.has_galaxies() {
+                size_of::<T>() * (1 + usize::from(gradient)) * self.simulation.settings().particles.pow(3)
+            } else {
+                0
+            }
             // What a batch of particles is given, in vectors that grow by doubling.
-            + if gradient { 2 * painter::BATCH * (8 + 6 * size_of::<T>()) } else { 0 }
+            + if gradient { 2 * painter::BATCH * (8 + 7 * size_of::<T>()) } else { 0 }
     }
 
     /// The light cone at a point of its domain.
@@ -296,28 +354,40 @@ impl<T: Real> LightCone<T> {
                 Compensation::Response(inverse.collect())
             }
         };
-        Ok(Look { run: self.simulation.run()?, cone: self, tables: Vec::new(), compensation })
+        Ok(Look {
+            run: self.simulation.run()?,
+            cone: self,
+            maps: self.settings.maps.clone(),
+            tables: Vec::new(),
+            birth: Vec::new(),
+            variance: 0.0,
+            compensation,
+        })
     }
 
-    /// Power \[sr\] that particles without structure would add to a map:
-    /// `int W^2 taper^2 / (n d^2) dd`.
+    /// Power \[sr\] that particles without structure, and without bias, would add to the spectrum of two maps:
+    /// `int W_1 W_2 taper^2 / (n d^2) dd`.
     ///
     /// # Errors
-    /// If the map is out of range.
-    pub fn shot_noise(&self, map: usize) -> Result<f64> {
+    /// If a map is out of range.
+    pub fn shot_noise(&self, pair: [usize; 2]) -> Result<f64> {
         let cosmology = self.simulation.cosmology();
-        let Some(tracer) = self.settings.maps.get(map) else {
-            return Err(Error::Setting(format!("there is no map {map}")));
-        };
-        let farthest = tracer.farthest(cosmology);
-        let kernel = Kernel::new(cosmology, tracer)?;
+        let mut maps = Vec::new();
+        for map in pair {
+            match self.settings.maps.get(map) {
+                Some(tracer) => maps.push((tracer.farthest(cosmology), Kernel::new(cosmology, tracer)?)),
+                None => return Err(Error::Setting(format!("there is no map {map}"))),
+            }
+        }
+        let farthest = maps.iter().map(|(farthest, _)| *farthest).fold(f64::INFINITY, f64::min);
         let count = 2000;
         let width = farthest / f64::from(count);
         let mut sum = 0.0;
         for i in 0..count {
             let d = width * (f64::from(i) + 0.5);
-            let weight = kernel.at(d, cosmology.history().scale_factor_at(d)?) * self.settings.taper(d);
-            sum += (weight / d).powi(2) * width / self.density();
+            let a = cosmology.history().scale_factor_at(d)?;
+            let weights: f64 = maps.iter().map(|(_, kernel)| kernel.at(d, a)).product();
+            sum += weights * (self.settings.taper(d) / d).powi(2) * width / self.density();
         }
         Ok(sum)
     }
@@ -378,7 +448,12 @@ fn inverse_window<T: Real>(n: usize) -> impl Fn(usize, &mut [T]) + Sync {
 pub struct Look<'a, T: Real> {
     run: Run<'a, T>,
     cone: &'a LightCone<T>,
+    /// What the maps show, with the free numbers of the point.
+    maps: Vec<Tracer>,
     tables: Vec<Table<f64>>,
+    /// Linear density on the lattice, where galaxies are seen, and its mean square.
+    birth: Vec<T>,
+    variance: f64,
     compensation: Compensation<T>,
 }
 
@@ -388,23 +463,40 @@ impl<'a, T: Real> Look<'a, T> {
         &mut self.run
     }
 
+    /// Takes a point of the domain, as [`Run::prepare`].
+    ///
+    /// # Errors
+    /// If a parameter is out of range, or a number is not finite.
+    pub fn prepare(&mut self, x: &[T]) -> Result<()> {
+        let (inside, numbers) = self.cone.split(x);
+        lookback_operator::vector::check_finite("light cone", "input", &x[inside.len()..])?;
+        self.run.prepare(inside)?;
+        self.maps = self.cone.maps_with(&numbers);
+        if self.cone.settings.has_galaxies() {
+            self.birth = self.run.linear_density();
+            self.variance = dot(&self.birth, &self.birth) / self.birth.len() as f64;
+        }
+        Ok(())
+    }
+
     /// Runs the simulation, and draws the maps; `seen(view, displacements, momenta)` may look at the particles on the way.
     ///
     /// # Errors
     /// If a parameter is out of range, or a number is not finite.
     pub fn evolve(&mut self, x: &[T], maps: &mut [T], mut seen: impl FnMut(usize, &[T], &[T])) -> Result<()> {
-        self.run.prepare(x)?;
+        self.prepare(x)?;
         let cone = self.cone;
         let edges = Edges::new(&self.run.schedule().views, cone.settings.softness);
-        self.tables =
-            tables(cone, self.run.cosmology(), &self.run.schedule().views, &edges, &self.ranges(&edges))?;
+        let views = &self.run.schedule().views;
+        self.tables = tables(cone, self.run.cosmology(), &self.maps, views, &edges, &self.ranges(&edges))?;
         let first = self.tables.iter().position(|table| table.len() > 0);
         self.run.look_from(first.unwrap_or(self.tables.len()));
         let eye = Eye::new(cone);
         let mut painter = Painter::new(&eye, cone);
         let tables = &self.tables;
+        let birth = Birth { density: &self.birth, variance: self.variance };
         self.run.advance(Some(&mut |view, x, p| {
-            painter.paint(&tables[view], (x, p));
+            painter.paint(&tables[view], Particles { x, p, birth });
             seen(view, x, p);
         }));
         painter.finish(maps);
@@ -431,8 +523,7 @@ impl<'a, T: Real> Look<'a, T> {
 
     fn ranges(&self, edges: &Edges) -> Vec<(f64, f64)> {
         let cosmology = self.run.cosmology();
-        let maps = &self.cone.settings.maps;
-        let farthest = maps.iter().map(|tracer| tracer.farthest(cosmology)).fold(0.0, f64::max);
+        let farthest = farthest(cosmology, &self.maps);
         // A particle whose place is beyond the last source may itself be in front of it.
         let sharp = |view: usize| {
             let view = &self.run.schedule().views[view];
@@ -457,24 +548,102 @@ impl<'a, T: Real> Look<'a, T> {
         let s = cone.simulation.settings();
         let schedule = lookback_nbody::Schedule::new(&cosmology, s.scheme, s.lpt, &s.times)?;
         let edges = Edges::new(&schedule.views, cone.settings.softness);
-        let ranges: Vec<(f64, f64)> = self.tables.iter().map(|table| table.range).collect();
-        tables(cone, &cosmology, &schedule.views, &edges, &ranges)
+        tables(cone, &cosmology, &self.maps, &schedule.views, &edges, &self.seen_ranges())
     }
+
+    fn seen_ranges(&self) -> Vec<(f64, f64)> {
+        self.tables.iter().map(|table| table.range).collect()
+    }
+
+    /// What one of the free numbers of the maps does to the nodes, and to the mean of each map: both are linear in it, so
+    /// that the derivative is a difference.
+    fn by_number(&self, number: FreeNumber) -> Result<NodeChanges> {
+        let views = &self.run.schedule().views;
+        let edges = Edges::new(views, self.cone.settings.softness);
+        let at = |value: f64| {
+            let mut maps = self.maps.clone();
+            number.set(&mut maps, value);
+            tables(self.cone, self.run.cosmology(), &maps, views, &edges, &self.seen_ranges())
+        };
+        let (none, one) = (at(0.0)?, at(1.0)?);
+        let difference = |(one, none): (&Table<f64>, &Table<f64>)| {
+            one.nodes().iter().zip(none.nodes()).map(|(a, b)| a - b).collect()
+        };
+        let mean = |tables: &[Table<f64>], map: usize| -> f64 {
+            tables.iter().map(|table| self.cone.mean(table, map)).sum()
+        };
+        Ok(NodeChanges {
+            nodes: one.iter().zip(&none).map(difference).collect(),
+            means: (0..self.maps.len()).map(|map| mean(&one, map) - mean(&none, map)).collect(),
+        })
+    }
+
+    /// What a change of the free parameters and numbers does to the nodes and to the means.
+    fn node_changes(&self, parameters: &PerParameter, numbers: &[f64]) -> Result<NodeChanges> {
+        let mut changes = NodeChanges {
+            nodes: self.tables.iter().map(|table| vec![0.0; table.len()]).collect(),
+            means: vec![0.0; self.maps.len()],
+        };
+        if !self.cone.simulation.free().is_empty() {
+            let along = |g: &Gradient| g.gradient.iter().zip(parameters).map(|(g, d)| g * d).sum::<f64>();
+            let tables = self.gradient_tables()?;
+            changes.nodes = tables.iter().map(|table| table.nodes().iter().map(along).collect()).collect();
+            for (map, mean) in changes.means.iter_mut().enumerate() {
+                *mean = tables.iter().map(|table| along(&self.cone.mean(table, map))).sum();
+            }
+        }
+        for (&number, &change) in self.cone.free.iter().zip(numbers) {
+            let by = self.by_number(number)?;
+            for (sum, by) in changes.nodes.iter_mut().zip(&by.nodes) {
+                sum.iter_mut().zip(by).for_each(|(sum, by)| *sum += change * by);
+            }
+            changes.means.iter_mut().zip(&by.means).for_each(|(sum, by)| *sum += change * by);
+        }
+        Ok(changes)
+    }
+
+    /// The transpose of [`node_changes`](Look::node_changes): adds to the cotangents of all parameters, and gives those of
+    /// the numbers.
+    fn pull_nodes(&self, bars: &NodeChanges, parameters: &mut PerParameter) -> Result<Vec<f64>> {
+        if !self.cone.simulation.free().is_empty() {
+            let mut add = |cotangent: f64, g: &Gradient| {
+                parameters.iter_mut().zip(g.gradient).for_each(|(sum, g)| *sum += cotangent * g);
+            };
+            for (table, bar) in self.gradient_tables()?.iter().zip(&bars.nodes) {
+                table.nodes().iter().zip(bar).for_each(|(node, bar)| add(*bar, node));
+                for (map, bar) in bars.means.iter().enumerate() {
+                    add(*bar, &self.cone.mean(table, map));
+                }
+            }
+        }
+        let of = |number: &FreeNumber| {
+            let by = self.by_number(*number)?;
+            let nodes: f64 = by.nodes.iter().zip(&bars.nodes).map(|(by, bar)| dot(by, bar)).sum();
+            Ok(nodes + dot(&by.means, &bars.means))
+        };
+        self.cone.free.iter().map(of).collect()
+    }
+}
+
+/// Changes, or cotangents, of the nodes of all tables and of the mean of each map.
+struct NodeChanges {
+    nodes: Vec<Vec<f64>>,
+    means: Vec<f64>,
 }
 
 fn tables<T: Real, S: lookback_cosmology::Scalar>(
     cone: &LightCone<T>,
     cosmology: &Cosmology<S>,
+    maps: &[Tracer],
     views: &[lookback_nbody::View<S>],
     edges: &Edges,
     ranges: &[(f64, f64)],
 ) -> Result<Vec<Table<S>>> {
-    let kernels = kernels(cosmology, &cone.settings.maps)?;
-    let maps = cone.settings.maps.iter();
-    let farthest = maps.map(|tracer| tracer.farthest(cosmology).value()).fold(0.0, f64::max);
+    let kernels = kernels(cosmology, maps)?;
+    let farthest = farthest(cosmology, maps);
     let table = |(index, range): (usize, &(f64, f64))| {
         if range.0 >= range.1 {
-            return Ok(Table::empty(*range, 1 + kernels.len()));
+            return Ok(Table::empty(*range));
         }
         // Where a particle is wrapped into its layer, it may be anywhere in there; beyond the last source nothing is read.
         let length = cone.simulation.settings().length;
@@ -499,42 +668,46 @@ impl<T: Real> LightCone<T> {
 
 impl<T: Real> Linearization<T> for Look<'_, T> {
     fn move_to(&mut self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
-        self.cone.check_length("input", x.len(), self.cone.simulation.domain().len())?;
+        self.cone.check_length("input", x.len(), self.cone.domain.len())?;
         self.cone.check_length("output", y.len(), self.cone.codomain.len())?;
         self.evolve(x, y, |_, _, _| ())?;
         Ok(())
     }
 
     fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {
-        self.cone.check_length("tangent", dx.len(), self.cone.simulation.domain().len())?;
+        self.cone.check_length("tangent", dx.len(), self.cone.domain.len())?;
         self.cone.check_length("output", dy.len(), self.cone.codomain.len())?;
         let cone = self.cone;
-        let parameters = self.run.parameters_of(dx);
-        let along = |g: &Gradient| g.gradient.iter().zip(&parameters).map(|(g, d)| g * d).sum::<f64>();
-        let mut changes: Vec<Vec<f64>> = self.tables.iter().map(|table| vec![0.0; table.len()]).collect();
-        let mut means = vec![0.0; cone.settings.maps.len()];
-        if !cone.simulation.free().is_empty() {
-            let tables = self.gradient_tables()?;
-            changes = tables.iter().map(|table| table.nodes().iter().map(along).collect()).collect();
-            for (s, mean) in means.iter_mut().enumerate() {
-                *mean = tables.iter().map(|table| along(&cone.mean(table, s))).sum();
-            }
-        }
+        let (inside, numbers) = cone.split(dx);
+        let parameters = self.run.parameters_of(inside);
+        let changes = self.node_changes(&parameters, &numbers)?;
+        let modes = &inside[..cone.simulation.settings().particles.pow(3)];
+        let birth = Birth { density: &self.birth, variance: self.variance };
+        let moved = if self.birth.is_empty() {
+            Vec::new()
+        } else {
+            self.run.push_linear_density(modes, &parameters)?
+        };
+        let by = Birth {
+            density: &moved,
+            variance: 2.0 * dot(&self.birth, &moved) / self.birth.len().max(1) as f64,
+        };
         let eye = Eye::new(cone);
         let mut painter = Painter::new(&eye, cone);
         let tables = &self.tables;
-        let modes = cone.simulation.settings().particles.pow(3);
         self.run.push_state(
-            &dx[..modes],
+            modes,
             &parameters,
             Some(&mut |view, x, p, dx, dp| {
-                painter.paint_push((&tables[view], &changes[view]), Moving { x, p, dx, dp });
+                let moving =
+                    Moving { at: Particles { x, p, birth }, by: Particles { x: dx, p: dp, birth: by } };
+                painter.paint_push((&tables[view], &changes.nodes[view]), moving);
             }),
         )?;
         painter.finish(dy);
         self.compensation.apply(dy);
         if cone.settings.subtract_mean {
-            for (map, mean) in dy.chunks_mut(cone.settings.sky.pixels()).zip(means) {
+            for (map, mean) in dy.chunks_mut(cone.settings.sky.pixels()).zip(changes.means) {
                 map.par_iter_mut().for_each(|kappa| *kappa -= T::of(mean));
             }
         }
@@ -544,38 +717,48 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
     fn pull(&mut self, dy: &[T], dx: &mut [T]) -> OperatorResult<()> {
         let cone = self.cone;
         cone.check_length("cotangent", dy.len(), cone.codomain.len())?;
-        cone.check_length("input", dx.len(), cone.simulation.domain().len())?;
+        cone.check_length("input", dx.len(), cone.domain.len())?;
         let mut maps = dy.to_vec();
         self.compensation.apply(&mut maps);
         let eye = Eye::new(cone);
-        let map = Eye::interleave(&maps, cone.settings.maps.len());
+        let map = Eye::interleave(&maps, self.maps.len());
         drop(maps);
         let n3 = 3 * cone.simulation.settings().particles.pow(3);
-        let mut bars: Vec<Vec<f64>> = self.tables.iter().map(|table| vec![0.0; table.len()]).collect();
+        let total = |map: &[T]| map.iter().map(|kappa| kappa.f64()).sum::<f64>();
+        let mut bars = NodeChanges {
+            nodes: self.tables.iter().map(|table| vec![0.0; table.len()]).collect(),
+            means: vec![0.0; self.maps.len()],
+        };
+        if cone.settings.subtract_mean {
+            bars.means = dy.chunks(cone.settings.sky.pixels()).map(|map| -total(map)).collect();
+        }
         let tables = &self.tables;
-        let (white, mut parameters) = self.run.pull_state(
+        let birth = Birth { density: &self.birth, variance: self.variance };
+        let (mut birth_bar, mut variance_bar) = (vec![T::zero(); self.birth.len()], 0.0);
+        let (mut white, mut parameters) = self.run.pull_state(
             vec![T::zero(); n3],
             vec![T::zero(); n3],
             Some(&mut |view, x, p, x_bar, p_bar| {
-                eye.pull((&tables[view], &mut bars[view]), &map, (x, p), (x_bar, p_bar));
+                let bars = Bars {
+                    table: &mut bars.nodes[view],
+                    x: x_bar,
+                    p: p_bar,
+                    birth: &mut birth_bar,
+                    variance: &mut variance_bar,
+                };
+                eye.pull(&tables[view], &map, Particles { x, p, birth }, bars);
             }),
         )?;
-        if !cone.simulation.free().is_empty() {
-            let tables = self.gradient_tables()?;
-            let mut add = |cotangent: f64, g: &Gradient| {
-                parameters.iter_mut().zip(g.gradient).for_each(|(sum, g)| *sum += cotangent * g);
-            };
-            for (table, bar) in tables.iter().zip(&bars) {
-                table.nodes().iter().zip(bar).for_each(|(node, bar)| add(*bar, node));
-            }
-            if cone.settings.subtract_mean {
-                for (s, map) in dy.chunks(cone.settings.sky.pixels()).enumerate() {
-                    let total: f64 = map.iter().map(|kappa| kappa.f64()).sum();
-                    tables.iter().for_each(|table| add(-total, &cone.mean(table, s)));
-                }
-            }
+        if !birth_bar.is_empty() {
+            axpy(2.0 * variance_bar / self.birth.len() as f64, &self.birth, &mut birth_bar);
+            let (by_density, by_parameters) = self.run.pull_linear_density(&birth_bar)?;
+            axpy(1.0, &by_density, &mut white);
+            parameters.iter_mut().zip(by_parameters).for_each(|(sum, by)| *sum += by);
         }
-        cone.simulation.write_cotangent(&white, &parameters, dx);
+        let numbers = self.pull_nodes(&bars, &mut parameters)?;
+        let (inside, rest) = dx.split_at_mut(cone.simulation.domain().len());
+        cone.simulation.write_cotangent(&white, &parameters, inside);
+        rest.iter_mut().zip(numbers).for_each(|(out, bar)| *out = T::of(bar));
         Ok(())
     }
 }
@@ -598,7 +781,7 @@ impl<T: Real> Operator<T> for LightCone<T> {
     }
 
     fn domain(&self) -> &Space {
-        self.simulation.domain()
+        &self.domain
     }
 
     fn codomain(&self) -> &Space {

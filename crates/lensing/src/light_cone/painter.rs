@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::table::Table;
 use super::tiling::Layer;
+use super::weight::Birth;
 use super::{LightCone, Sky, flat, sphere};
 
 /// Maps that are painted apart and added up at the end. Fixed, so that sums do not depend on the number of threads.
@@ -13,16 +14,35 @@ pub(super) const LAYERS: usize = 8;
 /// Lattice points that are looked at in reverse before what they give is added up: bounds the memory of that.
 pub(super) const BATCH: usize = 1 << 22;
 
-/// Displacements and momenta.
-pub(super) type Particles<'a, T> = (&'a [T], &'a [T]);
-
-/// Displacements and momenta, and their changes.
+/// Displacements and momenta, and the density that particles began in.
 #[derive(Clone, Copy)]
-pub(super) struct Moving<'a, T> {
+pub(super) struct Particles<'a, T> {
     pub(super) x: &'a [T],
     pub(super) p: &'a [T],
-    pub(super) dx: &'a [T],
-    pub(super) dp: &'a [T],
+    pub(super) birth: Birth<'a, T>,
+}
+
+/// Particles and their changes.
+#[derive(Clone, Copy)]
+pub(super) struct Moving<'a, T> {
+    pub(super) at: Particles<'a, T>,
+    pub(super) by: Particles<'a, T>,
+}
+
+/// Cotangents of the table of a view, of particles and of the mean square of the density at birth, which are added to.
+pub(super) struct Bars<'a, T> {
+    pub(super) table: &'a mut [f64],
+    pub(super) x: &'a mut [T],
+    pub(super) p: &'a mut [T],
+    pub(super) birth: &'a mut [T],
+    pub(super) variance: &'a mut f64,
+}
+
+/// Cotangents of one particle, in axes of the sky.
+struct Cotangent<T> {
+    place: [T; 3],
+    momentum: [T; 3],
+    birth: T,
 }
 
 /// How far a particle may be from its place on the lattice along each axis of the box, either way.
@@ -42,26 +62,44 @@ pub(super) fn farthest_from_lattice<T: Real>(x: &[T], p: &[T], most_drift: f64) 
 
 /// What a part of the particles, and the table, are given by a cotangent of the maps.
 pub(super) struct Given<T> {
-    /// Particle, and cotangents of its position and momentum in axes of the sky.
-    pub(super) particles: Vec<(usize, [T; 6])>,
+    /// Particles, and what each is given.
+    particles: Vec<(usize, Cotangent<T>)>,
     pub(super) table: Vec<f64>,
+    variance: f64,
 }
 
 impl<T: Real> Given<T> {
     fn new(table: &Table<f64>) -> Given<T> {
-        Given { particles: Vec::new(), table: vec![0.0; table.len()] }
+        Given { particles: Vec::new(), table: vec![0.0; table.len()], variance: 0.0 }
     }
 
-    fn add(&self, layer: &Layer, table: &mut [f64], x_bar: &mut [T], p_bar: &mut [T]) {
-        let n = x_bar.len() / 3;
-        for (particle, cotangents) in &self.particles {
+    /// Notes what a particle is given, in axes of the sky, and the mean square of the density at birth.
+    pub(super) fn give(
+        &mut self,
+        particle: usize,
+        [place, momentum]: [[f64; 3]; 2],
+        (birth, variance): (f64, f64),
+    ) {
+        let cotangent =
+            Cotangent { place: place.map(T::of), momentum: momentum.map(T::of), birth: T::of(birth) };
+        self.particles.push((particle, cotangent));
+        self.variance += variance;
+    }
+
+    fn add(&self, layer: &Layer, bars: &mut Bars<'_, T>) {
+        let n = bars.x.len() / 3;
+        for (particle, given) in &self.particles {
             for sky in 0..3 {
                 let sign = T::of(layer.signs[sky]);
-                x_bar[layer.axes[sky] * n + particle] += sign * cotangents[sky];
-                p_bar[layer.axes[sky] * n + particle] += sign * cotangents[3 + sky];
+                bars.x[layer.axes[sky] * n + particle] += sign * given.place[sky];
+                bars.p[layer.axes[sky] * n + particle] += sign * given.momentum[sky];
+            }
+            if let Some(birth) = bars.birth.get_mut(*particle) {
+                *birth += given.birth;
             }
         }
-        table.iter_mut().zip(&self.table).for_each(|(sum, part)| *sum += part);
+        bars.table.iter_mut().zip(&self.table).for_each(|(sum, part)| *sum += part);
+        *bars.variance += self.variance;
     }
 }
 
@@ -69,9 +107,9 @@ impl<T: Real> Given<T> {
 /// layer, so the sums are few. `points` is the number of lattice points of a unit.
 pub(super) fn gather<U: Sync, T: Real>(
     (units, points): (&[U], usize),
-    (table, bar): (&Table<f64>, &mut [f64]),
+    table: &Table<f64>,
     layer: &Layer,
-    (x_bar, p_bar): (&mut [T], &mut [T]),
+    bars: &mut Bars<'_, T>,
     give: impl Fn(&[U], &mut Given<T>) + Sync,
 ) {
     for batch in units.chunks((BATCH / points).max(LAYERS)) {
@@ -84,7 +122,7 @@ pub(super) fn gather<U: Sync, T: Real>(
                 given
             })
             .collect();
-        given.iter().for_each(|given| given.add(layer, bar, x_bar, p_bar));
+        given.iter().for_each(|given| given.add(layer, bars));
     }
 }
 
@@ -116,10 +154,10 @@ impl Eye {
     /// Adds what the maps' cotangent gives to particles and to the table.
     pub(super) fn pull<T: Real>(
         &self,
-        table: (&Table<f64>, &mut [f64]),
+        table: &Table<f64>,
         map: &[T],
         particles: Particles<'_, T>,
-        bars: (&mut [T], &mut [T]),
+        bars: Bars<'_, T>,
     ) {
         match self {
             Eye::Flat(eye) => eye.pull(table, map, particles, bars),

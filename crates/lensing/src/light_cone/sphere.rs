@@ -5,9 +5,10 @@ use lookback_operator::Real;
 use rayon::prelude::*;
 
 use super::LightCone;
-use super::painter::{LAYERS, Moving, Particles, farthest_from_lattice, gather};
+use super::painter::{Bars, Given, LAYERS, Moving, Particles, farthest_from_lattice, gather};
 use super::table::{Place, Table};
 use super::tiling::{Layer, Tiling};
+use super::weight::{Birth, Sight};
 
 /// What is looked at: the geometry of a full sky in plain numbers.
 pub(super) struct Eye {
@@ -49,6 +50,12 @@ struct Seen {
     place: Place,
 }
 
+impl Seen {
+    fn sight<T: Real>(&self, birth: Birth<'_, T>) -> Sight {
+        Sight { place: self.place, d: self.d, away: product(self.n, self.m), birth: birth.at(self.particle) }
+    }
+}
+
 /// Unit vectors along `theta` and `phi` at a direction.
 fn tangents([x, y, z]: [f64; 3]) -> [[f64; 3]; 2] {
     let across = (x * x + y * y).sqrt();
@@ -74,13 +81,13 @@ impl Eye {
     }
 
     /// The shells and copies that may be seen in a view.
-    fn selections<T: Real>(&self, table: &Table<f64>, (x, p): Particles<'_, T>) -> Vec<Selection> {
+    fn selections<T: Real>(&self, table: &Table<f64>, at: Particles<'_, T>) -> Vec<Selection> {
         let (low, high) = table.range;
         if low >= high {
             return Vec::new();
         }
         let most_drift = table.most_drift();
-        let far = farthest_from_lattice(x, p, most_drift);
+        let far = farthest_from_lattice(at.x, at.p, most_drift);
         let far = product(far, far).sqrt();
         let (near, distant) = ((low - far).max(0.0), high + far);
         let select = |number: usize| {
@@ -165,7 +172,7 @@ impl Eye {
         table: &Table<f64>,
         particle: usize,
         lattice: [f64; 3],
-        (x, p): Particles<'_, T>,
+        Particles { x, p, .. }: Particles<'_, T>,
     ) -> Option<Seen> {
         let n3 = self.side.pow(3);
         let part = |v: &[T], axis: usize| selection.signs[axis] * v[axis * n3 + particle].f64();
@@ -237,9 +244,9 @@ impl Eye {
         particles: Particles<'_, T>,
     ) {
         self.visit(layers, table, particles, |_, seen, map| {
-            let pixels = self.pixels.around_vector(seen.n);
+            let (pixels, sight) = (self.pixels.around_vector(seen.n), seen.sight(particles.birth));
             for which in (0..self.maps).filter(|&which| table.lenses(which, seen.d)) {
-                let weight = table.value(&seen.place, 1 + which);
+                let weight = table.weight(which, &sight);
                 for (pixel, w) in pixels.pixels.into_iter().zip(pixels.weights) {
                     map[pixel * self.maps + which] += T::of(w * weight);
                 }
@@ -252,16 +259,16 @@ impl Eye {
         &self,
         layers: &mut [Vec<T>],
         (table, changes): (&Table<f64>, &[f64]),
-        Moving { x, p, dx, dp }: Moving<'_, T>,
+        Moving { at, by }: Moving<'_, T>,
     ) {
         let n3 = self.side.pow(3);
-        self.visit(layers, table, (x, p), |selection, seen, map| {
+        self.visit(layers, table, at, |selection, seen, map| {
             let part = |v: &[T]| -> [f64; 3] {
                 std::array::from_fn(|sky| {
                     selection.layer.signs[sky] * v[selection.layer.axes[sky] * n3 + seen.particle].f64()
                 })
             };
-            let (dx, dp) = (part(dx), part(dp));
+            let (dx, dp) = (part(by.x), part(by.p));
             let table_drift = table.read_changes(changes, &seen.place, 0);
             let direct: [f64; 3] =
                 std::array::from_fn(|c| dx[c] + dp[c] * seen.drift + seen.m[c] * table_drift);
@@ -269,13 +276,19 @@ impl Eye {
             let dr: [f64; 3] = std::array::from_fn(|c| direct[c] + seen.m[c] * seen.drift_slope * dd);
             let (pixels, along) = (self.pixels.around_vector(seen.n), tangents(seen.n));
             let [by_theta, by_phi] = along.map(|tangent| product(tangent, dr) / seen.d);
+            let sight = seen.sight(at.birth);
+            // The line of sight turns with the particle.
+            let turned: [f64; 3] =
+                std::array::from_fn(|c| (dr[c] - seen.n[c] * product(seen.n, dr)) / seen.d);
+            let d_away = product(seen.n, dp) + product(seen.m, turned);
+            let born = at.birth.change(by.birth, seen.particle);
             for which in (0..self.maps).filter(|&which| table.lenses(which, seen.d)) {
-                let (weight, slope) = table.read(&seen.place, 1 + which);
-                let weight_change = slope * dd + table.read_changes(changes, &seen.place, 1 + which);
+                let weight = table.weight_and_slopes(which, &sight);
+                let change = weight.change(dd, d_away, born) + table.weight_change(changes, which, &sight);
                 for i in 0..4 {
-                    let turned = pixels.by_theta[i] * by_theta + pixels.by_phi[i] * by_phi;
+                    let moved = pixels.by_theta[i] * by_theta + pixels.by_phi[i] * by_phi;
                     map[pixels.pixels[i] * self.maps + which] +=
-                        T::of(pixels.weights[i] * weight_change + weight * turned);
+                        T::of(pixels.weights[i] * change + weight.value * moved);
                 }
             }
         });
@@ -284,28 +297,33 @@ impl Eye {
     /// Adds what the maps' cotangent gives to particles and to the table.
     pub(super) fn pull<T: Real>(
         &self,
-        (table, bar): (&Table<f64>, &mut [f64]),
+        table: &Table<f64>,
         map: &[T],
         particles: Particles<'_, T>,
-        (x_bar, p_bar): (&mut [T], &mut [T]),
+        mut bars: Bars<'_, T>,
     ) {
         for selection in self.selections(table, particles) {
             let planes = self.planes(&selection);
-            let bars = (&mut *x_bar, &mut *p_bar);
             let units = (&planes[..], self.side.pow(2));
-            gather(units, (table, bar), &selection.layer, bars, |planes, given| {
+            gather(units, table, &selection.layer, &mut bars, |planes, given| {
                 self.for_seen(&selection, planes, table, particles, |seen| {
-                    let cotangents = self.pull_one(&seen, table, map, &mut given.table);
-                    given.particles.push((seen.particle, cotangents.map(T::of)));
+                    self.pull_one(&seen, (table, particles.birth), map, given);
                 });
             });
         }
     }
 
-    /// Cotangents of position and momentum, in axes of the sky, of one seen particle.
-    fn pull_one<T: Real>(&self, seen: &Seen, table: &Table<f64>, map: &[T], bar: &mut [f64]) -> [f64; 6] {
+    /// Adds what one seen particle is given.
+    fn pull_one<T: Real>(
+        &self,
+        seen: &Seen,
+        (table, birth): (&Table<f64>, Birth<'_, T>),
+        map: &[T],
+        given: &mut Given<T>,
+    ) {
         let (pixels, along) = (self.pixels.around_vector(seen.n), tangents(seen.n));
-        let (mut d_bar, mut turn_bar) = (0.0, [0.0; 2]);
+        let sight = seen.sight(birth);
+        let (mut d_bar, mut turn_bar, mut away_bar, mut birth_bar) = (0.0, [0.0; 2], 0.0, [0.0; 2]);
         for which in (0..self.maps).filter(|&which| table.lenses(which, seen.d)) {
             let (mut read, mut slopes) = (0.0, [0.0; 2]);
             for i in 0..4 {
@@ -314,24 +332,26 @@ impl Eye {
                 slopes[0] += pixels.by_theta[i] * value;
                 slopes[1] += pixels.by_phi[i] * value;
             }
-            let (weight, slope) = table.read(&seen.place, 1 + which);
-            d_bar += slope * read;
-            turn_bar[0] += weight * slopes[0];
-            turn_bar[1] += weight * slopes[1];
-            for i in 0..4 {
-                bar[seen.place.first + i * table.width + 1 + which] += seen.place.weights[i] * read;
-            }
+            let weight = table.weight_and_slopes(which, &sight);
+            d_bar += weight.by_distance * read;
+            away_bar += weight.by_away * read;
+            birth_bar.iter_mut().zip(weight.by_birth).for_each(|(sum, by)| *sum += by * read);
+            turn_bar[0] += weight.value * slopes[0];
+            turn_bar[1] += weight.value * slopes[1];
+            table.weight_pull(&mut given.table, which, &sight, read);
         }
         // Directions turn by what the particle moves across the line of sight; then d = |r + m drift(d)|.
-        let turned: [f64; 3] =
-            std::array::from_fn(|c| (turn_bar[0] * along[0][c] + turn_bar[1] * along[1][c]) / seen.d);
+        let turned: [f64; 3] = std::array::from_fn(|c| {
+            let across = turn_bar[0] * along[0][c] + turn_bar[1] * along[1][c];
+            (across + away_bar * (seen.m[c] - seen.n[c] * sight.away)) / seen.d
+        });
         d_bar += product(turned, seen.m) * seen.drift_slope;
         let r_bar: [f64; 3] = std::array::from_fn(|c| turned[c] + seen.n[c] * d_bar * seen.response);
         let drift_bar = product(r_bar, seen.m);
         for i in 0..4 {
-            bar[seen.place.first + i * table.width] += seen.place.weights[i] * drift_bar;
+            given.table[seen.place.first + i * table.width] += seen.place.weights[i] * drift_bar;
         }
-        let [a, b, c] = r_bar;
-        [a, b, c, a * seen.drift, b * seen.drift, c * seen.drift]
+        let m_bar = std::array::from_fn(|c| r_bar[c] * seen.drift + seen.n[c] * away_bar);
+        given.give(seen.particle, [r_bar, m_bar], birth.pull(seen.particle, birth_bar));
     }
 }

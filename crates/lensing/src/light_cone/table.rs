@@ -3,6 +3,7 @@
 use lookback_cosmology::{Cosmology, Kernel, Scalar, Tracer, smooth_step};
 use lookback_nbody::{Result, View};
 
+use super::weight::Columns;
 use super::{Crossing, Settings};
 use crate::cubic;
 
@@ -10,16 +11,31 @@ use crate::cubic;
 /// whatever the cosmology: a table whose nodes moved would have a derivative of its own where n(z) has a kink.
 const SPACING: f64 = 1.0;
 
+/// Comoving distance \[Mpc/h\] that galaxies may seem to be off in redshift space, either way: their velocities are below
+/// 2 % of that of light.
+pub(super) const REDSHIFT_REACH: f64 = 60.0;
+
+/// Distance beyond which no map shows anything \[Mpc/h\].
+pub(super) fn farthest<S: Scalar>(cosmology: &Cosmology<S>, maps: &[Tracer]) -> f64 {
+    let of = |tracer: &Tracer| tracer.farthest(cosmology).value() + redshift_reach(tracer);
+    maps.iter().map(of).fold(0.0, f64::max)
+}
+
+fn redshift_reach(tracer: &Tracer) -> f64 {
+    if matches!(tracer, Tracer::Galaxies { redshift_space: true, .. }) { REDSHIFT_REACH } else { 0.0 }
+}
+
 /// Functions of the distance from the observer during one view, on equidistant nodes: the drift per momentum since the
-/// view, and the weight of a particle for each map.
+/// view, and for each map the [`Columns`] of which the weight of a particle is made.
 #[derive(Debug, Clone)]
 pub(super) struct Table<S> {
     /// Distance of the first node \[Mpc/h\].
     start: f64,
     /// Where the view is seen \[Mpc/h\].
     pub(super) range: (f64, f64),
-    /// Numbers a node: the drift, then the weights.
+    /// Numbers a node: the drift, then those of each map.
     pub(super) width: usize,
+    pub(super) columns: Vec<Columns>,
     /// Distance at which each map ends \[Mpc/h\].
     ends: Vec<f64>,
     nodes: Vec<S>,
@@ -89,47 +105,63 @@ impl<S: Scalar> Table<S> {
     /// The table of a view that is seen in `range`, on nodes that cover `cover`; values and derivatives share their nodes.
     ///
     /// Weight of map `s`: `W_s(d) share(a(d)) taper(d) / (n d^2 pixel)` with `n` the mean number density of particles
-    /// \[(h/Mpc)^3\] and `pixel` \[sr\].
+    /// \[(h/Mpc)^3\] and `pixel` \[sr\]; that of galaxies is in parts.
     pub(super) fn new(
         cosmology: &Cosmology<S>,
         settings: &Settings,
-        kernels: &[Kernel<'_, S>],
+        maps: &[(&Tracer, Kernel<'_, S>)],
         (view, edges, index): (&View<S>, &Edges, usize),
         (range, cover): ((f64, f64), (f64, f64)),
         density: f64,
     ) -> Result<Table<S>> {
-        let start = ((cover.0 / SPACING).floor() - 2.0) * SPACING;
-        let count = ((cover.1 - start) / SPACING).ceil() as usize + 3;
+        // Galaxies are looked up where they seem to be.
+        let reach = maps.iter().map(|(tracer, _)| redshift_reach(tracer)).fold(0.0, f64::max);
         let history = cosmology.history();
-        let width = 1 + kernels.len();
+        let start = (((cover.0 - reach).max(0.0) / SPACING).floor() - 2.0) * SPACING;
+        let end = (cover.1 + reach).min(history.distance(0.0).value() - 4.0 * SPACING);
+        let count = ((end - start) / SPACING).ceil() as usize + 3;
+        let columns = Columns::of(maps.iter().map(|(tracer, _)| *tracer));
+        let width = Columns::width(&columns);
         let mut nodes = Vec::with_capacity(count * width);
         let pixel = settings.sky.pixel();
         for i in 0..count {
             let d = start + SPACING * i as f64;
             // Nodes in front of the observer only serve the interpolation: a mirrored past.
             let a = history.scale_factor_at(d.abs())?;
-            let at = cosmology.instant(a.value());
+            let at = cosmology.instant(a.value()).d1;
             // The growth at a scale factor that itself depends on the parameters.
-            let growth = at.d1.d + (a - a.value()) * at.d1.slope / a.value();
+            let moved = (a - a.value()) / a.value();
+            let growth = at.d + moved * at.slope;
             nodes.push((growth - view.growth) * view.unit);
             let share = match settings.crossing {
                 Crossing::Exact => edges.share(index, a),
                 Crossing::Lagrangian => S::of(1.0),
             };
-            let taper = settings.taper(d);
-            for kernel in kernels {
-                let weight = kernel.continued(S::of(d.max(0.0)), a) * share;
-                let geometry = if d > 0.0 { taper / (density * d * d * pixel) } else { 0.0 };
-                nodes.push(weight * geometry);
+            let geometry = if d > 0.0 { settings.taper(d) / (density * d * d * pixel) } else { 0.0 };
+            for (tracer, kernel) in maps {
+                let weight = kernel.continued(S::of(d.max(0.0)), a);
+                let Tracer::Galaxies { bias, redshift_space, .. } = tracer else {
+                    nodes.push(weight * share * geometry);
+                    continue;
+                };
+                let velocity = (at.slope + moved * at.curvature) * view.unit;
+                let seen = share * geometry;
+                nodes.extend([
+                    if *redshift_space { velocity } else { S::of(0.0) },
+                    weight,
+                    seen,
+                    seen * growth * bias.b1,
+                    seen * growth * growth * (0.5 * bias.b2),
+                ]);
             }
         }
-        let ends = kernels.iter().map(Kernel::ends_at).collect();
-        Ok(Table { start, range, width, ends, nodes })
+        let ends = maps.iter().map(|(_, kernel)| kernel.ends_at()).collect();
+        Ok(Table { start, range, width, columns, ends, nodes })
     }
 
     /// The table of a view that is beyond all sources.
-    pub(super) fn empty(range: (f64, f64), width: usize) -> Table<S> {
-        Table { start: range.0, range, width, ends: Vec::new(), nodes: Vec::new() }
+    pub(super) fn empty(range: (f64, f64)) -> Table<S> {
+        Table { start: range.0, range, width: 1, columns: Vec::new(), ends: Vec::new(), nodes: Vec::new() }
     }
 
     /// Number of nodes times numbers a node.
@@ -194,11 +226,15 @@ impl Table<f64> {
 ///
 /// Straight lines between nodes, over the part of each interval that is in the range and in front of a source plane.
 pub(super) fn mean<S: Scalar>(table: &Table<S>, map: usize, density_times_pixel: f64) -> S {
-    let count = table.nodes.len() / table.width;
     let mut sum = S::of(0.0);
+    if table.nodes.is_empty() {
+        return sum;
+    }
+    let count = table.nodes.len() / table.width;
     let at = |i: usize| {
         let d = table.start + SPACING * i as f64;
-        (d, table.nodes[i * table.width + 1 + map] * (density_times_pixel * d * d))
+        let node = &table.nodes[i * table.width..][..table.width];
+        (d, table.columns[map].smooth(node) * (density_times_pixel * d * d))
     };
     for i in 1..count {
         let ((d, left), (_, right)) = (at(i - 1), at(i));
@@ -212,13 +248,13 @@ pub(super) fn mean<S: Scalar>(table: &Table<S>, map: usize, density_times_pixel:
     sum
 }
 
-/// The weights of all maps.
+/// All maps with their weights.
 ///
 /// # Errors
 /// If a tracer is out of range.
 pub(super) fn kernels<'a, S: Scalar>(
     cosmology: &'a Cosmology<S>,
-    maps: &[Tracer],
-) -> Result<Vec<Kernel<'a, S>>> {
-    maps.iter().map(|tracer| Ok(Kernel::new(cosmology, tracer)?)).collect()
+    maps: &'a [Tracer],
+) -> Result<Vec<(&'a Tracer, Kernel<'a, S>)>> {
+    maps.iter().map(|tracer| Ok((tracer, Kernel::new(cosmology, tracer)?))).collect()
 }

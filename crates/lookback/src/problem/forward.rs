@@ -65,6 +65,8 @@ pub(crate) struct Forward<T: Number> {
     carried: Space,
     /// Whether the maps are shear.
     sheared: bool,
+    /// Maps of galaxies that are counted, which shear passes by.
+    counted: usize,
 }
 
 impl<T: Number> Forward<T> {
@@ -76,6 +78,7 @@ impl<T: Number> Forward<T> {
             maps: Space::new(field.to_vec()),
             carried: Space::new(parameters[prior.used()..].to_vec()),
             sheared: false,
+            counted: prior.universe.as_ref().map_or(0, |universe| universe.cone.settings().galaxies()),
         };
         if prior.used() > 0 {
             let used = prior.maps..prior.maps + prior.used();
@@ -113,26 +116,40 @@ impl<T: Number> Forward<T> {
             }
             ForwardStep::Calibrate { parameter } => {
                 self.carried = Space::new(self.carried.blocks()[1..].to_vec());
-                Arc::new(ShearCalibration::new(&self.maps, parameter))
+                let shear = &self.maps.blocks()[..self.maps.blocks().len() - self.counted];
+                let shear = Space::new(shear.to_vec());
+                Arc::new(ShearCalibration::beside(&shear, &self.galaxies(), parameter))
             }
         };
         self.join(operator)
     }
 
-    /// Shear of one map of convergence, for each of several: what comes out is called by the number of the map.
+    /// Shear of one map of convergence, for each of several: what comes out is called by the number of the map. Galaxies pass
+    /// by.
     fn shear_each(&mut self, one: impl Fn() -> Result<DynOperator<T>>) -> Result<DynOperator<T>> {
-        if std::mem::replace(&mut self.sheared, true) {
+        let lensed = self.maps.blocks().len() - self.counted;
+        if std::mem::replace(&mut self.sheared, true) || lensed == 0 {
             let message = format!("shear is made from maps of convergence, not from {}", self.maps);
             return Err(lookback_operator::Error::parameter("shear", message).into());
         }
-        let count = self.maps.blocks().len();
-        if count == 1 {
+        if self.maps.blocks().len() == 1 {
             return one();
         }
         let numbered = |map: usize| -> Result<DynOperator<T>> {
-            Ok(Arc::new(Renamed::new(one()?, |name| format!("{name}_{}", map + 1))))
+            let number = if lensed == 1 { String::new() } else { format!("_{}", map + 1) };
+            Ok(Arc::new(Renamed::new(one()?, |name| format!("{name}{number}"))))
         };
-        Ok(Arc::new(Stack::new((0..count).map(numbered).collect::<Result<_>>()?)?))
+        let mut parts: Vec<DynOperator<T>> = (0..lensed).map(numbered).collect::<Result<_>>()?;
+        if self.counted > 0 {
+            parts.push(Identity::new(self.galaxies()).shared());
+        }
+        Ok(Arc::new(Stack::new(parts)?))
+    }
+
+    /// Maps of galaxies: the last ones.
+    fn galaxies(&self) -> Space {
+        let blocks = self.maps.blocks();
+        Space::new(blocks[blocks.len() - self.counted..].to_vec())
     }
 
     /// Joins an operator on the maps, with the carried parameters passing by.

@@ -175,7 +175,9 @@ fn build_field<T: Number>(
                 }
             }
             if light_cone.nside.is_some() || !light_cone.shells.is_empty() {
-                return refuse("a run sees flat maps of convergence: no `nside` and no `shells`".into());
+                return refuse(
+                    "a run sees flat maps of convergence and galaxies: no `nside` and no `shells`".into(),
+                );
             }
             let sky = Sky::Flat {
                 pixels: rows,
@@ -188,9 +190,10 @@ fn build_field<T: Number>(
             let cone = Arc::new(universe::light_cone::<T>(cosmology, simulation, settings, &free, true)?);
             let modes = Space::new(cone.domain().blocks()[..1].to_vec());
             let mut inputs: Vec<DynOperator<T>> = vec![Identity::new(modes).shared()];
-            for parameter in &free {
+            // In the order of the domain: parameters of the universe, then numbers of the maps.
+            for parameter in cone.domain().blocks()[1..].iter().map(|block| &block.name) {
                 let place = format!("prior.{parameter}");
-                let distribution = run.prior.get(*parameter).and_then(distribution).ok_or_else(|| {
+                let distribution = run.prior.get(parameter).and_then(distribution).ok_or_else(|| {
                     let message =
                         format!("`{parameter}` is free in prior.{name}, so it needs a distribution");
                     Error::config(&place, message)

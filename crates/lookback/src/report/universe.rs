@@ -108,7 +108,7 @@ fn correlate(grid: &Grid, products: impl Iterator<Item = (f64, [f64; 3])>) -> Co
     }
 }
 
-/// The figure of the field: truth, data, reconstruction, for each source; and how well the scales agree.
+/// The figure of the field: truth, data, reconstruction, for each map; and how well the scales agree.
 pub(crate) fn sections<T: Number>(
     problem: &Problem<T>,
     recorder: &Recorder,
@@ -116,7 +116,8 @@ pub(crate) fn sections<T: Number>(
 ) -> Result<Vec<Section>> {
     let n = problem.grid.len();
     let mut figures = Vec::new();
-    for source in 0..problem.prior.maps {
+    let names = problem.prior.operator.codomain().blocks().iter().map(|block| &block.name);
+    for (source, name) in names.take(problem.prior.maps).enumerate() {
         let map: Vec<f64> = recorder.centre_maps[source * n..][..n].iter().map(|&x| f64::from(x)).collect();
         let range = match &problem.truth {
             Some(truth) if truth.len() == problem.prior.maps * n => {
@@ -131,12 +132,12 @@ pub(crate) fn sections<T: Number>(
             Ok(())
         };
         if let Some(truth) = problem.truth.as_ref().filter(|truth| truth.len() == problem.prior.maps * n) {
-            draw(format!("truth, source {}", source + 1), &truth[source * n..][..n], false)?;
+            draw(format!("truth: {name}"), &truth[source * n..][..n], false)?;
         }
         if problem.observation.maps.len() == problem.prior.maps {
-            draw(format!("data, source {}", source + 1), &problem.observation.maps[source], true)?;
+            draw(format!("data: {name}"), &problem.observation.maps[source], true)?;
         }
-        draw(format!("reconstruction, source {}", source + 1), &map, false)?;
+        draw(format!("reconstruction: {name}"), &map, false)?;
     }
     let words = "One colour scale in each row. The reconstruction is the light cone of the most probable initial conditions: smooth where noise hides what there is.".into();
     let maps = Section { heading: "Truth, data, reconstruction".into(), words, figures };

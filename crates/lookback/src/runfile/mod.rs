@@ -13,6 +13,6 @@ pub use sections::{
 };
 pub use universe::{
     AlignmentSection, CosmologySection, CrossingName, GalaxiesSection, GradientName, LaplaceName,
-    LightConeSection, RaysSection, SchemeName, SharpeningSection, ShellSection, SimulationSection,
-    SourceSection, SpacingName, TilingName, TransferName, WindowName,
+    LightConeSection, RaysSection, SampleSection, SchemeName, SharpeningSection, ShellSection,
+    SimulationSection, SourceSection, SpacingName, TilingName, TransferName, WindowName,
 };

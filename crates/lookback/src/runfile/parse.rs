@@ -9,7 +9,7 @@ use lookback_inference::PreconditionOptions;
 
 use super::{
     DataSection, ForwardStep, LikelihoodSection, MethodSection, NoiseStd, OutputSection, Precision,
-    PriorSection, ReportSection, SkySection, SourceSection,
+    PriorSection, ReportSection, SkySection,
 };
 use crate::{Error, Result, files};
 
@@ -156,10 +156,7 @@ impl RunFile {
                 PriorSection::Learned { model, .. } => places.push(model),
                 PriorSection::LightCone { cosmology, light_cone, .. } => {
                     places.extend(&mut cosmology.table);
-                    places.extend(light_cone.sources.iter_mut().filter_map(|source| match source {
-                        SourceSection::File { file, .. } => Some(file),
-                        _ => None,
-                    }));
+                    places.extend(light_cone.places());
                 }
                 _ => {}
             }

@@ -253,6 +253,29 @@ fn pivot() -> f64 {
     0.62
 }
 
+/// A sample of galaxies that are counted, not lensed: biased tracers of matter on the light cone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleSection {
+    /// Rising redshifts, or give `file`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redshift: Vec<f64>,
+    /// Numbers per redshift interval, in any unit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub density: Vec<f64>,
+    /// Text file of two columns, redshift and number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Linear bias in Lagrangian space; that of what is seen is one more.
+    pub b1: f64,
+    /// Quadratic bias in Lagrangian space.
+    #[serde(default)]
+    pub b2: f64,
+    /// Whether velocities along the line of sight move them through `n(z)`.
+    #[serde(default = "yes")]
+    pub redshift_space: bool,
+}
+
 /// A shell of the density about the observer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -312,6 +335,9 @@ pub struct LightConeSection {
     /// Shells of density, one map each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shells: Vec<ShellSection>,
+    /// Samples of galaxies, one map of their density contrast each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub galaxies: Vec<SampleSection>,
     /// Resolution of HEALPix maps of the full sky, instead of a flat map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nside: Option<usize>,
@@ -343,6 +369,17 @@ pub struct LightConeSection {
     /// give to each pixel divided out.
     #[serde(default = "yes")]
     pub compensate: bool,
+}
+
+impl LightConeSection {
+    /// All places of files.
+    pub(crate) fn places(&mut self) -> impl Iterator<Item = &mut String> {
+        let sources = self.sources.iter_mut().filter_map(|source| match source {
+            SourceSection::File { file, .. } => Some(file),
+            _ => None,
+        });
+        sources.chain(self.galaxies.iter_mut().filter_map(|sample| sample.file.as_mut()))
+    }
 }
 
 fn half() -> f64 {

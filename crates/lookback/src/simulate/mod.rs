@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::run::Reporter;
 use crate::runfile::{
     self, CosmologySection, GalaxiesSection, LightConeSection, Precision, RaysSection, SchemeName,
-    SimulationSection, SourceSection,
+    SimulationSection,
 };
 use crate::universe::{check_memory, light_cone};
 use crate::{Error, Result, VERSION, files};
@@ -83,6 +83,9 @@ pub struct SimulateOutput {
     pub particles: bool,
     /// Write maps as numpy arrays besides FITS.
     pub npy: bool,
+    /// Write the shear of each map of convergence, as `gamma1_N.fits` and `gamma2_N.fits`; flat maps count as periodic (Kaiser &
+    /// Squires 1993), so that a margin of them is wrong.
+    pub shear: bool,
 }
 
 impl SimulateFile {
@@ -103,10 +106,8 @@ impl SimulateFile {
             Ok(())
         };
         file.cosmology.table.as_mut().map(resolve).transpose()?;
-        for source in file.light_cone.iter_mut().flat_map(|cone| &mut cone.sources) {
-            if let SourceSection::File { file, .. } = source {
-                resolve(file)?;
-            }
+        for place in file.light_cone.iter_mut().flat_map(LightConeSection::places) {
+            resolve(place)?;
         }
         let stem = path.file_stem().map_or("simulation".into(), |stem| stem.to_string_lossy().into_owned());
         file.output.directory.get_or_insert_with(|| format!("simulations/{stem}"));
@@ -265,6 +266,9 @@ fn simulate_in<T: Real>(
     if file.galaxies.is_some() && file.simulation.sharpening.is_some() {
         let message = "galaxies are painted from particles as they move: leave out `simulation.sharpening`";
         return Err(Error::config("galaxies", message));
+    }
+    if file.output.shear && file.light_cone.as_ref().is_none_or(|cone| cone.sources.is_empty()) {
+        return Err(Error::config("output", "`shear` needs a light cone with `sources`"));
     }
     let universe = Universe::<T>::build(file)?;
     let directory = file.directory();

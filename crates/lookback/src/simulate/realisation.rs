@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use lookback_lensing::{LightCone, RayTracing};
-use lookback_mesh::{Cloud, Grid, bin_edges, power_quadrupole, power_spectrum, sphere_spectrum, white_modes};
-use lookback_nbody::{Bias, Run, Settings, Simulation, redshift_shift};
+use lookback_cosmology::Tracer;
+use lookback_lensing::{LightCone, RayTracing, SphereShear, kaiser_squires};
+use lookback_mesh::{
+    Cloud, Grid, Harmonics, bin_edges, cross_spectrum, power_quadrupole, power_spectrum, white_modes,
+};
+use lookback_nbody::{Bias, Run, Settings, Simulation, galaxy_weights, redshift_shift};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector::axpy;
-use lookback_operator::{Operator, Real};
+use lookback_operator::{DynOperator, LinearOperator, Operator, Real};
 use serde::{Deserialize, Serialize};
 
 use super::{Matter, SimulateFile, Universe};
@@ -36,6 +39,9 @@ pub struct Spectra {
     pub density: Binned,
     /// Of each map.
     pub maps: Vec<Binned>,
+    /// Of each pair of maps, the first with all that follow, and so on; see [`pairs`].
+    #[serde(default)]
+    pub pairs: Vec<Binned>,
     /// Of the convergence of each source of the rays.
     #[serde(default)]
     pub rays: Vec<Binned>,
@@ -47,6 +53,11 @@ pub struct Spectra {
     pub snapshots: Vec<(Binned, Option<[Binned; 2]>)>,
     /// Seconds that the universe took.
     pub seconds: f64,
+}
+
+/// Pairs of different maps.
+pub(super) fn pairs(maps: usize) -> Vec<[usize; 2]> {
+    (0..maps).flat_map(|first| (first + 1..maps).map(move |second| [first, second])).collect()
 }
 
 /// Simulates, and writes the folder; `spectra.json` comes last and says that all is there.
@@ -79,7 +90,7 @@ pub(super) fn run<T: Real>(
         }
         tick("step done");
     };
-    let mut maps = Vec::new();
+    let (mut maps, mut crosses) = (Vec::new(), Vec::new());
     let (density, galaxies) = match &universe.matter {
         Matter::Box(simulation) => {
             let mut run = simulation.run()?;
@@ -98,9 +109,17 @@ pub(super) fn run<T: Real>(
             look.run().prepare(&modes)?;
             painter.linear = painter.linear_density(look.run());
             look.evolve(&modes, &mut values, |view, x, p| seen(&painter, view, x, p))?;
+            let mut written = Vec::new();
             for (name, map) in cone.settings().names().iter().zip(values.chunks(pixels)) {
-                maps.push(write_map(file, cone, (name, map), number, folder)?);
+                written.push(write_map(file, cone, (name, map), number, folder)?);
             }
+            if file.output.shear {
+                write_shear(file, cone, &written, number, folder)?;
+            }
+            let measured = Measured::of(cone, &written)?;
+            maps = (0..written.len()).map(|map| measured.spectrum([map; 2])).collect::<Result<_>>()?;
+            let each = pairs(written.len()).into_iter();
+            crosses = each.map(|pair| measured.spectrum(pair)).collect::<Result<_>>()?;
             painter.finish(look.run(), folder)?
         }
     };
@@ -112,7 +131,7 @@ pub(super) fn run<T: Real>(
         Some(tracing) => trace(file, tracing, &modes, number, folder)?,
     };
     let seconds = start.elapsed().as_secs_f64();
-    let spectra = Spectra { density, maps, rays, galaxies, snapshots, seconds };
+    let spectra = Spectra { density, maps, pairs: crosses, rays, galaxies, snapshots, seconds };
     table(&spectra, universe, folder)?;
     files::write_whole(&folder.join("spectra.json"), |out| {
         serde_json::to_writer_pretty(out, &spectra).map_err(std::io::Error::from)
@@ -136,45 +155,98 @@ fn trace<T: Real>(
     let pixels = cone.settings().sky.pixels();
     let mut maps = vec![T::zero(); tracing.codomain().len()];
     tracing.linearization().move_to(modes, &mut maps)?;
-    let mut spectra = Vec::new();
+    let mut convergences = Vec::new();
     for (block, map) in tracing.codomain().blocks().iter().zip(maps.chunks(pixels)) {
-        let name = format!("rays_{}", block.name);
-        let spectrum = write_map(file, cone, (&name, map), number, folder)?;
+        let map = write_map(file, cone, (&format!("rays_{}", block.name), map), number, folder)?;
         if block.name.starts_with("kappa") {
-            spectra.push(spectrum);
+            convergences.push(map);
         }
     }
-    Ok(spectra)
+    let measured = Measured::of(cone, &convergences)?;
+    (0..convergences.len()).map(|map| measured.spectrum([map; 2])).collect()
 }
 
-/// Writes a map, and measures its spectrum.
-fn write_map<T: Real>(
+/// Writes a map, and gives its numbers.
+fn write_map<T: Real, U: Real>(
     file: &SimulateFile,
     cone: &LightCone<T>,
-    (name, map): (&str, &[T]),
+    (name, map): (&str, &[U]),
     number: u32,
     folder: &Path,
-) -> Result<Binned> {
-    let map: &[f64] = &map.iter().map(|value| value.f64()).collect::<Vec<_>>();
+) -> Result<Vec<f64>> {
+    let map: Vec<f64> = map.iter().map(|value| value.f64()).collect();
     let cards = cards(file, number, name);
     let path = folder.join(format!("{name}.fits"));
     if file.output.npy {
         let path = folder.join(format!("{name}.npy"));
         npy::write(&path, &cone.settings().sky.shape(), map.iter().map(|&value| value as f32))?;
     }
-    if let Some(sphere) = cone.sphere() {
-        fits::write_healpix(&path, &sphere, map, name, &cards)?;
-        let mut spectrum = sphere_spectrum(&sphere, map, 2 * sphere.nside());
-        // The interpolation between pixels is a cloud in a cell of their size: sinc(x/2)^4 for its square, on average
-        // exp(-x^2 / 6) along an axis, and the same along all directions.
-        for (l, power) in spectrum.iter_mut().enumerate() {
-            *power *= ((l as f64).powi(2) * sphere.solid_angle() / 6.0).exp();
-        }
-        return Ok(sphere_bins(&spectrum));
+    match (cone.sphere(), cone.grid()) {
+        (Some(sphere), _) => fits::write_healpix(&path, &sphere, &map, name, &cards)?,
+        (None, Some(grid)) => fits::write_map(&path, &grid, &map, None, &cards)?,
+        (None, None) => unreachable!("maps are flat or of the sphere"),
     }
-    let Some(grid) = cone.grid() else { unreachable!("flat maps have a grid") };
-    fits::write_map(&path, &grid, map, None, &cards)?;
-    Ok(binned(power_spectrum(&grid, map, &bin_edges(&grid, BINS))?))
+    Ok(map)
+}
+
+/// Writes the shear of each map of convergence.
+fn write_shear<T: Real>(
+    file: &SimulateFile,
+    cone: &LightCone<T>,
+    maps: &[Vec<f64>],
+    number: u32,
+    folder: &Path,
+) -> Result<()> {
+    let shear: DynOperator<f64> = match (cone.sphere(), cone.grid()) {
+        (Some(sphere), _) => SphereShear::new(sphere).shared(),
+        (None, Some(grid)) => kaiser_squires(&grid)?.shared(),
+        (None, None) => unreachable!("maps are flat or of the sphere"),
+    };
+    let lensed = cone.settings().maps.iter().zip(maps);
+    let lensed = lensed.filter(|(tracer, _)| matches!(tracer, Tracer::Convergence { .. }));
+    for (source, (_, kappa)) in lensed.enumerate() {
+        let gamma = shear.apply(kappa)?;
+        for (component, map) in gamma.chunks(kappa.len()).enumerate() {
+            let name = format!("gamma{}_{}", component + 1, source + 1);
+            write_map(file, cone, (&name, map), number, folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Maps of one sky, ready for their spectra.
+enum Measured<'a> {
+    Flat { grid: Grid, maps: &'a [Vec<f64>] },
+    Full { solid_angle: f64, harmonics: Vec<Harmonics> },
+}
+
+impl<'a> Measured<'a> {
+    fn of<T: Real>(cone: &LightCone<T>, maps: &'a [Vec<f64>]) -> Result<Measured<'a>> {
+        if let Some(sphere) = cone.sphere() {
+            let harmonics = maps.iter().map(|map| Harmonics::of(&sphere, map, 2 * sphere.nside())).collect();
+            return Ok(Measured::Full { solid_angle: sphere.solid_angle(), harmonics });
+        }
+        let Some(grid) = cone.grid() else { unreachable!("flat maps have a grid") };
+        Ok(Measured::Flat { grid, maps })
+    }
+
+    fn spectrum(&self, [first, second]: [usize; 2]) -> Result<Binned> {
+        match self {
+            Measured::Flat { grid, maps } => {
+                let spectrum = cross_spectrum(grid, [&maps[first], &maps[second]], &bin_edges(grid, BINS))?;
+                Ok(binned(spectrum))
+            }
+            Measured::Full { solid_angle, harmonics } => {
+                let mut spectrum = harmonics[first].spectrum_with(&harmonics[second]);
+                // The interpolation between pixels is a cloud in a cell of their size: sinc(x/2)^4 for its square, on
+                // average exp(-x^2 / 6) along an axis, and the same along all directions.
+                for (l, power) in spectrum.iter_mut().enumerate() {
+                    *power *= ((l as f64).powi(2) * solid_angle / 6.0).exp();
+                }
+                Ok(sphere_bins(&spectrum))
+            }
+        }
+    }
 }
 
 /// Bins of a spectrum of the full sky, evenly spaced in the logarithm from `l = 2` on; each `l` counts as often as it has
@@ -279,7 +351,7 @@ impl<T: Real> MatterPainter<'_, T> {
         let Some(section) = self.file.galaxies else { return Ok((matter, None)) };
         let cosmology = self.simulation.cosmology();
         let growth = cosmology.instant(moment.at).d1.d;
-        let (weights, _) = Bias { b1: section.b1, b2: section.b2 }.weights(&self.linear, growth);
+        let (weights, _) = galaxy_weights(Bias { b1: section.b1, b2: section.b2 }, &self.linear, growth);
         let mut place = moment.displacement.to_vec();
         if section.redshift_space {
             let unit = cosmology.instant(moment.at).momentum_factor();
@@ -361,8 +433,12 @@ fn table<T: Real>(spectra: &Spectra, universe: &Universe<T>, folder: &Path) -> R
         files::write_whole(&folder.join(name), |out| out.write_all(text.as_bytes()))
     };
     if let Matter::Cone(cone) = &universe.matter {
-        for (name, spectrum) in cone.settings().names().iter().zip(&spectra.maps) {
+        let names = cone.settings().names();
+        for (name, spectrum) in names.iter().zip(&spectra.maps) {
             write(&format!("cl_{name}.csv"), spectrum)?;
+        }
+        for ([first, second], spectrum) in pairs(names.len()).into_iter().zip(&spectra.pairs) {
+            write(&format!("cl_{}_{}.csv", names[first], names[second]), spectrum)?;
         }
     }
     for (which, spectrum) in spectra.rays.iter().enumerate() {

@@ -7,7 +7,7 @@ use lookback_lensing::LightCone;
 use lookback_mesh::Grid;
 use lookback_operator::{Operator, Real};
 
-use super::realisation::{Binned, Spectra, snapshot_folder};
+use super::realisation::{Binned, Spectra, pairs, snapshot_folder};
 use super::{Matter, SimulateFile, Universe};
 use crate::formats::{fits, npy};
 use crate::report::colour::Scale;
@@ -53,10 +53,10 @@ pub(super) fn write<T: Real>(
     if let Matter::Cone(cone) = &universe.matter {
         let words = if cone.settings().subtract_mean { "taken off" } else { "left in" };
         let words = format!(
-            "Convergence of the sources (kappa) and density contrast of the shells of the first realisation, the mean of a smooth universe {words}. The colours leave out half a percent of the pixels at either end."
+            "Convergence of the sources (kappa), and density contrast of shells and galaxies, of the first realisation, the mean of a smooth universe {words}. The colours leave out half a percent of the pixels at either end."
         );
         sections.push(maps("Maps", words, cone, &cone.settings().names(), directory)?);
-        sections.push(map_spectra(cone, all, directory)?);
+        sections.extend(map_spectra(cone, all, directory)?);
     }
     if let Some(tracing) = &universe.rays {
         let names: Vec<String> =
@@ -110,7 +110,7 @@ fn citations(file: &SimulateFile) -> Vec<[String; 2]> {
     if file.simulation.lpt == 3 {
         all.push(line("third order", "Catelan 1995, MNRAS 276, 115"));
     }
-    if file.galaxies.is_some() {
+    if file.galaxies.is_some() || cone.is_some_and(|cone| !cone.galaxies.is_empty()) {
         all.push(line(
             "galaxies",
             "Desjacques, Jeong & Schmidt 2018, Phys. Rep. 733, 1; Kaiser 1987, MNRAS 227, 1",
@@ -162,62 +162,91 @@ fn multipoles(k: &[f64]) -> Vec<f64> {
     (0..60).map(|i| low * (high / low).powf(f64::from(i) / 59.0)).collect()
 }
 
-fn map_spectra<T: Real>(cone: &LightCone<T>, all: &[Spectra], directory: &Path) -> Result<Section> {
-    let cosmology = cone.simulation().cosmology();
-    let mut figures = Vec::new();
+/// Spectra of the maps, and of their pairs, beside theory.
+fn map_spectra<T: Real>(cone: &LightCone<T>, all: &[Spectra], directory: &Path) -> Result<Vec<Section>> {
     let names = cone.settings().names();
-    for (which, (tracer, name)) in cone.settings().maps.iter().zip(&names).enumerate() {
-        let measured = mean(all.iter().map(|s| &s.maps[which]));
-        let theory = |at: &[f64]| {
-            limber_spectrum(cosmology, (tracer, tracer), at, true)
-                .map_err(|error| Error::config("light_cone", error.to_string()))
-        };
-        let shot = cone.shot_noise(which)?;
-        let ell = multipoles(&measured.k);
-        let smooth: Vec<(f64, f64)> = ell.iter().copied().zip(theory(&ell)?).collect();
-        let with_shot = smooth.iter().map(|&(l, c)| (l, c + shot)).collect();
-        let points = measured.k.iter().copied().zip(measured.mean.iter().copied()).collect();
-        let at_bins = theory(&measured.k)?;
-        let shade = Shade {
-            name: "scatter of one map".into(),
-            points: at_bins
-                .iter()
-                .zip(&measured.modes)
-                .zip(&measured.k)
-                .map(|((c, &modes), &l)| {
-                    let error = (c + shot) * (2.0 / modes as f64).sqrt();
-                    (l, (c + shot - error).max(1e-3 * c), c + shot + error)
-                })
-                .collect(),
-            colour: COLOURS[5],
-        };
-        let title = format!("C_ell of {name}");
-        let plot = Plot {
-            title: &title,
-            x_name: "ell",
-            y_name: "C_ell [sr]",
-            shades: vec![shade],
-            curves: vec![
-                curve("simulated", points, 1),
-                curve("Limber, halofit", smooth, 0),
-                curve("and shot noise", with_shot, 2),
-            ],
-            size: (560, 380),
-        };
-        figures.push(Figure { svg: plot.logarithmic()?, caption: String::new() });
-        let mut text = "ell,c_ell_mean,scatter,modes,limber_halofit,shot_noise\n".to_string();
-        for (i, limber) in at_bins.iter().enumerate() {
-            text += &format!(
-                "{:e},{:e},{:e},{},{:e},{shot:e}\n",
-                measured.k[i], measured.mean[i], measured.scatter[i], measured.modes[i], limber
-            );
-        }
-        files::write_whole(&directory.join(format!("cl_{name}_mean.csv")), |out| {
-            out.write_all(text.as_bytes())
-        })?;
-    }
+    let alone = (0..names.len())
+        .map(|map| {
+            let measured = mean(all.iter().map(|s| &s.maps[map]));
+            map_spectrum(cone, ([map; 2], &names[map]), &measured, directory)
+        })
+        .collect::<Result<Vec<_>>>()?;
     let words = "Spectra of the maps, averaged over all realisations, beside Limber's approximation with the halofit of Takahashi et al. (2012). The band is the scatter that a single map of this size would have if it were Gaussian. Particles add shot noise; a mesh that is too coarse takes power from small scales.".into();
-    Ok(Section { heading: "Spectra of the maps".into(), words, figures })
+    let mut sections = vec![Section { heading: "Spectra of the maps".into(), words, figures: alone }];
+    let mut both = Vec::new();
+    for (which, pair) in pairs(names.len()).into_iter().enumerate() {
+        // Realisations of an earlier version have none.
+        if all.iter().any(|s| s.pairs.len() <= which) {
+            continue;
+        }
+        let name = pair.map(|map| names[map].as_str()).join("_");
+        let measured = mean(all.iter().map(|s| &s.pairs[which]));
+        both.push(map_spectrum(cone, (pair, &name), &measured, directory)?);
+    }
+    if !both.is_empty() {
+        let words = "What each map has in common with another, in the same way. What is negative has no place on logarithmic axes; the tables have all.".into();
+        sections.push(Section { heading: "Spectra of pairs of maps".into(), words, figures: both });
+    }
+    Ok(sections)
+}
+
+/// The spectrum of two maps, or of one with itself, beside theory: a figure, and a table.
+fn map_spectrum<T: Real>(
+    cone: &LightCone<T>,
+    (pair, name): ([usize; 2], &str),
+    measured: &Mean,
+    directory: &Path,
+) -> Result<Figure> {
+    let cosmology = cone.simulation().cosmology();
+    let maps = &cone.settings().maps;
+    let theory = |pair: [usize; 2], at: &[f64]| {
+        limber_spectrum(cosmology, (&maps[pair[0]], &maps[pair[1]]), at, true)
+            .map_err(|error| Error::config("light_cone", error.to_string()))
+    };
+    let alone = |map: usize| -> Result<Vec<f64>> {
+        let shot = cone.shot_noise([map; 2])?;
+        Ok(theory([map; 2], &measured.k)?.into_iter().map(|c| c + shot).collect())
+    };
+    let shot = cone.shot_noise(pair)?;
+    let ell = multipoles(&measured.k);
+    let smooth: Vec<(f64, f64)> = ell.iter().copied().zip(theory(pair, &ell)?).collect();
+    let with_shot = smooth.iter().map(|&(l, c)| (l, c + shot)).collect();
+    let points = measured.k.iter().copied().zip(measured.mean.iter().copied()).collect();
+    let positive = |points: Vec<(f64, f64)>| points.into_iter().filter(|(_, c)| *c > 0.0).collect();
+    let at_bins = theory(pair, &measured.k)?;
+    let alone = [alone(pair[0])?, alone(pair[1])?];
+    let band = (0..measured.k.len()).map(|i| {
+        let (l, c) = (measured.k[i], at_bins[i]);
+        // Gaussian fields: (C_12^2 + C_11 C_22) / modes.
+        let error = (((c + shot).powi(2) + alone[0][i] * alone[1][i]) / measured.modes[i] as f64).sqrt();
+        (l, (c + shot - error).max(1e-3 * c), c + shot + error)
+    });
+    let title = format!("C_ell of {}", name.replace('_', " and "));
+    let plot = Plot {
+        title: &title,
+        x_name: "ell",
+        y_name: "C_ell [sr]",
+        shades: vec![Shade {
+            name: "scatter of one map".into(),
+            points: band.filter(|(_, low, _)| *low > 0.0).collect(),
+            colour: COLOURS[5],
+        }],
+        curves: vec![
+            curve("simulated", positive(points), 1),
+            curve("Limber, halofit", positive(smooth), 0),
+            curve("and shot noise", positive(with_shot), 2),
+        ],
+        size: (560, 380),
+    };
+    let mut text = "ell,c_ell_mean,scatter,modes,limber_halofit,shot_noise\n".to_string();
+    for (i, limber) in at_bins.iter().enumerate() {
+        text += &format!(
+            "{:e},{:e},{:e},{},{:e},{shot:e}\n",
+            measured.k[i], measured.mean[i], measured.scatter[i], measured.modes[i], limber
+        );
+    }
+    files::write_whole(&directory.join(format!("cl_{name}_mean.csv")), |out| out.write_all(text.as_bytes()))?;
+    Ok(Figure { svg: plot.logarithmic()?, caption: String::new() })
 }
 
 /// Spectra of all universes at one moment.

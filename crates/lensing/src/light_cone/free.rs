@@ -1,0 +1,105 @@
+//! Numbers of what is seen that may be free, beside the parameters of the universe: alignment and bias.
+
+use lookback_cosmology::Tracer;
+use lookback_nbody::{Error, Result};
+
+/// A number of the maps. Their weights depend linearly on each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FreeNumber {
+    /// `a_ia`: the amplitude of the alignment of all sources that are aligned.
+    Alignment,
+    /// `b1_N`: linear bias of one map, by its place among all.
+    LinearBias(usize),
+    /// `b2_N`: quadratic bias.
+    QuadraticBias(usize),
+}
+
+fn amplitude(tracer: &Tracer) -> Option<f64> {
+    match tracer {
+        Tracer::Convergence { alignment, .. } => alignment.map(|alignment| alignment.amplitude),
+        _ => None,
+    }
+}
+
+/// All numbers that maps have, by name; galaxies are counted from one, and need no number if they are alone.
+fn known(maps: &[Tracer]) -> Vec<(String, FreeNumber)> {
+    let mut all = Vec::new();
+    if maps.iter().any(|tracer| amplitude(tracer).is_some()) {
+        all.push(("a_ia".to_string(), FreeNumber::Alignment));
+    }
+    let galaxies: Vec<usize> =
+        (0..maps.len()).filter(|&map| matches!(maps[map], Tracer::Galaxies { .. })).collect();
+    for (number, &map) in galaxies.iter().enumerate() {
+        let suffix = if galaxies.len() == 1 { String::new() } else { format!("_{}", number + 1) };
+        all.push((format!("b1{suffix}"), FreeNumber::LinearBias(map)));
+        all.push((format!("b2{suffix}"), FreeNumber::QuadraticBias(map)));
+    }
+    all
+}
+
+/// Names of the numbers of maps that may be free: `a_ia`, and `b1`, `b2` of galaxies (`b1_1`, `b1_2`, ... of several).
+pub fn free_numbers(maps: &[Tracer]) -> Vec<String> {
+    known(maps).into_iter().map(|(name, _)| name).collect()
+}
+
+impl FreeNumber {
+    /// The numbers of these names.
+    ///
+    /// # Errors
+    /// If one is not known, or given twice, or sources that share an alignment were given different ones.
+    pub(super) fn named(names: &[String], maps: &[Tracer]) -> Result<Vec<FreeNumber>> {
+        let known = known(maps);
+        let mut all = Vec::new();
+        for name in names {
+            let Some((_, number)) = known.iter().find(|(known, _)| known == name) else {
+                let there: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+                let there = if there.is_empty() { "none".into() } else { there.join(", ") };
+                return Err(Error::Setting(format!("maps have no number `{name}`; there are {there}")));
+            };
+            if all.contains(number) {
+                return Err(Error::Setting(format!("the number `{name}` is free twice")));
+            }
+            all.push(*number);
+        }
+        if all.contains(&FreeNumber::Alignment) {
+            let mut amplitudes = maps.iter().filter_map(amplitude);
+            let first = amplitudes.next();
+            if amplitudes.any(|amplitude| Some(amplitude) != first) {
+                let message =
+                    "`a_ia` is one number for all sources: give their alignments the same amplitude";
+                return Err(Error::Setting(message.into()));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The number as the maps have it.
+    pub(super) fn value(self, maps: &[Tracer]) -> f64 {
+        match self {
+            FreeNumber::Alignment => maps.iter().find_map(amplitude).unwrap_or(0.0),
+            FreeNumber::LinearBias(map) | FreeNumber::QuadraticBias(map) => match (&maps[map], self) {
+                (Tracer::Galaxies { bias, .. }, FreeNumber::LinearBias(_)) => bias.b1,
+                (Tracer::Galaxies { bias, .. }, _) => bias.b2,
+                _ => 0.0,
+            },
+        }
+    }
+
+    /// Gives the maps another value.
+    pub(super) fn set(self, maps: &mut [Tracer], value: f64) {
+        let which = match self {
+            FreeNumber::Alignment => 0..maps.len(),
+            FreeNumber::LinearBias(map) | FreeNumber::QuadraticBias(map) => map..map + 1,
+        };
+        for tracer in &mut maps[which] {
+            match (tracer, self) {
+                (Tracer::Convergence { alignment: Some(alignment), .. }, FreeNumber::Alignment) => {
+                    alignment.amplitude = value;
+                }
+                (Tracer::Galaxies { bias, .. }, FreeNumber::LinearBias(_)) => bias.b1 = value,
+                (Tracer::Galaxies { bias, .. }, FreeNumber::QuadraticBias(_)) => bias.b2 = value,
+                _ => {}
+            }
+        }
+    }
+}
