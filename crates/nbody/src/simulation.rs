@@ -61,35 +61,41 @@ impl Settings {
         self.sharpening.as_ref().map_or(Ok(()), Sharpening::check)
     }
 
-    /// Bytes that a simulation holds at its peak: particles and meshes of the forward pass, and what a reverse pass adds.
+    /// Bytes that a simulation holds at its peak, forward, or with its derivatives in either direction.
     ///
-    /// Forward: 6 numbers a particle for the state and 2.5 for modes and their amplitudes; 2 a mesh cell for density and
+    /// Forward: 9 numbers a particle for the state, the modes and their amplitudes; 2 a mesh cell for density and
     /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves. The start
-    /// needs 3 numbers a particle more than these, and 26 more at third order. Reverse: 12 more a particle, 52 at third order; along a
-    /// tangent: 19; and 1 and the field a cell. Sharpening: 6 more a particle, 18 in reverse.
+    /// needs 12 numbers a particle before there is a mesh, and 38 at third order. Reverse: 24 a particle, 61 at third order; 3 a cell and the
+    /// field. Along a tangent: 34 a particle; 2 a cell and the field; at third order 81 before. Sharpening: 6 more a particle.
+    /// (`tests/memory.rs` measures them.)
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
         let differences = self.kernels.gradient.differences().is_some();
         let spectral = if differences { 0 } else { 1 };
-        let field = if !gradient && differences && reads_gradients(self.particles, self.cells, self.window) {
-            0
+        let lean = differences && reads_gradients(self.particles, self.cells, self.window);
+        let sharpened = if self.sharpening.is_some() { 6 } else { 0 };
+        let forward_cells = (if lean { 2 } else { 6 } + spectral) * mesh;
+        let start = match self.lpt {
+            Lpt::First | Lpt::Second => 12,
+            Lpt::Third => 38,
+        };
+        let forward = (start * particles).max((9 + sharpened) * particles + forward_cells);
+        let reverse = match self.lpt {
+            Lpt::First => 21 + sharpened,
+            Lpt::Second => (21 + sharpened).max(24),
+            Lpt::Third => 61,
+        };
+        let tangent = match self.lpt {
+            Lpt::First | Lpt::Second => 0,
+            Lpt::Third => 81 * particles + forward_cells,
+        };
+        let numbers = if gradient {
+            let reverse = reverse * particles + (7 + spectral) * mesh;
+            reverse.max(34 * particles + (6 + spectral) * mesh).max(tangent)
         } else {
-            4
+            forward
         };
-        let cells = field + spectral + if gradient { 3 } else { 2 };
-        let state = match (gradient, self.sharpening.is_some()) {
-            (false, false) => 9,
-            (false, true) => 15,
-            // Along a tangent; in reverse it is 21.
-            (true, false) => 28,
-            (true, true) => 21 + 18,
-        };
-        let (start, reverse) = match self.lpt {
-            Lpt::First => (11, 23),
-            Lpt::Second => (12, 24),
-            Lpt::Third => (38, 61),
-        };
-        size_of::<T>() * (state.max(if gradient { reverse } else { start }) * particles + cells * mesh)
+        size_of::<T>() * numbers
     }
 }
 

@@ -1,0 +1,115 @@
+//! What a simulation needs at its peak, beside what it says before it starts.
+//!
+//! Each measurement is a process of its own: memory that was given back would hide what is taken after it.
+
+use std::process::Command;
+
+use lookback_cosmology::{Cosmology, Parameters, Settings as CosmologySettings};
+use lookback_mesh::Window;
+use lookback_nbody::{GradientKernel, Kernels, Lpt, Scheme, Settings, Sharpening, Simulation};
+use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::{Linearization, Operator};
+
+fn settings() -> Settings {
+    Settings {
+        particles: 64,
+        length: 100.0,
+        cells: 64,
+        window: Window::Cic,
+        kernels: Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() },
+        start_kernels: Kernels::default(),
+        lpt: Lpt::Second,
+        sharpening: None,
+        scheme: Scheme::BullFrog,
+        times: vec![0.1, 0.4, 0.7, 1.0],
+    }
+}
+
+fn cases() -> Vec<(&'static str, Settings)> {
+    let spectral = Kernels { gradient: GradientKernel::Spectral, ..Kernels::default() };
+    let sharpening = Some(Sharpening { alpha: 0.01, mu: -1.0, kl: 0.2, ks: 2.0 });
+    vec![
+        ("as many cells as particles", settings()),
+        ("half more", Settings { cells: 96, ..settings() }),
+        ("twice as many", Settings { cells: 128, ..settings() }),
+        ("wider clouds", Settings { cells: 128, window: Window::Tsc, ..settings() }),
+        ("spectral gradients", Settings { kernels: spectral, ..settings() }),
+        ("spectral gradients, twice as many", Settings { kernels: spectral, cells: 128, ..settings() }),
+        ("first order", Settings { lpt: Lpt::First, ..settings() }),
+        ("third order", Settings { lpt: Lpt::Third, ..settings() }),
+        ("third order, twice as many", Settings { lpt: Lpt::Third, cells: 128, ..settings() }),
+        ("sharpened", Settings { sharpening, ..settings() }),
+        ("sharpened, twice as many", Settings { sharpening, cells: 128, ..settings() }),
+    ]
+}
+
+/// A line of what the system knows of this process \[bytes\].
+fn status(name: &str) -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(1024.0 * line.split_whitespace().nth(1)?.parse::<f64>().ok()?)
+}
+
+/// Tells a child which case it measures, and which way of it.
+const CASE: &str = "LOOKBACK_TEST_MEMORY_CASE";
+
+/// What a child does: forward, in reverse, or along a tangent.
+fn measure(case: usize, way: usize) {
+    let (_, settings) = cases().swap_remove(case);
+    let cosmology =
+        Cosmology::new(Parameters::planck18(), CosmologySettings::default()).expect("a cosmology");
+    let simulation = Simulation::<f32>::new(settings, cosmology, &["sigma8"]).expect("a simulation");
+    let mut modes = vec![0.0f32; 64usize.pow(3)];
+    Stream::new(4, Purpose::Signal, 0).fill_normal(&mut modes);
+    let x = simulation.point(&modes);
+    drop(modes);
+    // Written to, so that they are there.
+    let (mut y, mut dx) = (vec![1.0; simulation.codomain().len()], vec![1.0; x.len()]);
+    let before = status("VmRSS").expect("a figure");
+    let mut there = simulation.linearization();
+    there.move_to(&x, &mut y).expect("evolved");
+    match way {
+        0 => {}
+        1 => there.pull(&y, &mut dx).expect("a cotangent"),
+        _ => there.push(&x, &mut y).expect("a tangent"),
+    }
+    println!("bytes {}", status("VmHWM").expect("a figure") - before);
+}
+
+#[test]
+fn a_simulation_needs_what_it_says() {
+    if let Ok(word) = std::env::var(CASE) {
+        let word: usize = word.parse().expect("a number");
+        return measure(word / 3, word % 3);
+    }
+    if status("VmHWM").is_none() {
+        println!("this system does not tell how much memory a process needs");
+        return;
+    }
+    let mut wrong = Vec::new();
+    for (case, (name, settings)) in cases().into_iter().enumerate() {
+        let share = [0, 1, 2].map(|way| {
+            let output = Command::new(std::env::current_exe().expect("this file"))
+                .args(["--exact", "a_simulation_needs_what_it_says", "--nocapture"])
+                .env(CASE, (3 * case + way).to_string())
+                // Every array is given back when it is dropped.
+                .env("MALLOC_MMAP_THRESHOLD_", "65536")
+                .output()
+                .expect("a process");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let line =
+                text.lines().find_map(|line| line.strip_prefix("bytes ")).unwrap_or_else(|| panic!("{text}"));
+            let found: f64 = line.parse().expect("a number");
+            found / settings.memory::<f32>(way > 0) as f64
+        });
+        println!(
+            "{name}: of what it says, forward {:.3}, in reverse {:.3}, along a tangent {:.3}",
+            share[0], share[1], share[2]
+        );
+        // Rounded up, but not by much; threads and tables take a little that does not grow with the simulation.
+        if share.iter().any(|share| !(*share < 1.03)) || share[0] < 0.9 || share[1].max(share[2]) < 0.9 {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
