@@ -28,7 +28,7 @@ pub use halofit::Halofit;
 pub use history::{History, Instant};
 pub use lensing::{Efficiency, Sources, convergence_spectrum, lensing_efficiency};
 pub use linear_power::LinearPower;
-pub use parameters::{Gradient, Normalization, PARAMETERS, Parameters, Settings, Transfer};
+pub use parameters::{Gradient, Normalization, PARAMETERS, Parameters, Settings, Transfer, shapes_history};
 pub use quadrature::gauss_legendre;
 pub use scalar::Scalar;
 pub use table::PowerTable;

@@ -6,6 +6,11 @@ use crate::{Dual, Error, Result, Scalar};
 pub const PARAMETERS: [&str; 11] =
     ["omega_m", "omega_b", "h", "n_s", "amplitude", "w0", "wa", "omega_k", "m_nu", "n_eff", "t_cmb"];
 
+/// Whether expansion and growth depend on a parameter, by its place in [`PARAMETERS`]; the others shape the linear spectrum only.
+pub fn shapes_history(index: usize) -> bool {
+    !["omega_b", "n_s", "amplitude"].contains(&PARAMETERS[index])
+}
+
 /// A number with its derivatives with respect to all [`PARAMETERS`].
 pub type Gradient = Dual<{ PARAMETERS.len() }>;
 

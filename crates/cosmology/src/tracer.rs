@@ -305,10 +305,10 @@ impl<'a, S: Scalar> Kernel<'a, S> {
     fn aligned(&self, sources: &Sources, alignment: &Alignment, a: S) -> S {
         // The growth at a scale factor that itself depends on the parameters.
         let (at, moved) = (a.value(), (a - a.value()) / a.value());
-        let now = self.cosmology.instant(at).d1;
+        let now = self.cosmology.history().first_growth(at);
         let growth = now.d + moved * now.slope;
         let power = (S::of(1.0) / a / (1.0 + alignment.pivot)).powf(alignment.slope);
-        let today = self.cosmology.instant(1.0).d1.d;
+        let today = self.cosmology.history().first_growth(1.0).d;
         let omega_m = self.cosmology.background().omega_m;
         let share = omega_m * today / growth * power * (-alignment.amplitude * C1_CRITICAL_DENSITY);
         share * self.number(sources, a)
@@ -373,7 +373,7 @@ pub fn limber_spectrum<S: Scalar>(
             let both = kernels.0.at(chi, S::of(a)) * kernels.1.at(chi, S::of(a));
             // Where nothing has collapsed yet, halofit is linear theory.
             let halofit = if nonlinear { Halofit::new(cosmology, a).ok() } else { None };
-            let growth2 = cosmology.instant(a).d1.d.powi(2);
+            let growth2 = history.first_growth(a).d.powi(2);
             slices.push((r, width * both / (r * r), growth2, halofit));
         }
     }

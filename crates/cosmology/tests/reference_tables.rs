@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lookback_cosmology::{
     Bias, Cosmology, HUBBLE_DISTANCE, Halofit, Normalization, PARAMETERS, Parameters, Scalar, Settings,
-    Sources, Tracer, convergence_spectrum, limber_spectrum,
+    Sources, Tracer, convergence_spectrum, limber_spectrum, shapes_history,
 };
 
 /// One line a quantity: its name, then its values.
@@ -202,6 +202,30 @@ fn quantities<S: Scalar>(cosmology: &Cosmology<S>) -> Vec<S> {
     let pair = (&sample([0.3, 0.5, 0.8], 0.5), &Tracer::convergence(sources));
     all.extend(limber_spectrum(cosmology, pair, &[100.0, 2000.0], true).expect("C_l"));
     all
+}
+
+/// What expansion and growth do not depend on has the same derivatives the short way, and the rest has none.
+#[test]
+fn derivatives_of_the_spectrum_alone_are_those_of_all() {
+    let parameters = Parameters { omega_k: 0.02, m_nu: 0.1, ..Parameters::planck18() };
+    let cosmology = Cosmology::new(parameters, Settings::default()).expect("a cosmology");
+    let all = quantities(&cosmology.with_gradient().expect("the same cosmology"));
+    let some = quantities(&cosmology.with_spectrum_gradient());
+    for (all, some) in all.iter().zip(&some) {
+        assert!((all.value / some.value - 1.0).abs() < 1e-12);
+        for (index, (a, b)) in all.gradient.iter().zip(some.gradient).enumerate() {
+            let expected = if shapes_history(index) { 0.0 } else { *a };
+            assert!((b - expected).abs() <= 1e-11 * expected.abs(), "{}: {b} {expected}", PARAMETERS[index]);
+        }
+    }
+    let history = cosmology.with_gradient().expect("the same cosmology");
+    for quantity in
+        [history.history().distance(0.4), history.instant(0.4).d1.d, history.instant(0.4).d3c.slope]
+    {
+        for (index, slope) in quantity.gradient.into_iter().enumerate() {
+            assert_eq!(shapes_history(index), slope != 0.0, "{}", PARAMETERS[index]);
+        }
+    }
 }
 
 /// Every derivative of every quantity against central differences of fourth order, for either amplitude.

@@ -1,6 +1,7 @@
 //! A simulation at a point: forwards in time, and backwards with what its derivatives need.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use lookback_cosmology::{Cosmology, Gradient};
 use lookback_mesh::{Cloud, Grid, RealFft};
@@ -38,6 +39,8 @@ pub struct Run<'a, T: Real> {
     displacement: Vec<T>,
     momentum: Vec<T>,
     sharpening: Option<Sharpening>,
+    /// The cosmology of the point with derivatives, once somebody asked for it.
+    gradient: OnceLock<Arc<Cosmology<Gradient>>>,
     /// The first view from which on somebody looks, and others at which somebody does.
     first_view: usize,
     looks: Vec<usize>,
@@ -67,6 +70,7 @@ impl<'a, T: Real> Run<'a, T> {
             displacement: vectors(),
             momentum: vectors(),
             sharpening: s.sharpening,
+            gradient: OnceLock::new(),
             first_view: 0,
             looks: Vec::new(),
             grid,
@@ -108,6 +112,7 @@ impl<'a, T: Real> Run<'a, T> {
         if !self.simulation.free().is_empty() {
             let (cosmology, sharpening) = self.simulation.at(x)?;
             (self.cosmology, self.sharpening) = (Cow::Owned(cosmology), sharpening);
+            self.gradient = OnceLock::new();
             self.modes.set_cosmology(&self.cosmology);
         }
         self.schedule = Schedule::new(&self.cosmology, s.scheme, s.lpt, &s.times)?;
@@ -233,7 +238,8 @@ impl<'a, T: Real> Run<'a, T> {
         self.modes.adjoint(&spectrum, &mut white);
         let mut parameters = NOTHING;
         if !self.simulation.free().is_empty() {
-            let by = self.modes.parameter_gradient(&self.white, &white, &self.gradient_cosmology()?);
+            let cosmology = self.gradient_cosmology()?;
+            let by = self.modes.parameter_gradient(&self.white, &white, &cosmology);
             parameters.iter_mut().zip(by).for_each(|(out, by)| *out = by);
         }
         Ok((white, parameters))
@@ -252,7 +258,7 @@ impl<'a, T: Real> Run<'a, T> {
     ///
     /// # Errors
     /// As [`gradient_cosmology`](Run::gradient_cosmology).
-    pub(crate) fn gradient_unit(&self) -> Result<(Cosmology<Gradient>, Gradient)> {
+    pub(crate) fn gradient_unit(&self) -> Result<(Arc<Cosmology<Gradient>>, Gradient)> {
         let cosmology = self.gradient_cosmology()?;
         let unit = self.gradient_schedule(&cosmology)?.momentum_unit;
         Ok((cosmology, unit))
@@ -310,8 +316,16 @@ impl<'a, T: Real> Run<'a, T> {
     ///
     /// # Errors
     /// None that [`evolve`](Run::evolve) would not have met.
-    pub fn gradient_cosmology(&self) -> Result<Cosmology<Gradient>> {
-        Ok(self.cosmology.with_gradient()?)
+    pub fn gradient_cosmology(&self) -> Result<Arc<Cosmology<Gradient>>> {
+        if let Some(known) = self.gradient.get() {
+            return Ok(known.clone());
+        }
+        let new = if self.simulation.history_is_free() {
+            self.cosmology.with_gradient()?
+        } else {
+            self.cosmology.with_spectrum_gradient()
+        };
+        Ok(self.gradient.get_or_init(|| Arc::new(new)).clone())
     }
 
     fn gradient_schedule(&self, cosmology: &Cosmology<Gradient>) -> Result<Schedule<Gradient>> {

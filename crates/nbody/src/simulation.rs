@@ -1,6 +1,6 @@
 //! A whole simulation as one operator: white noise and cosmology to the density of today, and back.
 
-use lookback_cosmology::{Cosmology, PARAMETERS, Parameters};
+use lookback_cosmology::{Cosmology, PARAMETERS, Parameters, shapes_history};
 use lookback_mesh::{Window, reads_gradients};
 use lookback_operator::{Block, Linearization, Operator, Real, Space, Unavailable};
 
@@ -171,6 +171,11 @@ impl<T: Real> Simulation<T> {
     /// Which of the parameters are free, by their places in [`PerParameter`], in the order of the domain.
     pub fn free(&self) -> &[usize] {
         &self.free
+    }
+
+    /// Whether expansion and growth depend on a free parameter.
+    pub fn history_is_free(&self) -> bool {
+        self.free.iter().any(|&index| index < PARAMETERS.len() && shapes_history(index))
     }
 
     /// The cosmology in which parameters that are not free stay.

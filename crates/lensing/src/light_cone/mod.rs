@@ -584,7 +584,7 @@ impl<'a, T: Real> Look<'a, T> {
             nodes: self.tables.iter().map(|table| vec![0.0; table.len()]).collect(),
             means: vec![0.0; self.maps.len()],
         };
-        if !self.cone.simulation.free().is_empty() {
+        if self.cone.simulation.history_is_free() {
             let along = |g: &Gradient| g.gradient.iter().zip(parameters).map(|(g, d)| g * d).sum::<f64>();
             let tables = self.gradient_tables()?;
             changes.nodes = tables.iter().map(|table| table.nodes().iter().map(along).collect()).collect();
@@ -605,7 +605,7 @@ impl<'a, T: Real> Look<'a, T> {
     /// The transpose of [`node_changes`](Look::node_changes): adds to the cotangents of all parameters, and gives those of
     /// the numbers.
     fn pull_nodes(&self, bars: &NodeChanges, parameters: &mut PerParameter) -> Result<Vec<f64>> {
-        if !self.cone.simulation.free().is_empty() {
+        if self.cone.simulation.history_is_free() {
             let mut add = |cotangent: f64, g: &Gradient| {
                 parameters.iter_mut().zip(g.gradient).for_each(|(sum, g)| *sum += cotangent * g);
             };

@@ -14,6 +14,9 @@ pub(super) const LAYERS: usize = 8;
 /// Lattice points that are looked at in reverse before what they give is added up: bounds the memory of that.
 pub(super) const BATCH: usize = 1 << 22;
 
+/// Lattice points that are looked at together in reverse, at least: each lot has a table of its own.
+const LEAST: usize = 1 << 14;
+
 /// Displacements and momenta, and the density that particles began in.
 #[derive(Clone, Copy)]
 pub(super) struct Particles<'a, T> {
@@ -113,7 +116,7 @@ pub(super) fn gather<U: Sync, T: Real>(
     give: impl Fn(&[U], &mut Given<T>) + Sync,
 ) {
     for batch in units.chunks((BATCH / points).max(LAYERS)) {
-        let chunk = batch.len().div_ceil(8 * LAYERS).max(1);
+        let chunk = batch.len().div_ceil(8 * LAYERS).max(LEAST.div_ceil(points));
         let given: Vec<Given<T>> = batch
             .par_chunks(chunk)
             .map(|units| {

@@ -128,7 +128,7 @@ impl<S: Scalar> Table<S> {
             let d = start + SPACING * i as f64;
             // Nodes in front of the observer only serve the interpolation: a mirrored past.
             let a = history.scale_factor_at(d.abs())?;
-            let at = cosmology.instant(a.value()).d1;
+            let at = history.first_growth(a.value());
             // The growth at a scale factor that itself depends on the parameters.
             let moved = (a - a.value()) / a.value();
             let growth = at.d + moved * at.slope;

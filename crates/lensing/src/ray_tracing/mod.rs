@@ -152,9 +152,9 @@ impl<T: Real> Traced<'_, T> {
         lookback_operator::Error::check_length(|| self.tracing.name(), role, found, expected)
     }
 
-    /// Every number of the steps with its derivatives; none if no parameter is free.
+    /// Every number of the steps with its derivatives; none if it depends on no free parameter.
     fn slopes(&mut self) -> Result<Option<Geometry<Gradient>>> {
-        if self.tracing.cone.simulation().free().is_empty() {
+        if !self.tracing.cone.simulation().history_is_free() {
             return Ok(None);
         }
         let cosmology = self.look.run().gradient_cosmology()?;
