@@ -35,12 +35,17 @@ pub(crate) fn acceleration<S: Scalar>(friction: S, b: S, y: &State<S>) -> [S; OR
     let [(d1, d1s), (d2, d2s), (d3a, d3as), (d3b, d3bs), (_, d3cs)] = *y;
     let square = d1 * d1;
     [
-        b * d1 - friction * d1s,
+        first_acceleration(friction, b, (d1, d1s)),
         b * (d2 - square) - friction * d2s,
         b * (d3a - square * d1 * 2.0) - friction * d3as,
         b * (d3b - d1 * (d2 - square) * 2.0) - friction * d3bs,
         -(b * square * d1) - friction * d3cs,
     ]
+}
+
+/// That of the first order alone.
+pub(crate) fn first_acceleration<S: Scalar>(friction: S, b: S, (d, slope): (S, S)) -> S {
+    b * d - friction * slope
 }
 
 /// `2 + dln H/dln a` and `3/2 Omega_m(a)`.

@@ -68,6 +68,23 @@ impl Sources {
             .map_or(S::of(0.0), |(ends, n)| (z - ends[0]) * ((n[1] - n[0]) / (ends[1] - ends[0])) + n[0])
     }
 
+    /// Refuses an `n(z)` that ends with a jump: a weight that follows it would jump in distance when the cosmology changes.
+    ///
+    /// # Errors
+    /// With the number at the end.
+    pub(crate) fn check_ends(&self) -> Result<()> {
+        let Sources::Distribution { redshift, density } = self else { return Ok(()) };
+        let small = 1e-3 * density.iter().copied().fold(0.0, f64::max);
+        // At redshift zero there is nobody.
+        let first = if redshift[0] > 0.0 { density[0] } else { 0.0 };
+        let jump = first.max(density[density.len() - 1]);
+        if jump <= small {
+            return Ok(());
+        }
+        let expected = "begin and end n(z) at zero (add a redshift with the number 0): galaxies must not end with a jump";
+        Err(Error::Range { what: "number at an end of n(z)", value: jump, expected: expected.into() })
+    }
+
     /// Redshifts between which `n(z)` is straight; none of a plane.
     pub(crate) fn bends(&self) -> &[f64] {
         match self {

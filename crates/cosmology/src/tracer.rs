@@ -118,7 +118,7 @@ impl Tracer {
                     let expected = "amplitude, slope and pivot must be finite";
                     return wrong("intrinsic alignment", amplitude, expected);
                 }
-                Ok(())
+                sources.check_ends()
             }
             Tracer::Galaxies { sources, bias, .. } => {
                 if let Sources::Plane(z) = sources {
@@ -129,7 +129,8 @@ impl Tracer {
                     );
                 }
                 bias.check()?;
-                sources.check()
+                sources.check()?;
+                sources.check_ends()
             }
             &Tracer::Plane { near, far, edge, .. } => {
                 if !(near >= 0.0 && far > near && far.is_finite() && edge > 0.0 && edge <= far - near) {
@@ -346,7 +347,6 @@ pub fn limber_spectrum<S: Scalar>(
     let farthest = first.value().min(second.value());
     // Slices of equal power of the distance, at fixed scale factors: the redshift of a source is given, its distance
     // is not.
-    let rule = gauss_legendre(8);
     let panels = 24;
     let nearest = tracers.0.nearest(cosmology).max(tracers.1.nearest(cosmology));
     let edge = |i: i32| {
@@ -363,6 +363,8 @@ pub fn limber_spectrum<S: Scalar>(
         edges.sort_by(f64::total_cmp);
         edges.dedup_by(|a, b| (*a - *b).abs() < 1e-9);
     }
+    // An n(z) of many rows makes short panels.
+    let rule = gauss_legendre(if edges.len() > 3 * panels as usize { 3 } else { 8 });
     let mut slices = Vec::new();
     for pair in edges.windows(2) {
         for (ln_a, weight) in on_interval(&rule, pair[0], pair[1]) {

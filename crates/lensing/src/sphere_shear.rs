@@ -39,6 +39,11 @@ impl SphereShear {
         }
     }
 
+    /// Bytes at the peak: maps, phases and harmonics.
+    pub fn memory(nside: usize) -> usize {
+        30 * size_of::<Complex<f64>>() * nside * nside
+    }
+
     /// Weight of a pixel in an integral.
     fn weight(&self) -> f64 {
         4.0 * PI / self.sphere.pixels() as f64

@@ -372,21 +372,29 @@ fn what_has_no_direction_is_not_seen() {
     assert!(error.contains("finite"), "{error}");
 }
 
+/// With more particles than are gathered at once.
 #[test]
 fn threads_do_not_change_a_bit() {
-    let simulation = Simulation::<f32>::new(settings(16, 100.0, 4), cosmology(), &["sigma8"]).expect("made");
-    let x = simulation.point(&white(4096));
-    let cone = LightCone::new(simulation, LightConeSettings::new(sources(), 16, 0.1)).expect("a light cone");
-    let with = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| {
-            let (y, mut linearization) = cone.linearize(&x).expect("evaluated");
-            let mut gradient = vec![0.0; x.len()];
-            linearization.pull(&y, &mut gradient).expect("a gradient");
-            (y, gradient)
-        })
-    };
-    assert_eq!(with(1), with(3));
+    // Near galaxies on the full sky: it holds few copies of the box then.
+    let near = vec![sample([0.05, 0.1, 0.15], [0.7, -0.4], true)];
+    for settings_of_cone in
+        [with_galaxies(flat(16, 0.2, true)), LightConeSettings::of(near, Sky::Full { nside: 4 })]
+    {
+        let simulation =
+            Simulation::<f32>::new(settings(32, 400.0, 4), cosmology(), &["sigma8"]).expect("made");
+        let cone = LightCone::new(simulation, settings_of_cone).expect("a light cone");
+        let x = cone.point(&white(32usize.pow(3)));
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| {
+                let (y, mut linearization) = cone.linearize(&x).expect("evaluated");
+                let mut gradient = vec![0.0; x.len()];
+                linearization.pull(&y, &mut gradient).expect("a gradient");
+                (y, gradient)
+            })
+        };
+        assert_eq!(with(1), with(3));
+    }
 }
 
 fn aligned_by(amplitude: f64) -> Tracer {
@@ -453,6 +461,25 @@ fn bad_light_cones_are_refused_in_words() {
             "galaxies and the full sky",
         ),
         (LightConeSettings { free: vec!["a_ia".into()], ..good.clone() }, "there are none"),
+        (
+            LightConeSettings {
+                maps: vec![Tracer::Galaxies {
+                    sources: Sources::Distribution { redshift: vec![0.2, 0.4], density: vec![1.0, 1.0] },
+                    bias: Bias { b1: 1.0, b2: 0.0 },
+                    redshift_space: false,
+                }],
+                ..good.clone()
+            },
+            "begin and end n(z) at zero",
+        ),
+        (
+            LightConeSettings {
+                maps: vec![sample([0.1, 0.2, 0.3], [1.0, 0.0], false)],
+                nearest: 400.0,
+                ..good.clone()
+            },
+            "% of galaxies1 are missing in front of twice `nearest` = 400",
+        ),
         (
             LightConeSettings {
                 free: vec!["b1".into(), "b1".into()],

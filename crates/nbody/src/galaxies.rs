@@ -53,9 +53,7 @@ impl<T: Real> Galaxies<T> {
         bias_is_free: bool,
         redshift_space: bool,
     ) -> Result<Galaxies<T>> {
-        if !(bias.b1.is_finite() && bias.b2.is_finite()) {
-            return Err(Error::Setting(format!("bias must be finite, not {} and {}", bias.b1, bias.b2)));
-        }
+        bias.check()?;
         if simulation.settings().sharpening.is_some() {
             let message = "galaxies are painted from particles as they move: leave out `sharpening`";
             return Err(Error::Setting(message.into()));

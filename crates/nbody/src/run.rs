@@ -312,7 +312,8 @@ impl<'a, T: Real> Run<'a, T> {
         (dot(&x, &x) / dot(&self.displacement, &self.displacement)).sqrt()
     }
 
-    /// The cosmology of the last point with derivatives.
+    /// The cosmology of the last point, with derivatives by the free parameters at least: where expansion and growth depend
+    /// on none of them, they have no derivatives. It is made once a point.
     ///
     /// # Errors
     /// None that [`evolve`](Run::evolve) would not have met.

@@ -66,7 +66,7 @@ impl Settings {
     /// Forward: 9 numbers a particle for the state, the modes and their amplitudes; 2 a mesh cell for density and
     /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves. The start
     /// needs 12 numbers a particle before there is a mesh, and 38 at third order. Reverse: 24 a particle, 61 at third order; 3 a cell and the
-    /// field. Along a tangent: 34 a particle; 2 a cell and the field; at third order 81 before. Sharpening: 6 more a particle.
+    /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 81 before. Sharpening: 6 more a particle, 12 along a tangent.
     /// (`tests/memory.rs` measures them.)
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
@@ -91,7 +91,7 @@ impl Settings {
         };
         let numbers = if gradient {
             let reverse = reverse * particles + (7 + spectral) * mesh;
-            reverse.max(34 * particles + (6 + spectral) * mesh).max(tangent)
+            reverse.max((35 + 2 * sharpened) * particles + (6 + spectral) * mesh).max(tangent)
         } else {
             forward
         };

@@ -100,7 +100,7 @@ fn bad_galaxies_are_refused_in_words() {
     let sharp = Simulation::<f64>::new(sharp, cosmology, &[]).expect("a simulation");
     let cases = [
         (sharp, Bias { b1: 1.0, b2: 0.0 }, "leave out `sharpening`"),
-        (simulation(8, 60.0, 0.8, &[]), Bias { b1: f64::NAN, b2: 0.0 }, "bias must be finite"),
+        (simulation(8, 60.0, 0.8, &[]), Bias { b1: f64::NAN, b2: 0.0 }, "bias = NaN"),
     ];
     for (simulation, bias, words) in cases {
         let error = Galaxies::new(simulation, bias, false, false).err().expect("refused").to_string();

@@ -7,8 +7,8 @@ use std::process::Command;
 use lookback_cosmology::{Cosmology, Parameters, Settings as CosmologySettings};
 use lookback_mesh::Window;
 use lookback_nbody::{GradientKernel, Kernels, Lpt, Scheme, Settings, Sharpening, Simulation};
+use lookback_operator::Operator;
 use lookback_operator::random::{Purpose, Stream};
-use lookback_operator::{Linearization, Operator};
 
 fn settings() -> Settings {
     Settings {
@@ -66,12 +66,18 @@ fn measure(case: usize, way: usize) {
     // Written to, so that they are there.
     let (mut y, mut dx) = (vec![1.0; simulation.codomain().len()], vec![1.0; x.len()]);
     let before = status("VmRSS").expect("a figure");
-    let mut there = simulation.linearization();
-    there.move_to(&x, &mut y).expect("evolved");
-    match way {
-        0 => {}
-        1 => there.pull(&y, &mut dx).expect("a cotangent"),
-        _ => there.push(&x, &mut y).expect("a tangent"),
+    if way == 2 {
+        // As a light cone does: somebody looks at every step.
+        let mut run = simulation.run().expect("a machine");
+        run.evolve(&x, Some(&mut |_, _, _| ())).expect("evolved");
+        let parameters = run.parameters_of(&x);
+        run.push_state(&x[..64usize.pow(3)], &parameters, Some(&mut |_, _, _, _, _| ())).expect("a tangent");
+    } else {
+        let mut there = simulation.linearization();
+        there.move_to(&x, &mut y).expect("evolved");
+        if way == 1 {
+            there.pull(&y, &mut dx).expect("a cotangent");
+        }
     }
     println!("bytes {}", status("VmHWM").expect("a figure") - before);
 }
@@ -92,6 +98,7 @@ fn a_simulation_needs_what_it_says() {
             let output = Command::new(std::env::current_exe().expect("this file"))
                 .args(["--exact", "a_simulation_needs_what_it_says", "--nocapture"])
                 .env(CASE, (3 * case + way).to_string())
+                .env("RAYON_NUM_THREADS", "2")
                 // Every array is given back when it is dropped.
                 .env("MALLOC_MMAP_THRESHOLD_", "65536")
                 .output()

@@ -85,14 +85,18 @@ impl FreeNumber {
         }
     }
 
+    /// The maps that have it.
+    pub(super) fn maps(self, maps: &[Tracer]) -> Vec<usize> {
+        match self {
+            FreeNumber::Alignment => (0..maps.len()).filter(|&map| amplitude(&maps[map]).is_some()).collect(),
+            FreeNumber::LinearBias(map) | FreeNumber::QuadraticBias(map) => vec![map],
+        }
+    }
+
     /// Gives the maps another value.
     pub(super) fn set(self, maps: &mut [Tracer], value: f64) {
-        let which = match self {
-            FreeNumber::Alignment => 0..maps.len(),
-            FreeNumber::LinearBias(map) | FreeNumber::QuadraticBias(map) => map..map + 1,
-        };
-        for tracer in &mut maps[which] {
-            match (tracer, self) {
+        for map in self.maps(maps) {
+            match (&mut maps[map], self) {
                 (Tracer::Convergence { alignment: Some(alignment), .. }, FreeNumber::Alignment) => {
                     alignment.amplitude = value;
                 }

@@ -1,4 +1,4 @@
-//! The convergence of a simulated light cone in the Born approximation: particles, seen when their light left, on a map.
+//! Maps of a simulated light cone, the convergence in the Born approximation before all: particles, seen when their light left.
 
 mod flat;
 mod free;
@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use free::FreeNumber;
 pub use free::free_numbers;
 use painter::{Bars, Eye, Moving, Painter, Particles};
-use table::{Edges, Table, farthest, kernels, mean};
+use table::{Edges, Table, farthest, kernels, mean, reach};
 pub use tiling::Tiling;
 use weight::Birth;
 
@@ -153,7 +153,7 @@ impl Settings {
     fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::Setting(message));
         if self.maps.is_empty() {
-            return wrong("a light cone needs at least one map: a source or a shell".into());
+            return wrong("a light cone needs at least one map: a source, a shell or galaxies".into());
         }
         self.maps.iter().try_for_each(Tracer::check)?;
         self.sky.check()?;
@@ -189,6 +189,27 @@ impl Settings {
         lookback_cosmology::smooth_step(d / self.nearest - 1.0)
     }
 
+    /// Refuses galaxies of which more than one in a hundred lies where particles count in part: their map would be no contrast.
+    fn check_nearest(&self, cosmology: &Cosmology<f64>, tracer: &Tracer, name: &str) -> Result<()> {
+        let Tracer::Galaxies { .. } = tracer else { return Ok(()) };
+        let kernel = Kernel::new(cosmology, tracer)?;
+        let (count, end) = (1000, (2.0 * self.nearest).min(tracer.farthest(cosmology)));
+        let mut lost = 0.0;
+        for i in 0..count {
+            let d = end * (f64::from(i) + 0.5) / f64::from(count);
+            let a = cosmology.history().scale_factor_at(d)?;
+            lost += kernel.at(d, a) * (1.0 - self.taper(d)) * end / f64::from(count);
+        }
+        if lost <= 0.01 {
+            return Ok(());
+        }
+        Err(Error::Setting(format!(
+            "{:.0} % of {name} are missing in front of twice `nearest` = {} Mpc/h, where particles count in part; lower `nearest`",
+            100.0 * lost,
+            self.nearest
+        )))
+    }
+
     /// Names of the maps, each kind counted apart: `kappa1`, `kappa2`, `shell1`.
     pub fn names(&self) -> Vec<String> {
         let (mut sources, mut shells, mut galaxies, mut planes) = (0, 0, 0, 0);
@@ -218,7 +239,8 @@ impl Settings {
 /// simulation backwards and reads the cotangent of the maps where the forward pass painted.
 ///
 /// Galaxies are particles that weigh as much as the linear density where they began says ([`lookback_cosmology::Bias`]); in
-/// redshift space `W` is read where they seem to be, `v / (a H)` away (Kaiser 1987). Free numbers of the maps
+/// redshift space `W` is read where they seem to be, `v / (a H)` away (Kaiser 1987). Sharpened particles carry their galaxies
+/// along. Free numbers of the maps
 /// ([`Settings::free`]) follow the parameters of the universe.
 pub struct LightCone<T: Real> {
     simulation: Simulation<T>,
@@ -256,6 +278,9 @@ impl<T: Real> LightCone<T> {
                 1.0 / begin - 1.0,
                 1.0 / first - 1.0,
             )));
+        }
+        for (tracer, name) in settings.maps.iter().zip(settings.names()) {
+            settings.check_nearest(cosmology, tracer, &name)?;
         }
         let shape = settings.sky.shape();
         let mut names = settings.names();
@@ -556,34 +581,40 @@ impl<'a, T: Real> Look<'a, T> {
     }
 
     /// What one of the free numbers of the maps does to the nodes, and to the mean of each map: both are linear in it, so
-    /// that the derivative is a difference.
+    /// that the derivative is a difference. Other maps are left alone.
     fn by_number(&self, number: FreeNumber) -> Result<NodeChanges> {
         let views = &self.run.schedule().views;
         let edges = Edges::new(views, self.cone.settings.softness);
+        let touched = number.maps(&self.maps);
         let at = |value: f64| {
             let mut maps = self.maps.clone();
             number.set(&mut maps, value);
+            let maps: Vec<Tracer> = touched.iter().map(|&map| maps[map].clone()).collect();
             tables(self.cone, self.run.cosmology(), &maps, views, &edges, &self.seen_ranges())
         };
         let (none, one) = (at(0.0)?, at(1.0)?);
-        let difference = |(one, none): (&Table<f64>, &Table<f64>)| {
-            one.nodes().iter().zip(none.nodes()).map(|(a, b)| a - b).collect()
-        };
-        let mean = |tables: &[Table<f64>], map: usize| -> f64 {
-            tables.iter().map(|table| self.cone.mean(table, map)).sum()
-        };
-        Ok(NodeChanges {
-            nodes: one.iter().zip(&none).map(difference).collect(),
-            means: (0..self.maps.len()).map(|map| mean(&one, map) - mean(&none, map)).collect(),
-        })
+        let mut changes = self.no_changes();
+        for (nodes, (all, (one, none))) in
+            changes.nodes.iter_mut().zip(self.tables.iter().zip(one.iter().zip(&none)))
+        {
+            for (part, &map) in touched.iter().enumerate() {
+                all.add_difference(nodes, map, (one, none, part));
+                changes.means[map] += self.cone.mean(one, part) - self.cone.mean(none, part);
+            }
+        }
+        Ok(changes)
+    }
+
+    fn no_changes(&self) -> NodeChanges {
+        NodeChanges {
+            nodes: self.tables.iter().map(|table| vec![0.0; table.len()]).collect(),
+            means: vec![0.0; self.maps.len()],
+        }
     }
 
     /// What a change of the free parameters and numbers does to the nodes and to the means.
     fn node_changes(&self, parameters: &PerParameter, numbers: &[f64]) -> Result<NodeChanges> {
-        let mut changes = NodeChanges {
-            nodes: self.tables.iter().map(|table| vec![0.0; table.len()]).collect(),
-            means: vec![0.0; self.maps.len()],
-        };
+        let mut changes = self.no_changes();
         if self.cone.simulation.history_is_free() {
             let along = |g: &Gradient| g.gradient.iter().zip(parameters).map(|(g, d)| g * d).sum::<f64>();
             let tables = self.gradient_tables()?;
@@ -640,7 +671,8 @@ fn tables<T: Real, S: lookback_cosmology::Scalar>(
     ranges: &[(f64, f64)],
 ) -> Result<Vec<Table<S>>> {
     let kernels = kernels(cosmology, maps)?;
-    let farthest = farthest(cosmology, maps);
+    // Nodes are those of all maps, also where a table is of some.
+    let (farthest, reach) = (farthest(cosmology, &cone.settings.maps), reach(&cone.settings.maps));
     let table = |(index, range): (usize, &(f64, f64))| {
         if range.0 >= range.1 {
             return Ok(Table::empty(*range));
@@ -655,7 +687,7 @@ fn tables<T: Real, S: lookback_cosmology::Scalar>(
             }
         };
         let view = (&views[index], edges, index);
-        Table::new(cosmology, &cone.settings, &kernels, view, (*range, cover), cone.density())
+        Table::new(cosmology, &cone.settings, &kernels, view, (*range, cover, reach), cone.density())
     };
     ranges.par_iter().enumerate().map(table).collect()
 }
@@ -725,10 +757,7 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
         drop(maps);
         let n3 = 3 * cone.simulation.settings().particles.pow(3);
         let total = |map: &[T]| map.iter().map(|kappa| kappa.f64()).sum::<f64>();
-        let mut bars = NodeChanges {
-            nodes: self.tables.iter().map(|table| vec![0.0; table.len()]).collect(),
-            means: vec![0.0; self.maps.len()],
-        };
+        let mut bars = self.no_changes();
         if cone.settings.subtract_mean {
             bars.means = dy.chunks(cone.settings.sky.pixels()).map(|map| -total(map)).collect();
         }

@@ -21,6 +21,11 @@ pub(super) fn farthest<S: Scalar>(cosmology: &Cosmology<S>, maps: &[Tracer]) -> 
     maps.iter().map(of).fold(0.0, f64::max)
 }
 
+/// How far from where they are galaxies may have to be looked up.
+pub(super) fn reach(maps: &[Tracer]) -> f64 {
+    maps.iter().map(redshift_reach).fold(0.0, f64::max)
+}
+
 fn redshift_reach(tracer: &Tracer) -> f64 {
     if matches!(tracer, Tracer::Galaxies { redshift_space: true, .. }) { REDSHIFT_REACH } else { 0.0 }
 }
@@ -102,7 +107,7 @@ impl Table<f64> {
 }
 
 impl<S: Scalar> Table<S> {
-    /// The table of a view that is seen in `range`, on nodes that cover `cover`; values and derivatives share their nodes.
+    /// The table of a view that is seen in `range`, on nodes that cover `cover` and what lies within `reach` of it; values and derivatives share their nodes.
     ///
     /// Weight of map `s`: `W_s(d) share(a(d)) taper(d) / (n d^2 pixel)` with `n` the mean number density of particles
     /// \[(h/Mpc)^3\] and `pixel` \[sr\]; that of galaxies is in parts.
@@ -111,11 +116,9 @@ impl<S: Scalar> Table<S> {
         settings: &Settings,
         maps: &[(&Tracer, Kernel<'_, S>)],
         (view, edges, index): (&View<S>, &Edges, usize),
-        (range, cover): ((f64, f64), (f64, f64)),
+        (range, cover, reach): ((f64, f64), (f64, f64), f64),
         density: f64,
     ) -> Result<Table<S>> {
-        // Galaxies are looked up where they seem to be.
-        let reach = maps.iter().map(|(tracer, _)| redshift_reach(tracer)).fold(0.0, f64::max);
         let history = cosmology.history();
         let start = (((cover.0 - reach).max(0.0) / SPACING).floor() - 2.0) * SPACING;
         let end = (cover.1 + reach).min(history.distance(0.0).value() - 4.0 * SPACING);
@@ -215,7 +218,28 @@ impl Table<f64> {
         d < self.ends[source]
     }
 
-    /// Reads all columns of a table of changes with the same nodes.
+    /// Adds to the nodes of a map, in a table like this one, the difference of two tables of which it is part number `part`.
+    pub(super) fn add_difference(
+        &self,
+        nodes: &mut [f64],
+        map: usize,
+        (one, other, part): (&Table<f64>, &Table<f64>, usize),
+    ) {
+        if nodes.is_empty() {
+            return;
+        }
+        let (to, from) = (self.columns[map].range(), one.columns[part].range());
+        let each =
+            nodes.chunks_mut(self.width).zip(one.nodes.chunks(one.width).zip(other.nodes.chunks(one.width)));
+        for (out, (one, other)) in each {
+            let (one, other) = (&one[from.clone()], &other[from.clone()]);
+            for (out, (one, other)) in out[to.clone()].iter_mut().zip(one.iter().zip(other)) {
+                *out += one - other;
+            }
+        }
+    }
+
+    /// Reads a column of a table of changes with the same nodes.
     #[inline]
     pub(super) fn read_changes(&self, changes: &[f64], place: &Place, column: usize) -> f64 {
         (0..4).map(|i| place.weights[i] * changes[place.first + i * self.width + column]).sum()

@@ -24,7 +24,7 @@ impl Columns {
                 Tracer::Galaxies { .. } => Columns::Galaxies(next),
                 _ => Columns::Matter(next),
             };
-            next = columns.end();
+            next = columns.range().end;
             columns
         })
         .collect()
@@ -32,13 +32,13 @@ impl Columns {
 
     /// Numbers a node.
     pub(super) fn width(all: &[Columns]) -> usize {
-        all.last().map_or(1, |last| last.end())
+        all.last().map_or(1, |last| last.range().end)
     }
 
-    fn end(self) -> usize {
+    pub(super) fn range(self) -> std::ops::Range<usize> {
         match self {
-            Columns::Matter(column) => column + 1,
-            Columns::Galaxies(first) => first + 5,
+            Columns::Matter(column) => column..column + 1,
+            Columns::Galaxies(first) => first..first + 5,
         }
     }
 

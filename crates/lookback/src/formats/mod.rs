@@ -1,5 +1,6 @@
 //! Files in the formats of the field: FITS, HDF5, numpy, idx and PNG, and Zarr for samples.
 
+pub mod bigfile;
 pub mod fits;
 pub mod hdf5;
 pub mod idx;

@@ -193,7 +193,7 @@ pub(crate) fn observe_catalogue(
 ) -> Result<Observation> {
     if space.blocks().len() != 2 {
         let message = format!(
-            "galaxy shapes are two maps of shear, but the forward model predicts {space}; add a `shear` step"
+            "galaxy shapes are two maps of shear, but the forward model predicts {space}: it needs one map of convergence and a `shear` step (maps of counted galaxies go with `kind = \"maps\"`)"
         );
         return Err(Error::config("data", message));
     }

@@ -116,6 +116,10 @@ impl<T: Number> Forward<T> {
             }
             ForwardStep::Calibrate { parameter } => {
                 self.carried = Space::new(self.carried.blocks()[1..].to_vec());
+                if self.counted == self.maps.blocks().len() {
+                    let message = format!("shear is calibrated, and not {}", self.maps);
+                    return Err(lookback_operator::Error::parameter("calibrate", message).into());
+                }
                 let shear = &self.maps.blocks()[..self.maps.blocks().len() - self.counted];
                 let shear = Space::new(shear.to_vec());
                 Arc::new(ShearCalibration::beside(&shear, &self.galaxies(), parameter))
@@ -144,6 +148,11 @@ impl<T: Number> Forward<T> {
             parts.push(Identity::new(self.galaxies()).shared());
         }
         Ok(Arc::new(Stack::new(parts)?))
+    }
+
+    /// Number of maps of counted galaxies.
+    pub(crate) fn counted(&self) -> usize {
+        self.counted
     }
 
     /// Maps of galaxies: the last ones.

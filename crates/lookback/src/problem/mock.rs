@@ -64,13 +64,18 @@ pub(crate) fn observe<T: Number>(
     run: &RunFile,
     options: &MockOptions<'_>,
     grid: &Grid,
-    space: &Space,
+    (space, counted): (&Space, usize),
     predicted: &[T],
     inputs: &mut Inputs,
 ) -> Result<Observation> {
     let mut notes = Vec::new();
     let (sigma, seen) = match (options.survey, options.noise_std.is_empty()) {
         (None, _) => noise_and_mask(options.noise_std, options.mask, grid, space, inputs)?,
+        (Some(_), true) if counted > 0 => {
+            let message =
+                "a `survey` has noise of shapes; with counted galaxies give `noise_std`, one for each map";
+            return Err(Error::config("data", message));
+        }
         (Some(survey), true) => {
             let (sigma, seen, galaxies) = survey_noise(run.seed, survey, grid)?;
             notes.push(format!("a made-up survey of {galaxies} galaxies"));

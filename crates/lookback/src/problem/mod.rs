@@ -173,7 +173,7 @@ impl<T: Number> Problem<T> {
                 let predicted = model.apply(&signal)?;
                 mock = Some(signal);
                 let options = mock::MockOptions { noise_std, mask: mask.as_deref(), survey: survey.as_ref() };
-                mock::observe(run, &options, &grid, model.maps(), &predicted, &mut inputs)?
+                mock::observe(run, &options, &grid, (model.maps(), model.counted()), &predicted, &mut inputs)?
             }
         };
         notes.append(&mut observation.notes);
@@ -240,7 +240,12 @@ impl<T: Number> Problem<T> {
         self.truth.as_ref().map(|truth| &truth[..self.grid.len()])
     }
 
-    /// True if the data are two components of shear.
+    /// Number of maps of counted galaxies: they stand last.
+    pub fn counted(&self) -> usize {
+        self.prior.universe.as_ref().map_or(0, |universe| universe.cone.settings().galaxies())
+    }
+
+    /// True if the first data are two components of shear.
     pub fn is_shear(&self) -> bool {
         self.observation.names.first().is_some_and(|name| name == "gamma1" || name == "g1")
     }

@@ -2,7 +2,7 @@
 
 use lookback_inference::Optimizer;
 
-use crate::runfile::{ForwardStep, LikelihoodSection, MethodSection, PriorSection, RunFile};
+use crate::runfile::{ForwardStep, LikelihoodSection, MethodSection, PriorSection, RunFile, SourceSection};
 
 /// A paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,30 @@ citation!(
     "MADLens, a python package for fast and differentiable non-Gaussian lensing simulations",
     "arXiv:2012.07266",
     2020
+);
+citation!(
+    BIAS,
+    "biased galaxies",
+    "Desjacques, V. and Jeong, D. and Schmidt, F.",
+    "Large-scale galaxy bias",
+    "Physics Reports 733, 1",
+    2018
+);
+citation!(
+    REDSHIFT_SPACE,
+    "redshift space",
+    "Kaiser, N.",
+    "Clustering in real space and in redshift space",
+    "MNRAS 227, 1",
+    1987
+);
+citation!(
+    ALIGNMENT,
+    "intrinsic alignment",
+    "Bridle, S. and King, L.",
+    "Dark energy constraints from cosmic shear power spectra: impact of intrinsic alignments on photometric redshift requirements",
+    "New Journal of Physics 9, 444",
+    2007
 );
 citation!(
     TIME_STEPS,
@@ -302,7 +326,15 @@ pub fn of(run: &RunFile) -> Vec<Citation> {
             PriorSection::LognormalField { .. } => list.push(COLES_JONES),
             PriorSection::CorrelatedField(_) => list.push(CORRELATED_FIELD),
             PriorSection::Learned { .. } => list.push(PROBABILISTIC_AUTOENCODER),
-            PriorSection::LightCone { .. } => list.extend([LIGHT_CONE, TIME_STEPS, ADJOINT]),
+            PriorSection::LightCone { light_cone, .. } => {
+                list.extend([LIGHT_CONE, TIME_STEPS, ADJOINT]);
+                if !light_cone.galaxies.is_empty() {
+                    list.extend([BIAS, REDSHIFT_SPACE]);
+                }
+                if light_cone.sources.iter().any(SourceSection::is_aligned) {
+                    list.push(ALIGNMENT);
+                }
+            }
             _ => {}
         }
     }

@@ -75,6 +75,10 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
         );
     }
     let seen = Some(problem.observation.seen.as_slice());
+    let observed = problem.observation.names.iter().zip(&problem.observation.maps);
+    // Maps that are drawn as they are: all, or what is not shear.
+    let plain =
+        if scene.analysis.modes.is_some() { problem.counted() } else { problem.observation.names.len() };
     if let Some(modes) = &scene.analysis.modes {
         let mut panel = Panel::new(
             "data: smoothed Kaiser-Squires E mode",
@@ -87,13 +91,12 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
             &panel,
             "The data as a map: direct inversion, smoothed; regions without data are pale.",
         )?);
-    } else {
-        for (name, map) in problem.observation.names.iter().zip(&problem.observation.maps) {
-            let title = format!("data: {name}");
-            let mut panel = Panel::new(&title, map, Scale::Signal, robust_range(map, TAIL));
-            panel.seen = seen;
-            figures.push(scene.figure(&panel, "What was observed; regions without data are pale.")?);
-        }
+    }
+    for (name, map) in observed.skip(problem.observation.names.len() - plain) {
+        let title = format!("data: {name}");
+        let mut panel = Panel::new(&title, map, Scale::Signal, robust_range(map, TAIL));
+        panel.seen = seen;
+        figures.push(scene.figure(&panel, "What was observed; regions without data are pale.")?);
     }
     let what = if scene.recorder.samples == 0 { "maximum a posteriori" } else { "posterior mean" };
     let title = format!("{what}: {field}");

@@ -134,8 +134,8 @@ pub(crate) fn sections<T: Number>(
         if let Some(truth) = problem.truth.as_ref().filter(|truth| truth.len() == problem.prior.maps * n) {
             draw(format!("truth: {name}"), &truth[source * n..][..n], false)?;
         }
-        if problem.observation.maps.len() == problem.prior.maps {
-            draw(format!("data: {name}"), &problem.observation.maps[source], true)?;
+        if let Some(data) = problem.observation.names.iter().position(|data| data == name) {
+            draw(format!("data: {name}"), &problem.observation.maps[data], true)?;
         }
         draw(format!("reconstruction: {name}"), &map, false)?;
     }

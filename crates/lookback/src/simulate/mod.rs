@@ -6,8 +6,8 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use lookback_inference::Progress;
-use lookback_lensing::{LightCone, RaySettings, RayTracing};
-use lookback_nbody::Simulation;
+use lookback_lensing::{LightCone, RaySettings, RayTracing, SphereShear};
+use lookback_nbody::{Bias, Simulation};
 use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -79,13 +79,26 @@ pub struct SimulateOutput {
     pub snapshots: Vec<f64>,
     /// Write the density contrast, as `density.npy` (and `galaxies.npy`).
     pub density: bool,
-    /// Write positions \[Mpc/h\] and peculiar velocities \[km/s\], as `positions.npy` and `velocities.npy`.
+    /// Write positions \[Mpc/h\] and peculiar velocities \[km/s\].
     pub particles: bool,
+    /// As numpy arrays `positions.npy` and `velocities.npy`, or as FastPM does.
+    pub particle_format: ParticleFormat,
     /// Write maps as numpy arrays besides FITS.
     pub npy: bool,
     /// Write the shear of each map of convergence, as `gamma1_N.fits` and `gamma2_N.fits`; flat maps count as periodic (Kaiser &
     /// Squires 1993), so that a margin of them is wrong.
     pub shear: bool,
+}
+
+/// How particles are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParticleFormat {
+    /// `positions.npy` and `velocities.npy`.
+    #[default]
+    Npy,
+    /// A folder `particles` with the blocks `1/Position`, `1/Velocity` and `Header` (FastPM, nbodykit).
+    Bigfile,
 }
 
 impl SimulateFile {
@@ -164,6 +177,9 @@ impl<T: Real> Universe<T> {
             Ok(tracing)
         };
         let rays = cone.rays.as_ref().map(tracing).transpose()?;
+        if let (true, Some(nside)) = (file.output.shear, cone.nside) {
+            check_memory(SphereShear::memory(nside))?;
+        }
         let cone = light_cone(&file.cosmology, &section, settings, &[], false)?;
         Ok(Universe { matter: Matter::Cone(cone), rays, snapshots: snapshots.1 })
     }
@@ -260,8 +276,8 @@ fn simulate_in<T: Real>(
     if file.realisations == 0 {
         return Err(Error::config("simulate", "`realisations` must be at least 1"));
     }
-    if file.galaxies.is_some_and(|galaxies| !(galaxies.b1.is_finite() && galaxies.b2.is_finite())) {
-        return Err(Error::config("galaxies", "bias must be finite"));
+    if let Some(GalaxiesSection { b1, b2, .. }) = file.galaxies {
+        Bias { b1, b2 }.check().map_err(|error| Error::config("galaxies", error.to_string()))?;
     }
     if file.galaxies.is_some() && file.simulation.sharpening.is_some() {
         let message = "galaxies are painted from particles as they move: leave out `simulation.sharpening`";

@@ -13,7 +13,8 @@ use lookback_operator::vector::axpy;
 use lookback_operator::{DynOperator, LinearOperator, Operator, Real};
 use serde::{Deserialize, Serialize};
 
-use super::{Matter, SimulateFile, Universe};
+use super::{Matter, ParticleFormat, SimulateFile, Universe};
+use crate::formats::bigfile::{self, Attribute};
 use crate::formats::fits::{self, Card};
 use crate::formats::npy;
 use crate::{Error, Result, VERSION, files};
@@ -346,7 +347,7 @@ impl<T: Real> MatterPainter<'_, T> {
         self.write_mesh("density.npy", &delta, folder)?;
         spectrum_table(&folder.join("power.csv"), &[("power_mpc_h_3", &matter)])?;
         if self.file.output.particles {
-            write_particles(moment, self.simulation, folder)?;
+            write_particles(moment, self.simulation, self.file.output.particle_format, folder)?;
         }
         let Some(section) = self.file.galaxies else { return Ok((matter, None)) };
         let cosmology = self.simulation.cosmology();
@@ -407,7 +408,12 @@ fn spectrum_table(path: &Path, columns: &[(&str, &Binned)]) -> Result<()> {
 }
 
 /// Rows of three: positions in the box, sharpened if the settings say so, and peculiar velocities.
-fn write_particles<T: Real>(moment: &Moment<'_, T>, simulation: &Simulation<T>, folder: &Path) -> Result<()> {
+fn write_particles<T: Real>(
+    moment: &Moment<'_, T>,
+    simulation: &Simulation<T>,
+    format: ParticleFormat,
+    folder: &Path,
+) -> Result<()> {
     let settings = simulation.settings();
     let (n, length) = (settings.particles, settings.length);
     let count = n.pow(3);
@@ -417,11 +423,46 @@ fn write_particles<T: Real>(moment: &Moment<'_, T>, simulation: &Simulation<T>, 
         let q = [p / (n * n), p / n % n, p % n][d] as f64 * spacing;
         (q + moment.displacement[d * count + p].f64()).rem_euclid(length) as f32
     };
-    npy::write(&folder.join("positions.npy"), &[count, 3], (0..3 * count).map(position))?;
     // a^2 dx/dt in H0 Mpc/h over a is the peculiar velocity: 100 km/s a unit.
     let unit = 100.0 / moment.at * simulation.cosmology().instant(moment.at).momentum_factor();
     let velocity = |i: usize| (unit * moment.momentum[i % 3 * count + i / 3].f64()) as f32;
-    npy::write(&folder.join("velocities.npy"), &[count, 3], (0..3 * count).map(velocity))
+    let (positions, velocities) = ((0..3 * count).map(position), (0..3 * count).map(velocity));
+    match format {
+        ParticleFormat::Npy => {
+            npy::write(&folder.join("positions.npy"), &[count, 3], positions)?;
+            npy::write(&folder.join("velocities.npy"), &[count, 3], velocities)
+        }
+        ParticleFormat::Bigfile => {
+            let folder = folder.join("particles");
+            bigfile::write_block(&folder.join("1/Position"), 3, positions)?;
+            bigfile::write_block(&folder.join("1/Velocity"), 3, velocities)?;
+            bigfile::write_attributes(&folder.join("Header"), &header(simulation, moment.at))
+        }
+    }
+}
+
+/// Critical density today \[10^10 M_sun/h / (Mpc/h)^3\].
+const CRITICAL_DENSITY: f64 = 27.754;
+
+/// What FastPM says of a snapshot; lengths in Mpc/h, masses in 10^10 M_sun/h.
+fn header<T: Real>(simulation: &Simulation<T>, at: f64) -> Vec<(&'static str, Attribute)> {
+    let (settings, p) = (simulation.settings(), simulation.cosmology().parameters());
+    let mass = CRITICAL_DENSITY * p.omega_m * (settings.length / settings.particles as f64).powi(3);
+    let of_dark_matter = |value: f64| Attribute::Numbers(vec![0.0, value, 0.0, 0.0, 0.0, 0.0]);
+    let particles = settings.particles as i64;
+    vec![
+        ("BoxSize", Attribute::Numbers(vec![settings.length])),
+        ("ScalingFactor", Attribute::Numbers(vec![at])),
+        ("Time", Attribute::Numbers(vec![at])),
+        ("OmegaM", Attribute::Numbers(vec![p.omega_m])),
+        ("OmegaLambda", Attribute::Numbers(vec![simulation.cosmology().background().omega_de])),
+        ("HubbleParam", Attribute::Numbers(vec![p.h])),
+        ("NC", Attribute::Integers(vec![particles])),
+        ("M0", Attribute::Numbers(vec![mass])),
+        ("MassTable", of_dark_matter(mass)),
+        ("TotNumPart", Attribute::Integers(vec![0, particles.pow(3), 0, 0, 0, 0])),
+        ("UsePeculiarVelocity", Attribute::Integers(vec![1])),
+    ]
 }
 
 fn table<T: Real>(spectra: &Spectra, universe: &Universe<T>, folder: &Path) -> Result<()> {
