@@ -1,4 +1,4 @@
-//! Files in the formats of the field: FITS, HDF5, numpy, idx and PNG, and Zarr for samples.
+//! Files in the formats of the field: FITS, HDF5, numpy, idx and PNG, Zarr for samples, and bigfile for particles.
 
 pub mod bigfile;
 pub mod fits;
