@@ -423,8 +423,20 @@ fn shear_and_galaxies_are_inferred_together_with_their_bias() {
     }
     let chi2 = summary["reduced_chi2_centre"].as_f64().expect("a figure");
     assert!((0.3..1.3).contains(&chi2), "{chi2}");
-    let unknown = text.replace("free = [\"b1\"", "free = [\"b3\"");
-    let output = Bench::new(&unknown).lookback(&["check", "run.toml"]);
-    let found = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(found.contains("no parameter `b3`") || found.contains("no universe has it free"), "{found}");
+    let cases = [
+        ("free = [\"b1\"", "free = [\"b3\"", "no universe has it free"),
+        (
+            "noise_std = [0.01, 0.01, 0.2]",
+            "survey = { galaxies_per_arcmin2 = 30.0, shape_noise = 0.26 }",
+            "one for each map",
+        ),
+        (aligned, "", "no parameter `a_ia`; there are omega_m"),
+        ("nearest = 200.0", "nearest = 700.0", "missing in front of twice `nearest` = 700"),
+    ];
+    for (from, to, words) in cases {
+        assert!(text.contains(from), "{from}");
+        let output = Bench::new(&text.replace(from, to)).lookback(&["check", "run.toml"]);
+        let found = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(found.contains(words) && !found.contains("panicked"), "`{words}` is missing in: {found}");
+    }
 }

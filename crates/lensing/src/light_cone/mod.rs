@@ -493,6 +493,7 @@ impl<'a, T: Real> Look<'a, T> {
     /// # Errors
     /// If a parameter is out of range, or a number is not finite.
     pub fn prepare(&mut self, x: &[T]) -> Result<()> {
+        self.cone.check_length("input", x.len(), self.cone.domain.len())?;
         let (inside, numbers) = self.cone.split(x);
         lookback_operator::vector::check_finite("light cone", "input", &x[inside.len()..])?;
         self.run.prepare(inside)?;
@@ -700,7 +701,6 @@ impl<T: Real> LightCone<T> {
 
 impl<T: Real> Linearization<T> for Look<'_, T> {
     fn move_to(&mut self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
-        self.cone.check_length("input", x.len(), self.cone.domain.len())?;
         self.cone.check_length("output", y.len(), self.cone.codomain.len())?;
         self.evolve(x, y, |_, _, _| ())?;
         Ok(())

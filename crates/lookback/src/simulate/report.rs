@@ -165,10 +165,13 @@ fn multipoles(k: &[f64]) -> Vec<f64> {
 /// Spectra of the maps, and of their pairs, beside theory.
 fn map_spectra<T: Real>(cone: &LightCone<T>, all: &[Spectra], directory: &Path) -> Result<Vec<Section>> {
     let names = cone.settings().names();
+    let maps: Vec<Mean> = (0..names.len()).map(|map| mean(all.iter().map(|s| &s.maps[map]))).collect();
+    let theories =
+        (0..names.len()).map(|map| Theory::of(cone, [map; 2], &maps[map].k)).collect::<Result<Vec<_>>>()?;
     let alone = (0..names.len())
         .map(|map| {
-            let measured = mean(all.iter().map(|s| &s.maps[map]));
-            map_spectrum(cone, ([map; 2], &names[map]), &measured, directory)
+            let band = [&theories[map]; 2];
+            map_spectrum(cone, ([map; 2], &names[map]), &maps[map], (&theories[map], band), directory)
         })
         .collect::<Result<Vec<_>>>()?;
     let words = "Spectra of the maps, averaged over all realisations, beside Limber's approximation with the halofit of Takahashi et al. (2012). The band is the scatter that a single map of this size would have if it were Gaussian. Particles add shot noise; a mesh that is too coarse takes power from small scales.".into();
@@ -181,7 +184,9 @@ fn map_spectra<T: Real>(cone: &LightCone<T>, all: &[Spectra], directory: &Path) 
         }
         let name = pair.map(|map| names[map].as_str()).join("_");
         let measured = mean(all.iter().map(|s| &s.pairs[which]));
-        both.push(map_spectrum(cone, (pair, &name), &measured, directory)?);
+        let theory = Theory::of(cone, pair, &measured.k)?;
+        let band = pair.map(|map| &theories[map]);
+        both.push(map_spectrum(cone, (pair, &name), &measured, (&theory, band), directory)?);
     }
     if !both.is_empty() {
         let words = "What each map has in common with another, in the same way. What is negative has no place on logarithmic axes; the tables have all.".into();
@@ -190,36 +195,49 @@ fn map_spectra<T: Real>(cone: &LightCone<T>, all: &[Spectra], directory: &Path) 
     Ok(sections)
 }
 
-/// The spectrum of two maps, or of one with itself, beside theory: a figure, and a table.
+/// What theory says of the spectrum of two maps.
+struct Theory {
+    /// In the bins, shot noise left out.
+    power: Vec<f64>,
+    shot: f64,
+}
+
+impl Theory {
+    fn of<T: Real>(cone: &LightCone<T>, pair: [usize; 2], at: &[f64]) -> Result<Theory> {
+        Ok(Theory { power: limber(cone, pair, at)?, shot: cone.shot_noise(pair)? })
+    }
+
+    fn total(&self, bin: usize) -> f64 {
+        self.power[bin] + self.shot
+    }
+}
+
+fn limber<T: Real>(cone: &LightCone<T>, [first, second]: [usize; 2], at: &[f64]) -> Result<Vec<f64>> {
+    let maps = &cone.settings().maps;
+    limber_spectrum(cone.simulation().cosmology(), (&maps[first], &maps[second]), at, true)
+        .map_err(|error| Error::config("light_cone", error.to_string()))
+}
+
+/// The spectrum of two maps, or of one with itself, beside theory: a figure, and a table. The band is made of what theory
+/// says of each map alone.
 fn map_spectrum<T: Real>(
     cone: &LightCone<T>,
     (pair, name): ([usize; 2], &str),
     measured: &Mean,
+    (theory, alone): (&Theory, [&Theory; 2]),
     directory: &Path,
 ) -> Result<Figure> {
-    let cosmology = cone.simulation().cosmology();
-    let maps = &cone.settings().maps;
-    let theory = |pair: [usize; 2], at: &[f64]| {
-        limber_spectrum(cosmology, (&maps[pair[0]], &maps[pair[1]]), at, true)
-            .map_err(|error| Error::config("light_cone", error.to_string()))
-    };
-    let alone = |map: usize| -> Result<Vec<f64>> {
-        let shot = cone.shot_noise([map; 2])?;
-        Ok(theory([map; 2], &measured.k)?.into_iter().map(|c| c + shot).collect())
-    };
-    let shot = cone.shot_noise(pair)?;
+    let shot = theory.shot;
     let ell = multipoles(&measured.k);
-    let smooth: Vec<(f64, f64)> = ell.iter().copied().zip(theory(pair, &ell)?).collect();
+    let smooth: Vec<(f64, f64)> = ell.iter().copied().zip(limber(cone, pair, &ell)?).collect();
     let with_shot = smooth.iter().map(|&(l, c)| (l, c + shot)).collect();
     let points = measured.k.iter().copied().zip(measured.mean.iter().copied()).collect();
     let positive = |points: Vec<(f64, f64)>| points.into_iter().filter(|(_, c)| *c > 0.0).collect();
-    let at_bins = theory(pair, &measured.k)?;
-    let alone = [alone(pair[0])?, alone(pair[1])?];
     let band = (0..measured.k.len()).map(|i| {
-        let (l, c) = (measured.k[i], at_bins[i]);
+        let (l, c) = (measured.k[i], theory.total(i));
         // Gaussian fields: (C_12^2 + C_11 C_22) / modes.
-        let error = (((c + shot).powi(2) + alone[0][i] * alone[1][i]) / measured.modes[i] as f64).sqrt();
-        (l, (c + shot - error).max(1e-3 * c), c + shot + error)
+        let error = ((c.powi(2) + alone[0].total(i) * alone[1].total(i)) / measured.modes[i] as f64).sqrt();
+        (l, (c - error).max(1e-3 * theory.power[i]), c + error)
     });
     let title = format!("C_ell of {}", name.replace('_', " and "));
     let plot = Plot {
@@ -239,7 +257,7 @@ fn map_spectrum<T: Real>(
         size: (560, 380),
     };
     let mut text = "ell,c_ell_mean,scatter,modes,limber_halofit,shot_noise\n".to_string();
-    for (i, limber) in at_bins.iter().enumerate() {
+    for (i, limber) in theory.power.iter().enumerate() {
         text += &format!(
             "{:e},{:e},{:e},{},{:e},{shot:e}\n",
             measured.k[i], measured.mean[i], measured.scatter[i], measured.modes[i], limber
