@@ -15,9 +15,9 @@ use lookback_nbody::{
 use lookback_operator::Real;
 
 use crate::runfile::{
-    AlignmentSection, CosmologySection, CrossingName, GradientName, LaplaceName, LightConeSection,
-    SampleSection, SchemeName, SimulationSection, SourceSection, SpacingName, TilingName, TransferName,
-    WindowName,
+    AlignmentSection, CosmologySection, CrossingName, GalaxiesSection, GradientName, LaplaceName,
+    LightConeSection, SampleSection, SchemeName, SimulationSection, SourceSection, SpacingName, TilingName,
+    TransferName, WindowName,
 };
 use crate::{Error, Result, files};
 
@@ -182,6 +182,13 @@ impl SourceSection {
             pivot,
         };
         Ok(Tracer::Convergence { sources, alignment: alignment.as_ref().map(of) })
+    }
+}
+
+impl GalaxiesSection {
+    /// How they follow matter.
+    pub(crate) fn bias(&self) -> Bias {
+        Bias { b1: self.b1, b2: self.b2 }
     }
 }
 

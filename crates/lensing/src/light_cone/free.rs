@@ -73,16 +73,22 @@ impl FreeNumber {
         Ok(all)
     }
 
+    /// Where a map has it.
+    fn place(self, tracer: &mut Tracer) -> Option<&mut f64> {
+        match (self, tracer) {
+            (FreeNumber::Alignment, Tracer::Convergence { alignment, .. }) => {
+                alignment.as_mut().map(|alignment| &mut alignment.amplitude)
+            }
+            (FreeNumber::LinearBias(_), Tracer::Galaxies { bias, .. }) => Some(&mut bias.b1),
+            (FreeNumber::QuadraticBias(_), Tracer::Galaxies { bias, .. }) => Some(&mut bias.b2),
+            _ => None,
+        }
+    }
+
     /// The number as the maps have it.
     pub(super) fn value(self, maps: &[Tracer]) -> f64 {
-        match self {
-            FreeNumber::Alignment => maps.iter().find_map(amplitude).unwrap_or(0.0),
-            FreeNumber::LinearBias(map) | FreeNumber::QuadraticBias(map) => match (&maps[map], self) {
-                (Tracer::Galaxies { bias, .. }, FreeNumber::LinearBias(_)) => bias.b1,
-                (Tracer::Galaxies { bias, .. }, _) => bias.b2,
-                _ => 0.0,
-            },
-        }
+        let of = |map: usize| self.place(&mut maps[map].clone()).copied();
+        self.maps(maps).into_iter().find_map(of).unwrap_or(0.0)
     }
 
     /// The maps that have it.
@@ -96,13 +102,8 @@ impl FreeNumber {
     /// Gives the maps another value.
     pub(super) fn set(self, maps: &mut [Tracer], value: f64) {
         for map in self.maps(maps) {
-            match (&mut maps[map], self) {
-                (Tracer::Convergence { alignment: Some(alignment), .. }, FreeNumber::Alignment) => {
-                    alignment.amplitude = value;
-                }
-                (Tracer::Galaxies { bias, .. }, FreeNumber::LinearBias(_)) => bias.b1 = value,
-                (Tracer::Galaxies { bias, .. }, FreeNumber::QuadraticBias(_)) => bias.b2 = value,
-                _ => {}
+            if let Some(number) = self.place(&mut maps[map]) {
+                *number = value;
             }
         }
     }

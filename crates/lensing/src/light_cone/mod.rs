@@ -235,13 +235,12 @@ impl Settings {
 /// (Bartelmann & Schneider 2001, section 6) or that of another [`Tracer`], `n` the number density, and `w` the window of
 /// the pixels of the [`Sky`]. Cost beside the simulation: one visit a step of the particles that may be seen then.
 /// Memory: eight times the maps, and as much again as a table of a few thousand numbers a step; one number a particle more where
-/// galaxies are seen, two in reverse. The reverse pass runs the
-/// simulation backwards and reads the cotangent of the maps where the forward pass painted.
+/// galaxies are seen, two in reverse. The reverse pass runs the simulation backwards and reads the cotangent of the maps where
+/// the forward pass painted.
 ///
 /// Galaxies are particles that weigh as much as the linear density where they began says ([`lookback_cosmology::Bias`]); in
 /// redshift space `W` is read where they seem to be, `v / (a H)` away (Kaiser 1987). Sharpened particles carry their galaxies
-/// along. Free numbers of the maps
-/// ([`Settings::free`]) follow the parameters of the universe.
+/// along. Free numbers of the maps ([`Settings::free`]) follow the parameters of the universe.
 pub struct LightCone<T: Real> {
     simulation: Simulation<T>,
     settings: Settings,

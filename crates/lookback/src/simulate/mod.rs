@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lookback_inference::Progress;
 use lookback_lensing::{LightCone, RaySettings, RayTracing, SphereShear};
-use lookback_nbody::{Bias, Simulation};
+use lookback_nbody::Simulation;
 use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -276,8 +276,8 @@ fn simulate_in<T: Real>(
     if file.realisations == 0 {
         return Err(Error::config("simulate", "`realisations` must be at least 1"));
     }
-    if let Some(GalaxiesSection { b1, b2, .. }) = file.galaxies {
-        Bias { b1, b2 }.check().map_err(|error| Error::config("galaxies", error.to_string()))?;
+    if let Some(galaxies) = &file.galaxies {
+        galaxies.bias().check().map_err(|error| Error::config("galaxies", error.to_string()))?;
     }
     if file.galaxies.is_some() && file.simulation.sharpening.is_some() {
         let message = "galaxies are painted from particles as they move: leave out `simulation.sharpening`";

@@ -7,7 +7,7 @@ use lookback_lensing::{LightCone, RayTracing, SphereShear, kaiser_squires};
 use lookback_mesh::{
     Cloud, Grid, Harmonics, bin_edges, cross_spectrum, power_quadrupole, power_spectrum, white_modes,
 };
-use lookback_nbody::{Bias, Run, Settings, Simulation, galaxy_weights, redshift_shift};
+use lookback_nbody::{Run, Settings, Simulation, galaxy_weights, redshift_shift};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector::axpy;
 use lookback_operator::{DynOperator, LinearOperator, Operator, Real};
@@ -352,7 +352,7 @@ impl<T: Real> MatterPainter<'_, T> {
         let Some(section) = self.file.galaxies else { return Ok((matter, None)) };
         let cosmology = self.simulation.cosmology();
         let growth = cosmology.instant(moment.at).d1.d;
-        let (weights, _) = galaxy_weights(Bias { b1: section.b1, b2: section.b2 }, &self.linear, growth);
+        let (weights, _) = galaxy_weights(section.bias(), &self.linear, growth);
         let mut place = moment.displacement.to_vec();
         if section.redshift_space {
             let unit = cosmology.instant(moment.at).momentum_factor();

@@ -174,7 +174,7 @@ fn map_spectra<T: Real>(cone: &LightCone<T>, all: &[Spectra], directory: &Path) 
             map_spectrum(cone, ([map; 2], &names[map]), &maps[map], (&theories[map], band), directory)
         })
         .collect::<Result<Vec<_>>>()?;
-    let words = "Spectra of the maps, averaged over all realisations, beside Limber's approximation with the halofit of Takahashi et al. (2012). The band is the scatter that a single map of this size would have if it were Gaussian. Particles add shot noise; a mesh that is too coarse takes power from small scales.".into();
+    let words = "Spectra of the maps, averaged over all realisations, beside Limber's approximation with the halofit of Takahashi et al. (2012). The band is the scatter that a single map of this size would have if it were Gaussian. Particles add shot noise; a mesh that is too coarse takes power from small scales. The theory of galaxies is halofit with linear bias: where structure is not linear, what began in dense places has more power than that.".into();
     let mut sections = vec![Section { heading: "Spectra of the maps".into(), words, figures: alone }];
     let mut both = Vec::new();
     for (which, pair) in pairs(names.len()).into_iter().enumerate() {
@@ -362,7 +362,7 @@ fn galaxies(
     let [monopole, quadrupole] = [0, 1].map(|which| mean(spectra.iter().map(|pair| &pair[which])));
     let instant = cosmology.instant(a);
     let (bias, rate) =
-        (1.0 + section.b1, if section.redshift_space { instant.d1.slope / instant.d1.d } else { 0.0 });
+        (section.bias().linear(), if section.redshift_space { instant.d1.slope / instant.d1.d } else { 0.0 });
     let theory = [
         bias * bias + 2.0 / 3.0 * bias * rate + 0.2 * rate * rate,
         4.0 / 3.0 * bias * rate + 4.0 / 7.0 * rate * rate,
