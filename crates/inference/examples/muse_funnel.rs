@@ -16,6 +16,7 @@ use lookback_inference::{
     NutsOptions, Optimizer, Result, Target, Workers, diagnostics,
 };
 use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::vector;
 
 /// Standard deviation of the prior of `theta`.
 const PRIOR: f64 = 3.0;
@@ -84,15 +85,15 @@ struct At<'a>(&'a [f64]);
 impl Evaluator<f64> for At<'_> {
     fn energy(&mut self, z: &[f64], gradient: &mut [f64]) -> Result<f64> {
         let width = (0.5 * PRIOR * z[0]).exp();
-        let (mut sum, mut along) = (z[0] * z[0], 0.0);
-        for ((gradient, z), x) in gradient[1..].iter_mut().zip(&z[1..]).zip(self.0) {
+        let [sum, along] = vector::sums([&z[1..], self.0], |[z, x]| {
             let off = width * z - x;
-            sum += off * off + z * z;
-            along += off * z;
-            *gradient = off * width + z;
+            [off * off + z * z, off * z]
+        });
+        for ((gradient, z), x) in gradient[1..].iter_mut().zip(&z[1..]).zip(self.0) {
+            *gradient = (width * z - x) * width + z;
         }
         gradient[0] = z[0] + along * 0.5 * PRIOR * width;
-        Ok(0.5 * sum)
+        Ok(0.5 * (z[0] * z[0] + sum))
     }
 }
 

@@ -1,13 +1,14 @@
 //! What do samplers cost? Gradients until second moments are known, and time beyond the gradient.
 //!
-//! `cargo run --release -p lookback-inference --example sampler_cost -- [moments | phi4 | overhead]`
+//! `cargo run --release -p lookback-inference --example sampler_cost -- [moments | phi4 [SIDE] | overhead [DIMENSION]]`
 //!
 //! `moments`: gradients of one chain after its warm-up (and in it) until `b^2 < 0.01`, the squared error of `E[x_i^2]` in units
 //! of the variance of `x_i^2`, averaged over latents; median of eight chains. `phi4`: the same of lattice fields, whose moments are those of a
 //! long run of NUTS, averaged over the sites, which are all alike. `overhead`: time of a step of a Gaussian whose gradient is
 //! a copy, in passes over a vector (`y += a x`), in dimensions from 1e5 to 1e7.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use lookback_inference::{
@@ -229,100 +230,116 @@ fn moments() {
     }
 }
 
+/// Seconds between two calls of a density are those of the sampler; those in it are counted here.
+static IN_DENSITY: AtomicU64 = AtomicU64::new(0);
+
+/// A Gaussian whose first half of latents is narrower by the root of `stiff`.
+fn two_widths(dim: usize, stiff: f64) -> Density {
+    let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
+        let start = Instant::now();
+        let (narrow, wide) = z.split_at(dim / 2);
+        g[..dim / 2].iter_mut().zip(narrow).for_each(|(g, z)| *g = stiff * z);
+        g[dim / 2..].copy_from_slice(wide);
+        let energy = 0.5 * (stiff * vector::norm2(narrow) + vector::norm2(wide));
+        IN_DENSITY.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+        energy
+    });
+    Density { name: "two widths", truth: vec![(1.0, 2.0); dim], energy }
+}
+
+/// Seconds of a gradient, and of a step beyond it, in each advance of a method that has `warmup` steps behind it.
+fn seconds_of_steps(target: &Density, mut method: impl Method<f64>, warmup: u64) -> Vec<(f64, f64)> {
+    let stop = AtomicBool::new(false);
+    let workers = Workers::new(target, &stop);
+    let mut all = Vec::new();
+    loop {
+        let (gradients, in_density, start) = (workers.counts().0, IN_DENSITY.load(Relaxed), Instant::now());
+        let progress = method.advance(&workers, &mut |_| ()).expect("advances");
+        let seconds = start.elapsed().as_secs_f64();
+        let gradients = (workers.counts().0 - gradients) as f64;
+        let in_density = (IN_DENSITY.load(Relaxed) - in_density) as f64 * 1e-9;
+        if progress.steps.0 > warmup {
+            all.push((in_density / gradients, (seconds - in_density) / gradients));
+        }
+        if progress.done {
+            return all;
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Median seconds of `y += a x` over vectors that lie where those of a step lie: two pairs take turns, which are as many as a step
+/// holds, on threads of the pool.
+fn seconds_of_pass(dim: usize) -> f64 {
+    let x = [vec![1.0f64; dim], vec![1.0f64; dim]];
+    let mut y = [vec![0.0f64; dim], vec![0.0f64; dim]];
+    let passes = (0..200).map(|turn| {
+        let start = Instant::now();
+        vector::axpy(1e-3, &x[turn % 2], &mut y[turn % 2]);
+        start.elapsed().as_secs_f64()
+    });
+    rayon::scope(|_| median(passes.collect()))
+}
+
 /// Seconds of one step beyond its gradient, of a chain on Gaussians: of equal widths, where a direction is forgotten at once, and with
-/// half of the latents ten times narrower, where it is kept over many steps.
-fn overhead() {
+/// half of the latents ten times narrower, where it is kept over many steps. Medians over blocks of steps.
+fn overhead(only: Option<usize>) {
     println!(
         "| dimension | widths | one pass | gradient | mclmc, leapfrog | nuts |\n|---|---|---|---|---|---|"
     );
-    let dims = [100_000usize, 1_000_000, 10_000_000];
-    for (dim, stiff) in dims.into_iter().flat_map(|dim| [(dim, 1.0), (dim, 100.0)]) {
-        let longer = if dim > 1_000_000 { 1 } else { 10 };
-        let target = Density {
-            name: "sphere",
-            truth: vec![(1.0, 2.0); dim],
-            energy: Box::new(move |z: &[f64], g: &mut [f64]| {
-                let (narrow, wide) = z.split_at(dim / 2);
-                g[..dim / 2].iter_mut().zip(narrow).for_each(|(g, z)| *g = stiff * z);
-                g[dim / 2..].copy_from_slice(wide);
-                0.5 * (stiff * vector::norm2(narrow) + vector::norm2(wide))
-            }),
+    let dims =
+        [100_000usize, 1_000_000, 10_000_000].into_iter().filter(|dim| only.is_none_or(|only| only == *dim));
+    for (dim, stiff) in dims.flat_map(|dim| [(dim, 1.0), (dim, 100.0)]) {
+        let target = two_widths(dim, stiff);
+        let pass = seconds_of_pass(dim);
+        let (chains, metric) = (1, Metric::Unit);
+        let draws = if dim > 1_000_000 { 250 } else { 2000 };
+        let options = MclmcOptions {
+            chains,
+            warmup: 400,
+            draws,
+            thin: draws,
+            integrator: Integrator::Leapfrog,
+            metric,
+            ..Default::default()
         };
-        let (x, mut y) = (vec![1.0f64; dim], vec![0.0f64; dim]);
-        let rounds = 1 + 20_000_000 / dim;
-        let time = |f: &mut dyn FnMut()| {
-            f();
-            let start = Instant::now();
-            (0..rounds).for_each(|_| f());
-            start.elapsed().as_secs_f64() / rounds as f64
-        };
-        let pass = time(&mut || vector::axpy(1e-3, &x, &mut y));
-        let gradient = time(&mut || {
-            (target.energy)(&x, &mut y);
+        let steps = seconds_of_steps(&target, Mclmc::new(options, 1).expect("valid"), 400);
+        // A million latents take NUTS hundreds of steps a draw.
+        let draws = if dim > 100_000 || stiff > 1.0 { 0 } else { 20 };
+        let nuts = (draws > 0).then(|| {
+            let options = NutsOptions { chains, warmup: 5, draws, metric, ..Default::default() };
+            seconds_of_steps(&target, Nuts::new(options, 1).expect("valid"), 5)
         });
-        // Warm-up and counted steps have different work: the difference of two lengths is that of the counted ones.
-        let seconds = |method: &mut dyn FnMut() -> u64| {
-            let start = Instant::now();
-            let gradients = method();
-            (start.elapsed().as_secs_f64(), gradients as f64)
+        let beyond = |steps: &[(f64, f64)]| {
+            let seconds = median(steps.iter().map(|step| step.1).collect());
+            format!("{:.2} ms = {:.1} passes", 1e3 * seconds, seconds / pass)
         };
-        let run = |draws: usize, nuts: bool| {
-            let (chains, stop) = (1, AtomicBool::new(false));
-            let workers = Workers::new(&target, &stop);
-            seconds(&mut || {
-                if nuts {
-                    let metric = Metric::Unit;
-                    let options =
-                        NutsOptions { chains, warmup: 5, draws, thin: draws, metric, ..Default::default() };
-                    let mut method = Nuts::new(options, 1).expect("valid");
-                    while !method.advance(&workers, &mut |_| ()).expect("advances").done {}
-                } else {
-                    let (warmup, integrator, metric) = (400, Integrator::Leapfrog, Metric::Unit);
-                    let options = MclmcOptions {
-                        chains,
-                        warmup,
-                        draws,
-                        thin: draws,
-                        integrator,
-                        metric,
-                        ..Default::default()
-                    };
-                    let mut method = Mclmc::new(options, 1).expect("valid");
-                    while !method.advance(&workers, &mut |_| ()).expect("advances").done {}
-                }
-                workers.counts().0
-            })
-        };
-        let step = |short: usize, long: usize, nuts: bool| {
-            let (a, b) = (run(short, nuts), run(long, nuts));
-            (b.0 - a.0) / (b.1 - a.1) - gradient
-        };
-        // Ten million latents take NUTS a thousand steps a draw.
-        let nuts = if dim > 1_000_000 || stiff > 1.0 { f64::NAN } else { step(2, 2 + 3 * longer, true) };
-        let mclmc = step(50, 50 + 50 * longer, false);
         println!(
-            "| {dim:.0e} | {} | {:.2} ms | {:.2} ms | {:.2} ms = {:.1} passes | {:.2} ms = {:.1} passes |",
+            "| {dim:.0e} | {} | {:.3} ms | {:.2} ms | {} | {} |",
             if stiff > 1.0 { "1 and 0.1" } else { "1" },
             1e3 * pass,
-            1e3 * gradient,
-            1e3 * mclmc,
-            mclmc / pass,
-            1e3 * nuts,
-            nuts / pass
+            1e3 * median(steps.iter().map(|step| step.0).collect()),
+            beyond(&steps),
+            nuts.map_or("-".into(), |steps| beyond(&steps)),
         );
     }
 }
 
 fn main() {
     let what = std::env::args().nth(1);
+    let number = std::env::args().nth(2).and_then(|number| number.parse().ok());
     let wanted = |name: &str| what.as_deref().is_none_or(|what| what == name);
     if wanted("moments") {
         moments();
     }
     if wanted("phi4") {
-        lattices(std::env::args().nth(2).and_then(|side| side.parse().ok()));
+        lattices(number);
     }
     if wanted("overhead") {
-        overhead();
+        overhead(number);
     }
 }

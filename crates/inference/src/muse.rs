@@ -268,13 +268,13 @@ impl<T: Number> Muse<T> {
     }
 
     /// Does `work` on what is simulated with the numbers `which` at the parameters `truth`; 0 are the data.
-    fn on_simulation<R>(
+    fn on_simulation<R: Send>(
         &self,
         workers: &Workers<'_, T>,
         split: &Split,
         which: usize,
         truth: &[f64],
-        work: impl FnOnce(&mut dyn Evaluator<T>) -> Result<R>,
+        work: impl FnOnce(&mut dyn Evaluator<T>) -> Result<R> + Send,
     ) -> Result<R> {
         if which == 0 {
             return workers.with(work);
@@ -374,7 +374,7 @@ impl<T: Number> Muse<T> {
         workers: &Workers<'_, T>,
         split: &Split,
         (which, j): (usize, usize),
-        found: impl Fn(&mut dyn Evaluator<T>) -> Result<Vec<R>>,
+        found: impl Fn(&mut dyn Evaluator<T>) -> Result<Vec<R>> + Sync,
     ) -> Result<Vec<R>> {
         let apart = APART / (1.0 + self.scatter[j].powi(2)).sqrt();
         let side = |side: f64| {

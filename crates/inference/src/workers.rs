@@ -95,6 +95,11 @@ where
     }
 }
 
+/// Runs work on a thread of the pool. A vector kernel that is called from any other waits some tens of microseconds for one of them to wake up.
+fn inside_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}
+
 impl<'a, T: Real> Workers<'a, T> {
     /// Workers on a target; they fail with [`Error::Interrupted`] once `stop` is set.
     pub fn new(target: &'a dyn Target<T>, stop: &'a AtomicBool) -> Workers<'a, T> {
@@ -134,11 +139,13 @@ impl<'a, T: Real> Workers<'a, T> {
     ///
     /// # Errors
     /// Those of the work.
-    pub fn with<R>(&self, work: impl FnOnce(&mut dyn Evaluator<T>) -> Result<R>) -> Result<R> {
-        let mut watched = self.watch();
-        let result = work(&mut watched);
-        self.give_back(watched.inner);
-        result
+    pub fn with<R: Send>(&self, work: impl FnOnce(&mut dyn Evaluator<T>) -> Result<R> + Send) -> Result<R> {
+        inside_pool(|| {
+            let mut watched = self.watch();
+            let result = work(&mut watched);
+            self.give_back(watched.inner);
+            result
+        })
     }
 
     /// Set when the user asks to stop.
@@ -173,7 +180,9 @@ impl<'a, T: Real> Workers<'a, T> {
         items: Vec<I>,
         work: impl Fn(I, &mut dyn Evaluator<T>) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
-        items.into_par_iter().map(|item| self.with(|evaluator| work(item, evaluator))).collect()
+        let work = &work;
+        let each = |item| self.with(move |evaluator| work(item, evaluator));
+        inside_pool(|| items.into_par_iter().map(each).collect())
     }
 
     /// `count` evaluators that stay where they are moved to, for sums over points; counted like all others.

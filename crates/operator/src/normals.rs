@@ -128,8 +128,19 @@ fn fill_avx2(out: &mut [[f64; 2]], first: u64, words: [u32; 2], key: u64) {
     fill_plain(out, first, words, key);
 }
 
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512dq,avx512vl")]
+fn fill_avx512(out: &mut [[f64; 2]], first: u64, words: [u32; 2], key: u64) {
+    fill_plain(out, first, words, key);
+}
+
 /// [`fill_plain`] with the vector instructions of this machine.
 pub(crate) fn fill(out: &mut [[f64; 2]], first: u64, words: [u32; 2], key: u64) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512dq") && std::arch::is_x86_feature_detected!("avx512vl") {
+        // SAFETY: the machine has the instructions.
+        return unsafe { fill_avx512(out, first, words, key) };
+    }
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the machine has the instructions.
@@ -166,16 +177,25 @@ mod tests {
         }
     }
 
+    type Fill = fn(&mut [[f64; 2]], u64, [u32; 2], u64);
+
     #[test]
     fn lanes_do_not_change_a_bit() {
-        let (mut fast, mut plain) = (vec![[0.0; 2]; 1003], vec![[0.0; 2]; 1003]);
         let first = u64::from(u32::MAX) - 500;
-        fill(&mut fast, first, [3, 1 << 31], 77);
-        for (i, pair) in plain.iter_mut().enumerate() {
-            let block = first + i as u64;
-            let counter = [[block & LOW], [block >> 32], [3], [1 << 31]];
-            *pair = normal_pairs::<1>(counter, 77)[0];
+        let mut fills: Vec<Fill> = vec![fill, fill_plain];
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the machine has the instructions.
+            fills.push(|out, first, words, key| unsafe { fill_avx2(out, first, words, key) });
         }
-        assert!(fast.iter().flatten().zip(plain.iter().flatten()).all(|(a, b)| a.to_bits() == b.to_bits()));
+        for fill in fills {
+            let mut fast = vec![[0.0; 2]; 1003];
+            fill(&mut fast, first, [3, 1 << 31], 77);
+            for (block, pair) in (first..).zip(&fast) {
+                let counter = [[block & LOW], [block >> 32], [3], [1 << 31]];
+                let expected = normal_pairs::<1>(counter, 77)[0];
+                assert!(pair.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
+        }
     }
 }

@@ -106,6 +106,14 @@ impl Stream {
             }
         });
     }
+
+    /// Fills a slice with random words, four from each block of this stream from `first` on. The normal and uniform numbers `2 n` and
+    /// `2 n + 1` are made of block `n`: do not use one block for both.
+    pub fn fill_words(&self, first: u64, out: &mut [u32]) {
+        for (block, out) in (first..).zip(out.chunks_mut(4)) {
+            out.copy_from_slice(&philox4x32(self.counter(block), self.seed)[..out.len()]);
+        }
+    }
 }
 
 /// Pairs of a stream that are made before they are written.

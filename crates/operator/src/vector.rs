@@ -21,7 +21,8 @@ pub fn sums<T: Real, const K: usize, const N: usize>(
 ) -> [f64; N] {
     let len = vectors[0].len();
     assert!(vectors.iter().all(|vector| vector.len() == len), "vectors of different lengths");
-    let part = |start: usize, end: usize| sums_of_part(vectors.map(|vector| &vector[start..end]), &terms);
+    let part =
+        |start: usize, end: usize| fast_sums_of_part(vectors.map(|vector| &vector[start..end]), &terms);
     let chunk = |i: usize| part(i * CHUNK, ((i + 1) * CHUNK).min(len));
     let mut all = [0.0; N];
     let mut add = |part: [f64; N]| all.iter_mut().zip(part).for_each(|(all, part)| *all += part);
@@ -34,20 +35,48 @@ pub fn sums<T: Real, const K: usize, const N: usize>(
     all
 }
 
+/// [`sums_of_part`] with the vector instructions of this machine; the bits are the same.
+fn fast_sums_of_part<T: Real, const K: usize, const N: usize>(
+    vectors: [&[T]; K],
+    terms: impl Fn([T; K]) -> [f64; N],
+) -> [f64; N] {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the machine has the instructions.
+        return unsafe { sums_of_part_avx2(vectors, terms) };
+    }
+    sums_of_part(vectors, terms)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sums_of_part_avx2<T: Real, const K: usize, const N: usize>(
+    vectors: [&[T]; K],
+    terms: impl Fn([T; K]) -> [f64; N],
+) -> [f64; N] {
+    sums_of_part(vectors, terms)
+}
+
+#[inline(always)]
 fn sums_of_part<T: Real, const K: usize, const N: usize>(
     vectors: [&[T]; K],
     terms: impl Fn([T; K]) -> [f64; N],
 ) -> [f64; N] {
     let mut sums = [[0.0; LANES]; N];
-    let (pieces, rest) =
-        (vectors.map(|v| v.as_chunks::<LANES>().0), vectors.map(|v| v.as_chunks::<LANES>().1));
-    for piece in 0..pieces[0].len() {
-        let here = pieces.map(|pieces| pieces[piece]);
-        let each: [[f64; N]; LANES] = std::array::from_fn(|lane| terms(here.map(|here| here[lane])));
+    let count = vectors[0].len() / LANES;
+    let pieces = vectors.map(|vector| &vector.as_chunks::<LANES>().0[..count]);
+    for piece in 0..count {
+        let mut each = [[0.0; N]; LANES];
+        for (lane, each) in each.iter_mut().enumerate() {
+            let mut here = [T::zero(); K];
+            here.iter_mut().zip(&pieces).for_each(|(here, pieces)| *here = pieces[piece][lane]);
+            *each = terms(here);
+        }
         for (n, sums) in sums.iter_mut().enumerate() {
             sums.iter_mut().zip(&each).for_each(|(sum, each)| *sum += each[n]);
         }
     }
+    let rest = vectors.map(|vector| vector.as_chunks::<LANES>().1);
     for place in 0..rest[0].len() {
         let each = terms(rest.map(|rest| rest[place]));
         sums.iter_mut().zip(each).for_each(|(sums, each)| sums[place] += each);

@@ -1,10 +1,17 @@
 //! Microcanonical Langevin Monte Carlo (Robnik, De Luca, Silverstein & Seljak 2023, JMLR 24, 311; Robnik & Seljak 2024).
 
+mod kick;
+mod pairs;
+mod step_size;
+
 use lookback_operator::Real;
-use lookback_operator::vector::{self, CHUNK};
-use rayon::prelude::*;
+use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
+use self::kick::Kick;
+pub(crate) use self::kick::rotate;
+use self::pairs::Pairs;
+use self::step_size::StepSize;
 use crate::chain::{Beginnings, Divergences, Plan, Point, stream};
 use crate::diagnostics::plain_ess;
 use crate::scales::{Metric, Spread};
@@ -131,182 +138,6 @@ struct Chain<T: Number> {
     gradients: u64,
 }
 
-/// Fit of the step size to the variance of the energy error, which grows with its sixth power.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct StepSize {
-    now: f64,
-    ceiling: f64,
-    sums: (f64, f64),
-}
-
-impl StepSize {
-    fn new(now: f64) -> StepSize {
-        StepSize { now, ceiling: f64::INFINITY, sums: (0.0, 0.0) }
-    }
-
-    /// Learns from the squared energy error of a step, in units of what is wanted.
-    fn update(&mut self, excess: f64) {
-        const MEMORY: f64 = 149.0 / 151.0;
-        /// Width of trust in `ln(excess)`: a factor of 1.5 in the step.
-        const TRUST: f64 = 6.0 * 1.5;
-        let excess = excess + 1e-8;
-        let weight = (-0.5 * (excess.ln() / TRUST).powi(2)).exp();
-        self.sums.0 = MEMORY * self.sums.0 + weight * excess / self.now.powi(6);
-        self.sums.1 = MEMORY * self.sums.1 + weight;
-        if self.sums.0 > 0.0 && self.sums.1 > 0.0 {
-            let fitted = (self.sums.0 / self.sums.1).powf(-1.0 / 6.0);
-            self.now = fitted.min(self.ceiling);
-        }
-        // The ceiling is lifted slowly: one bad point must not slow a chain for ever.
-        self.ceiling *= 1.01;
-    }
-
-    /// Learns that a step led nowhere.
-    fn fail(&mut self) {
-        self.now *= 0.8;
-        self.ceiling = self.now;
-    }
-}
-
-/// A turn of the velocity by the gradient, in the plane of `e = -g/|g|` and a unit vector `v` with `e . v = along`, over the time
-/// `h`: coefficients of `e` and `v` in the turned unit vector, and the change of kinetic energy. Exact; written with
-/// `exp(-delta)`, so that it does not overflow.
-fn turn(along: f64, h: f64, norm: f64, dim: f64) -> (f64, f64, f64) {
-    let delta = h * norm / (dim - 1.0);
-    let zeta = (-delta).exp();
-    let e = (1.0 - zeta) * (1.0 + zeta + along * (1.0 - zeta));
-    let v = 2.0 * zeta;
-    let length = (e * e + v * v + 2.0 * e * v * along).sqrt();
-    let inner = (1.0 + along + (1.0 - along) * zeta * zeta).max(f64::MIN_POSITIVE);
-    (e / length, v / length, (dim - 1.0) * (delta - std::f64::consts::LN_2 + inner.ln()))
-}
-
-/// Turns the direction of `u` by the gradient over the time `h`, makes a unit vector of it, and gives the change of kinetic energy.
-pub(crate) fn rotate<T: Real>(u: &mut [T], gradient: &[T], h: f64) -> f64 {
-    let [uu, gg, ug] = vector::sums([&*u, gradient], |[u, g]| {
-        let (u, g) = (u.f64(), g.f64());
-        [u * u, g * g, u * g]
-    });
-    let (length, norm) = (uu.sqrt(), gg.sqrt());
-    // At a flat place nothing turns.
-    let (by_g, by_v, energy) = if norm > 0.0 {
-        let (by_e, by_v, energy) = turn((-ug / norm / length).clamp(-1.0, 1.0), h, norm, u.len() as f64);
-        (-by_e / norm, by_v, energy)
-    } else {
-        (0.0, 1.0, 0.0)
-    };
-    let (by_g, by_u) = (T::of(by_g), T::of(by_v / length));
-    u.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(|(u, g)| {
-        u.iter_mut().zip(g).for_each(|(u, g)| *u = by_u * *u + by_g * *g);
-    });
-    energy
-}
-
-/// Scalar products that a kick needs, of velocity, scaled gradient and noise.
-#[derive(Clone, Copy)]
-struct Products {
-    uu: f64,
-    gg: f64,
-    ug: f64,
-    un: f64,
-    gn: f64,
-    nn: f64,
-}
-
-fn products<T: Real>(u: &[T], g: &[T], scales: &[T], noise: Option<&[T]>) -> Products {
-    let Some(noise) = noise else {
-        let [uu, gg, ug] = vector::sums([u, g, scales], |[u, g, s]| {
-            let (u, g) = (u.f64(), (s * g).f64());
-            [u * u, g * g, u * g]
-        });
-        return Products { uu, gg, ug, un: 0.0, gn: 0.0, nn: 0.0 };
-    };
-    let [uu, gg, ug, un, gn, nn] = vector::sums([u, g, scales, noise], |[u, g, s, n]| {
-        let (u, g, n) = (u.f64(), (s * g).f64(), n.f64());
-        [u * u, g * g, u * g, u * n, g * n, n * n]
-    });
-    Products { uu, gg, ug, un, gn, nn }
-}
-
-/// A velocity `u U + e E + n N` in the span of the old one, of the direction downhill and of the noise.
-#[derive(Clone, Copy)]
-struct Velocity {
-    u: f64,
-    e: f64,
-    n: f64,
-}
-
-/// The plane geometry of one kick.
-struct Kick {
-    products: Products,
-    norm: f64,
-    dim: f64,
-    velocity: Velocity,
-}
-
-impl Kick {
-    fn new(products: Products, dim: usize) -> Kick {
-        let norm = products.gg.sqrt();
-        let velocity = Velocity { u: 1.0 / products.uu.sqrt(), e: 0.0, n: 0.0 };
-        Kick { products, norm, dim: dim as f64, velocity }
-    }
-
-    /// Scalar product of `e` with old velocity and noise; 0 at a flat place.
-    fn downhill(&self, product: f64) -> f64 {
-        if self.norm > 0.0 { -product / self.norm } else { 0.0 }
-    }
-
-    /// Turns by the gradient over the time `h`; returns the change of kinetic energy.
-    fn rotate(&mut self, h: f64) -> f64 {
-        if !(self.norm > 0.0) || h == 0.0 {
-            return 0.0;
-        }
-        let Velocity { u, e, n } = self.velocity;
-        let along = u * self.downhill(self.products.ug) + e + n * self.downhill(self.products.gn);
-        let (by_e, by_v, energy) = turn(along.clamp(-1.0, 1.0), h, self.norm, self.dim);
-        self.velocity = Velocity { u: by_v * u, e: by_v * e + by_e, n: by_v * n };
-        energy
-    }
-
-    /// Forgets part of the direction: adds `nu` times the noise and makes a unit vector of it.
-    fn refresh(&mut self, nu: f64) {
-        let Velocity { u, e, n } = self.velocity;
-        let along = u * self.products.un + e * self.downhill(self.products.gn) + n * self.products.nn;
-        let length = (1.0 + 2.0 * nu * along + nu * nu * self.products.nn).sqrt();
-        self.velocity = Velocity { u: u / length, e: e / length, n: (n + nu) / length };
-    }
-
-    /// Writes the new velocity and moves the latent along it.
-    fn carry_out<T: Real>(
-        &self,
-        u: &mut [T],
-        g: &[T],
-        scales: &[T],
-        noise: Option<&[T]>,
-        drift: f64,
-        z: &mut [T],
-    ) {
-        let by_u = T::of(self.velocity.u);
-        let by_g = T::of(if self.norm > 0.0 { -self.velocity.e / self.norm } else { 0.0 });
-        let (by_n, drift) = (T::of(self.velocity.n), T::of(drift));
-        u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK)).enumerate().for_each(|(chunk, (u, z))| {
-            let range = chunk * CHUNK..chunk * CHUNK + u.len();
-            let (g, s) = (&g[range.clone()], &scales[range.clone()]);
-            let Some(n) = noise.map(|noise| &noise[range]) else {
-                for (((u, z), &g), &s) in u.iter_mut().zip(z).zip(g).zip(s) {
-                    *u = by_u * *u + by_g * s * g;
-                    *z += drift * s * *u;
-                }
-                return;
-            };
-            for ((((u, z), &g), &s), &n) in u.iter_mut().zip(z).zip(g).zip(s).zip(n) {
-                *u = by_u * *u + by_g * s * g + by_n * n;
-                *z += drift * s * *u;
-            }
-        });
-    }
-}
-
 /// Most steps between two refreshments.
 const SELDOM: usize = 8;
 
@@ -326,9 +157,9 @@ struct Motion<'a, T: Number> {
 }
 
 impl<T: Number> Motion<'_, T> {
-    /// How much is forgotten at once over so many steps of this length.
-    fn forgetting(&self, steps: usize, step: f64, dim: usize) -> f64 {
-        (((2.0 * steps as f64 * step / self.decoherence).exp() - 1.0) / dim as f64).sqrt()
+    /// How much of a direction is remembered over so many steps of this length, as a cosine.
+    fn memory(&self, steps: usize, step: f64) -> f64 {
+        (-(steps as f64) * step / self.decoherence).exp()
     }
 
     /// Steps from one refreshment of the direction to the next: half of those in which it is forgotten, so that steps between them
@@ -347,12 +178,11 @@ impl<T: Number> Motion<'_, T> {
     ) -> Result<()> {
         let dim = chain.u.len();
         let (outer, middle, moves) = self.options.integrator.shares();
-        let mut noise = vec![T::zero(); dim];
         let mut gradient = std::mem::take(&mut chain.at.gradient);
         let mut energy = chain.at.energy;
         // Kinetic energy that the first rotation of the step under way gave.
         let mut kinetic = 0.0;
-        let mut step = self.tuned.unwrap_or(chain.step.now);
+        let mut step = self.tuned.unwrap_or(chain.step.now());
         let every = self.refresh_every(step);
         // Length of the last move.
         let mut drift = 0.0;
@@ -361,26 +191,24 @@ impl<T: Number> Motion<'_, T> {
         for done in 0..=self.count {
             let last = done == self.count;
             let refreshes = !last && (self.first + done).is_multiple_of(every);
-            if refreshes {
-                stream(self.seed, index, self.first + done).fill_normal(&mut noise);
-            }
-            let noise = refreshes.then_some(noise.as_slice());
-            let mut sums = products(&chain.u, &gradient, self.scales, noise);
-            if open && !(energy.is_finite() && sums.gg.is_finite()) {
+            let pairs = |done: usize| {
+                refreshes.then(|| Pairs::draw(stream(self.seed, index, self.first + done), dim))
+            };
+            let mut kick = Kick::new(&chain.u, &gradient, self.scales, pairs(done));
+            if open && !(energy.is_finite() && kick.is_finite()) {
                 self.turn_back((index, self.first + done - 1), chain, drift, &mut gradient, evaluator)?;
                 open = false;
                 energy = chain.at.energy;
-                step = self.tuned.unwrap_or(chain.step.now);
-                sums = products(&chain.u, &gradient, self.scales, noise);
+                step = self.tuned.unwrap_or(chain.step.now());
+                kick = Kick::new(&chain.u, &gradient, self.scales, pairs(done));
             }
             let z = &mut chain.at.z;
-            let mut kick = Kick::new(sums, dim);
             if open {
                 kinetic += kick.rotate(outer * step);
                 let error = (kinetic + energy - chain.at.energy).powi(2) / dim as f64;
                 if self.warming {
                     chain.step.update(error / self.options.energy_error);
-                    step = chain.step.now;
+                    step = chain.step.now();
                     if self.learning {
                         chain.spread.add(z, &gradient);
                     }
@@ -395,24 +223,24 @@ impl<T: Number> Motion<'_, T> {
                 seen(self.first + done - 1, z);
             }
             if last {
-                kick.carry_out(&mut chain.u, &gradient, self.scales, None, 0.0, z);
+                kick.carry_out(&mut chain.u, &gradient, self.scales, 0.0, z);
                 break;
             }
             if refreshes {
-                kick.refresh(self.forgetting(every, step, dim));
+                kick.refresh(self.memory(every, step));
             }
             kinetic = kick.rotate(outer * step);
             drift = step / moves as f64;
-            kick.carry_out(&mut chain.u, &gradient, self.scales, noise, drift, z);
+            kick.carry_out(&mut chain.u, &gradient, self.scales, drift, z);
             energy = evaluator.energy(z, &mut gradient)?;
             chain.gradients += 1;
             for _ in 1..moves {
                 if !energy.is_finite() {
                     break;
                 }
-                let mut kick = Kick::new(products(&chain.u, &gradient, self.scales, None), dim);
+                let mut kick = Kick::new(&chain.u, &gradient, self.scales, None);
                 kinetic += kick.rotate(middle * step);
-                kick.carry_out(&mut chain.u, &gradient, self.scales, None, drift, z);
+                kick.carry_out(&mut chain.u, &gradient, self.scales, drift, z);
                 energy = evaluator.energy(z, &mut gradient)?;
                 chain.gradients += 1;
             }
@@ -560,13 +388,13 @@ impl<T: Number> Mclmc<T> {
         for chain in &mut self.chains {
             chain.spread = Spread::new(dim);
             // Where latents are counted in units of their widths, steps are longer by as much.
-            chain.step = StepSize::new(chain.step.now * (before / after).sqrt());
+            chain.step = StepSize::new(chain.step.now() * (before / after).sqrt());
         }
     }
 
     /// At the end of the warm-up: one step size for all, and a length of decoherence from the watched latents.
     fn tune(&mut self) {
-        let mut steps: Vec<f64> = self.chains.iter().map(|chain| chain.step.now).collect();
+        let mut steps: Vec<f64> = self.chains.iter().map(|chain| chain.step.now()).collect();
         steps.sort_by(f64::total_cmp);
         let step = steps[steps.len() / 2];
         self.tuned = Some(step);
@@ -664,7 +492,7 @@ impl<T: Number> Method<T> for Mclmc<T> {
         }
         let total = warmup + self.options.draws;
         let message = if self.counted() == 0 {
-            format!("warming up, step {:.3}", self.chains[0].step.now)
+            format!("warming up, step {:.3}", self.chains[0].step.now())
         } else {
             format!("energy error {:.1e}", self.mean(|chain| chain.errors))
         };
@@ -682,33 +510,5 @@ impl<T: Number> Method<T> for Mclmc<T> {
             ("divergences".into(), divergences as f64),
             ("gradients_per_step".into(), gradients as f64 / (self.steps * self.chains.len()).max(1) as f64),
         ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The turn solves `du/dt = |g|/(d-1) (e - (e.u) u)`: compared with small steps of the equation in the plane.
-    #[test]
-    fn the_turn_solves_its_equation() {
-        let (norm, dim, h) = (7.0, 4.0, 0.9);
-        for angle in [0.1, 1.5, 3.0f64] {
-            let (mut along, mut across) = (angle.cos(), angle.sin());
-            let (mut kinetic, pieces) = (0.0, 200_000);
-            for _ in 0..pieces {
-                let rate = norm / (dim - 1.0) * h / f64::from(pieces);
-                kinetic += norm * along * h / f64::from(pieces);
-                let before = along;
-                along += rate * (1.0 - before * before);
-                across -= rate * before * across;
-            }
-            let (e, v, energy) = turn(angle.cos(), h, norm, dim);
-            assert!((e + v * angle.cos() - along).abs() < 1e-4 && (v * angle.sin() - across).abs() < 1e-4);
-            assert!((energy - kinetic).abs() < 1e-3, "{energy} {kinetic}");
-        }
-        // Far downhill: no overflow.
-        let (e, v, energy) = turn(-0.999, 1e6, 1e3, 2.0);
-        assert!((e - 1.0).abs() < 1e-12 && v.abs() < 1e-12 && energy.is_finite());
     }
 }

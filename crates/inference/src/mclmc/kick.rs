@@ -1,0 +1,194 @@
+//! What acts on a direction between two gradients.
+
+use lookback_operator::Real;
+use lookback_operator::vector::{self, CHUNK};
+use rayon::prelude::*;
+
+use super::pairs::{Pairs, Products, Turned};
+
+/// A turn of the velocity by the gradient, in the plane of `e = -g/|g|` and a unit vector `v` with `e . v = along`, over the time
+/// `h`: coefficients of `e` and `v` in the turned unit vector, and the change of kinetic energy. Exact; written with
+/// `exp(-delta)`, so that it does not overflow.
+fn turn(along: f64, h: f64, norm: f64, dim: f64) -> (f64, f64, f64) {
+    let delta = h * norm / (dim - 1.0);
+    let zeta = (-delta).exp();
+    let e = (1.0 - zeta) * (1.0 + zeta + along * (1.0 - zeta));
+    let v = 2.0 * zeta;
+    let length = (e * e + v * v + 2.0 * e * v * along).sqrt();
+    let inner = (1.0 + along + (1.0 - along) * zeta * zeta).max(f64::MIN_POSITIVE);
+    (e / length, v / length, (dim - 1.0) * (delta - std::f64::consts::LN_2 + inner.ln()))
+}
+
+/// Turns the direction of `u` by the gradient over the time `h`, makes a unit vector of it, and gives the change of kinetic energy.
+pub(crate) fn rotate<T: Real>(u: &mut [T], gradient: &[T], h: f64) -> f64 {
+    let [uu, gg, ug] = vector::sums([&*u, gradient], |[u, g]| {
+        let (u, g) = (u.f64(), g.f64());
+        [u * u, g * g, u * g]
+    });
+    let (length, norm) = (uu.sqrt(), gg.sqrt());
+    // At a flat place nothing turns.
+    let (by_g, by_v, energy) = if norm > 0.0 {
+        let (by_e, by_v, energy) = turn((-ug / norm / length).clamp(-1.0, 1.0), h, norm, u.len() as f64);
+        (-by_e / norm, by_v, energy)
+    } else {
+        (0.0, 1.0, 0.0)
+    };
+    let (by_g, by_u) = (T::of(by_g), T::of(by_v / length));
+    u.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(|(u, g)| {
+        u.iter_mut().zip(g).for_each(|(u, g)| *u = by_u * *u + by_g * *g);
+    });
+    energy
+}
+
+/// What acts on a direction between two gradients: it is turned downhill, may be turned in pairs by chance, and is turned downhill again.
+pub(super) struct Kick {
+    /// The pairs that turn, and the cosine of their angle.
+    refreshment: Option<(Pairs, f64)>,
+    products: Products,
+    norm: f64,
+    dim: f64,
+    /// The direction before the pairs turn, `before.0 u + before.1 e`, with `e` the unit vector downhill.
+    before: (f64, f64),
+    /// The direction now, `after.0 v + after.1 e`, where `v` is what the pairs made of it.
+    after: (f64, f64),
+    /// Scalar product of the direction with `e`.
+    along: f64,
+}
+
+impl Kick {
+    /// A kick that may turn `pairs`.
+    pub fn new<T: Real>(u: &[T], g: &[T], scales: &[T], pairs: Option<Pairs>) -> Kick {
+        let products = if let Some(pairs) = &pairs {
+            pairs.products(u, g, scales)
+        } else {
+            let [uu, gg, ug] = vector::sums([u, g, scales], |[u, g, s]| {
+                let (u, g) = (u.f64(), (s * g).f64());
+                [u * u, g * g, u * g]
+            });
+            Products::plain(uu, gg, ug)
+        };
+        let norm = products.gg.sqrt();
+        let before = (1.0 / products.uu.sqrt(), 0.0);
+        let along = if norm > 0.0 { -products.ug / norm * before.0 } else { 0.0 };
+        let refreshment = pairs.map(|pairs| (pairs, 1.0));
+        Kick { refreshment, products, norm, dim: u.len() as f64, before, after: (1.0, 0.0), along }
+    }
+
+    /// Whether the gradient is one.
+    pub fn is_finite(&self) -> bool {
+        self.products.gg.is_finite()
+    }
+
+    /// Turns by the gradient over the time `h`; returns the change of kinetic energy. At a flat place nothing turns.
+    pub fn rotate(&mut self, h: f64) -> f64 {
+        if !(self.norm > 0.0) || h == 0.0 {
+            return 0.0;
+        }
+        let (by_e, by_v, energy) = turn(self.along.clamp(-1.0, 1.0), h, self.norm, self.dim);
+        self.after = (by_v * self.after.0, by_v * self.after.1 + by_e);
+        self.along = by_v * self.along + by_e;
+        energy
+    }
+
+    /// Turns the pairs by an angle with this cosine. Once in a kick, if it has pairs.
+    pub fn refresh(&mut self, cos: f64) {
+        let Some((_, angle)) = &mut self.refreshment else { return };
+        *angle = cos;
+        self.before = self.composed();
+        self.after = (1.0, 0.0);
+        if self.norm > 0.0 {
+            let (ug, gg) = self.products.turned(cos);
+            self.along = -ug / self.norm * self.before.0 + gg / self.products.gg * self.before.1;
+        }
+    }
+
+    /// The direction in terms of `u` and `e` where no pairs turned.
+    fn composed(&self) -> (f64, f64) {
+        (self.after.0 * self.before.0, self.after.0 * self.before.1 + self.after.1)
+    }
+
+    /// Writes the new direction and moves the latent along it.
+    pub fn carry_out<T: Real>(&self, u: &mut [T], g: &[T], scales: &[T], drift: f64, z: &mut [T]) {
+        let by_g = |by_e: f64| if self.norm > 0.0 { -by_e / self.norm } else { 0.0 };
+        if let Some((pairs, cos)) = &self.refreshment {
+            let ((by_u, before), (keep, after)) = (self.before, self.after);
+            let by = Turned { by_u, by_g: by_g(before), cos: *cos, keep, down: by_g(after) };
+            return pairs.carry_out(by, u, g, scales, drift, z);
+        }
+        let (by_u, by_e) = self.composed();
+        let [by_u, by_g, drift] = [by_u, by_g(by_e), drift].map(T::of);
+        let chunks = u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK));
+        chunks.zip(g.par_chunks(CHUNK)).zip(scales.par_chunks(CHUNK)).for_each(|(((u, z), g), s)| {
+            for (((u, z), &g), &s) in u.iter_mut().zip(z).zip(g).zip(s) {
+                *u = by_u * *u + by_g * s * g;
+                *z += drift * s * *u;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lookback_operator::random::{Purpose, Stream};
+
+    use super::*;
+
+    /// The turn solves `du/dt = |g|/(d-1) (e - (e.u) u)`: compared with small steps of the equation in the plane.
+    #[test]
+    fn the_turn_solves_its_equation() {
+        let (norm, dim, h) = (7.0, 4.0, 0.9);
+        for angle in [0.1, 1.5, 3.0f64] {
+            let (mut along, mut across) = (angle.cos(), angle.sin());
+            let (mut kinetic, pieces) = (0.0, 200_000);
+            for _ in 0..pieces {
+                let rate = norm / (dim - 1.0) * h / f64::from(pieces);
+                kinetic += norm * along * h / f64::from(pieces);
+                let before = along;
+                along += rate * (1.0 - before * before);
+                across -= rate * before * across;
+            }
+            let (e, v, energy) = turn(angle.cos(), h, norm, dim);
+            assert!((e + v * angle.cos() - along).abs() < 1e-4 && (v * angle.sin() - across).abs() < 1e-4);
+            assert!((energy - kinetic).abs() < 1e-3, "{energy} {kinetic}");
+        }
+        // Far downhill: no overflow.
+        let (e, v, energy) = turn(-0.999, 1e6, 1e3, 2.0);
+        assert!((e - 1.0).abs() < 1e-12 && v.abs() < 1e-12 && energy.is_finite());
+    }
+
+    /// One after the other: turned downhill, turned in pairs, turned downhill again; and the same at once.
+    #[test]
+    fn a_kick_is_its_parts_one_after_the_other() {
+        for dim in [2, 3, 100, 30_001] {
+            let stream = |draw| Stream::new(6, Purpose::Test, draw);
+            let [mut u, mut g, mut z] = [0, 1, 2].map(|draw| {
+                let mut numbers = vec![0.0f64; dim];
+                stream(draw).fill_normal(&mut numbers);
+                numbers
+            });
+            let unit = 1.0 / vector::norm2(&u).sqrt();
+            u.iter_mut().for_each(|u| *u *= unit);
+            g.iter_mut().for_each(|g| *g *= 3.0);
+            let (scales, ones) = (vec![0.5; dim], vec![1.0; dim]);
+            let (start, scaled): (_, Vec<f64>) = (z.clone(), g.iter().map(|g| 0.5 * g).collect());
+            let (cos, drift) = (0.9, 0.7);
+
+            let mut expected = u.clone();
+            let mut energy = rotate(&mut expected, &scaled, 0.4);
+            let only_pairs = Turned { by_u: 1.0, by_g: 0.0, cos, keep: 1.0, down: 0.0 };
+            Pairs::draw(stream(7), dim).carry_out(only_pairs, &mut expected, &g, &ones, 0.0, &mut z);
+            energy += rotate(&mut expected, &scaled, 0.3);
+
+            let mut kick = Kick::new(&u, &g, &scales, Some(Pairs::draw(stream(7), dim)));
+            let mut found = kick.rotate(0.4);
+            kick.refresh(cos);
+            found += kick.rotate(0.3);
+            kick.carry_out(&mut u, &g, &scales, drift, &mut z);
+            assert!((found - energy).abs() < 1e-9 * energy.abs(), "{found} {energy}");
+            for i in 0..dim {
+                assert!((u[i] - expected[i]).abs() < 1e-13, "{dim}: {} {}", u[i], expected[i]);
+                assert!((z[i] - start[i] - drift * 0.5 * expected[i]).abs() < 1e-13);
+            }
+        }
+    }
+}

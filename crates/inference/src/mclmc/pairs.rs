@@ -1,0 +1,351 @@
+//! How a direction is forgotten a little without a normal number for each latent.
+
+use lookback_operator::Real;
+use lookback_operator::random::Stream;
+use lookback_operator::vector::CHUNK;
+use rayon::prelude::*;
+
+/// Latents that turn by two, latent `i` with latent `(split - 1 - i) mod d`, each pair one way or the other by chance:
+///
+/// ```text
+/// R u:   u_i -> cos u_i + s sin u_j,   u_j -> cos u_j - s sin u_i,   s = -1 or 1
+/// ```
+///
+/// (Kac's walk on the sphere.) Lengths are kept to the last digit and a uniform direction stays one, whatever the angle. With `split` and `s` uniform
+/// the change of a given `u` has the mean `(cos - 1) (d - 1) / d u` and the covariance `sin^2 |u|^2 (1 - u u^T / |u|^2) / d`, those of noise
+/// that is equal in all directions along the sphere. It needs one random bit a pair, and no vector of its own. A pair has its places at equal distances from
+/// the two ends of one of two parts, so that memory is read in order.
+pub(super) struct Pairs {
+    split: usize,
+    stream: Stream,
+}
+
+/// Pairs of a task.
+const PAIRS: usize = CHUNK / 2;
+/// Pairs whose turns stand in one random word.
+const WORD: usize = 32;
+/// Number of the first block of random words: behind all normal numbers of a stream.
+const FIRST_BLOCK: u64 = 1 << 60;
+
+/// Scalar products of a direction `u` and of a scaled gradient `g`, and what a turn of pairs makes of them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Products {
+    pub uu: f64,
+    pub gg: f64,
+    pub ug: f64,
+    /// `sum s (g_i u_j - g_j u_i)` over pairs.
+    crossed: f64,
+    /// `u g` and `g^2` of the latents without a partner.
+    alone: (f64, f64),
+}
+
+impl Products {
+    /// Of directions that are not turned in pairs.
+    pub fn plain(uu: f64, gg: f64, ug: f64) -> Products {
+        Products { uu, gg, ug, ..Products::default() }
+    }
+
+    /// `g . R u` and `g . R g` for a turn by an angle with this cosine.
+    pub fn turned(&self, cos: f64) -> (f64, f64) {
+        let (ug, gg) = self.alone;
+        (cos * (self.ug - ug) + ug + sine(cos) * self.crossed, cos * (self.gg - gg) + gg)
+    }
+}
+
+fn sine(cos: f64) -> f64 {
+    (1.0 - cos * cos).sqrt()
+}
+
+/// What a kick makes of a direction: `keep R (by_u u + by_g g) + down g`, with an angle that has this cosine.
+#[derive(Clone, Copy)]
+pub(super) struct Turned {
+    pub by_u: f64,
+    pub by_g: f64,
+    pub cos: f64,
+    pub keep: f64,
+    pub down: f64,
+}
+
+/// Places of as many pairs as a task has: some at the front of a part, and their partners, in the opposite order, at its back.
+type Ends<S> = (S, S);
+
+impl Pairs {
+    /// The pairs of `dim` latents that a stream of random numbers draws.
+    pub fn draw(stream: Stream, dim: usize) -> Pairs {
+        let mut word = [0; 2];
+        stream.fill_words(FIRST_BLOCK - 1, &mut word);
+        let uniform = u128::from(word[0]) << 32 | u128::from(word[1]);
+        Pairs { split: ((uniform * dim as u128) >> 64) as usize, stream }
+    }
+
+    /// The latents without a partner: the middle of each part whose number of latents is odd.
+    fn alone(&self, dim: usize) -> impl Iterator<Item = usize> {
+        [(0, self.split), (self.split, dim)]
+            .into_iter()
+            .filter(|(start, end)| (end - start) % 2 == 1)
+            .map(|(start, end)| (start + end) / 2)
+    }
+
+    /// A vector in tasks.
+    fn tasks<'a, T: Sync>(&self, vector: &'a [T]) -> Vec<Ends<&'a [T]>> {
+        let (first, second) = vector.split_at(self.split);
+        let of_part = |part: &'a [T]| {
+            let half = part.len() / 2;
+            let (front, back) = (&part[..half], &part[part.len() - half..]);
+            front.chunks(PAIRS).zip(back.rchunks(PAIRS))
+        };
+        of_part(first).chain(of_part(second)).collect()
+    }
+
+    /// A vector that changes in tasks.
+    fn tasks_mut<'a, T: Sync>(&self, vector: &'a mut [T]) -> Vec<Ends<&'a mut [T]>> {
+        let (first, second) = vector.split_at_mut(self.split);
+        let of_part = |part: &'a mut [T]| {
+            let half = part.len() / 2;
+            let (front, rest) = part.split_at_mut(half);
+            let back = rest.len() - half;
+            front.chunks_mut(PAIRS).zip(rest[back..].rchunks_mut(PAIRS))
+        };
+        of_part(first).chain(of_part(second)).collect()
+    }
+
+    /// The way that each pair of a task turns: bit `k` of all words.
+    fn ways(&self, task: usize) -> [u32; PAIRS / WORD] {
+        let mut words = [0; PAIRS / WORD];
+        self.stream.fill_words(FIRST_BLOCK + (task * words.len() / 4) as u64, &mut words);
+        words
+    }
+
+    /// Scalar products that a kick with a turn needs, in an order that is always the same.
+    pub fn products<T: Real>(&self, u: &[T], g: &[T], scales: &[T]) -> Products {
+        let (us, gs, ss) = (self.tasks(u), self.tasks(g), self.tasks(scales));
+        let of_task = |task: usize| products_of_task(us[task], gs[task], ss[task], &self.ways(task));
+        let sums: Vec<[f64; 4]> = if us.len() <= FEW {
+            (0..us.len()).map(of_task).collect()
+        } else {
+            (0..us.len()).into_par_iter().map(of_task).collect()
+        };
+        let mut all = Products::default();
+        for [uu, gg, ug, crossed] in sums {
+            all.uu += uu;
+            all.gg += gg;
+            all.ug += ug;
+            all.crossed += crossed;
+        }
+        for i in self.alone(u.len()) {
+            let (u, g) = (u[i].f64(), (scales[i] * g[i]).f64());
+            all.uu += u * u;
+            all.gg += g * g;
+            all.ug += u * g;
+            all.alone.0 += u * g;
+            all.alone.1 += g * g;
+        }
+        all
+    }
+
+    /// Turns the direction and moves the latents along it.
+    pub fn carry_out<T: Real>(
+        &self,
+        by: Turned,
+        u: &mut [T],
+        g: &[T],
+        scales: &[T],
+        drift: f64,
+        z: &mut [T],
+    ) {
+        for i in self.alone(u.len()) {
+            let g = scales[i] * g[i];
+            u[i] = T::of(by.keep * by.by_u) * u[i] + T::of(by.keep * by.by_g + by.down) * g;
+            z[i] += T::of(drift) * scales[i] * u[i];
+        }
+        let (gs, ss) = (self.tasks(g), self.tasks(scales));
+        let tasks: Vec<_> = self.tasks_mut(u).into_iter().zip(self.tasks_mut(z)).collect();
+        carry_out_all(tasks, |task, (u, z)| {
+            carry_out_task(by, u, gs[task], ss[task], drift, z, &self.ways(task));
+        });
+    }
+}
+
+/// Tasks up to which one thread is done before a second would have begun.
+const FEW: usize = 8;
+
+fn carry_out_all<I: Send>(tasks: Vec<I>, work: impl Fn(usize, I) + Sync) {
+    if tasks.len() <= FEW {
+        tasks.into_iter().enumerate().for_each(|(task, item)| work(task, item));
+    } else {
+        tasks.into_par_iter().enumerate().for_each(|(task, item)| work(task, item));
+    }
+}
+
+/// Pairs side by side in vector instructions; a divisor of `WORD`.
+const LANES: usize = 8;
+
+/// The ways of the pairs from `first` on, in the lowest bits.
+fn ways_from(words: &[u32], first: usize) -> u32 {
+    words[first / WORD] >> (first % WORD)
+}
+
+/// The entries of `LANES` pairs: at the front, and of their partners.
+fn lanes<T: Real>((front, back): Ends<&[T]>, first: usize) -> ([T; LANES], [T; LANES]) {
+    let end = back.len() - first;
+    let here: &[T; LANES] = front[first..first + LANES].try_into().expect("as many as lanes");
+    let there: &[T; LANES] = back[end - LANES..end].try_into().expect("as many as lanes");
+    (*here, std::array::from_fn(|lane| there[LANES - 1 - lane]))
+}
+
+fn products_of_task<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: Ends<&[T]>, words: &[u32]) -> [f64; 4] {
+    let pairs = u.0.len();
+    let mut sums = [[0.0; LANES]; 4];
+    let mut add = |lane: usize, [ui, uj, gi, gj, si, sj]: [T; 6], way: u32| {
+        let (ui, uj, gi, gj) = (ui.f64(), uj.f64(), (si * gi).f64(), (sj * gj).f64());
+        let sign = f64::from_bits(1.0f64.to_bits() | u64::from(way & 1) << 63);
+        sums[0][lane] += ui * ui + uj * uj;
+        sums[1][lane] += gi * gi + gj * gj;
+        sums[2][lane] += ui * gi + uj * gj;
+        sums[3][lane] += sign * (gi * uj - gj * ui);
+    };
+    let whole = pairs - pairs % LANES;
+    for first in (0..whole).step_by(LANES) {
+        let ((ui, uj), (gi, gj), (si, sj)) = (lanes(u, first), lanes(g, first), lanes(s, first));
+        let ways = ways_from(words, first);
+        for lane in 0..LANES {
+            add(lane, [ui[lane], uj[lane], gi[lane], gj[lane], si[lane], sj[lane]], ways >> lane);
+        }
+    }
+    for i in whole..pairs {
+        let j = pairs - 1 - i;
+        add(i - whole, [u.0[i], u.1[j], g.0[i], g.1[j], s.0[i], s.1[j]], ways_from(words, i));
+    }
+    sums.map(|lanes| lanes.iter().sum())
+}
+
+fn carry_out_task<T: Real>(
+    by: Turned,
+    u: Ends<&mut [T]>,
+    g: Ends<&[T]>,
+    s: Ends<&[T]>,
+    drift: f64,
+    z: Ends<&mut [T]>,
+    words: &[u32],
+) {
+    let pairs = u.0.len();
+    let [by_u, by_g, down, drift] = [by.by_u, by.by_g, by.down, drift].map(T::of);
+    let (cos, sin) = (T::of(by.keep * by.cos), T::of(by.keep * sine(by.cos)));
+    let turn = |[ui, uj, gi, gj]: [T; 4], way: u32| {
+        let (vi, vj) = (by_u * ui + by_g * gi, by_u * uj + by_g * gj);
+        let sin = if way & 1 == 1 { -sin } else { sin };
+        (cos * vi + sin * vj + down * gi, cos * vj - sin * vi + down * gj)
+    };
+    let whole = pairs - pairs % LANES;
+    for first in (0..whole).step_by(LANES) {
+        let end = pairs - first;
+        let ((gi, gj), (si, sj)) = (lanes(g, first), lanes(s, first));
+        let (ui, uj) = lanes((&*u.0, &*u.1), first);
+        let ways = ways_from(words, first);
+        let (mut new_i, mut new_j) = ([T::zero(); LANES], [T::zero(); LANES]);
+        for lane in 0..LANES {
+            let scaled = [ui[lane], uj[lane], si[lane] * gi[lane], sj[lane] * gj[lane]];
+            (new_i[lane], new_j[lane]) = turn(scaled, ways >> lane);
+        }
+        u.0[first..first + LANES].copy_from_slice(&new_i);
+        let z_i = &mut z.0[first..first + LANES];
+        for lane in 0..LANES {
+            z_i[lane] += drift * si[lane] * new_i[lane];
+        }
+        let (u_j, z_j) = (&mut u.1[end - LANES..end], &mut z.1[end - LANES..end]);
+        for lane in 0..LANES {
+            u_j[LANES - 1 - lane] = new_j[lane];
+            z_j[LANES - 1 - lane] += drift * sj[lane] * new_j[lane];
+        }
+    }
+    for i in whole..pairs {
+        let j = pairs - 1 - i;
+        let scaled = [u.0[i], u.1[j], s.0[i] * g.0[i], s.1[j] * g.1[j]];
+        (u.0[i], u.1[j]) = turn(scaled, ways_from(words, i));
+        z.0[i] += drift * s.0[i] * u.0[i];
+        z.1[j] += drift * s.1[j] * u.1[j];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lookback_operator::random::Purpose;
+    use lookback_operator::vector;
+
+    use super::*;
+
+    const TURN: Turned = Turned { by_u: 1.0, by_g: 0.0, cos: 0.8, keep: 1.0, down: 0.0 };
+
+    fn pairs(draw: u32, dim: usize) -> Pairs {
+        Pairs::draw(Stream::new(1, Purpose::Test, draw), dim)
+    }
+
+    fn normal(draw: u32, dim: usize) -> Vec<f64> {
+        let mut numbers = vec![0.0; dim];
+        Stream::new(2, Purpose::Test, draw).fill_normal(&mut numbers);
+        numbers
+    }
+
+    fn turned(pairs: &Pairs, v: &[f64]) -> Vec<f64> {
+        let (mut v, zeros) = (v.to_vec(), vec![0.0; v.len()]);
+        pairs.carry_out(TURN, &mut v, &zeros, &zeros, 0.0, &mut zeros.clone());
+        v
+    }
+
+    #[test]
+    fn a_turn_keeps_lengths_and_the_products_know_what_it_does() {
+        for dim in [2, 3, 5, 16, 17, 1000, 40_001, 100_000] {
+            for draw in 0..4 {
+                let pairs = pairs(draw, dim);
+                let (u, g, scales) = (normal(3, dim), normal(4, dim), normal(5, dim));
+                let scaled: Vec<f64> = g.iter().zip(&scales).map(|(g, s)| g * s).collect();
+                let products = pairs.products(&u, &g, &scales);
+                let (u_turned, g_turned) = (turned(&pairs, &u), turned(&pairs, &scaled));
+                let near = |found: f64, expected: f64| {
+                    let size = dim as f64;
+                    assert!((found - expected).abs() < 1e-12 * size, "{dim}: {found} {expected}");
+                };
+                near(vector::norm2(&u_turned), vector::norm2(&u));
+                near(products.uu, vector::norm2(&u));
+                near(products.gg, vector::norm2(&scaled));
+                near(products.ug, vector::dot(&u, &scaled));
+                let (ug, gg) = products.turned(TURN.cos);
+                near(ug, vector::dot(&scaled, &u_turned));
+                near(gg, vector::dot(&scaled, &g_turned));
+            }
+        }
+    }
+
+    /// The first two moments of the change are those of noise that is equal in all directions along the sphere.
+    #[test]
+    fn no_direction_is_preferred() {
+        for dim in [4, 5] {
+            let u: Vec<f64> = (1..=dim).map(|i| i as f64).collect();
+            let (size, norm2, draws) = (dim as f64, vector::norm2(&u), 200_000);
+            let (mut mean, mut squares) = (vec![0.0; dim], vec![vec![0.0; dim]; dim]);
+            for draw in 0..draws {
+                let pairs = pairs(draw, dim);
+                let v = turned(&pairs, &u);
+                // What a latent with a partner keeps is known; the rest is the noise.
+                let alone: Vec<usize> = pairs.alone(dim).collect();
+                let noise = |i: usize| if alone.contains(&i) { 0.0 } else { v[i] - TURN.cos * u[i] };
+                for i in 0..dim {
+                    mean[i] += v[i] / f64::from(draws);
+                    (0..dim).for_each(|j| squares[i][j] += noise(i) * noise(j) / f64::from(draws));
+                }
+            }
+            for i in 0..dim {
+                let expected = (1.0 + (TURN.cos - 1.0) * (size - 1.0) / size) * u[i];
+                // The scatter of the mean is 0.6 * 4 / sqrt(200000) = 0.005.
+                assert!((mean[i] - expected).abs() < 0.025, "{dim}: {} {expected}", mean[i]);
+                for j in 0..dim {
+                    let same = if i == j { norm2 } else { 0.0 };
+                    let expected = (1.0 - TURN.cos * TURN.cos) * (same - u[i] * u[j]) / size;
+                    // Its terms are at most 9, and appear once in `dim` draws.
+                    let found = squares[i][j];
+                    assert!((found - expected).abs() < 0.05, "{dim}: {found} {expected}");
+                }
+            }
+        }
+    }
+}
