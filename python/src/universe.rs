@@ -42,7 +42,7 @@ fn build_simulation(
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cosmology = cosmology.build().map_err(raise)?;
     let settings = simulation.settings(&cosmology).map_err(raise)?;
-    universe::check_memory(settings.memory::<f64>(true)).map_err(raise)?;
+    lookback::memory::check_simulation(settings.memory::<f64>(true)).map_err(raise)?;
     Simulation::new(settings, cosmology, &names(free)).map_err(raise)
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn ray_tracing(
     let simulation = build_simulation(py, simulation, cosmology, &free)?;
     let rays = RaySettings { sources: redshifts, planes, edge };
     let rays = RayTracing::new(simulation, cone, rays).map_err(raise)?;
-    universe::check_memory(rays.memory(true)).map_err(raise)?;
+    lookback::memory::check_simulation(rays.memory(true)).map_err(raise)?;
     Ok(PyOperator(Arc::new(rays)))
 }
 

@@ -206,6 +206,13 @@ fn options_that_would_be_ignored_or_cannot_be() {
 }
 
 #[test]
+fn a_run_that_does_not_fit_into_memory_is_refused_with_the_number() {
+    let map = "kind = \"map\"\nstarts = 1000000000";
+    let said = with("kind = \"wiener\"\nsamples = 6", map).refused();
+    says(&said, &["[method] needs about", "GB of memory", "are free", "starts"]);
+}
+
+#[test]
 fn a_run_on_relative_paths_can_be_resumed_and_a_lost_sample_file_is_noticed() {
     let bench = on_files(|_| ());
     let text =

@@ -4,6 +4,7 @@ use lookback_inference::{Number, Target};
 use lookback_operator::Operator;
 
 use crate::Result;
+use crate::memory::{in_words, of_run};
 use crate::problem::Problem;
 use crate::runfile::{MethodSection, Precision, RunFile};
 
@@ -62,10 +63,10 @@ fn explain_in<T: Number>(run: &RunFile) -> Result<String> {
         line(format!("            {words}: {} directions", options.rank.min(problem.posterior.dim())));
     }
     line(format!("precision   {}, {} threads", T::NAME, rayon::current_num_threads()));
-    line(format!("memory      about {}", bytes(memory(run, &problem))));
+    line(format!("memory      about {}", in_words(of_run(run, &problem))));
     if run.output.samples {
         let disk = 4 * problem.grid.len() * sample_count(&run.method) * 2;
-        line(format!("disk        up to {} for samples", bytes(disk)));
+        line(format!("disk        up to {} for samples", in_words(disk)));
     }
     line(format!("output      {}", run.output.directory.as_deref().unwrap_or("runs/run")));
     for input in &problem.inputs {
@@ -146,49 +147,5 @@ pub(crate) fn sample_count(method: &MethodSection) -> usize {
         MethodSection::Muse(o) => o.samples,
         MethodSection::Thermodynamic(o) => o.chains * o.draws,
         MethodSection::Smc(o) => o.particles,
-    }
-}
-
-/// Evaluators (three signal-sized and three data-sized vectors each, plus the links' own), vectors of the method, data
-/// and record.
-fn memory<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
-    let size = size_of::<T>();
-    let between: usize =
-        problem.links.iter().map(|link| 2 * link.codomain().len() + link.domain().len()).sum();
-    let latents = problem.posterior.dim();
-    let evaluator = size * (between + 3 * latents + 3 * problem.forward.codomain().len());
-    let threads = rayon::current_num_threads();
-    let (evaluators, vectors) = match &run.method {
-        MethodSection::Wiener(_) => (threads, 1 + 6 * threads),
-        MethodSection::Map(o) => (threads, 30 * o.starts + 6 * threads),
-        MethodSection::Mgvi(o) | MethodSection::Geovi(o) => (2 * o.pairs + 2 * threads, 6 * o.pairs + 8),
-        MethodSection::Hmc(o) | MethodSection::Mala(o) | MethodSection::Mams(o) => {
-            (threads, 4 * o.chains + 4 * threads)
-        }
-        MethodSection::Nuts(o) => (threads, 14 * o.chains + 9 * o.max_depth * threads),
-        MethodSection::Mclmc(o) => (threads, 14 * o.chains + 2 * threads),
-        // Two full roots of a covariance for each mode, and one that is being made.
-        MethodSection::El2o(o) => {
-            (threads, 30 * o.starts + 2 * latents * 8 / size * (o.modes.min(o.starts) + 1))
-        }
-        MethodSection::Pathfinder(o) => (threads, 50 * o.paths + 30 * threads),
-        MethodSection::Thermodynamic(o) => (threads, 15 * o.chains + 90 * threads),
-        // The crowd, the next one, its offsets in double precision twice, and the root of a covariance of up to 500 latents.
-        MethodSection::Smc(o) => (threads, (2 + 32 / size) * o.particles + 1000 + 6 * threads),
-        MethodSection::Muse(o) => (2 * threads, o.simulations + 1 + 30 * threads),
-    };
-    let record = 8 * problem.grid.len() * (4 + 2 * problem.observation.maps.len()) + 16 * problem.grid.len();
-    let directions = run.precondition.as_ref().map_or(0, |options| 2 * options.rank.min(latents));
-    evaluators * evaluator + (vectors + directions) * size * latents + record
-}
-
-fn bytes(n: usize) -> String {
-    let n = n as f64;
-    if n < 1e6 {
-        format!("{:.0} kB", n / 1e3)
-    } else if n < 1e9 {
-        format!("{:.0} MB", n / 1e6)
-    } else {
-        format!("{:.1} GB", n / 1e9)
     }
 }

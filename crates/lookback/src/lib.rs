@@ -12,6 +12,7 @@ mod explain;
 pub mod files;
 pub mod formats;
 pub mod learn;
+pub mod memory;
 pub mod problem;
 pub mod report;
 pub mod run;

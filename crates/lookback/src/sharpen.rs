@@ -13,10 +13,10 @@ use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Chain, DynOperator, Operator, Stack};
 use lookback_prior::Distribution;
 
+use crate::memory::check_simulation;
 use crate::report::curves::{COLOURS, Curve, Plot};
 use crate::run::Reporter;
 use crate::simulate::SimulateFile;
-use crate::universe::check_memory;
 use crate::{Error, Result, VERSION, files};
 
 /// Choices of a fit.
@@ -82,7 +82,7 @@ pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn
     let most = options.snapshots.min(settings.times.len());
     let kept = 3 * size_of::<f32>() * settings.particles.pow(3) * (most + 6);
     // The bin of each mode, the mesh and two spectra of the power beside those of the forces.
-    check_memory(settings.memory::<f32>(false) + kept + 20 * settings.cells.pow(3))?;
+    check_simulation(settings.memory::<f32>(false) + kept + 20 * settings.cells.pow(3))?;
     std::fs::create_dir_all(&options.directory).map_err(Error::io("create", &options.directory))?;
 
     let simulation = Simulation::<f32>::new(settings.clone(), cosmology.clone(), &[])

@@ -14,6 +14,7 @@ use lookback_nbody::{
 };
 use lookback_operator::Real;
 
+use crate::memory::check_simulation;
 use crate::runfile::{
     AlignmentSection, CosmologySection, CrossingName, GalaxiesSection, GradientName, LaplaceName,
     LightConeSection, SampleSection, SchemeName, SimulationSection, SourceSection, SpacingName, TilingName,
@@ -310,32 +311,6 @@ pub fn light_cone<T: Real>(
     })?;
     let cone = LightConeSettings { free: of_maps.into_iter().map(String::from).collect(), ..cone };
     let cone = LightCone::new(simulation, cone).map_err(|error| wrong("light_cone", error))?;
-    check_memory(cone.memory(gradient))?;
+    check_simulation(cone.memory(gradient))?;
     Ok(cone)
-}
-
-/// Refuses what does not fit into the memory that is free now.
-///
-/// # Errors
-/// With both numbers.
-pub fn check_memory(bytes: usize) -> Result<()> {
-    let Some(free) = available_memory() else { return Ok(()) };
-    if bytes <= free {
-        return Ok(());
-    }
-    Err(wrong(
-        "simulation",
-        format!(
-            "needs about {:.1} GB of memory, but {:.1} GB are free; fewer particles or a coarser mesh need less",
-            bytes as f64 / 1e9,
-            free as f64 / 1e9
-        ),
-    ))
-}
-
-/// Bytes that the system could give now, where it tells.
-fn available_memory() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kilobytes| kilobytes * 1024)
 }

@@ -140,6 +140,7 @@ fn calibrate_in<T: Number>(
     }
     let problem = Problem::<T>::build(run)?;
     crate::run::prepare(run, &problem)?;
+    crate::memory::check_run(run, &problem, rayon::current_num_threads().min(options.data_sets))?;
     let mut trial = Trial::new(run, &problem, stop);
     let began = std::time::Instant::now();
     let mut kept = open(options, &fingerprint(run, &problem)?)?;

@@ -16,7 +16,7 @@ use super::{Folder, Recorder, Summary};
 use crate::problem::Problem;
 use crate::report::analysis::Analysis;
 use crate::runfile::{MethodSection, OutputSection, Precision, ReportSection, RunFile};
-use crate::{Error, Result, VERSION, files, report};
+use crate::{Error, Result, VERSION, files, memory, report};
 
 /// Who hears how far a run has come.
 pub trait Reporter {
@@ -158,6 +158,7 @@ pub(crate) fn prepare<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<
         return Err(Error::config("precondition", message));
     }
     check_warm_start(run)?;
+    memory::check_run(run, problem, 1)?;
     Ok(Checkpoint {
         version: VERSION.into(),
         fingerprint: fingerprint(run, problem)?,

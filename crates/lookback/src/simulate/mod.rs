@@ -12,12 +12,13 @@ use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::memory::check_simulation;
 use crate::run::Reporter;
 use crate::runfile::{
     self, CosmologySection, GalaxiesSection, LightConeSection, Precision, RaysSection, SchemeName,
     SimulationSection,
 };
-use crate::universe::{check_memory, light_cone};
+use crate::universe::light_cone;
 use crate::{Error, Result, VERSION, files};
 
 pub use realisation::Spectra;
@@ -161,7 +162,7 @@ impl<T: Real> Universe<T> {
         section.times = snapshots.0;
         let Some(cone) = &file.light_cone else {
             let simulation = box_of(file, &section)?;
-            check_memory(simulation.settings().memory::<T>(false))?;
+            check_simulation(simulation.settings().memory::<T>(false))?;
             return Ok(Universe { matter: Matter::Box(simulation), rays: None, snapshots: snapshots.1 });
         };
         let settings = cone.settings(cone.sky()?, file.seed)?;
@@ -173,12 +174,12 @@ impl<T: Real> Universe<T> {
                 RaySettings { sources, planes, edge },
             )
             .map_err(|error| Error::config("light_cone.rays", error.to_string()))?;
-            check_memory(tracing.memory(false))?;
+            check_simulation(tracing.memory(false))?;
             Ok(tracing)
         };
         let rays = cone.rays.as_ref().map(tracing).transpose()?;
         if let (true, Some(nside)) = (file.output.shear, cone.nside) {
-            check_memory(SphereShear::memory(nside))?;
+            check_simulation(SphereShear::memory(nside))?;
         }
         let cone = light_cone(&file.cosmology, &section, settings, &[], false)?;
         Ok(Universe { matter: Matter::Cone(cone), rays, snapshots: snapshots.1 })

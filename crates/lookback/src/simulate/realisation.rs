@@ -203,16 +203,25 @@ fn write_shear<T: Real>(
         (None, Some(grid)) => kaiser_squires(&grid)?.shared(),
         (None, None) => unreachable!("maps are flat or of the sphere"),
     };
-    let lensed = cone.settings().maps.iter().zip(maps);
-    let lensed = lensed.filter(|(tracer, _)| matches!(tracer, Tracer::Convergence { .. }));
-    for (source, (_, kappa)) in lensed.enumerate() {
+    let lensed = cone.settings().maps.iter().zip(maps).filter(|(tracer, _)| is_lensed(tracer));
+    let mut names = shear_names(cone).into_iter();
+    for (_, kappa) in lensed {
         let gamma = shear.apply(kappa)?;
-        for (component, map) in gamma.chunks(kappa.len()).enumerate() {
-            let name = format!("gamma{}_{}", component + 1, source + 1);
+        for (map, name) in gamma.chunks(kappa.len()).zip(&mut names) {
             write_map(file, cone, (&name, map), number, folder)?;
         }
     }
     Ok(())
+}
+
+fn is_lensed(tracer: &Tracer) -> bool {
+    matches!(tracer, Tracer::Convergence { .. })
+}
+
+/// Names of the maps of shear: both components of the first source, of the second, and so on.
+pub(super) fn shear_names<T: Real>(cone: &LightCone<T>) -> Vec<String> {
+    let sources = cone.settings().maps.iter().filter(|tracer| is_lensed(tracer)).count();
+    (1..=sources).flat_map(|source| [1, 2].map(|component| format!("gamma{component}_{source}"))).collect()
 }
 
 /// Maps of one sky, ready for their spectra.

@@ -7,7 +7,7 @@ use lookback_lensing::LightCone;
 use lookback_mesh::Grid;
 use lookback_operator::{Operator, Real};
 
-use super::realisation::{Binned, Spectra, pairs, snapshot_folder};
+use super::realisation::{Binned, Spectra, pairs, shear_names, snapshot_folder};
 use super::{Matter, SimulateFile, Universe};
 use crate::formats::{fits, npy};
 use crate::report::colour::Scale;
@@ -56,6 +56,10 @@ pub(super) fn write<T: Real>(
             "Convergence of the sources (kappa), and density contrast of shells and galaxies, of the first realisation, the mean of a smooth universe {words}. The colours leave out half a percent of the pixels at either end."
         );
         sections.push(maps("Maps", words, cone, &cone.settings().names(), directory)?);
+        if file.output.shear {
+            let words = "Shear of the sources, of the first realisation: gamma1 along the axes of the map, gamma2 along its diagonals.".into();
+            sections.push(maps("Shear", words, cone, &shear_names(cone), directory)?);
+        }
         sections.extend(map_spectra(cone, all, directory)?);
     }
     if let Some(tracing) = &universe.rays {
