@@ -136,6 +136,33 @@ fn maps_in_files_give_the_same_result_as_the_mock_they_came_from() {
 }
 
 #[test]
+fn each_map_may_have_a_mask_of_its_own() {
+    let bench = on_files(|mock| {
+        fs::copy(mock.join("noise_gamma2.fits"), mock.join("mask.fits")).expect("copies");
+        for pixel in [45, 46, 700] {
+            patch(&mock.join("mask.fits"), pixel, 0.0);
+            patch(&mock.join("data_gamma2.fits"), pixel, f64::NAN);
+        }
+    });
+    let text = fs::read_to_string(bench.path("run.toml")).expect("reads");
+    let masked = |mask: &str| {
+        let text = text.replace("truth = \"mock", &format!("mask = {mask}\ntruth = \"mock"));
+        fs::write(bench.path("run.toml"), text).expect("writes");
+    };
+    masked(r#"["mock/noise_gamma1.fits", "mock/mask.fits"]"#);
+    assert!(bench.lookback(&["-q", "run", "run.toml", "-o", "both"]).status.success());
+    let (both, whole) = (bench.summary("both"), bench.summary("mock"));
+    assert_eq!(both["data"].as_f64(), whole["data"].as_f64().map(|count| count - 3.0));
+    assert_eq!(both["pixels_seen"], whole["pixels_seen"]);
+    assert!((both["pearson_r"].as_f64().expect("r") - whole["pearson_r"].as_f64().expect("r")).abs() < 0.01);
+    masked(r#""mock/mask.fits""#);
+    assert!(bench.lookback(&["-q", "run", "run.toml", "-o", "one"]).status.success());
+    assert_eq!(bench.summary("one")["data"].as_f64(), whole["data"].as_f64().map(|count| count - 6.0));
+    masked(r#"["mock/mask.fits"]"#);
+    says(&bench.refused(), &["`mask` has 1 entries", "gamma1", "gamma2"]);
+}
+
+#[test]
 fn missing_files_and_variables() {
     says(
         &with(

@@ -218,6 +218,12 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (Arc::new(Renamed::new(two_maps(), |name| format!("{name}_1"))), 1.0),
         (Arc::new(Pointwise::exp(map.clone())), 1.0),
         (Mask::new(shear.clone(), &observed).expect("a mask").shared(), 1.0),
+        (
+            Mask::each(shear.clone(), &[observed.clone(), vec![true; observed.len()]])
+                .expect("masks")
+                .shared(),
+            1.0,
+        ),
         (smooth(&grid, map.clone(), 2e-3).expect("a width").shared(), 1.0),
         (Readout::new(&grid, shear.clone(), &points).expect("inside").shared(), 1.0),
         (kaiser_squires(&grid).expect("flat").shared(), 1.0),

@@ -5,7 +5,7 @@ use lookback_mesh::Grid;
 use lookback_operator::Space;
 
 use super::{Inputs, check_finite};
-use crate::runfile::{At, Columns, NoiseStd};
+use crate::runfile::{At, Columns, MaskFiles, NoiseStd};
 use crate::{Error, Result};
 
 /// Where the model is compared with the data.
@@ -33,7 +33,9 @@ pub struct Observation {
     pub maps: Vec<Vec<f64>>,
     /// Noise of the maps; zero where nothing was seen.
     pub sigma: Vec<Vec<f64>>,
-    /// Pixels that were seen.
+    /// Pixels that were seen, of each map.
+    pub masks: Vec<Vec<bool>>,
+    /// Pixels that were seen in any map.
     pub seen: Vec<bool>,
     /// Where the model is compared with the data.
     pub places: Places,
@@ -48,27 +50,41 @@ impl Observation {
             Places::Galaxies { data, sigma, .. } => (data.clone(), sigma.clone()),
             Places::Pixels => {
                 let pick = |maps: &[Vec<f64>]| -> Vec<f64> {
-                    let seen = |map: &Vec<f64>| -> Vec<f64> {
-                        map.iter().zip(&self.seen).filter(|(_, seen)| **seen).map(|(x, _)| *x).collect()
+                    let seen = |(map, mask): (&Vec<f64>, &Vec<bool>)| -> Vec<f64> {
+                        map.iter().zip(mask).filter(|(_, seen)| **seen).map(|(x, _)| *x).collect()
                     };
-                    maps.iter().flat_map(seen).collect()
+                    maps.iter().zip(&self.masks).flat_map(seen).collect()
                 };
                 (pick(&self.maps), pick(&self.sigma))
             }
         }
     }
 
-    /// Number of pixels that were seen.
+    /// Number of pixels that were seen in any map.
     pub fn seen_count(&self) -> usize {
         self.seen.iter().filter(|seen| **seen).count()
     }
+
+    /// What stands in the pixels that were seen, put back on map `which`; `values` are those of all maps, as the likelihood has them.
+    pub(crate) fn on_map(&self, which: usize, values: &[f64]) -> Vec<f64> {
+        let count = |mask: &Vec<bool>| mask.iter().filter(|seen| **seen).count();
+        let mut values = values.iter().skip(self.masks[..which].iter().map(count).sum());
+        let mut place = |&seen: &bool| if seen { values.next().copied().unwrap_or(0.0) } else { 0.0 };
+        self.masks[which].iter().map(&mut place).collect()
+    }
+}
+
+/// Pixels that were seen in any map.
+pub(crate) fn anywhere(masks: &[Vec<bool>]) -> Vec<bool> {
+    let pixels = masks.first().map_or(0, Vec::len);
+    (0..pixels).map(|i| masks.iter().any(|mask| mask[i])).collect()
 }
 
 /// Files of observed maps.
 pub(crate) struct MapFiles<'a> {
     pub(crate) maps: &'a [String],
     pub(crate) noise_std: &'a [NoiseStd],
-    pub(crate) mask: Option<&'a str>,
+    pub(crate) mask: Option<&'a MaskFiles>,
     pub(crate) negate: &'a [bool],
 }
 
@@ -87,14 +103,14 @@ fn expect_count(what: &str, found: usize, space: &Space) -> Result<()> {
     ))
 }
 
-/// Noise maps and the pixels that were seen: where the mask is above zero, or else where all noise maps are.
-pub(crate) fn noise_and_mask(
+/// Noise maps, and the pixels of each that were seen: where its mask is above zero, or else where its noise is not zero.
+pub(crate) fn noise_and_masks(
     noise_std: &[NoiseStd],
-    mask: Option<&str>,
+    mask: Option<&MaskFiles>,
     grid: &Grid,
     space: &Space,
     inputs: &mut Inputs,
-) -> Result<(Vec<Vec<f64>>, Vec<bool>)> {
+) -> Result<(Vec<Vec<f64>>, Vec<Vec<bool>>)> {
     expect_count("noise_std", noise_std.len(), space)?;
     let mut sigma = Vec::new();
     for std in noise_std {
@@ -103,33 +119,55 @@ pub(crate) fn noise_and_mask(
             NoiseStd::File(place) => inputs.raw_map(place, grid)?,
         });
     }
-    let from_files = noise_std.iter().all(|std| matches!(std, NoiseStd::File(_)));
-    let seen: Vec<bool> = match mask {
-        Some(place) => inputs.map(place, grid)?.into_iter().map(|x| x > 0.0).collect(),
-        None if from_files => (0..grid.len()).map(|i| sigma.iter().all(|map| map[i] != 0.0)).collect(),
-        None => vec![true; grid.len()],
-    };
-    for (map, std) in sigma.iter_mut().zip(noise_std) {
-        for (i, (value, &seen)) in map.iter_mut().zip(&seen).enumerate() {
-            if !seen {
-                *value = 0.0;
-            } else if !(*value > 0.0 && value.is_finite()) {
-                let (row, column) = (i / grid.columns(), i % grid.columns());
-                let place = match std {
-                    NoiseStd::Number(_) => "data".to_string(),
-                    NoiseStd::File(place) => format!("data: {place}"),
-                };
-                let message = format!(
-                    "the noise at row {row}, column {column} is {value}, but this pixel counts as seen; noise must be positive there (or the mask zero)"
-                );
-                return Err(Error::config(place, message));
+    let masks: Vec<Vec<bool>> = match mask {
+        Some(files) => {
+            let each = files.places().len();
+            if matches!(files, MaskFiles::Each(_)) {
+                expect_count("mask", each, space)?;
             }
+            let read = |place: &String| -> Result<Vec<bool>> {
+                Ok(inputs.map(place, grid)?.into_iter().map(|x| x > 0.0).collect())
+            };
+            let read = files.places().iter().map(read).collect::<Result<Vec<_>>>()?;
+            (0..sigma.len()).map(|map| read[map % each].clone()).collect()
+        }
+        None => {
+            let seen = |(map, std): (&Vec<f64>, &NoiseStd)| match std {
+                NoiseStd::File(_) => map.iter().map(|&std| std != 0.0).collect(),
+                NoiseStd::Number(_) => vec![true; grid.len()],
+            };
+            sigma.iter().zip(noise_std).map(seen).collect()
+        }
+    };
+    for ((map, std), (mask, block)) in sigma.iter_mut().zip(noise_std).zip(masks.iter().zip(space.blocks())) {
+        check_noise(map, mask, std, grid)?;
+        if !mask.contains(&true) {
+            let message =
+                format!("no pixel of {} was seen: its mask or noise is zero everywhere", block.name);
+            return Err(Error::config("data", message));
         }
     }
-    if !seen.contains(&true) {
-        return Err(Error::config("data", "no pixel was seen: mask or noise maps are zero everywhere"));
+    Ok((sigma, masks))
+}
+
+/// Takes the noise off where nothing was seen, and refuses what is not positive elsewhere.
+fn check_noise(map: &mut [f64], mask: &[bool], std: &NoiseStd, grid: &Grid) -> Result<()> {
+    for (i, (value, &seen)) in map.iter_mut().zip(mask).enumerate() {
+        if !seen {
+            *value = 0.0;
+        } else if !(*value > 0.0 && value.is_finite()) {
+            let (row, column) = (i / grid.columns(), i % grid.columns());
+            let place = match std {
+                NoiseStd::Number(_) => "data".to_string(),
+                NoiseStd::File(place) => format!("data: {place}"),
+            };
+            let message = format!(
+                "the noise at row {row}, column {column} is {value}, but this pixel counts as seen; noise must be positive there (or the mask zero)"
+            );
+            return Err(Error::config(place, message));
+        }
     }
-    Ok((sigma, seen))
+    Ok(())
 }
 
 pub(crate) fn observe_maps(
@@ -142,15 +180,24 @@ pub(crate) fn observe_maps(
     if !files.negate.is_empty() {
         expect_count("negate", files.negate.len(), space)?;
     }
-    let (sigma, seen) = noise_and_mask(files.noise_std, files.mask, grid, space, inputs)?;
+    let (sigma, masks) = noise_and_masks(files.noise_std, files.mask, grid, space, inputs)?;
     let mut maps = Vec::new();
-    for (i, place) in files.maps.iter().enumerate() {
+    for (i, (place, seen)) in files.maps.iter().zip(&masks).enumerate() {
         let sign = if files.negate.get(i).copied().unwrap_or(false) { -1.0 } else { 1.0 };
         let map = inputs.raw_map(place, grid)?;
         check_finite(place, grid, &map, |i| seen[i])?;
-        maps.push(map.into_iter().zip(&seen).map(|(x, &seen)| if seen { sign * x } else { 0.0 }).collect());
+        maps.push(map.into_iter().zip(seen).map(|(x, &seen)| if seen { sign * x } else { 0.0 }).collect());
     }
-    Ok(Observation { names: names(space), maps, sigma, seen, places: Places::Pixels, notes: Vec::new() })
+    let seen = anywhere(&masks);
+    Ok(Observation {
+        names: names(space),
+        maps,
+        sigma,
+        masks,
+        seen,
+        places: Places::Pixels,
+        notes: Vec::new(),
+    })
 }
 
 pub(crate) fn read_catalogue(columns: &Columns, negate_e2: bool, inputs: &mut Inputs) -> Result<Catalogue> {
@@ -210,8 +257,8 @@ pub(crate) fn observe_catalogue(
     let sigma = if options.noise_std.is_empty() {
         vec![binned.noise_factor.iter().map(|factor| factor * shape_noise).collect(); 2]
     } else {
-        let (sigma, noisy) = noise_and_mask(options.noise_std, None, grid, space, inputs)?;
-        if let Some(i) = (0..grid.len()).find(|&i| seen[i] && !noisy[i]) {
+        let (sigma, noisy) = noise_and_masks(options.noise_std, None, grid, space, inputs)?;
+        if let Some(i) = (0..grid.len()).find(|&i| seen[i] && noisy.iter().any(|map| !map[i])) {
             let (row, column) = (i / grid.columns(), i % grid.columns());
             let message = format!(
                 "the noise maps are zero at row {row}, column {column}, where the catalogue has galaxies"
@@ -236,7 +283,8 @@ pub(crate) fn observe_catalogue(
         At::Pixels => Places::Pixels,
         At::Galaxies => galaxies(catalogue, grid, projection, shape_noise)?,
     };
-    Ok(Observation { names: names(space), maps: vec![binned.e1, binned.e2], sigma, seen, places, notes })
+    let (maps, masks) = (vec![binned.e1, binned.e2], vec![seen.clone(); 2]);
+    Ok(Observation { names: names(space), maps, sigma, masks, seen, places, notes })
 }
 
 /// Every galaxy on the map as a datum of its own, with noise `shape_noise / sqrt(weight)`, weights scaled to mean 1.

@@ -179,7 +179,7 @@ impl<T: Number> Forward<T> {
     /// Ends the model where the data are: at the seen pixels, or at the galaxies.
     pub(crate) fn observe(&mut self, observation: &Observation, grid: &Grid) -> Result<()> {
         let operator: DynOperator<T> = match &observation.places {
-            Places::Pixels => Mask::new(self.maps.clone(), &observation.seen)?.shared(),
+            Places::Pixels => Mask::each(self.maps.clone(), &observation.masks)?.shared(),
             Places::Galaxies { positions, .. } => Readout::new(grid, self.maps.clone(), positions)?.shared(),
         };
         self.join(operator)

@@ -7,9 +7,9 @@ use lookback_operator::random::{Purpose, Stream};
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::data::noise_and_mask;
+use super::data::{anywhere, noise_and_masks};
 use super::{Inputs, Observation, Places, Prior};
-use crate::runfile::{LikelihoodSection, NoiseStd, RunFile, Survey};
+use crate::runfile::{LikelihoodSection, MaskFiles, NoiseStd, RunFile, Survey};
 use crate::{Error, Result};
 
 /// The true signal: the field from a file, or drawn from the prior on the modes of the grid (so that a finer grid
@@ -42,7 +42,7 @@ pub(crate) fn true_signal<T: Number>(
 /// Where noise and mask of a mock come from.
 pub(crate) struct MockOptions<'a> {
     pub(crate) noise_std: &'a [NoiseStd],
-    pub(crate) mask: Option<&'a str>,
+    pub(crate) mask: Option<&'a MaskFiles>,
     pub(crate) survey: Option<&'a Survey>,
 }
 
@@ -69,8 +69,8 @@ pub(crate) fn observe<T: Number>(
     inputs: &mut Inputs,
 ) -> Result<Observation> {
     let mut notes = Vec::new();
-    let (sigma, seen) = match (options.survey, options.noise_std.is_empty()) {
-        (None, _) => noise_and_mask(options.noise_std, options.mask, grid, space, inputs)?,
+    let (sigma, masks) = match (options.survey, options.noise_std.is_empty()) {
+        (None, _) => noise_and_masks(options.noise_std, options.mask, grid, space, inputs)?,
         (Some(_), true) if counted > 0 => {
             let message =
                 "a `survey` has noise of shapes; with counted galaxies give `noise_std`, one for each map";
@@ -79,7 +79,8 @@ pub(crate) fn observe<T: Number>(
         (Some(survey), true) => {
             let (sigma, seen, galaxies) = survey_noise(run.seed, survey, grid)?;
             notes.push(format!("a made-up survey of {galaxies} galaxies"));
-            (vec![sigma; space.blocks().len()], seen)
+            let maps = space.blocks().len();
+            (vec![sigma; maps], vec![seen; maps])
         }
         (Some(_), false) => {
             return Err(Error::config(
@@ -94,13 +95,13 @@ pub(crate) fn observe<T: Number>(
         (0..n)
             .map(|i| {
                 let index = component * n + i;
-                if seen[i] { predicted[index].f64() + sigma[i] * draw(index as u64) } else { 0.0 }
+                if masks[component][i] { predicted[index].f64() + sigma[i] * draw(index as u64) } else { 0.0 }
             })
             .collect()
     };
     let maps = sigma.iter().enumerate().map(noisy).collect();
     let names = space.blocks().iter().map(|block| block.name.clone()).collect();
-    Ok(Observation { names, maps, sigma, seen, places: Places::Pixels, notes })
+    Ok(Observation { names, maps, sigma, seen: anywhere(&masks), masks, places: Places::Pixels, notes })
 }
 
 /// Most stars and galaxies of a made-up survey.

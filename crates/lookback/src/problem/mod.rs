@@ -147,7 +147,7 @@ impl<T: Number> Problem<T> {
         let (mut mock, mut true_latents) = (None, None);
         let mut observation = match &run.data {
             DataSection::Maps { maps, noise_std, mask, negate, .. } => {
-                let files = data::MapFiles { maps, noise_std, mask: mask.as_deref(), negate };
+                let files = data::MapFiles { maps, noise_std, mask: mask.as_ref(), negate };
                 data::observe_maps(&files, &grid, model.maps(), &mut inputs)?
             }
             DataSection::Catalogue { at, shape_noise, noise_std, .. } => {
@@ -172,7 +172,7 @@ impl<T: Number> Problem<T> {
                 true_latents = latents;
                 let predicted = model.apply(&signal)?;
                 mock = Some(signal);
-                let options = mock::MockOptions { noise_std, mask: mask.as_deref(), survey: survey.as_ref() };
+                let options = mock::MockOptions { noise_std, mask: mask.as_ref(), survey: survey.as_ref() };
                 mock::observe(run, &options, &grid, (model.maps(), model.counted()), &predicted, &mut inputs)?
             }
         };

@@ -113,7 +113,7 @@ fn e_and_b<T: Number>(problem: &Problem<T>, smoothing_pixels: f64) -> Result<Mod
     let (e_map, b_map) = mass_map(&problem.grid, &maps[0], &maps[1])?;
     let e_map = smoothed(&problem.grid, &e_map, smoothing_pixels)?;
     let b_map = smoothed(&problem.grid, &b_map, smoothing_pixels)?;
-    let seen = &problem.observation.seen;
+    let seen = &problem.observation.masks[0];
     let inside = |map: &[f64]| -> Vec<f64> {
         map.iter().zip(seen).filter(|(_, seen)| **seen).map(|(x, _)| *x).collect()
     };

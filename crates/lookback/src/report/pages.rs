@@ -74,8 +74,8 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
                 .figure(&Panel::new(&title, truth, Scale::Signal, range), "What the data were made from.")?,
         );
     }
-    let seen = Some(problem.observation.seen.as_slice());
-    let observed = problem.observation.names.iter().zip(&problem.observation.maps);
+    let observed =
+        problem.observation.names.iter().zip(&problem.observation.maps).zip(&problem.observation.masks);
     // Maps that are drawn as they are: all, or what is not shear.
     let plain =
         if scene.analysis.modes.is_some() { problem.counted() } else { problem.observation.names.len() };
@@ -86,16 +86,16 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
             Scale::Signal,
             robust_range(&modes.e_map, TAIL),
         );
-        panel.seen = seen;
+        panel.seen = Some(&problem.observation.masks[0]);
         figures.push(scene.figure(
             &panel,
             "The data as a map: direct inversion, smoothed; regions without data are pale.",
         )?);
     }
-    for (name, map) in observed.skip(problem.observation.names.len() - plain) {
+    for ((name, map), mask) in observed.skip(problem.observation.names.len() - plain) {
         let title = format!("data: {name}");
         let mut panel = Panel::new(&title, map, Scale::Signal, robust_range(map, TAIL));
-        panel.seen = seen;
+        panel.seen = Some(mask);
         figures.push(scene.figure(&panel, "What was observed; regions without data are pale.")?);
     }
     let what = if scene.recorder.samples == 0 { "maximum a posteriori" } else { "posterior mean" };
@@ -149,7 +149,7 @@ fn significance<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
 
 fn modes<T: Number>(scene: &Scene<'_, T>, modes: &Modes) -> Result<Section> {
     let range = symmetric_range(&modes.e_map, TAIL);
-    let seen = Some(scene.problem.observation.seen.as_slice());
+    let seen = Some(scene.problem.observation.masks[0].as_slice());
     let mut figures = Vec::new();
     for (title, map, caption) in [
         (
@@ -189,7 +189,6 @@ fn samples<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
 /// Normalised residuals of the data at the estimate, on the pixels.
 fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
     let problem = scene.problem;
-    let n = problem.grid.len();
     // A light cone has more maps than the one that is drawn.
     let all: Vec<f64> = scene.recorder.centre_maps.iter().map(|&x| f64::from(x)).collect();
     let maps = if all.is_empty() { scene.estimate } else { &all };
@@ -203,16 +202,11 @@ fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
         problem.posterior.likelihood().residual(&prediction, &mut residual);
         let all: Vec<f64> = residual.iter().map(|r| r.f64()).collect();
         let on_pixels = matches!(problem.observation.places, crate::problem::Places::Pixels);
-        let seen_count = problem.observation.seen_count();
         for (i, name) in problem.observation.names.iter().enumerate().filter(|_| on_pixels) {
-            let mut map = vec![0.0; n];
-            let mut values = all[i * seen_count..(i + 1) * seen_count].iter();
-            for (pixel, _) in problem.observation.seen.iter().enumerate().filter(|(_, seen)| **seen) {
-                map[pixel] = values.next().copied().unwrap_or(0.0);
-            }
+            let map = problem.observation.on_map(i, &all);
             let title = format!("residual of {name}");
             let mut panel = Panel::new(&title, &map, Scale::Diverging, (-3.0, 3.0));
-            panel.seen = Some(&problem.observation.seen);
+            panel.seen = Some(&problem.observation.masks[i]);
             figures.push(scene.figure(&panel, "(data - prediction) / noise: no structure should be left.")?);
         }
         let (low, high, bins) = (-5.0, 5.0, 60);

@@ -125,19 +125,23 @@ pub(crate) fn sections<T: Number>(
             }
             _ => symmetric_range(&map, 0.003),
         };
-        let mut draw = |title: String, map: &[f64], seen: bool| -> Result<()> {
+        let mut draw = |title: String, map: &[f64], seen: Option<&[bool]>| -> Result<()> {
             let mut panel = Panel::new(&title, map, Scale::Diverging, range);
-            panel.seen = seen.then_some(&problem.observation.seen[..]);
+            panel.seen = seen;
             figures.push(Figure { svg: panel::draw(&problem.grid, &panel)?, caption: String::new() });
             Ok(())
         };
         if let Some(truth) = problem.truth.as_ref().filter(|truth| truth.len() == problem.prior.maps * n) {
-            draw(format!("truth: {name}"), &truth[source * n..][..n], false)?;
+            draw(format!("truth: {name}"), &truth[source * n..][..n], None)?;
         }
         if let Some(data) = problem.observation.names.iter().position(|data| data == name) {
-            draw(format!("data: {name}"), &problem.observation.maps[data], true)?;
+            draw(
+                format!("data: {name}"),
+                &problem.observation.maps[data],
+                Some(&problem.observation.masks[data]),
+            )?;
         }
-        draw(format!("reconstruction: {name}"), &map, false)?;
+        draw(format!("reconstruction: {name}"), &map, None)?;
     }
     let words = "One colour scale in each row. The reconstruction is the light cone of the most probable initial conditions: smooth where noise hides what there is.".into();
     let maps = Section { heading: "Truth, data, reconstruction".into(), words, figures };

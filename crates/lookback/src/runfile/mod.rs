@@ -7,9 +7,9 @@ mod universe;
 pub use parse::{ParseError, RunFile};
 pub(crate) use parse::{read, resolve};
 pub use sections::{
-    At, Columns, DataSection, FieldPrior, ForwardStep, LikelihoodSection, LogNormalMoments, MethodSection,
-    Moments, NoiseStd, OutputSection, PowerLaw, Precision, PriorSection, ProjectionKind, ReportSection,
-    SkyCentre, SkySection, SpectrumSection, Survey,
+    At, Columns, DataSection, FieldPrior, ForwardStep, LikelihoodSection, LogNormalMoments, MaskFiles,
+    MethodSection, Moments, NoiseStd, OutputSection, PowerLaw, Precision, PriorSection, ProjectionKind,
+    ReportSection, SkyCentre, SkySection, SpectrumSection, Survey,
 };
 pub use universe::{
     AlignmentSection, CosmologySection, CrossingName, GalaxiesSection, GradientName, LaplaceName,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use lookback_inference::PreconditionOptions;
 
 use super::{
-    DataSection, ForwardStep, LikelihoodSection, MethodSection, NoiseStd, OutputSection, Precision,
-    PriorSection, ReportSection, SkySection,
+    DataSection, ForwardStep, LikelihoodSection, MaskFiles, MethodSection, NoiseStd, OutputSection,
+    Precision, PriorSection, ReportSection, SkySection,
 };
 use crate::{Error, Result, files};
 
@@ -164,7 +164,7 @@ impl RunFile {
         let stds = match &mut self.data {
             DataSection::Maps { maps, noise_std, mask, truth, .. } => {
                 places.extend(maps);
-                places.extend(mask);
+                places.extend(mask.iter_mut().flat_map(MaskFiles::places_mut));
                 places.extend(truth);
                 noise_std
             }
@@ -176,7 +176,7 @@ impl RunFile {
             }
             DataSection::Mock { truth, noise_std, mask, .. } => {
                 places.extend(truth);
-                places.extend(mask);
+                places.extend(mask.iter_mut().flat_map(MaskFiles::places_mut));
                 noise_std
             }
         };

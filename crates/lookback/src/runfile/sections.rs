@@ -234,6 +234,34 @@ pub enum NoiseStd {
     File(String),
 }
 
+/// Where the data count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MaskFiles {
+    /// The same pixels in all maps.
+    All(String),
+    /// One file for each map.
+    Each(Vec<String>),
+}
+
+impl MaskFiles {
+    /// The files.
+    pub fn places(&self) -> &[String] {
+        match self {
+            MaskFiles::All(place) => std::slice::from_ref(place),
+            MaskFiles::Each(places) => places,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn places_mut(&mut self) -> &mut [String] {
+        match self {
+            MaskFiles::All(place) => std::slice::from_mut(place),
+            MaskFiles::Each(places) => places,
+        }
+    }
+}
+
 /// `[data]`: what was observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -244,9 +272,9 @@ pub enum DataSection {
         maps: Vec<String>,
         /// Noise of each map.
         noise_std: Vec<NoiseStd>,
-        /// File of a map that is above zero where the data count.
+        /// File of a map that is above zero where the data count: one for all maps, or a list of one for each.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        mask: Option<String>,
+        mask: Option<MaskFiles>,
         /// Which maps to multiply by -1.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         negate: Vec<bool>,
@@ -282,9 +310,9 @@ pub enum DataSection {
         /// Noise of each map; leave out if there is a survey.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         noise_std: Vec<NoiseStd>,
-        /// File of a map that is above zero where the data count.
+        /// File of a map that is above zero where the data count: one for all maps, or a list of one for each.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        mask: Option<String>,
+        mask: Option<MaskFiles>,
         /// A made-up survey, which sets noise and mask.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         survey: Option<Survey>,
