@@ -103,6 +103,12 @@ fn expect_count(what: &str, found: usize, space: &Space) -> Result<()> {
     ))
 }
 
+/// Noise maps, zero where nothing was seen, and the pixels of each that were.
+pub(crate) struct Noise {
+    pub(crate) sigma: Vec<Vec<f64>>,
+    pub(crate) masks: Vec<Vec<bool>>,
+}
+
 /// Noise maps, and the pixels of each that were seen: where its mask is above zero, or else where its noise is not zero.
 pub(crate) fn noise_and_masks(
     noise_std: &[NoiseStd],
@@ -110,7 +116,7 @@ pub(crate) fn noise_and_masks(
     grid: &Grid,
     space: &Space,
     inputs: &mut Inputs,
-) -> Result<(Vec<Vec<f64>>, Vec<Vec<bool>>)> {
+) -> Result<Noise> {
     expect_count("noise_std", noise_std.len(), space)?;
     let mut sigma = Vec::new();
     for std in noise_std {
@@ -147,7 +153,7 @@ pub(crate) fn noise_and_masks(
             return Err(Error::config("data", message));
         }
     }
-    Ok((sigma, masks))
+    Ok(Noise { sigma, masks })
 }
 
 /// Takes the noise off where nothing was seen, and refuses what is not positive elsewhere.
@@ -180,7 +186,7 @@ pub(crate) fn observe_maps(
     if !files.negate.is_empty() {
         expect_count("negate", files.negate.len(), space)?;
     }
-    let (sigma, masks) = noise_and_masks(files.noise_std, files.mask, grid, space, inputs)?;
+    let Noise { sigma, masks } = noise_and_masks(files.noise_std, files.mask, grid, space, inputs)?;
     let mut maps = Vec::new();
     for (i, (place, seen)) in files.maps.iter().zip(&masks).enumerate() {
         let sign = if files.negate.get(i).copied().unwrap_or(false) { -1.0 } else { 1.0 };
@@ -257,8 +263,8 @@ pub(crate) fn observe_catalogue(
     let sigma = if options.noise_std.is_empty() {
         vec![binned.noise_factor.iter().map(|factor| factor * shape_noise).collect(); 2]
     } else {
-        let (sigma, noisy) = noise_and_masks(options.noise_std, None, grid, space, inputs)?;
-        if let Some(i) = (0..grid.len()).find(|&i| seen[i] && noisy.iter().any(|map| !map[i])) {
+        let noise = noise_and_masks(options.noise_std, None, grid, space, inputs)?;
+        if let Some(i) = (0..grid.len()).find(|&i| seen[i] && noise.masks.iter().any(|map| !map[i])) {
             let (row, column) = (i / grid.columns(), i % grid.columns());
             let message = format!(
                 "the noise maps are zero at row {row}, column {column}, where the catalogue has galaxies"
@@ -267,7 +273,7 @@ pub(crate) fn observe_catalogue(
         }
         let cut =
             |map: Vec<f64>| map.into_iter().zip(&seen).map(|(s, &seen)| if seen { s } else { 0.0 }).collect();
-        sigma.into_iter().map(cut).collect()
+        noise.sigma.into_iter().map(cut).collect()
     };
     let mut notes = vec![format!(
         "{} galaxies, {:.1} per square arcminute where there are any, dispersion {shape_noise:.4} per component",

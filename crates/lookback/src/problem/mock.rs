@@ -7,7 +7,7 @@ use lookback_operator::random::{Purpose, Stream};
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::data::{anywhere, noise_and_masks};
+use super::data::{Noise, anywhere, noise_and_masks};
 use super::{Inputs, Observation, Places, Prior};
 use crate::runfile::{LikelihoodSection, MaskFiles, NoiseStd, RunFile, Survey};
 use crate::{Error, Result};
@@ -69,7 +69,7 @@ pub(crate) fn observe<T: Number>(
     inputs: &mut Inputs,
 ) -> Result<Observation> {
     let mut notes = Vec::new();
-    let (sigma, masks) = match (options.survey, options.noise_std.is_empty()) {
+    let Noise { sigma, masks } = match (options.survey, options.noise_std.is_empty()) {
         (None, _) => noise_and_masks(options.noise_std, options.mask, grid, space, inputs)?,
         (Some(_), true) if counted > 0 => {
             let message =
@@ -80,7 +80,7 @@ pub(crate) fn observe<T: Number>(
             let (sigma, seen, galaxies) = survey_noise(run.seed, survey, grid)?;
             notes.push(format!("a made-up survey of {galaxies} galaxies"));
             let maps = space.blocks().len();
-            (vec![sigma; maps], vec![seen; maps])
+            Noise { sigma: vec![sigma; maps], masks: vec![seen; maps] }
         }
         (Some(_), false) => {
             return Err(Error::config(
