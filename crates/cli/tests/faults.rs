@@ -232,6 +232,8 @@ fn options_that_would_be_ignored_or_cannot_be() {
     says(&with("noise_std = [0.05, 0.05]", survey).refused(), &["1000000000000 stars"]);
 }
 
+/// Where the system tells how much is free.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_run_that_does_not_fit_into_memory_is_refused_with_the_number() {
     let map = "kind = \"map\"\nstarts = 1000000000";

@@ -252,7 +252,12 @@ fn the_full_sky_is_written_as_healpix() {
         / 768.0;
     // The density contrast of a shell that holds a good part of the box.
     assert!(mean.abs() < 0.1, "{mean}");
-    assert!(String::from_utf8(bench.read("report.html")).expect("a page").contains("C_ell of shell1"));
+    let page = String::from_utf8(bench.read("report.html")).expect("a page");
+    assert!(
+        page.contains("C_ell of shell1")
+            && page.contains("Shear of the sources")
+            && page.contains("gamma2_2")
+    );
     let unlensed = Bench::new(&sky.replace("sources = [{ z = 0.1 }, { z = 0.15 }]\n", ""));
     let (good, words) = unlensed.simulate();
     assert!(!good && words.contains("`shear` needs a light cone with `sources`"), "{words}");

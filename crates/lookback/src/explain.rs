@@ -66,7 +66,7 @@ fn explain_in<T: Number>(run: &RunFile) -> Result<String> {
     line(format!("memory      about {}", in_words(of_run(run, &problem))));
     if run.output.samples {
         let disk = 4 * problem.grid.len() * sample_count(&run.method) * 2;
-        line(format!("disk        up to {} for samples", in_words(disk)));
+        line(format!("disk        up to {} for samples", in_words(disk as f64)));
     }
     line(format!("output      {}", run.output.directory.as_deref().unwrap_or("runs/run")));
     for input in &problem.inputs {

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// With both numbers.
-pub fn check(section: &'static str, needed: usize, advice: &str) -> Result<()> {
+fn check(section: &'static str, needed: f64, advice: &str) -> Result<()> {
     let Some(free) = available() else { return Ok(()) };
     if needed <= free {
         return Ok(());
@@ -24,92 +24,125 @@ pub fn check(section: &'static str, needed: usize, advice: &str) -> Result<()> {
 /// Refuses a simulation that does not fit.
 ///
 /// # Errors
-/// As of [`check`].
+/// With both numbers.
 pub fn check_simulation(needed: usize) -> Result<()> {
-    check("simulation", needed, "fewer particles or a coarser mesh need less")
+    check("simulation", needed as f64, "fewer particles or a coarser mesh need less")
 }
 
 /// Refuses a run that does not fit `times` side by side.
 ///
 /// # Errors
-/// As of [`check`].
+/// With both numbers.
 pub(crate) fn check_run<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> Result<()> {
-    check(
-        "method",
-        times * of_run(run, problem),
-        "fewer chains, pairs or starts, or `--threads 1`, need less",
-    )
+    let fewer = match &run.method {
+        MethodSection::Wiener(_) => "samples",
+        MethodSection::Map(_) => "`starts`",
+        MethodSection::Mgvi(_) | MethodSection::Geovi(_) => "`pairs`",
+        MethodSection::El2o(_) => "`modes` and `starts`",
+        MethodSection::Pathfinder(_) => "`paths`",
+        MethodSection::Muse(_) => "`simulations`",
+        MethodSection::Smc(_) => "`particles`",
+        _ => "`chains`",
+    };
+    check("method", of_runs(run, problem, times), &format!("fewer {fewer}, or fewer threads, need less"))
 }
 
 /// Bytes that the system could give now, where it tells.
-fn available() -> Option<usize> {
+fn available() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kilobytes| kilobytes * 1024)
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kilobytes| kilobytes * 1024.0)
 }
 
-/// Bytes of a run: evaluators (three signal-sized and three data-sized vectors each, and the links' own; where the prior is a
-/// simulation, that with its derivative for those at work, and as it stands after a look for those at rest), vectors of the method,
-/// data and record.
-pub(crate) fn of_run<T: Number>(run: &RunFile, problem: &Problem<T>) -> usize {
-    let size = size_of::<T>();
+/// Bytes of a run.
+pub(crate) fn of_run<T: Number>(run: &RunFile, problem: &Problem<T>) -> f64 {
+    of_runs(run, problem, 1)
+}
+
+/// Bytes of runs side by side: evaluators (three signal-sized and three data-sized vectors each, and the links' own; where the prior
+/// is a simulation, that with its derivative for those at work, and as it stands after a look for those at rest), vectors of the
+/// method, data and record. A warm start has gone when the method begins.
+fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 {
+    let size = size_of::<T>() as f64;
     let between: usize =
         problem.links.iter().map(|link| 2 * link.codomain().len() + link.domain().len()).sum();
     let latents = problem.posterior.dim();
-    let evaluator = size * (between + 3 * latents + 3 * problem.forward.codomain().len());
-    let threads = rayon::current_num_threads();
-    let [at_work, at_rest] = evaluators(&run.method, threads);
-    let simulations =
-        problem.prior.universe.as_ref().map_or(0, |universe| {
-            at_work * universe.cone.memory(true) + at_rest * universe.cone.memory(false)
-        });
-    let record = 8 * problem.grid.len() * (4 + 2 * problem.observation.maps.len()) + 16 * problem.grid.len();
+    let evaluator = size * (between + 3 * latents + 3 * problem.forward.codomain().len()) as f64;
+    let simulation = |gradient: bool| {
+        problem.prior.universe.as_ref().map_or(0.0, |universe| universe.cone.memory(gradient) as f64)
+    };
+    let (threads, times) = (rayon::current_num_threads() as f64, times as f64);
+    let bytes = |method: &MethodSection| {
+        let load = Load::of(method, latents, size);
+        // Runs side by side share the threads.
+        let at_work = (times * load.pieces).clamp(1.0, threads);
+        at_work * (simulation(true) + evaluator + load.working * size * latents as f64)
+            + times * load.resting * (simulation(false) + evaluator)
+            + times * load.kept * size * latents as f64
+    };
+    let methods = [Some(&run.method), run.warm_start.as_ref()];
+    let largest = methods.into_iter().flatten().map(bytes).fold(0.0, f64::max);
+    let record = 8 * problem.grid.len() * (6 + 2 * problem.observation.maps.len());
     let directions = run.precondition.as_ref().map_or(0, |options| 2 * options.rank.min(latents));
-    let vectors = vectors(&run.method, threads, latents, size) + directions;
-    simulations + (at_work + at_rest) * evaluator + vectors * size * latents + record
+    largest + times * (record as f64 + directions as f64 * size * latents as f64)
 }
 
-/// Evaluators that a method has at work at once, and others that keep their points meanwhile.
-fn evaluators(method: &MethodSection, threads: usize) -> [usize; 2] {
-    let of = |pieces: usize| [pieces.clamp(1, threads), 0];
-    match method {
-        MethodSection::Wiener(o) => of(o.samples),
-        MethodSection::Map(o) => of(o.starts.max(o.samples)),
-        MethodSection::Mgvi(o) | MethodSection::Geovi(o) => [threads, 2 * o.pairs],
-        MethodSection::Pathfinder(o) => of(o.paths.max(o.samples)),
-        MethodSection::El2o(_) | MethodSection::Thermodynamic(_) | MethodSection::Smc(_) => of(threads),
-        // One of the data and one of a simulation.
-        MethodSection::Muse(_) => [threads, threads],
-        MethodSection::Hmc(_)
-        | MethodSection::Mala(_)
-        | MethodSection::Mams(_)
-        | MethodSection::Nuts(_)
-        | MethodSection::Mclmc(_) => of(method.chains()),
-    }
+/// What a method asks for; vectors are as long as the latents.
+struct Load {
+    /// Pieces of work that could go on at once.
+    pieces: f64,
+    /// Evaluators that keep their points meanwhile.
+    resting: f64,
+    /// Vectors that are there all the time.
+    kept: f64,
+    /// Vectors of each piece at work.
+    working: f64,
 }
 
-/// Vectors, as long as the latents, that a method has besides its evaluators.
-fn vectors(method: &MethodSection, threads: usize, latents: usize, size: usize) -> usize {
-    match method {
-        MethodSection::Wiener(_) => 1 + 6 * threads,
-        MethodSection::Map(o) => 30 * o.starts + 6 * threads,
-        MethodSection::Mgvi(o) | MethodSection::Geovi(o) => 6 * o.pairs + 8,
-        MethodSection::Hmc(o) | MethodSection::Mala(o) | MethodSection::Mams(o) => 4 * o.chains + 4 * threads,
-        MethodSection::Nuts(o) => 14 * o.chains + 9 * o.max_depth * threads,
-        MethodSection::Mclmc(o) => 14 * o.chains + threads,
-        // Two full roots of a covariance for each mode, and one that is being made.
-        MethodSection::El2o(o) => 30 * o.starts + 2 * latents * 8 / size * (o.modes.min(o.starts) + 1),
-        MethodSection::Pathfinder(o) => 50 * o.paths + 30 * threads,
-        MethodSection::Thermodynamic(o) => 15 * o.chains + 90 * threads,
-        // The crowd, the next one, its offsets in double precision twice, and the root of a covariance of up to 500 latents.
-        MethodSection::Smc(o) => (2 + 32 / size) * o.particles + 1000 + 6 * threads,
-        MethodSection::Muse(o) => o.simulations + 1 + 30 * threads,
+impl Load {
+    fn of(method: &MethodSection, latents: usize, size: f64) -> Load {
+        let load = |pieces: usize, kept: f64, working: f64| Load {
+            pieces: pieces.max(1) as f64,
+            resting: 0.0,
+            kept,
+            working,
+        };
+        const ALL: usize = usize::MAX;
+        match method {
+            MethodSection::Wiener(o) => load(o.samples, 1.0, 6.0),
+            MethodSection::Map(o) => {
+                // Samples, the evidence and all second derivatives are found piece by piece.
+                let more = o.samples > 0 || o.probes > 0 || o.curvature.is_some();
+                load(if more { ALL } else { o.starts }, 30.0 * o.starts as f64, 6.0)
+            }
+            MethodSection::Mgvi(o) | MethodSection::Geovi(o) => {
+                let pairs = o.pairs as f64;
+                Load { resting: 2.0 * pairs, ..load(2 * o.final_pairs.max(o.pairs), 6.0 * pairs + 8.0, 0.0) }
+            }
+            MethodSection::Hmc(o) | MethodSection::Mala(o) | MethodSection::Mams(o) => {
+                load(o.chains, 4.0 * o.chains as f64, 4.0)
+            }
+            MethodSection::Nuts(o) => {
+                load(o.chains, 14.0 * o.chains as f64, 9.0 * o.max_depth.min(20) as f64)
+            }
+            MethodSection::Mclmc(o) => load(o.chains, 14.0 * o.chains as f64, 1.0),
+            MethodSection::El2o(o) => {
+                // Two full roots of a covariance for each mode, and one that is being made.
+                let roots = 2.0 * latents as f64 * 8.0 / size * (o.modes.min(o.starts) as f64 + 1.0);
+                load(ALL, 30.0 * o.starts as f64 + roots, 0.0)
+            }
+            MethodSection::Pathfinder(o) => load(ALL, 50.0 * o.paths as f64, 30.0),
+            MethodSection::Thermodynamic(o) => load(ALL, 15.0 * o.chains as f64, 90.0),
+            // The crowd, the next one, its offsets in double precision twice, and the root of a covariance of up to 500 latents.
+            MethodSection::Smc(o) => load(ALL, (2.0 + 32.0 / size) * o.particles as f64 + 1000.0, 6.0),
+            // That of the data stays; those of simulations come and go.
+            MethodSection::Muse(o) => Load { resting: 1.0, ..load(ALL, o.simulations as f64 + 1.0, 30.0) },
+        }
     }
 }
 
 /// A number of bytes for a reader.
-pub(crate) fn in_words(bytes: usize) -> String {
-    let bytes = bytes as f64;
+pub(crate) fn in_words(bytes: f64) -> String {
     if bytes < 1e6 {
         format!("{:.0} kB", bytes / 1e3)
     } else if bytes < 1e9 {

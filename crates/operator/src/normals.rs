@@ -129,7 +129,7 @@ fn fill_avx2(out: &mut [[f64; 2]], first: u64, words: [u32; 2], key: u64) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
 fn fill_avx512(out: &mut [[f64; 2]], first: u64, words: [u32; 2], key: u64) {
     fill_plain(out, first, words, key);
 }
@@ -137,7 +137,10 @@ fn fill_avx512(out: &mut [[f64; 2]], first: u64, words: [u32; 2], key: u64) {
 /// [`fill_plain`] with the vector instructions of this machine.
 pub(crate) fn fill(out: &mut [[f64; 2]], first: u64, words: [u32; 2], key: u64) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512dq") && std::arch::is_x86_feature_detected!("avx512vl") {
+    if std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512dq")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+    {
         // SAFETY: the machine has the instructions.
         return unsafe { fill_avx512(out, first, words, key) };
     }

@@ -158,7 +158,7 @@ struct Motion<'a, T: Number> {
 }
 
 impl<T: Number> Motion<'_, T> {
-    /// How much of a direction is remembered over so many steps of this length, as a cosine.
+    /// How much of a direction is remembered over so many steps of this length.
     fn memory(&self, steps: usize, step: f64) -> f64 {
         (-(steps as f64) * step / self.decoherence).exp()
     }
@@ -270,7 +270,7 @@ impl<T: Number> Motion<'_, T> {
                 "chain {index} stands at the edge of what is possible, and found no way back in step {step}; another seed, or a smaller `energy_error`, may help"
             )));
         }
-        random_direction(self.seed, index, step, 2, &mut chain.u);
+        random_direction(self.seed, index, step, 1, &mut chain.u);
         if self.warming {
             chain.step.fail();
         } else {
@@ -280,11 +280,10 @@ impl<T: Number> Motion<'_, T> {
     }
 }
 
-/// A direction from the numbers that stand behind the noise of a step, those of its first or second `turn`; the first kick makes a unit
-/// vector of it.
+/// A direction from the normal numbers of a step, those of its first or second `turn`; the first kick makes a unit vector of it.
 fn random_direction<T: Real>(seed: u64, chain: usize, step: usize, turn: u64, u: &mut [T]) {
-    let (stream, behind) = (stream(seed, chain, step), turn * (u.len() as u64 + 2));
-    u.iter_mut().enumerate().for_each(|(i, u)| *u = T::of(stream.normal(behind + i as u64)));
+    let (stream, first) = (stream(seed, chain, step), turn * u.len() as u64);
+    u.iter_mut().enumerate().for_each(|(i, u)| *u = T::of(stream.normal(first + i as u64)));
 }
 
 impl<T: Number> Mclmc<T> {
@@ -330,7 +329,7 @@ impl<T: Number> Mclmc<T> {
         let chains = workers.map((0..self.options.chains).collect(), |index, evaluator| {
             let at = self.beginnings.of_chain(index, evaluator, dim)?;
             let mut u = vec![T::zero(); dim];
-            random_direction(self.seed, index, 0, 1, &mut u);
+            random_direction(self.seed, index, 0, 0, &mut u);
             let step = StepSize::new((dim as f64).sqrt() / 4.0);
             let spread = Spread::new(if self.options.metric == Metric::Diagonal { dim } else { 0 });
             let (errors, virial) = ((0.0, 0.0), (0.0, 0.0));

@@ -12,8 +12,8 @@ use rayon::prelude::*;
 /// ```
 ///
 /// (Kac's walk on the sphere.) Lengths are kept to the last digit and a uniform direction stays one, whatever the angle. With `split` and `s` uniform
-/// the change of a given `u` has the mean `(cos - 1) (d - 1) / d u` and the covariance `sin^2 |u|^2 (1 - u u^T / |u|^2) / d`, those of noise
-/// that is equal in all directions along the sphere. It needs one random bit a pair, and no vector of its own. A pair has its places at equal distances from
+/// the mean of `R u` is `(1 + (d - 1) cos) / d u`, and the part with `s` has the covariance `sin^2 (|u|^2 - u u^T) / d`, that of noise which is
+/// equal in all directions along the sphere; what a latent that stands alone keeps adds up to `(1 - cos)^2 / d` to that. It needs one random bit a pair, and no vector of its own. A pair has its places at equal distances from
 /// the two ends of one of two parts, so that memory is read in order.
 pub(super) struct Pairs {
     split: usize,
@@ -76,6 +76,11 @@ impl Pairs {
         stream.fill_words(FIRST_BLOCK - 1, &mut word);
         let uniform = u128::from(word[0]) << 32 | u128::from(word[1]);
         Pairs { split: ((uniform * dim as u128) >> 64) as usize, stream }
+    }
+
+    /// The cosine with which a share `memory` of a direction is left in the mean, as far as there is one: a latent of `dim` stands alone.
+    pub fn cosine(memory: f64, dim: f64) -> f64 {
+        (1.0 - (1.0 - memory) * dim / (dim - 1.0)).max(-1.0)
     }
 
     /// The latents without a partner: the middle of each part whose number of latents is odd.

@@ -310,3 +310,29 @@ fn galaxies(catalogue: &Catalogue, grid: &Grid, projection: &Projection, shape_n
         sigma: [noise.clone(), noise].concat(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_of_each_map_goes_to_the_likelihood_and_back_to_its_place() {
+        let masks = vec![vec![true, false, true], vec![false, true, false]];
+        let maps = vec![vec![1.0, 0.0, 3.0], vec![0.0, 5.0, 0.0]];
+        let seen = anywhere(&masks);
+        assert_eq!(seen, [true; 3]);
+        let (names, notes) = (vec!["gamma1".into(), "gamma2".into()], Vec::new());
+        let observation = Observation {
+            names,
+            maps: maps.clone(),
+            sigma: maps.clone(),
+            masks,
+            seen,
+            places: Places::Pixels,
+            notes,
+        };
+        let (data, _) = observation.vectors();
+        assert_eq!(data, [1.0, 3.0, 5.0]);
+        assert_eq!([0, 1].map(|which| observation.on_map(which, &data)).to_vec(), maps);
+    }
+}

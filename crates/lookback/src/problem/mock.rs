@@ -76,6 +76,12 @@ pub(crate) fn observe<T: Number>(
                 "a `survey` has noise of shapes; with counted galaxies give `noise_std`, one for each map";
             return Err(Error::config("data", message));
         }
+        (Some(_), true) if options.mask.is_some() => {
+            return Err(Error::config(
+                "data",
+                "has both `survey` and `mask`: a survey has a mask of its own",
+            ));
+        }
         (Some(survey), true) => {
             let (sigma, seen, galaxies) = survey_noise(run.seed, survey, grid)?;
             notes.push(format!("a made-up survey of {galaxies} galaxies"));

@@ -101,6 +101,8 @@ pub(crate) fn coverage(below: &[u32], samples: usize, seen: &[bool], level: f64)
 pub(crate) struct Modes {
     pub(crate) e_map: Vec<f64>,
     pub(crate) b_map: Vec<f64>,
+    /// Pixels with both components.
+    pub(crate) seen: Vec<bool>,
     pub(crate) e_skewness: f64,
     pub(crate) b_skewness: f64,
     /// Highest pixel over the standard deviation.
@@ -109,13 +111,18 @@ pub(crate) struct Modes {
 }
 
 fn e_and_b<T: Number>(problem: &Problem<T>, smoothing_pixels: f64) -> Result<Modes> {
-    let maps = &problem.observation.maps;
-    let (e_map, b_map) = mass_map(&problem.grid, &maps[0], &maps[1])?;
+    let observation = &problem.observation;
+    // Shear needs both of its components.
+    let seen: Vec<bool> =
+        observation.masks[0].iter().zip(&observation.masks[1]).map(|(one, other)| *one && *other).collect();
+    let both = |map: &[f64]| -> Vec<f64> {
+        map.iter().zip(&seen).map(|(&x, &seen)| if seen { x } else { 0.0 }).collect()
+    };
+    let (e_map, b_map) = mass_map(&problem.grid, &both(&observation.maps[0]), &both(&observation.maps[1]))?;
     let e_map = smoothed(&problem.grid, &e_map, smoothing_pixels)?;
     let b_map = smoothed(&problem.grid, &b_map, smoothing_pixels)?;
-    let seen = &problem.observation.masks[0];
     let inside = |map: &[f64]| -> Vec<f64> {
-        map.iter().zip(seen).filter(|(_, seen)| **seen).map(|(x, _)| *x).collect()
+        map.iter().zip(&seen).filter(|(_, seen)| **seen).map(|(x, _)| *x).collect()
     };
     let (e, b) = (inside(&e_map), inside(&b_map));
     let peak =
@@ -127,6 +134,7 @@ fn e_and_b<T: Number>(problem: &Problem<T>, smoothing_pixels: f64) -> Result<Mod
         b_peak: peak(&b),
         e_map,
         b_map,
+        seen,
     })
 }
 

@@ -86,7 +86,7 @@ fn overview<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
             Scale::Signal,
             robust_range(&modes.e_map, TAIL),
         );
-        panel.seen = Some(&problem.observation.masks[0]);
+        panel.seen = Some(&modes.seen);
         figures.push(scene.figure(
             &panel,
             "The data as a map: direct inversion, smoothed; regions without data are pale.",
@@ -149,7 +149,6 @@ fn significance<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
 
 fn modes<T: Number>(scene: &Scene<'_, T>, modes: &Modes) -> Result<Section> {
     let range = symmetric_range(&modes.e_map, TAIL);
-    let seen = Some(scene.problem.observation.masks[0].as_slice());
     let mut figures = Vec::new();
     for (title, map, caption) in [
         (
@@ -160,7 +159,7 @@ fn modes<T: Number>(scene: &Scene<'_, T>, modes: &Modes) -> Result<Section> {
         ("B mode", &modes.b_map, "Noise and errors: it should show no structure beyond noise."),
     ] {
         let mut panel = Panel::new(title, map, Scale::Diverging, range);
-        panel.seen = seen;
+        panel.seen = Some(&modes.seen);
         figures.push(scene.figure(&panel, caption)?);
     }
     let words = format!(

@@ -230,7 +230,7 @@ pub enum ForwardStep {
 pub enum NoiseStd {
     /// The same in all pixels.
     Number(f64),
-    /// File of a map; zero where nothing was observed.
+    /// File of a map; zero where nothing was observed, which counts if there is no mask.
     File(String),
 }
 

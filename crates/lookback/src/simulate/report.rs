@@ -57,7 +57,12 @@ pub(super) fn write<T: Real>(
         );
         sections.push(maps("Maps", words, cone, &cone.settings().names(), directory)?);
         if file.output.shear {
-            let words = "Shear of the sources, of the first realisation: gamma1 along the axes of the map, gamma2 along its diagonals.".into();
+            let words = if cone.sphere().is_some() {
+                "Shear of the sources, of the first realisation, as healpy has it: gamma1 along meridians and parallels, gamma2 between them."
+            } else {
+                "Shear of the sources, of the first realisation: gamma1 along the axes of the map, gamma2 along its diagonals. Maps count as periodic: a margin is wrong."
+            }
+            .into();
             sections.push(maps("Shear", words, cone, &shear_names(cone), directory)?);
         }
         sections.extend(map_spectra(cone, all, directory)?);
