@@ -11,10 +11,11 @@ use rayon::prelude::*;
 /// R u:   u_i -> cos u_i + s sin u_j,   u_j -> cos u_j - s sin u_i,   s = -1 or 1
 /// ```
 ///
-/// (Kac's walk on the sphere.) Lengths are kept to the last digit and a uniform direction stays one, whatever the angle. With `split` and `s` uniform
-/// the mean of `R u` is `(1 + (d - 1) cos) / d u`, and the part with `s` has the covariance `sin^2 (|u|^2 - u u^T) / d`, that of noise which is
-/// equal in all directions along the sphere; what a latent that stands alone keeps adds up to `(1 - cos)^2 / d` to that. It needs one random bit a pair, and no vector of its own. A pair has its places at equal distances from
-/// the two ends of one of two parts, so that memory is read in order.
+/// (Kac's walk on the sphere.) Lengths are kept to the last digit and a uniform direction stays one, whatever the angle. With `split` and `s`
+/// uniform the mean of `R u` is `(1 + (d - 1) cos) / d u`, and the part with `s` has the covariance `sin^2 (|u|^2 - u u^T) / d`, that of noise
+/// which is equal in all directions along the sphere; what a latent that stands alone keeps adds up to `(1 - cos)^2 / d` to that. It needs one
+/// random bit a pair, and no vector of its own. A pair has its places at equal distances from the two ends of one of two parts, so that
+/// memory is read in order.
 pub(super) struct Pairs {
     split: usize,
     stream: Stream,
