@@ -345,15 +345,16 @@ impl<T: Real> LightCone<T> {
 
     /// Bytes at the peak, as of [`lookback_nbody::Settings::memory`].
     pub fn memory(&self, gradient: bool) -> usize {
+        let particles = self.simulation.settings().particles.pow(3);
         self.simulation.settings().memory::<T>(gradient)
             + size_of::<T>() * (painter::LAYERS + 2) * self.codomain.len()
             + if self.settings.has_galaxies() {
-                size_of::<T>() * (1 + usize::from(gradient)) * self.simulation.settings().particles.pow(3)
+                size_of::<T>() * (1 + usize::from(gradient)) * particles
             } else {
                 0
             }
-            // What a batch of particles is given, in vectors that grow by doubling.
-            + if gradient { 2 * painter::BATCH * (8 + 7 * size_of::<T>()) } else { 0 }
+            // What a batch of particles of one box is given, in vectors that grow by doubling.
+            + if gradient { 2 * painter::BATCH.min(particles) * (8 + 7 * size_of::<T>()) } else { 0 }
     }
 
     /// The light cone at a point of its domain.
