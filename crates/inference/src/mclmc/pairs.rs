@@ -125,12 +125,7 @@ impl Pairs {
     /// Scalar products that a kick with a turn needs, in an order that is always the same.
     pub fn products<T: Real>(&self, u: &[T], g: &[T], scales: &[T]) -> Products {
         let (us, gs, ss) = (self.tasks(u), self.tasks(g), self.tasks(scales));
-        let of_task = |task: usize| products_of_task(us[task], gs[task], ss[task], &self.ways(task));
-        let sums: Vec<[f64; 4]> = if us.len() <= FEW {
-            (0..us.len()).map(of_task).collect()
-        } else {
-            (0..us.len()).into_par_iter().map(of_task).collect()
-        };
+        let sums = each(us, |task, u| products_of_task(u, gs[task], ss[task], &self.ways(task)));
         let mut all = Products::default();
         for [uu, gg, ug, crossed] in sums {
             all.uu += uu;
@@ -166,7 +161,7 @@ impl Pairs {
         }
         let (gs, ss) = (self.tasks(g), self.tasks(scales));
         let tasks: Vec<_> = self.tasks_mut(u).into_iter().zip(self.tasks_mut(z)).collect();
-        carry_out_all(tasks, |task, (u, z)| {
+        each(tasks, |task, (u, z)| {
             carry_out_task(by, u, gs[task], ss[task], drift, z, &self.ways(task));
         });
     }
@@ -175,11 +170,13 @@ impl Pairs {
 /// Tasks up to which one thread is done before a second would have begun.
 const FEW: usize = 8;
 
-fn carry_out_all<I: Send>(tasks: Vec<I>, work: impl Fn(usize, I) + Sync) {
+/// What `work` makes of each task and its number, in their order.
+fn each<I: Send, R: Send>(tasks: Vec<I>, work: impl Fn(usize, I) -> R + Sync) -> Vec<R> {
+    let work = |(task, item)| work(task, item);
     if tasks.len() <= FEW {
-        tasks.into_iter().enumerate().for_each(|(task, item)| work(task, item));
+        tasks.into_iter().enumerate().map(work).collect()
     } else {
-        tasks.into_par_iter().enumerate().for_each(|(task, item)| work(task, item));
+        tasks.into_par_iter().enumerate().map(work).collect()
     }
 }
 
@@ -194,9 +191,11 @@ fn ways_from(words: &[u32], first: usize) -> u32 {
 /// The entries of `LANES` pairs: at the front, and of their partners.
 fn lanes<T: Real>((front, back): Ends<&[T]>, first: usize) -> ([T; LANES], [T; LANES]) {
     let end = back.len() - first;
-    let here: &[T; LANES] = front[first..first + LANES].try_into().expect("as many as lanes");
-    let there: &[T; LANES] = back[end - LANES..end].try_into().expect("as many as lanes");
-    (*here, std::array::from_fn(|lane| there[LANES - 1 - lane]))
+    let (mut here, mut there) = ([T::zero(); LANES], [T::zero(); LANES]);
+    here.copy_from_slice(&front[first..first + LANES]);
+    there.copy_from_slice(&back[end - LANES..end]);
+    there.reverse();
+    (here, there)
 }
 
 fn products_of_task<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: Ends<&[T]>, words: &[u32]) -> [f64; 4] {

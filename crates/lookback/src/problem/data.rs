@@ -62,16 +62,21 @@ impl Observation {
 
     /// Number of pixels that were seen in any map.
     pub fn seen_count(&self) -> usize {
-        self.seen.iter().filter(|seen| **seen).count()
+        count(&self.seen)
     }
 
     /// What stands in the pixels that were seen, put back on map `which`; `values` are those of all maps, as the likelihood has them.
     pub(crate) fn on_map(&self, which: usize, values: &[f64]) -> Vec<f64> {
-        let count = |mask: &Vec<bool>| mask.iter().filter(|seen| **seen).count();
-        let mut values = values.iter().skip(self.masks[..which].iter().map(count).sum());
+        let before = self.masks[..which].iter().map(|mask| count(mask)).sum();
+        let mut values = values.iter().skip(before);
         let mut place = |&seen: &bool| if seen { values.next().copied().unwrap_or(0.0) } else { 0.0 };
         self.masks[which].iter().map(&mut place).collect()
     }
+}
+
+/// Number of pixels that were seen.
+fn count(mask: &[bool]) -> usize {
+    mask.iter().filter(|seen| **seen).count()
 }
 
 /// Pixels that were seen in any map.
@@ -279,8 +284,7 @@ pub(crate) fn observe_catalogue(
         "{} galaxies, {:.1} per square arcminute where there are any, dispersion {shape_noise:.4} per component",
         catalogue.len(),
         (catalogue.len() - binned.outside) as f64
-            / (seen.iter().filter(|seen| **seen).count() as f64
-                * (grid.cell_volume().sqrt().to_degrees() * 60.0).powi(2)),
+            / (count(&seen) as f64 * (grid.cell_volume().sqrt().to_degrees() * 60.0).powi(2)),
     )];
     if binned.outside > 0 {
         notes.push(format!("{} galaxies lie outside of the map and are left out", binned.outside));
