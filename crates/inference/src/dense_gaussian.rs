@@ -4,6 +4,7 @@ use lookback_operator::{Real, vector};
 use nalgebra::{DMatrix, SymmetricEigen};
 use serde::{Deserialize, Serialize};
 
+use crate::particle::Round;
 use crate::{Error, Evaluator, Number, Result, Workers};
 
 /// Most latents of which a full covariance is kept: its roots take `16 dim^2` bytes, and it costs `2 dim` gradients.
@@ -51,7 +52,7 @@ impl DenseGaussian {
 
     /// `mean + R xi`.
     pub fn place<T: Real>(&self, xi: &[f64]) -> Vec<T> {
-        let offset = product(&self.root, xi);
+        let offset = self.along(xi);
         self.mean.iter().zip(offset).map(|(mean, offset)| T::of(mean + offset)).collect()
     }
 
@@ -76,15 +77,6 @@ impl DenseGaussian {
         -self.log_volume - 0.5 * self.dim() as f64 * std::f64::consts::TAU.ln()
     }
 
-    /// `R^T gradient`: the gradient in round coordinates.
-    pub fn round_gradient<T: Real>(&self, gradient: &[T]) -> Vec<f64> {
-        let mut out = vec![0.0; self.dim()];
-        for (row, g) in self.root.chunks_exact(self.dim()).zip(gradient) {
-            out.iter_mut().zip(row).for_each(|(out, r)| *out += r * g.f64());
-        }
-        out
-    }
-
     /// The second derivatives of the energy at `z` in round coordinates, `R^T H R`, by central differences: two gradients a latent.
     ///
     /// # Errors
@@ -97,6 +89,20 @@ impl DenseGaussian {
             Ok(self.round_gradient(&change))
         })?;
         Ok(DMatrix::from_fn(n, n, |i, j| 0.5 * (columns[i][j] + columns[j][i])))
+    }
+}
+
+impl Round for DenseGaussian {
+    fn along(&self, x: &[f64]) -> Vec<f64> {
+        product(&self.root, x)
+    }
+
+    fn round_gradient<T: Number>(&self, gradient: &[T]) -> Vec<f64> {
+        let mut out = vec![0.0; self.dim()];
+        for (row, g) in self.root.chunks_exact(self.dim()).zip(gradient) {
+            out.iter_mut().zip(row).for_each(|(out, r)| *out += r * g.f64());
+        }
+        out
     }
 }
 

@@ -1,6 +1,8 @@
 //! Expectation with L2 optimisation (Seljak & Yu 2019, arXiv 1901.04454): Gaussians, one a mode, that agree with the posterior in value,
 //! slope and curvature at their own samples.
 
+use std::ops::Range;
+
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector;
 use nalgebra::DMatrix;
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::dense_gaussian::{self, DenseGaussian};
 use crate::importance::{Weighed, log_mean, log_sum};
 use crate::options::{at_least, at_least_one};
+use crate::particle::{Particle, Round, Start, travel};
+use crate::posterior::CROWD;
 use crate::search::{Optimizer, Rules};
 use crate::starts::Starts;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
@@ -99,8 +103,7 @@ struct Mode {
 
 /// A draw that may become a sample.
 struct Candidate<T> {
-    z: Vec<T>,
-    energy: f64,
+    particle: Particle<T>,
     /// Logarithm of the posterior over the mixture.
     log_ratio: f64,
 }
@@ -272,12 +275,13 @@ impl<T: Number> El2o<T> {
             if modes.iter().any(|other| vector::norm2(&other.gaussian.whiten(&mode.gaussian.mean)) < SAME) {
                 continue;
             }
-            let ratios = workers.map((0..PILOT as u32).collect(), |draw, evaluator| {
-                let (z, height) = self.draw(&mode.gaussian, WEIGH | draw);
-                let mut gradient = z.clone();
-                Ok(-evaluator.energy(&z, &mut gradient)? - height)
+            let ratios = workers.map((0..PILOT).step_by(CROWD).collect(), |first, evaluator| {
+                let draw = |draw: usize| self.draw(&mode.gaussian, WEIGH | draw as u32);
+                let (places, heights): (Vec<_>, Vec<_>) = (first..PILOT.min(first + CROWD)).map(draw).unzip();
+                let ratio = |(particle, height): (Particle<T>, f64)| -particle.energy(1.0) - height;
+                Ok(Particle::at(places, evaluator)?.into_iter().zip(heights).map(ratio).collect::<Vec<_>>())
             })?;
-            modes.push(Mode { log_weight: log_mean(&ratios).0, ..mode.clone() });
+            modes.push(Mode { log_weight: log_mean(&ratios.concat()).0, ..mode.clone() });
         }
         let all = log_sum(modes.iter().map(|mode| mode.log_weight));
         modes.iter_mut().for_each(|mode| mode.log_weight -= all);
@@ -302,19 +306,21 @@ impl<T: Number> El2o<T> {
         reached.unwrap_or(&self.modes[self.modes.len() - 1])
     }
 
-    /// A draw of the mixture.
-    fn candidate(&self, which: usize, evaluator: &mut dyn Evaluator<T>) -> Result<Candidate<T>> {
-        let (z, _) = self.draw(&self.mode_of(which).gaussian, which as u32);
-        let density = log_sum(self.modes.iter().map(|mode| mode.log_weight + mode.gaussian.log_density(&z)));
-        let mut gradient = z.clone();
-        let energy = evaluator.energy(&z, &mut gradient)?;
-        Ok(Candidate { z, energy, log_ratio: -energy - density })
+    /// The draws of the mixture with these numbers.
+    fn candidates(&self, draws: Range<usize>, evaluator: &mut dyn Evaluator<T>) -> Result<Vec<Candidate<T>>> {
+        let place = |draw: usize| self.draw(&self.mode_of(draw).gaussian, draw as u32).0;
+        let weigh = |particle: Particle<T>| {
+            let density = |mode: &Mode| mode.log_weight + mode.gaussian.log_density(&particle.z);
+            let log_ratio = -particle.energy(1.0) - log_sum(self.modes.iter().map(density));
+            Candidate { particle, log_ratio }
+        };
+        Ok(Particle::at(draws.map(place).collect(), evaluator)?.into_iter().map(weigh).collect())
     }
 
     /// One of the candidates, each as likely as it weighs; `None` if none is possible.
-    fn choose(&self, draw: usize, candidates: Vec<Candidate<T>>) -> Option<Candidate<T>> {
-        let mut possible: Vec<Candidate<T>> =
-            candidates.into_iter().filter(|c| c.energy.is_finite()).collect();
+    fn choose(&self, draw: usize, candidates: &[Candidate<T>]) -> Option<Particle<T>> {
+        let possible: Vec<&Candidate<T>> =
+            candidates.iter().filter(|candidate| candidate.particle.misfit.is_finite()).collect();
         let all = log_sum(possible.iter().map(|candidate| candidate.log_ratio));
         let place = Stream::new(self.seed, Purpose::Chain, draw as u32).uniform(0);
         let mut below = 0.0;
@@ -323,68 +329,68 @@ impl<T: Number> El2o<T> {
             below >= place
         });
         let chosen = reached.or(possible.len().checked_sub(1))?;
-        Some(possible.swap_remove(chosen))
+        Some(possible[chosen].particle.clone())
     }
 
-    /// The place and the energy of a sample after its moves: leapfrog steps in coordinates in which the Gaussian of its mode is round, each
-    /// trajectory accepted or refused (Duane et al. 1987).
-    fn moved(
-        &self,
-        draw: usize,
-        sample: Candidate<T>,
-        evaluator: &mut dyn Evaluator<T>,
-    ) -> Result<(Vec<T>, f64)> {
-        let Candidate { mut z, mut energy, .. } = sample;
-        if self.options.moves == 0 {
-            return Ok((z, energy));
-        }
-        let gaussian = &self.modes[self.mode_at(&z).unwrap_or(0)].gaussian;
-        let dim = z.len();
-        let step = STEP / (dim as f64).powf(0.25);
-        let mut gradient = z.clone();
-        evaluator.energy(&z, &mut gradient)?;
+    /// How the sample with this number sets out.
+    fn start<'g>(&self, gaussian: &'g DenseGaussian, draw: usize, turn: usize) -> Start<'g, DenseGaussian> {
+        let mut momentum = vec![0.0; gaussian.dim()];
+        let which = (draw * self.options.moves + turn) as u32;
+        Stream::new(self.seed, Purpose::Chain, MOVE | which).fill_normal(&mut momentum);
         let decisions = Stream::new(self.seed, Purpose::DataDraw, MOVE | draw as u32);
-        for turn in 0..self.options.moves {
-            let mut momentum = vec![0.0; dim];
-            let which = (draw * self.options.moves + turn) as u32;
-            Stream::new(self.seed, Purpose::Chain, MOVE | which).fill_normal(&mut momentum);
-            let before = energy + 0.5 * vector::norm2(&momentum);
-            let (mut there, mut slope) = (gaussian.whiten(&z), gradient.clone());
-            let (mut place, mut after) = (z.clone(), energy);
-            for _ in 0..LEAPS {
-                vector::axpy(-0.5 * step, &gaussian.round_gradient(&slope), &mut momentum);
-                vector::axpy(step, &momentum, &mut there);
-                place = gaussian.place(&there);
-                after = evaluator.energy(&place, &mut slope)?;
-                if !after.is_finite() {
-                    break;
-                }
-                vector::axpy(-0.5 * step, &gaussian.round_gradient(&slope), &mut momentum);
-            }
-            let change = before - after - 0.5 * vector::norm2(&momentum);
-            if after.is_finite() && decisions.uniform(turn as u64).ln() < change {
-                (z, energy, gradient) = (place, after, slope);
-            }
+        Start {
+            coordinates: gaussian,
+            momentum,
+            step: STEP / (gaussian.dim() as f64).powf(0.25),
+            decision: decisions.uniform(turn as u64),
         }
-        Ok((z, energy))
+    }
+
+    /// Moves the samples with these numbers: trajectories in coordinates in which the Gaussian of a sample's mode is round.
+    fn move_all(
+        &self,
+        samples: &mut [Particle<T>],
+        draws: &[usize],
+        evaluator: &mut dyn Evaluator<T>,
+    ) -> Result<()> {
+        if self.options.moves == 0 {
+            return Ok(());
+        }
+        let modes: Vec<&Mode> =
+            samples.iter().map(|sample| &self.modes[self.mode_at(&sample.z).unwrap_or(0)]).collect();
+        for turn in 0..self.options.moves {
+            let starts =
+                modes.iter().zip(draws).map(|(mode, draw)| self.start(&mode.gaussian, *draw, turn)).collect();
+            travel(samples, starts, (LEAPS, 1.0), evaluator)?;
+        }
+        Ok(())
+    }
+
+    /// Samples with these numbers, where there is one that is possible, and the ratios of their candidates.
+    fn samples(
+        &self,
+        draws: Range<usize>,
+        evaluator: &mut dyn Evaluator<T>,
+    ) -> Result<(Vec<f64>, Vec<Particle<T>>)> {
+        let each = self.options.candidates;
+        let candidates = self.candidates(draws.start * each..draws.end * each, evaluator)?;
+        let chosen =
+            |(draw, candidates): (usize, &[Candidate<T>])| Some((draw, self.choose(draw, candidates)?));
+        let (draws, mut samples): (Vec<usize>, Vec<Particle<T>>) =
+            draws.zip(candidates.chunks_exact(each)).filter_map(chosen).unzip();
+        self.move_all(&mut samples, &draws, evaluator)?;
+        Ok((candidates.into_iter().map(|candidate| candidate.log_ratio).collect(), samples))
     }
 
     fn sample(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
-        let last = self.options.samples.min(self.drawn + 16 * rayon::current_num_threads());
-        let samples = workers.map((self.drawn..last).collect(), |draw, evaluator| {
-            let first = draw * self.options.candidates;
-            let candidates: Vec<Candidate<T>> = (first..first + self.options.candidates)
-                .map(|which| self.candidate(which, evaluator))
-                .collect::<Result<_>>()?;
-            let log_ratios: Vec<f64> = candidates.iter().map(|candidate| candidate.log_ratio).collect();
-            let chosen = self.choose(draw, candidates);
-            Ok((log_ratios, chosen.map(|chosen| self.moved(draw, chosen, evaluator)).transpose()?))
-        })?;
-        for (log_ratios, sample) in samples {
+        let last = self.options.samples.min(self.drawn + CROWD * rayon::current_num_threads());
+        let crowds = (self.drawn..last).step_by(CROWD).map(|first| first..last.min(first + CROWD)).collect();
+        for (log_ratios, samples) in workers.map(crowds, |crowd, evaluator| self.samples(crowd, evaluator))? {
             log_ratios.into_iter().for_each(|log_ratio| self.weighed.add(log_ratio));
             // What is impossible is no sample; its weight of zero counts.
-            if let Some((z, energy)) = sample {
-                sink(Draw::independent(z, Some(energy)));
+            for sample in samples {
+                let energy = Some(sample.energy(1.0));
+                sink(Draw::independent(sample.z, energy));
             }
         }
         self.drawn = last;

@@ -28,6 +28,7 @@ mod newton_cg;
 mod nuts;
 mod options;
 pub mod pareto;
+mod particle;
 mod pathfinder;
 mod peak;
 mod posterior;

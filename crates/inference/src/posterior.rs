@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use lookback_likelihood::Likelihood;
 use lookback_operator::random::{Purpose, Stream};
-use lookback_operator::{DynOperator, Linearization, Real, vector};
+use lookback_operator::{DynOperator, Linearization, Operator, Real, vector};
 
 use crate::{Error, Evaluator, Result, Target};
+
+/// Points that a model takes at once, where it has a quicker way for many.
+pub(crate) const CROWD: usize = 32;
 
 /// `H(z) = |z|^2 / 2 - ln L(d | F(g(z)))` with the model `F(g(z))` as one operator.
 #[derive(Clone)]
 pub struct Posterior<T: Real> {
     model: DynOperator<T>,
+    /// The model at [`CROWD`] points, where that costs less.
+    crowd: Option<DynOperator<T>>,
     likelihood: Arc<dyn Likelihood<T>>,
 }
 
@@ -29,7 +34,7 @@ impl<T: Real> Posterior<T> {
                 expected: likelihood.space().to_string(),
             }));
         }
-        Ok(Posterior { model, likelihood })
+        Ok(Posterior { crowd: model.repeated(CROWD), model, likelihood })
     }
 
     /// The posterior of data that `z` would give, with the noise number `draw` of a seed.
@@ -42,7 +47,7 @@ impl<T: Real> Posterior<T> {
         let wrong =
             |error: lookback_likelihood::Error| Error::Unsuitable(format!("a simulation failed: {error}"));
         let likelihood = self.likelihood.with_data(data).map_err(wrong)?;
-        Ok(Posterior { model: self.model.clone(), likelihood })
+        Ok(Posterior { likelihood, ..self.clone() })
     }
 
     /// From latents to the prediction of the data.
@@ -81,6 +86,8 @@ impl<T: Real> Target<T> for Posterior<T> {
             prediction: vec![T::zero(); n],
             work: [vec![T::zero(); n], vec![T::zero(); n]],
             started: false,
+            crowd: self.crowd.as_deref(),
+            together: None,
         })
     }
 }
@@ -92,6 +99,68 @@ struct PosteriorEvaluator<'a, T: Real> {
     work: [Vec<T>; 2],
     /// Whether the model could be evaluated somewhere.
     started: bool,
+    /// The model at many points, and the place from which it is evaluated, once that was asked for.
+    crowd: Option<&'a dyn Operator<T>>,
+    together: Option<Together<'a, T>>,
+}
+
+/// Evaluates [`CROWD`] points at once, with buffers for all of them.
+struct Together<'a, T: Real> {
+    linearization: Box<dyn Linearization<T> + 'a>,
+    /// Latents, then their cotangents; predictions, then theirs.
+    latents: Vec<T>,
+    predictions: Vec<T>,
+    cotangents: Vec<T>,
+}
+
+impl<'a, T: Real> Together<'a, T> {
+    fn new(model: &'a dyn Operator<T>) -> Together<'a, T> {
+        let (n, m) = (model.domain().len(), model.codomain().len());
+        let zeros = |len| vec![T::zero(); len];
+        let linearization = model.linearization();
+        Together { linearization, latents: zeros(n), predictions: zeros(m), cotangents: zeros(m) }
+    }
+
+    /// Energies and gradients at up to [`CROWD`] points; the places that are left over hold the last one.
+    fn energies(
+        &mut self,
+        likelihood: &dyn Likelihood<T>,
+        points: &[&[T]],
+        gradients: &mut [Vec<T>],
+    ) -> Result<Vec<f64>> {
+        let (dim, width) = (self.latents.len() / CROWD, self.predictions.len() / CROWD);
+        for (place, latent) in self.latents.chunks_exact_mut(dim).enumerate() {
+            latent.copy_from_slice(points[place.min(points.len() - 1)]);
+        }
+        self.linearization.move_to(&self.latents, &mut self.predictions)?;
+        self.cotangents.fill(T::zero());
+        let predictions = self.predictions.chunks_exact(width).zip(self.cotangents.chunks_exact_mut(width));
+        let misfits: Vec<f64> = predictions
+            .take(points.len())
+            .map(|(prediction, cotangent)| {
+                let misfit = likelihood.energy(prediction, cotangent);
+                if !misfit.is_finite() {
+                    cotangent.fill(T::zero());
+                }
+                misfit
+            })
+            .collect();
+        self.linearization.pull(&self.cotangents, &mut self.latents)?;
+        let pulled = self.latents.chunks_exact(dim).zip(gradients);
+        let each = points.iter().zip(misfits).zip(pulled).map(|((z, misfit), (pulled, gradient))| {
+            gradient.copy_from_slice(pulled);
+            with_prior(misfit, z, gradient)
+        });
+        Ok(each.collect())
+    }
+}
+
+/// Adds the prior of `z` to a misfit and its gradient; infinite where either is not finite.
+fn with_prior<T: Real>(misfit: f64, z: &[T], gradient: &mut [T]) -> f64 {
+    vector::axpy(1.0, z, gradient);
+    let energy = misfit + 0.5 * vector::norm2(z);
+    let finite = energy.is_finite() && vector::norm2(gradient).is_finite();
+    if finite { energy } else { f64::INFINITY }
 }
 
 impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
@@ -107,10 +176,28 @@ impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
             return Ok(f64::INFINITY);
         }
         self.linearization.pull(&self.work[0], gradient)?;
-        vector::axpy(1.0, z, gradient);
-        let energy = misfit + 0.5 * vector::norm2(z);
-        let finite = energy.is_finite() && vector::norm2(gradient).is_finite();
-        Ok(if finite { energy } else { f64::INFINITY })
+        Ok(with_prior(misfit, z, gradient))
+    }
+
+    fn energies(&mut self, points: &[&[T]], gradients: &mut [Vec<T>]) -> Result<Vec<f64>> {
+        let Some(model) = self.crowd.filter(|_| points.len() > 1) else {
+            return points.iter().zip(gradients).map(|(z, gradient)| self.energy(z, gradient)).collect();
+        };
+        let mut energies = Vec::with_capacity(points.len());
+        for (points, gradients) in points.chunks(CROWD).zip(gradients.chunks_mut(CROWD)) {
+            let together = self.together.get_or_insert_with(|| Together::new(model));
+            match together.energies(self.likelihood, points, gradients) {
+                Ok(found) => energies.extend(found),
+                // Where one point is out of range, each has to say for itself whether it is that one.
+                Err(Error::Model(lookback_operator::Error::Parameter { .. })) => {
+                    for (z, gradient) in points.iter().zip(gradients) {
+                        energies.push(self.energy(z, gradient)?);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(energies)
     }
 
     fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
@@ -150,5 +237,87 @@ impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
         Stream::new(seed, Purpose::PriorDraw, draw).fill_normal(&mut white);
         vector::axpy(1.0, &white, out);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lookback_likelihood::Gaussian;
+    use lookback_operator::{Repeated, Space};
+
+    use super::*;
+
+    /// Square roots: no number where one is negative, and an error where one is below -1.
+    struct Roots(Space);
+
+    struct AtRoots(Vec<f64>);
+
+    impl Operator<f64> for Roots {
+        fn name(&self) -> String {
+            "roots".into()
+        }
+
+        fn domain(&self) -> &Space {
+            &self.0
+        }
+
+        fn codomain(&self) -> &Space {
+            &self.0
+        }
+
+        fn repeated(&self, count: usize) -> Option<DynOperator<f64>> {
+            Some(Arc::new(Repeated::new(Arc::new(Roots(self.0.clone())), count)))
+        }
+
+        fn linearization(&self) -> Box<dyn Linearization<f64> + '_> {
+            Box::new(AtRoots(Vec::new()))
+        }
+    }
+
+    impl Linearization<f64> for AtRoots {
+        fn move_to(&mut self, x: &[f64], y: &mut [f64]) -> lookback_operator::Result<()> {
+            if x.iter().any(|&x| x < -1.0) {
+                return Err(lookback_operator::Error::parameter("roots", "out of range"));
+            }
+            self.0 = x.to_vec();
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = x.sqrt());
+            Ok(())
+        }
+
+        fn push(&mut self, dx: &[f64], dy: &mut [f64]) -> lookback_operator::Result<()> {
+            dy.iter_mut().zip(dx).zip(&self.0).for_each(|((dy, dx), x)| *dy = dx * 0.5 / x.sqrt());
+            Ok(())
+        }
+
+        fn pull(&mut self, dy: &[f64], dx: &mut [f64]) -> lookback_operator::Result<()> {
+            self.push(dy, dx)
+        }
+    }
+
+    #[test]
+    fn many_points_have_the_energies_that_each_has_alone() {
+        let space = Space::single("x", &[2], "");
+        let noise = Gaussian::new(space.clone(), vec![1.0, 2.0], &[0.1, 0.3]).expect("noise");
+        let posterior = Posterior::new(Arc::new(Roots(space)), Arc::new(noise)).expect("fits");
+        let point = |i: usize| match i {
+            7 => vec![-0.5, 1.0],
+            // The second crowd has one that is out of range.
+            40 => vec![-2.0, 1.0],
+            _ => vec![0.1 * i as f64 + 0.1, 3.0 - 0.05 * i as f64],
+        };
+        let points: Vec<Vec<f64>> = (0..45).map(point).collect();
+        let mut evaluator = posterior.evaluator();
+        let mut gradients = points.clone();
+        let slices: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
+        evaluator.energy(&points[0], &mut gradients[0]).expect("possible");
+        let energies = evaluator.energies(&slices, &mut gradients).expect("possible, most of them");
+        let mut alone = posterior.evaluator();
+        let mut gradient = vec![0.0; 2];
+        for (i, point) in points.iter().enumerate() {
+            let energy = alone.energy(point, &mut gradient).expect("possible, or infinite");
+            assert_eq!(energies[i], energy, "point {i}");
+            assert_eq!(energy.is_finite(), i != 7 && i != 40, "point {i}");
+            assert!(energy.is_infinite() || gradients[i] == gradient, "point {i}");
+        }
     }
 }

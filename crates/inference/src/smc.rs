@@ -1,12 +1,15 @@
 //! Sequential Monte Carlo: particles that are cooled from the prior to the posterior (Neal 2001; Del Moral, Doucet & Jasra 2006).
 
+use std::ops::Range;
+
 use lookback_operator::random::{Purpose, Stream};
-use lookback_operator::vector;
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
 use crate::importance::log_sum;
 use crate::options::at_least_one;
+use crate::particle::{Particle, Round, Start, travel};
+use crate::posterior::CROWD;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
 
 /// Options of [`Smc`].
@@ -56,13 +59,6 @@ const MOST: usize = 500;
 /// Bits of the streams' numbers that count particles.
 const PARTICLE_BITS: u32 = 16;
 
-/// A place, and what the data say of it: `-ln L` without constants.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Particle<T> {
-    z: Vec<T>,
-    misfit: f64,
-}
-
 /// Samples the ladder `p_beta(z) ~ N(z; 0, 1) L(z)^beta` from the prior (`beta` = 0) to the posterior (`beta` = 1) with a crowd of
 /// particles: at each rung they are weighted by `L^(beta' - beta)`, drawn again by these weights (systematically), and moved by Hamiltonian
 /// Monte Carlo, each half in coordinates in which the other half is round. The product of the mean weights is the evidence; its error is that of the sizes of
@@ -73,8 +69,8 @@ struct Particle<T> {
 /// that errors are larger than those of as many independent samples, if moves are few: `ancestors` counts the draws of the prior that are
 /// left, and `effective_particles` is what they are worth if nothing moved. Particles are handed out in random order.
 ///
-/// Cost: `particles rungs moves (leaps + 1)` gradients; rungs grow with the root of the dimension times the information gained.
-/// Memory: one latent a particle, and a full covariance of up to 500 latents (widths alone beyond).
+/// Cost: `particles rungs moves leaps` gradients, many places at once; rungs grow with the root of the dimension times the information gained.
+/// Memory: two latents a particle, and a full covariance of up to 500 latents (widths alone beyond).
 ///
 /// Where rungs are many (dozens of latents that the data know well), the error of the evidence counts on moves that mix: raise `moves` until
 /// it stays.
@@ -150,13 +146,15 @@ impl<T: Number> Smc<T> {
     /// Draws of the prior.
     fn begin(&mut self, workers: &Workers<'_, T>) -> Result<()> {
         let (count, dim) = (self.options.particles, workers.dim());
-        let particles = workers.map((0..count as u32).collect(), |number, evaluator| {
+        let draw = |number: usize| {
             let mut z = vec![T::zero(); dim];
-            Stream::new(self.seed, Purpose::PriorDraw, number).fill_normal(&mut z);
-            let mut gradient = z.clone();
-            let misfit = evaluator.energy(&z, &mut gradient)? - 0.5 * vector::norm2(&z);
-            Ok(Particle { z, misfit: if misfit.is_nan() { f64::INFINITY } else { misfit } })
-        })?;
+            Stream::new(self.seed, Purpose::PriorDraw, number as u32).fill_normal(&mut z);
+            z
+        };
+        let at = |crowd: Range<usize>, evaluator: &mut dyn Evaluator<T>| {
+            Particle::at(crowd.map(draw).collect(), evaluator)
+        };
+        let particles = workers.map(crowds(0..count), at)?.concat();
         if particles.iter().filter(|particle| particle.misfit.is_finite()).count() < FEWEST {
             return Err(Error::Start { energy: f64::INFINITY });
         }
@@ -211,16 +209,16 @@ impl<T: Number> Smc<T> {
                 [(0..half, half..self.particles.len()), (half..self.particles.len(), 0..half)]
             {
                 let coordinates = Coordinates::of(&self.particles[other]);
-                let crowd: Vec<usize> = mine.clone().collect();
-                let moved = workers.map(crowd, |number, evaluator| {
-                    let substream = self.rungs << PARTICLE_BITS | number as u32;
-                    let stream = Stream::new(self.seed, Purpose::DataDraw, substream);
-                    self.moved(self.particles[number].clone(), &coordinates, (turn, stream), evaluator)
+                let moved = workers.map(crowds(mine.clone()), |crowd, evaluator| {
+                    let mut particles = self.particles[crowd.clone()].to_vec();
+                    let starts = crowd.map(|number| self.start(number, turn, &coordinates)).collect();
+                    let accepted =
+                        travel(&mut particles, starts, (self.options.leaps, self.beta), evaluator)?;
+                    Ok((particles, accepted))
                 })?;
-                for (place, (particle, accepted)) in self.particles[mine].iter_mut().zip(moved) {
-                    *place = particle;
-                    moved_here += usize::from(accepted);
-                }
+                let (moved, accepted): (Vec<_>, Vec<_>) = moved.into_iter().unzip();
+                self.particles.splice(mine, moved.concat());
+                moved_here += accepted.iter().flatten().filter(|accepted| **accepted).count();
             }
             let share = moved_here as f64 / self.particles.len() as f64;
             accepted += share / moves as f64;
@@ -230,50 +228,25 @@ impl<T: Number> Smc<T> {
         Ok(())
     }
 
-    /// A particle after one trajectory, and whether that was accepted.
-    fn moved(
-        &self,
-        particle: Particle<T>,
-        coordinates: &Coordinates,
-        (turn, stream): (usize, Stream),
-        evaluator: &mut dyn Evaluator<T>,
-    ) -> Result<(Particle<T>, bool)> {
-        let dim = particle.z.len();
+    /// How particle `number` sets out.
+    fn start<'c>(&self, number: usize, turn: usize, coordinates: &'c Coordinates) -> Start<'c, Coordinates> {
+        let dim = self.particles[number].z.len() as u64;
+        let stream = Stream::new(self.seed, Purpose::DataDraw, self.rungs << PARTICLE_BITS | number as u32);
         // Two uniform numbers and a momentum a turn; an even count, as numbers come in pairs.
-        let first = turn as u64 * ((dim as u64 + 3) & !1);
-        let mut momentum: Vec<f64> = (0..dim as u64).map(|i| stream.normal(first + 2 + i)).collect();
-        // The length varies, so that no orbit is its own.
-        let step = self.step * (0.6 + 0.8 * stream.uniform(first));
-        let mut gradient = particle.z.clone();
-        let energy_before = self.energy(&particle.z, &mut gradient, evaluator)?.0;
-        let before = energy_before + 0.5 * vector::norm2(&momentum);
-        let mut place: Vec<f64> = particle.z.iter().map(|z| z.f64()).collect();
-        let (mut z, mut after, mut misfit) = (particle.z.clone(), f64::INFINITY, f64::INFINITY);
-        for _ in 0..self.options.leaps {
-            vector::axpy(-0.5 * step, &coordinates.round(&gradient), &mut momentum);
-            vector::axpy(step, &coordinates.place(&momentum), &mut place);
-            z.iter_mut().zip(&place).for_each(|(z, place)| *z = T::of(*place));
-            (after, misfit) = self.energy(&z, &mut gradient, evaluator)?;
-            if !after.is_finite() {
-                break;
-            }
-            vector::axpy(-0.5 * step, &coordinates.round(&gradient), &mut momentum);
+        let first = turn as u64 * ((dim + 3) & !1);
+        Start {
+            coordinates,
+            momentum: (0..dim).map(|i| stream.normal(first + 2 + i)).collect(),
+            // The length varies, so that no orbit is its own.
+            step: self.step * (0.6 + 0.8 * stream.uniform(first)),
+            decision: stream.uniform(first + 1),
         }
-        let change = before - after - 0.5 * vector::norm2(&momentum);
-        if after.is_finite() && stream.uniform(first + 1).ln() < change {
-            return Ok((Particle { z, misfit }, true));
-        }
-        Ok((particle, false))
     }
+}
 
-    /// `|z|^2 / 2 - beta ln L`, with its gradient, and `-ln L`.
-    fn energy(&self, z: &[T], gradient: &mut [T], evaluator: &mut dyn Evaluator<T>) -> Result<(f64, f64)> {
-        let energy = evaluator.energy(z, gradient)?;
-        let prior = 0.5 * vector::norm2(z);
-        let beta = self.beta;
-        gradient.iter_mut().zip(z).for_each(|(g, z)| *g = T::of(z.f64() + beta * (g.f64() - z.f64())));
-        Ok((prior + beta * (energy - prior), energy - prior))
-    }
+/// The particles of a range, as many at once as are evaluated together.
+fn crowds(range: Range<usize>) -> Vec<Range<usize>> {
+    range.clone().step_by(CROWD).map(|first| first..range.end.min(first + CROWD)).collect()
 }
 
 /// Coordinates in which a crowd is round: `z = R x`, with `R R^T` its covariance.
@@ -312,9 +285,10 @@ impl Coordinates {
             }
         }
     }
+}
 
-    /// `R x`.
-    fn place(&self, x: &[f64]) -> Vec<f64> {
+impl Round for Coordinates {
+    fn along(&self, x: &[f64]) -> Vec<f64> {
         match self {
             Coordinates::Widths(widths) => x.iter().zip(widths).map(|(x, width)| x * width).collect(),
             Coordinates::Full(root) => {
@@ -323,8 +297,7 @@ impl Coordinates {
         }
     }
 
-    /// `R^T g`: a gradient in round coordinates.
-    fn round<T: Number>(&self, gradient: &[T]) -> Vec<f64> {
+    fn round_gradient<T: Number>(&self, gradient: &[T]) -> Vec<f64> {
         match self {
             Coordinates::Widths(widths) => {
                 gradient.iter().zip(widths).map(|(g, width)| g.f64() * width).collect()
@@ -383,8 +356,7 @@ impl<T: Number> Method<T> for Smc<T> {
             // Particles of one origin stand together: the first few would be relatives.
             let order = Stream::new(self.seed, Purpose::Chain, 0).order(self.particles.len());
             for particle in order.into_iter().map(|i| &self.particles[i]) {
-                let energy = particle.misfit + 0.5 * vector::norm2(&particle.z);
-                sink(Draw::independent(particle.z.clone(), Some(energy)));
+                sink(Draw::independent(particle.z.clone(), Some(particle.energy(1.0))));
             }
             self.handed = true;
             "all particles".into()

@@ -45,6 +45,15 @@ pub trait Evaluator<T: Real>: Send {
     /// If the model cannot be evaluated at all.
     fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64>;
 
+    /// Energies and gradients at many points, which may cost less than one after the other. Derivatives at the last point are not to be
+    /// asked for afterwards.
+    ///
+    /// # Errors
+    /// As [`energy`](Evaluator::energy).
+    fn energies(&mut self, points: &[&[T]], gradients: &mut [Vec<T>]) -> Result<Vec<f64>> {
+        points.iter().zip(gradients).map(|(z, gradient)| self.energy(z, gradient)).collect()
+    }
+
     /// `out = (1 + J^T M J) v` at the last point: the Fisher metric of likelihood and prior.
     ///
     /// # Errors

@@ -26,23 +26,28 @@ struct Watched<'w, 'a, T: Real> {
 }
 
 impl<T: Real> Watched<'_, '_, T> {
-    fn count(&self, counter: &AtomicU64) -> Result<()> {
+    fn count(&self, counter: &AtomicU64, more: usize) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(more as u64, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl<T: Real> Evaluator<T> for Watched<'_, '_, T> {
     fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
-        self.count(self.gradients)?;
+        self.count(self.gradients, 1)?;
         self.inner.energy(z, gradient)
     }
 
+    fn energies(&mut self, points: &[&[T]], gradients: &mut [Vec<T>]) -> Result<Vec<f64>> {
+        self.count(self.gradients, points.len())?;
+        self.inner.energies(points, gradients)
+    }
+
     fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
-        self.count(self.metrics)?;
+        self.count(self.metrics, 1)?;
         self.inner.metric(v, out)
     }
 
@@ -52,7 +57,7 @@ impl<T: Real> Evaluator<T> for Watched<'_, '_, T> {
 
     fn coordinate_push(&mut self, v: &[T]) -> Result<Vec<T>> {
         // With its pull it is a metric product.
-        self.count(self.metrics)?;
+        self.count(self.metrics, 1)?;
         self.inner.coordinate_push(v)
     }
 

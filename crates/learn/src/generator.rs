@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lookback_operator::{Block, Error, Linearization, Operator, Real, Result, Space};
+use lookback_operator::{Block, DynOperator, Error, Linearization, Operator, Real, Result, Space, vector};
 use serde::{Deserialize, Serialize};
 
 use crate::flow::Bijection;
@@ -26,9 +26,13 @@ pub enum ErrorKind {
 /// model's error is admitted.
 ///
 /// Blocks in: `latent` (one number for each of the model), then `correlated_error` (one for each direction) and `pixel_error` (one
-/// for each pixel). Cost: a pass through flow and decoder; a push or pull costs about as much again.
+/// for each pixel). Cost: a pass through flow and decoder; a push or pull costs about as much again. Many points at once
+/// ([`repeated`](Operator::repeated)) go through the networks together.
+#[derive(Clone)]
 pub struct Generator<T: Real> {
     model: Arc<Model<T>>,
+    /// Points that are taken at once.
+    points: usize,
     /// Rows of `F`, and roots of `d`, in the signal's units.
     factors: Batch<T>,
     roots: Vec<T>,
@@ -71,34 +75,47 @@ impl<T: Real> Generator<T> {
             roots = admitted.variance.iter().map(|&v| T::of(f64::from(v).sqrt() * scale)).collect();
         }
         let codomain = Space::single(name, shape, unit);
-        Ok(Generator { model, factors, roots, domain: Space::new(blocks), codomain })
+        Ok(Generator { model, points: 1, factors, roots, domain: Space::new(blocks), codomain })
     }
 
-    /// Numbers of the flow, of the correlated error, and of the pixels, apart.
-    fn split<'a>(&self, x: &'a [T]) -> (&'a [T], &'a [T], &'a [T]) {
-        let (latent, rest) = x.split_at(self.model.latents());
-        let (along, pixels) = rest.split_at(self.factors.rows());
-        (latent, along, pixels)
+    /// Numbers of a point.
+    fn width(&self) -> usize {
+        self.domain.len() / self.points
     }
 
-    /// Adds the model's error, which is linear.
-    fn add_error(&self, (along, pixels): (&[T], &[T]), y: &mut [T]) {
-        for (factor, &a) in self.factors.data().chunks_exact(y.len()).zip(along) {
-            y.iter_mut().zip(factor).for_each(|(y, &f)| *y += f * a);
-        }
-        for ((y, &root), &b) in y.iter_mut().zip(&self.roots).zip(pixels) {
-            *y += root * b;
+    /// Numbers of the flow, one row a point.
+    fn latents(&self, x: &[T]) -> Batch<T> {
+        let latents = self.model.latents();
+        Batch::new(latents, x.chunks_exact(self.width()).flat_map(|x| &x[..latents]).copied().collect())
+    }
+
+    /// Adds the model's error, which is linear, at every point.
+    fn add_error(&self, x: &[T], y: &mut [T]) {
+        let width = self.model.width();
+        for (x, y) in x.chunks_exact(self.width()).zip(y.chunks_exact_mut(width)) {
+            let (along, pixels) = x[self.model.latents()..].split_at(self.factors.rows());
+            for (factor, &a) in self.factors.data().chunks_exact(width).zip(along) {
+                y.iter_mut().zip(factor).for_each(|(y, &f)| *y += f * a);
+            }
+            for ((y, &root), &b) in y.iter_mut().zip(&self.roots).zip(pixels) {
+                *y += root * b;
+            }
         }
     }
 
-    /// The adjoint of [`add_error`](Generator::add_error).
-    fn add_error_adjoint(&self, dy: &[T], rest: &mut [T]) {
-        let (along, pixels) = rest.split_at_mut(self.factors.rows());
-        for (a, factor) in along.iter_mut().zip(self.factors.data().chunks_exact(dy.len())) {
-            *a = T::of(lookback_operator::vector::dot(factor, dy));
-        }
-        for ((b, &root), &dy) in pixels.iter_mut().zip(&self.roots).zip(dy) {
-            *b = root * dy;
+    /// The adjoint of [`add_error`](Generator::add_error), and beside it the numbers of the flow.
+    fn write_adjoint(&self, dy: &[T], latents: &Batch<T>, dx: &mut [T]) {
+        let width = self.model.width();
+        for (point, (dy, dx)) in dy.chunks_exact(width).zip(dx.chunks_exact_mut(self.width())).enumerate() {
+            let (latent, rest) = dx.split_at_mut(self.model.latents());
+            latent.copy_from_slice(latents.row(point));
+            let (along, pixels) = rest.split_at_mut(self.factors.rows());
+            for (a, factor) in along.iter_mut().zip(self.factors.data().chunks_exact(width)) {
+                *a = T::of(vector::dot(factor, dy));
+            }
+            for ((b, &root), &dy) in pixels.iter_mut().zip(&self.roots).zip(dy) {
+                *b = root * dy;
+            }
         }
     }
 }
@@ -118,12 +135,17 @@ impl<T: Real> Operator<T> for Generator<T> {
         &self.codomain
     }
 
+    fn repeated(&self, count: usize) -> Option<DynOperator<T>> {
+        let (domain, codomain) = (self.domain.repeated(count), self.codomain.repeated(count));
+        Some(Arc::new(Generator { points: self.points * count, domain, codomain, ..self.clone() }))
+    }
+
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
         Box::new(AtPoint { generator: self, traces: None })
     }
 }
 
-/// The Jacobian at a point.
+/// The Jacobian at a point, or at each of many.
 struct AtPoint<'a, T: Real> {
     generator: &'a Generator<T>,
     /// Of the flow and of the decoder.
@@ -148,14 +170,13 @@ impl<T: Real> Linearization<T> for AtPoint<'_, T> {
         self.check("input", x.len(), generator.domain.len())?;
         self.check("output", y.len(), generator.codomain.len())?;
         let model = &generator.model;
-        let (latent, along, pixels) = generator.split(x);
-        let mapped = model.flow.inverse_value(&model.flow_weights, Batch::new(latent.len(), latent.to_vec()));
+        let mapped = model.flow.inverse_value(&model.flow_weights, generator.latents(x));
         let (decoder, range) = model.autoencoder.decoder();
         let (value, trace) = decoder.forward(&model.weights[range], mapped.value, Mode::Frozen);
         let (offset, scale) = (model.card().scaling.offset, model.card().scaling.scale);
         let (offset, scale) = (T::of(f64::from(offset)), T::of(f64::from(scale)));
         y.iter_mut().zip(value.data()).for_each(|(y, &v)| *y = v * scale + offset);
-        generator.add_error((along, pixels), y);
+        generator.add_error(x, y);
         self.traces = Some((mapped.trace, trace));
         Ok(())
     }
@@ -163,32 +184,30 @@ impl<T: Real> Linearization<T> for AtPoint<'_, T> {
     fn push(&mut self, dx: &[T], dy: &mut [T]) -> Result<()> {
         let generator = self.generator;
         self.check("tangent", dx.len(), generator.domain.len())?;
+        self.check("output", dy.len(), generator.codomain.len())?;
         let model = &generator.model;
         let (flow_trace, trace) = self.traces()?;
-        let (latent, along, pixels) = generator.split(dx);
-        let latent = Batch::new(latent.len(), latent.to_vec());
-        let dz = model.flow.push_inverse(&model.flow_weights, flow_trace, latent);
+        let dz = model.flow.push_inverse(&model.flow_weights, flow_trace, generator.latents(dx));
         let (decoder, range) = model.autoencoder.decoder();
         let pushed = decoder.push(&model.weights[range], trace, dz);
         let scale = T::of(f64::from(model.card().scaling.scale));
         dy.iter_mut().zip(pushed.data()).for_each(|(dy, &v)| *dy = v * scale);
-        generator.add_error((along, pixels), dy);
+        generator.add_error(dx, dy);
         Ok(())
     }
 
     fn pull(&mut self, dy: &[T], dx: &mut [T]) -> Result<()> {
         let generator = self.generator;
         self.check("cotangent", dy.len(), generator.codomain.len())?;
+        self.check("output", dx.len(), generator.domain.len())?;
         let model = &generator.model;
         let (flow_trace, trace) = self.traces()?;
         let scale = T::of(f64::from(model.card().scaling.scale));
-        let scaled = Batch::new(dy.len(), dy.iter().map(|&d| d * scale).collect());
+        let scaled = Batch::new(model.width(), dy.iter().map(|&d| d * scale).collect());
         let (decoder, range) = model.autoencoder.decoder();
         let dz = decoder.pull(&model.weights[range], trace, scaled, None);
         let du = model.flow.pull_inverse(&model.flow_weights, flow_trace, dz);
-        let (latent, rest) = dx.split_at_mut(model.latents());
-        latent.copy_from_slice(du.data());
-        generator.add_error_adjoint(dy, rest);
+        generator.write_adjoint(dy, &du, dx);
         Ok(())
     }
 }

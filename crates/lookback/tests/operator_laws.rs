@@ -87,6 +87,14 @@ fn learned<T: Real>(error: ErrorKind) -> DynOperator<T> {
     Arc::new(Generator::new(Arc::new(model), error, "picture", &[12, 16], "").expect("a prior"))
 }
 
+/// Its pictures, blurred.
+fn blurred_picture<T: Real>() -> DynOperator<T> {
+    let picture = learned(ErrorKind::Correlated);
+    let grid = Grid::sky(12, 16, 1e-3).expect("a grid");
+    let blur = smooth(&grid, picture.codomain().clone(), 2e-3).expect("a width").shared();
+    Arc::new(Chain::new(vec![picture, blur]).expect("fits"))
+}
+
 /// A prior of maps with the pixels of the grid, that nobody has trained.
 fn learned_field<T: Real>() -> DynOperator<T> {
     let section = FieldSection { layers: 2, filter_knots: 4, warp_knots: 5, margin: 0 };
@@ -258,6 +266,8 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (learned(ErrorKind::None), 1.0),
         (learned(ErrorKind::Diagonal), 1.0),
         (learned(ErrorKind::Correlated), 1.0),
+        (learned(ErrorKind::Correlated).repeated(3).expect("networks"), 1.0),
+        (blurred_picture().repeated(2).expect("a network within"), 1.0),
         (learned_field(), 1.0),
         (
             Arc::new(
@@ -331,4 +341,20 @@ fn a_shortcut_gives_what_the_long_way_gives() {
         let (a, b) = (long.apply(&x).expect("fits"), short.apply(&x).expect("fits"));
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-14), "{:?}", grid.shape());
     }
+}
+
+#[test]
+fn many_points_at_once_give_what_each_gives_alone() {
+    for operator in [learned::<f64>(ErrorKind::Diagonal), blurred_picture()] {
+        let many = operator.repeated(5).expect("networks");
+        let mut x = vec![0.0; many.domain().len()];
+        Stream::new(13, Purpose::Test, 0).fill_normal(&mut x);
+        let together = many.apply(&x).expect("fits");
+        let alone: Vec<f64> =
+            x.chunks_exact(operator.domain().len()).flat_map(|x| operator.apply(x).expect("fits")).collect();
+        assert_eq!(together.len(), alone.len());
+        assert!(together.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-12), "{}", operator.name());
+    }
+    let gaussian = gaussian_field::<f64>(&grid(), &spectrum(), "kappa", "").shared();
+    assert!(gaussian.repeated(2).is_none(), "a transform saves nothing");
 }

@@ -1,6 +1,8 @@
 //! Composition of operators: one after the other.
 
-use crate::{DynOperator, Error, Linearization, Operator, Real, Result, Space};
+use std::sync::Arc;
+
+use crate::{DynOperator, Error, Linearization, Operator, Real, Repeated, Result, Space};
 
 /// `x -> F_n(... F_2(F_1(x)))`. Intermediate values live in buffers that are used again at every point.
 pub struct Chain<T: Real> {
@@ -68,6 +70,19 @@ impl<T: Real> Operator<T> for Chain<T> {
 
     fn is_linear(&self) -> bool {
         self.links.iter().all(|link| link.is_linear())
+    }
+
+    fn repeated(&self, count: usize) -> Option<DynOperator<T>> {
+        let repeated: Vec<Option<DynOperator<T>>> =
+            self.links.iter().map(|link| link.repeated(count)).collect();
+        // Worth its memory only if some link saves something.
+        repeated.iter().find(|link| link.is_some())?;
+        let one_by_one =
+            |link: &DynOperator<T>| -> DynOperator<T> { Arc::new(Repeated::new(link.clone(), count)) };
+        let links = repeated.into_iter().zip(&self.links);
+        Some(Arc::new(Chain {
+            links: links.map(|(many, link)| many.unwrap_or_else(|| one_by_one(link))).collect(),
+        }))
     }
 
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {

@@ -36,6 +36,13 @@ pub trait Operator<T: Real>: Send + Sync {
         None
     }
 
+    /// This operator at `count` points at once, whose numbers lie one point after the other, where that costs less than one evaluation
+    /// after the other (networks, whose weights are read once for all); `None` elsewhere, see [`Repeated`](crate::Repeated).
+    fn repeated(&self, count: usize) -> Option<DynOperator<T>> {
+        let _ = count;
+        None
+    }
+
     /// This operator as a value of any type, for [`fuse`](Operator::fuse) to recognise its neighbour; `None` if it does
     /// not want to be recognised.
     fn as_any(&self) -> Option<&dyn Any> {
@@ -152,6 +159,10 @@ impl<T: Real, O: Operator<T> + ?Sized> Operator<T> for Arc<O> {
 
     fn fuse(&self, next: &dyn Operator<T>) -> Option<DynOperator<T>> {
         (**self).fuse(next)
+    }
+
+    fn repeated(&self, count: usize) -> Option<DynOperator<T>> {
+        (**self).repeated(count)
     }
 
     fn as_any(&self) -> Option<&dyn Any> {
