@@ -4,9 +4,9 @@
 
 Runs `examples/cosmos_spectrum.toml` with both methods, gives the maps of data and noise that the run has written to NIFTy's
 correlated field behind its exponential and shear, in float64 on two threads, and fits that by `optimize_kl` with as many
-iterations, pairs and samples at the end. NIFTy's energy at Lookback's mean is compared with the energy that a
-Lookback posterior of the same maps has there. Prints a table: amplitude and slope of the spectrum as latents (standard normal before the data), the
-maps beside each other, and seconds (compilation included in those of NIFTy).
+iterations, pairs and samples at the end. Before that, Lookback's samples must have the same reduced chi-squared behind NIFTy's shear as in
+Lookback's summary (that both priors are the same is tested in `crates/prior/tests/nifty.rs`). Prints a table: amplitude and slope
+of the spectrum as latents (standard normal before the data), the maps beside each other, and seconds (compilation included in those of NIFTy).
 """
 
 import json
@@ -58,7 +58,7 @@ def lookback(folder, method, iterations, pairs):
 
 
 def nifty_posterior(folder):
-    """The likelihood of the maps in `folder`, and the convergence as a function of the latents."""
+    """The likelihood of the maps in `folder`, the convergence as a function of the latents, and the reduced chi-squared as one of a convergence."""
     data, std = (
         np.stack([fits.getdata(folder / f"{name}_gamma{i}.fits").astype(float) for i in (1, 2)]) for name in ("data", "noise")
     )
@@ -83,13 +83,14 @@ def nifty_posterior(folder):
     def kappa(z):
         return SHIFT * jnp.expm1(log(z))
 
-    def forward(z):
-        spectrum = jnp.fft.rfft2(kappa(z))
+    def shear(kappa):
+        spectrum = jnp.fft.rfft2(kappa)
         return jnp.stack([jnp.fft.irfft2(p * spectrum, s=(n, n)).ravel()[rows] for p in (first, second)])
 
-    weight = jnp.asarray(1 / std[:, seen] ** 2)
-    likelihood = jft.Gaussian(jnp.asarray(data[:, seen]), noise_cov_inv=lambda x: weight * x)
-    return likelihood.amend(jft.Model(forward, domain=log.domain)), kappa
+    observed, weight = jnp.asarray(data[:, seen]), jnp.asarray(1 / std[:, seen] ** 2)
+    likelihood = jft.Gaussian(observed, noise_cov_inv=lambda x: weight * x)
+    model = jft.Model(lambda z: shear(kappa(z)), domain=log.domain)
+    return likelihood.amend(model), kappa, lambda kappa: float(jnp.mean(weight * (observed - shear(kappa)) ** 2))
 
 
 def nifty(likelihood, kappa, geometric, iterations, pairs):
@@ -113,10 +114,9 @@ def nifty(likelihood, kappa, geometric, iterations, pairs):
         sample_mode="nonlinear_resample" if geometric else "linear_resample",
     )
     seconds = time.perf_counter() - began
-    draws = list(samples)
-    scalar = lambda name: np.array([float(s.tree[name]) if hasattr(s, "tree") else float(s[name]) for s in draws])
-    maps = np.stack([np.asarray(kappa(s.tree if hasattr(s, "tree") else s)) for s in draws])
-    return scalar("cfaxfluctuations"), scalar("cfaxloglogavgslope"), maps, seconds
+    draws = [sample.tree if hasattr(sample, "tree") else sample for sample in samples]
+    amplitude, slope = (np.array([float(z[f"cfax{name}"]) for z in draws]) for name in ("fluctuations", "loglogavgslope"))
+    return amplitude, slope, np.stack([np.asarray(kappa(z)) for z in draws]), seconds
 
 
 def main():
@@ -130,7 +130,10 @@ def main():
         numbers = [summary[f"latent_kappa.log.{name}_{of}"] for name in ("fluctuations", "slope") for of in ("mean", "std")]
         rows.append((f"Lookback, {method}", numbers, mean, std, seconds))
         print("| " + rows[-1][0], *(f"{x:+.3f}" for x in numbers), f"{seconds:.0f} s", sep=" | ", flush=True)
-        likelihood, kappa = nifty_posterior(folder / method)
+        likelihood, kappa, chi2 = nifty_posterior(folder / method)
+        theirs = np.mean([chi2(sample) for sample in np.load(folder / method / "samples.npy").astype(float)])
+        ours = summary["reduced_chi2_samples"]
+        assert abs(theirs / ours - 1) < 1e-5, f"not the same likelihood: reduced chi-squared {theirs}, here {ours}"
         amplitude, slope, maps, seconds = nifty(likelihood, kappa, method == "geovi", iterations, pairs)
         numbers = [amplitude.mean(), amplitude.std(ddof=1), slope.mean(), slope.std(ddof=1)]
         rows.append((f"NIFTy.re 9.2.0, {method}", numbers, maps.mean(0), maps.std(0, ddof=1), seconds))

@@ -1,9 +1,9 @@
 //! Time and memory of an N-body simulation and of its gradient, beside the two Fourier transforms that a step needs.
 //!
-//! `cargo run --release -p lookback --example nbody_cost -- [PARTICLES A SIDE] [MESH FACTOR] [STEPS] [--json] [--forward]`
+//! `cargo run --release -p lookback --example nbody_cost -- [PARTICLES A SIDE] [MESH FACTOR] [STEPS] [--json] [--forward] [--third]`
 //!
 //! With `--json`: one line for scripts, of the kernel with differences alone, with the peak memory of the process. With `--forward`:
-//! no gradient, and no memory for it. Above 256 particles a side each time is that of one run, else the median of five.
+//! no gradient, and no memory for it. With `--third`: a start of the third order. Above 256 particles a side each time is that of one run, else the median of five.
 
 use std::time::Instant;
 
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             window: Window::Cic,
             kernels: Kernels { gradient, ..Kernels::default() },
             start_kernels: Kernels::default(),
-            lpt: Lpt::Second,
+            lpt: if flag("--third") { Lpt::Third } else { Lpt::Second },
             sharpening: None,
             scheme: Scheme::FastPm(Middle::Geometric),
             times: (0..=steps).map(|i| 0.1 + 0.9 * i as f64 / steps as f64).collect(),
@@ -85,9 +85,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if json {
             println!(
                 "{{\"code\": \"lookback\", \"forward_s\": {forward}, \"gradient_s\": {}, \"forward_peak_mb\": {forward_peak}, \
-                 \"gradient_peak_mb\": {}}}",
+                 \"gradient_peak_mb\": {}, \"said_mb\": {}}}",
                 forward + pull,
-                peak_mb()
+                peak_mb(),
+                bytes as f64 / 1e6
             );
             continue;
         }

@@ -26,8 +26,8 @@ pub enum Lpt {
 /// `lap P3b = sum_ij (P1,ii P2,jj - P1,ij P2,ij) / 2` and `lap A = sum_i grad P2,i x grad P1,i` (Catelan 1995).
 ///
 /// Cost: 3 transforms for the first order, 10 more for the second, 26 more for the third. Memory: a spectrum, and another for
-/// the second order; seventeen meshes, and then five spectra, more for the third. In reverse four meshes and two spectra, and 29 meshes for
-/// the third order.
+/// the second order; seventeen meshes, and then five spectra, more for the third. In reverse four meshes and two spectra, and seventeen
+/// meshes for the third order.
 pub struct Displacements<T: Real> {
     fft: RealFft<T>,
     tables: Tables<T>,

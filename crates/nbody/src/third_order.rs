@@ -127,20 +127,29 @@ pub(crate) fn pull_sources<T: Real>(
     first: &mut TensorField<T>,
     second: &mut TensorField<T>,
 ) {
-    let both: Vec<[[T; 6]; 2]> = (0..first[0].len())
-        .into_par_iter()
-        .map(|cell| {
-            let bar = Sources(std::array::from_fn(|i| cotangents[i][cell]));
-            let pulled = bar.pull(&matrix(first, cell), &matrix(second, cell));
-            pulled.map(|m| PLACES.map(|(i, j)| if i == j { m[i][i] } else { m[i][j] + m[j][i] }))
-        })
-        .collect();
-    for (which, field) in [first, second].into_iter().enumerate() {
-        for (place, mesh) in field.iter_mut().enumerate() {
-            mesh.par_iter_mut().zip(&both).for_each(|(out, both)| *out = both[which][place]);
+    let cells = first[0].len();
+    for start in (0..cells).step_by(CELLS) {
+        let part = start..cells.min(start + CELLS);
+        let both: Vec<[[T; 6]; 2]> = part
+            .clone()
+            .into_par_iter()
+            .map(|cell| {
+                let bar = Sources(std::array::from_fn(|i| cotangents[i][cell]));
+                let pulled = bar.pull(&matrix(first, cell), &matrix(second, cell));
+                pulled.map(|m| PLACES.map(|(i, j)| if i == j { m[i][i] } else { m[i][j] + m[j][i] }))
+            })
+            .collect();
+        for (which, field) in [&mut *first, &mut *second].into_iter().enumerate() {
+            for (place, mesh) in field.iter_mut().enumerate() {
+                let lines = mesh[part.clone()].par_iter_mut().zip(&both);
+                lines.for_each(|(out, both)| *out = both[which][place]);
+            }
         }
     }
 }
+
+/// Cells whose cotangents are held beside the tensors before they take their place.
+const CELLS: usize = 1 << 18;
 
 /// Adds `curl lap^-1 S` to `psi`, from the spectra of the three components of `S`; `scale` is that of the transforms.
 pub(crate) fn curl<T: Real>(

@@ -4,7 +4,7 @@ use lookback_operator::Real;
 use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 
-use super::pairs::{Pairs, Products, Turned};
+use super::pairs::{Pairs, Products, Scales, Turned};
 
 /// A turn of the velocity by the gradient, in the plane of `e = -g/|g|` and a unit vector `v` with `e . v = along`, over the time
 /// `h`: coefficients of `e` and `v` in the turned unit vector, and the change of kinetic energy. Exact; written with
@@ -19,12 +19,15 @@ fn turn(along: f64, h: f64, norm: f64, dim: f64) -> (f64, f64, f64) {
     (e / length, v / length, (dim - 1.0) * (delta - std::f64::consts::LN_2 + inner.ln()))
 }
 
+/// `u^2`, `g^2` and `u g`.
+fn squares<T: Real>(u: T, g: T) -> [f64; 3] {
+    let (u, g) = (u.f64(), g.f64());
+    [u * u, g * g, u * g]
+}
+
 /// Turns the direction of `u` by the gradient over the time `h`, makes a unit vector of it, and gives the change of kinetic energy.
 pub(crate) fn rotate<T: Real>(u: &mut [T], gradient: &[T], h: f64) -> f64 {
-    let [uu, gg, ug] = vector::sums([&*u, gradient], |[u, g]| {
-        let (u, g) = (u.f64(), g.f64());
-        [u * u, g * g, u * g]
-    });
+    let [uu, gg, ug] = vector::sums([&*u, gradient], |[u, g]| squares(u, g));
     let (length, norm) = (uu.sqrt(), gg.sqrt());
     // At a flat place nothing turns.
     let (by_g, by_v, energy) = if norm > 0.0 {
@@ -57,15 +60,13 @@ pub(super) struct Kick {
 
 impl Kick {
     /// A kick that may turn `pairs`.
-    pub fn new<T: Real>(u: &[T], g: &[T], scales: &[T], pairs: Option<Pairs>) -> Kick {
-        let products = if let Some(pairs) = &pairs {
-            pairs.products(u, g, scales)
-        } else {
-            let [uu, gg, ug] = vector::sums([u, g, scales], |[u, g, s]| {
-                let (u, g) = (u.f64(), (s * g).f64());
-                [u * u, g * g, u * g]
-            });
-            Products::plain(uu, gg, ug)
+    pub fn new<T: Real>(u: &[T], g: &[T], scales: Scales<'_, T>, pairs: Option<Pairs>) -> Kick {
+        let products = match (&pairs, scales) {
+            (Some(pairs), _) => pairs.products(u, g, scales),
+            (None, Some(scales)) => {
+                Products::plain(vector::sums([u, g, scales], |[u, g, s]| squares(u, s * g)))
+            }
+            (None, None) => Products::plain(vector::sums([u, g], |[u, g]| squares(u, g))),
         };
         let norm = products.gg.sqrt();
         let before = (1.0 / products.uu.sqrt(), 0.0);
@@ -109,7 +110,7 @@ impl Kick {
     }
 
     /// Writes the new direction and moves the latent along it.
-    pub fn carry_out<T: Real>(&self, u: &mut [T], g: &[T], scales: &[T], drift: f64, z: &mut [T]) {
+    pub fn carry_out<T: Real>(&self, u: &mut [T], g: &[T], scales: Scales<'_, T>, drift: f64, z: &mut [T]) {
         let by_g = |by_e: f64| if self.norm > 0.0 { -by_e / self.norm } else { 0.0 };
         if let Some((pairs, cos)) = &self.refreshment {
             let ((by_u, before), (keep, after)) = (self.before, self.after);
@@ -118,12 +119,18 @@ impl Kick {
         }
         let (by_u, by_e) = self.composed();
         let [by_u, by_g, drift] = [by_u, by_g(by_e), drift].map(T::of);
-        let chunks = u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK));
-        chunks.zip(g.par_chunks(CHUNK)).zip(scales.par_chunks(CHUNK)).for_each(|(((u, z), g), s)| {
-            for (((u, z), &g), &s) in u.iter_mut().zip(z).zip(g).zip(s) {
-                *u = by_u * *u + by_g * s * g;
-                *z += drift * s * *u;
-            }
+        let change = |u: &mut T, z: &mut T, g: T, s: T| {
+            *u = by_u * *u + by_g * s * g;
+            *z += drift * s * *u;
+        };
+        let chunks = u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
+        let Some(scales) = scales else {
+            return chunks.for_each(|((u, z), g)| {
+                u.iter_mut().zip(z).zip(g).for_each(|((u, z), &g)| change(u, z, g, T::one()));
+            });
+        };
+        chunks.zip(scales.par_chunks(CHUNK)).for_each(|(((u, z), g), s)| {
+            u.iter_mut().zip(z).zip(g).zip(s).for_each(|(((u, z), &g), &s)| change(u, z, g, s));
         });
     }
 }
@@ -168,7 +175,7 @@ mod tests {
         let unit = T::of(1.0 / vector::norm2(&u).sqrt());
         u.iter_mut().for_each(|u| *u *= unit);
         g.iter_mut().for_each(|g| *g *= T::of(3.0));
-        let (scales, ones) = (vec![T::of(0.5); dim], vec![T::one(); dim]);
+        let scales = vec![T::of(0.5); dim];
         let (start, scaled): (_, Vec<T>) = (z.clone(), g.iter().map(|&g| T::of(0.5) * g).collect());
         let (memory, drift) = (0.9, 0.7);
 
@@ -176,14 +183,14 @@ mod tests {
         let mut energy = rotate(&mut expected, &scaled, 0.4);
         let cos = Pairs::cosine(memory, dim as f64);
         let only_pairs = Turned { by_u: 1.0, by_g: 0.0, cos, keep: 1.0, down: 0.0 };
-        Pairs::draw(stream(7), dim).carry_out(only_pairs, &mut expected, &g, &ones, 0.0, &mut z);
+        Pairs::draw(stream(7), dim).carry_out(only_pairs, &mut expected, &g, None, 0.0, &mut z);
         energy += rotate(&mut expected, &scaled, 0.3);
 
-        let mut kick = Kick::new(&u, &g, &scales, Some(Pairs::draw(stream(7), dim)));
+        let mut kick = Kick::new(&u, &g, Some(&scales), Some(Pairs::draw(stream(7), dim)));
         let mut found = kick.rotate(0.4);
         kick.refresh(memory);
         found += kick.rotate(0.3);
-        kick.carry_out(&mut u, &g, &scales, drift, &mut z);
+        kick.carry_out(&mut u, &g, Some(&scales), drift, &mut z);
         assert!((found - energy).abs() < 1e4 * rounding * energy.abs(), "{found} {energy}");
         let near = |found: T, expected: f64| {
             let off = (found.f64() - expected).abs();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use self::kick::Kick;
 pub(crate) use self::kick::rotate;
-use self::pairs::Pairs;
+use self::pairs::{Pairs, Scales};
 use self::step_size::StepSize;
 use crate::chain::{Beginnings, Divergences, Plan, Point, stream};
 use crate::diagnostics::plain_ess;
@@ -114,7 +114,7 @@ pub struct Mclmc<T: Number> {
     beginnings: Beginnings<T>,
     chains: Vec<Chain<T>>,
     steps: usize,
-    /// Width of each latent by the metric.
+    /// Width of each latent by the metric; empty while all are one.
     scales: Vec<T>,
     /// Length over which the direction is forgotten.
     decoherence: f64,
@@ -145,7 +145,7 @@ const SELDOM: usize = 8;
 /// What stays fixed while chains advance by a block.
 struct Motion<'a, T: Number> {
     options: &'a MclmcOptions,
-    scales: &'a [T],
+    scales: Scales<'a, T>,
     decoherence: f64,
     seed: u64,
     /// Number of the block's first step, and of steps in it.
@@ -261,8 +261,9 @@ impl<T: Number> Motion<'_, T> {
         evaluator: &mut dyn Evaluator<T>,
     ) -> Result<()> {
         let drift = T::of(drift);
-        let moves = chain.u.iter().zip(self.scales);
-        chain.at.z.iter_mut().zip(moves).for_each(|(z, (&u, &s))| *z -= drift * s * u);
+        let scale = |i: usize| self.scales.map_or(T::one(), |scales| scales[i]);
+        let moves = chain.u.iter().enumerate();
+        chain.at.z.iter_mut().zip(moves).for_each(|(z, (i, &u))| *z -= drift * scale(i) * u);
         chain.at.energy = evaluator.energy(&chain.at.z, gradient)?;
         chain.gradients += 1;
         if !chain.at.energy.is_finite() {
@@ -318,6 +319,11 @@ impl<T: Number> Mclmc<T> {
         })
     }
 
+    /// Number of latents, once there are chains.
+    fn dim(&self) -> usize {
+        self.chains.first().map_or(0, |chain| chain.u.len())
+    }
+
     fn start(&mut self, workers: &Workers<'_, T>) -> Result<()> {
         let dim = workers.dim();
         if dim < 2 {
@@ -344,7 +350,6 @@ impl<T: Number> Mclmc<T> {
                 gradients: 0,
             })
         })?;
-        self.scales = vec![T::one(); dim];
         self.decoherence = (dim as f64).sqrt();
         self.records = vec![vec![Vec::new(); dim.min(WATCHED)]; chains.len()];
         self.chains = chains;
@@ -376,15 +381,15 @@ impl<T: Number> Mclmc<T> {
         if self.options.metric == Metric::Unit {
             return;
         }
-        let dim = self.scales.len();
+        let dim = self.dim();
         let mut all = Spread::new(dim);
         self.chains.iter().for_each(|chain| all.merge(&chain.spread));
         if all.count() < 2 {
             return;
         }
-        let before: f64 = self.scales.iter().map(|s| s.f64().powi(2)).sum();
+        let before = if self.scales.is_empty() { dim as f64 } else { vector::norm2(&self.scales) };
         self.scales = all.scales();
-        let after: f64 = self.scales.iter().map(|s| s.f64().powi(2)).sum();
+        let after = vector::norm2(&self.scales);
         for chain in &mut self.chains {
             chain.spread = Spread::new(dim);
             // Where latents are counted in units of their widths, steps are longer by as much.
@@ -448,7 +453,7 @@ impl<T: Number> Method<T> for Mclmc<T> {
         let watching = self.steps >= milestones[2] && self.steps < warmup;
         let motion = Motion {
             options: &self.options,
-            scales: &self.scales,
+            scales: (!self.scales.is_empty()).then_some(&self.scales[..]),
             decoherence: self.decoherence,
             seed: self.seed,
             first: self.steps,
@@ -457,8 +462,8 @@ impl<T: Number> Method<T> for Mclmc<T> {
             learning: self.options.metric == Metric::Diagonal && self.steps < milestones[2],
             tuned: self.tuned,
         };
-        let (every, apart) = (self.record_every(), (self.scales.len() / WATCHED).max(1));
-        let watched = self.scales.len().min(WATCHED);
+        let (every, apart) = (self.record_every(), (self.dim() / WATCHED).max(1));
+        let watched = self.dim().min(WATCHED);
         let work = self.chains.iter().cloned().enumerate().collect();
         let moved = workers.map(work, |(index, mut chain): (usize, Chain<T>), evaluator| {
             let mut records = vec![Vec::new(); watched];

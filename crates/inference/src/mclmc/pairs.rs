@@ -21,6 +21,9 @@ pub(super) struct Pairs {
     stream: Stream,
 }
 
+/// Widths of all latents by the metric; `None` where all are one.
+pub(super) type Scales<'a, T> = Option<&'a [T]>;
+
 /// Pairs of a task.
 const PAIRS: usize = CHUNK / 2;
 /// Pairs whose turns stand in one random word.
@@ -42,7 +45,7 @@ pub(super) struct Products {
 
 impl Products {
     /// Of directions that are not turned in pairs.
-    pub fn plain(uu: f64, gg: f64, ug: f64) -> Products {
+    pub fn plain([uu, gg, ug]: [f64; 3]) -> Products {
         Products { uu, gg, ug, ..Products::default() }
     }
 
@@ -123,9 +126,12 @@ impl Pairs {
     }
 
     /// Scalar products that a kick with a turn needs, in an order that is always the same.
-    pub fn products<T: Real>(&self, u: &[T], g: &[T], scales: &[T]) -> Products {
-        let (us, gs, ss) = (self.tasks(u), self.tasks(g), self.tasks(scales));
-        let sums = each(us, |task, u| products_of_task(u, gs[task], ss[task], &self.ways(task)));
+    pub fn products<T: Real>(&self, u: &[T], g: &[T], scales: Scales<'_, T>) -> Products {
+        let (us, gs, ss) = (self.tasks(u), self.tasks(g), scales.map(|scales| self.tasks(scales)));
+        let sums = each(us, |task, u| match &ss {
+            Some(ss) => products_of_task(u, gs[task], Each(ss[task]), &self.ways(task)),
+            None => products_of_task(u, gs[task], One, &self.ways(task)),
+        });
         let mut all = Products::default();
         for [uu, gg, ug, crossed] in sums {
             all.uu += uu;
@@ -134,7 +140,7 @@ impl Pairs {
             all.crossed += crossed;
         }
         for i in self.alone(u.len()) {
-            let (u, g) = (u[i].f64(), (scales[i] * g[i]).f64());
+            let (u, g) = (u[i].f64(), (scales.map_or(T::one(), |scales| scales[i]) * g[i]).f64());
             all.uu += u * u;
             all.gg += g * g;
             all.ug += u * g;
@@ -150,19 +156,20 @@ impl Pairs {
         by: Turned,
         u: &mut [T],
         g: &[T],
-        scales: &[T],
+        scales: Scales<'_, T>,
         drift: f64,
         z: &mut [T],
     ) {
         for i in self.alone(u.len()) {
-            let g = scales[i] * g[i];
-            u[i] = T::of(by.keep * by.by_u) * u[i] + T::of(by.keep * by.by_g + by.down) * g;
-            z[i] += T::of(drift) * scales[i] * u[i];
+            let scale = scales.map_or(T::one(), |scales| scales[i]);
+            u[i] = T::of(by.keep * by.by_u) * u[i] + T::of(by.keep * by.by_g + by.down) * scale * g[i];
+            z[i] += T::of(drift) * scale * u[i];
         }
-        let (gs, ss) = (self.tasks(g), self.tasks(scales));
+        let (gs, ss) = (self.tasks(g), scales.map(|scales| self.tasks(scales)));
         let tasks: Vec<_> = self.tasks_mut(u).into_iter().zip(self.tasks_mut(z)).collect();
-        each(tasks, |task, (u, z)| {
-            carry_out_task(by, u, gs[task], ss[task], drift, z, &self.ways(task));
+        each(tasks, |task, (u, z)| match &ss {
+            Some(ss) => carry_out_task(by, u, gs[task], Each(ss[task]), drift, z, &self.ways(task)),
+            None => carry_out_task(by, u, gs[task], One, drift, z, &self.ways(task)),
         });
     }
 }
@@ -198,7 +205,42 @@ fn lanes<T: Real>((front, back): Ends<&[T]>, first: usize) -> ([T; LANES], [T; L
     (here, there)
 }
 
-fn products_of_task<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: Ends<&[T]>, words: &[u32]) -> [f64; 4] {
+/// Widths of the latents of a task: what is known to be one is not read.
+trait Widths<T>: Copy {
+    /// Of `LANES` pairs, as [`lanes`] has them.
+    fn lanes(self, first: usize) -> ([T; LANES], [T; LANES]);
+
+    /// Of the latent `i` at the front and of its partner `j` at the back.
+    fn pair(self, i: usize, j: usize) -> (T, T);
+}
+
+#[derive(Clone, Copy)]
+struct One;
+
+#[derive(Clone, Copy)]
+struct Each<'a, T>(Ends<&'a [T]>);
+
+impl<T: Real> Widths<T> for One {
+    fn lanes(self, _: usize) -> ([T; LANES], [T; LANES]) {
+        ([T::one(); LANES], [T::one(); LANES])
+    }
+
+    fn pair(self, _: usize, _: usize) -> (T, T) {
+        (T::one(), T::one())
+    }
+}
+
+impl<T: Real> Widths<T> for Each<'_, T> {
+    fn lanes(self, first: usize) -> ([T; LANES], [T; LANES]) {
+        lanes(self.0, first)
+    }
+
+    fn pair(self, i: usize, j: usize) -> (T, T) {
+        (self.0.0[i], self.0.1[j])
+    }
+}
+
+fn products_of_task<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: impl Widths<T>, words: &[u32]) -> [f64; 4] {
     let pairs = u.0.len();
     let mut sums = [[0.0; LANES]; 4];
     let mut add = |lane: usize, [ui, uj, gi, gj, si, sj]: [T; 6], way: u32| {
@@ -211,7 +253,7 @@ fn products_of_task<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: Ends<&[T]>, words:
     };
     let whole = pairs - pairs % LANES;
     for first in (0..whole).step_by(LANES) {
-        let ((ui, uj), (gi, gj), (si, sj)) = (lanes(u, first), lanes(g, first), lanes(s, first));
+        let ((ui, uj), (gi, gj), (si, sj)) = (lanes(u, first), lanes(g, first), s.lanes(first));
         let ways = ways_from(words, first);
         for lane in 0..LANES {
             add(lane, [ui[lane], uj[lane], gi[lane], gj[lane], si[lane], sj[lane]], ways >> lane);
@@ -219,7 +261,8 @@ fn products_of_task<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: Ends<&[T]>, words:
     }
     for i in whole..pairs {
         let j = pairs - 1 - i;
-        add(i - whole, [u.0[i], u.1[j], g.0[i], g.1[j], s.0[i], s.1[j]], ways_from(words, i));
+        let (si, sj) = s.pair(i, j);
+        add(i - whole, [u.0[i], u.1[j], g.0[i], g.1[j], si, sj], ways_from(words, i));
     }
     sums.map(|lanes| lanes.iter().sum())
 }
@@ -228,7 +271,7 @@ fn carry_out_task<T: Real>(
     by: Turned,
     u: Ends<&mut [T]>,
     g: Ends<&[T]>,
-    s: Ends<&[T]>,
+    s: impl Widths<T>,
     drift: f64,
     z: Ends<&mut [T]>,
     words: &[u32],
@@ -244,7 +287,7 @@ fn carry_out_task<T: Real>(
     let whole = pairs - pairs % LANES;
     for first in (0..whole).step_by(LANES) {
         let end = pairs - first;
-        let ((gi, gj), (si, sj)) = (lanes(g, first), lanes(s, first));
+        let ((gi, gj), (si, sj)) = (lanes(g, first), s.lanes(first));
         let (ui, uj) = lanes((&*u.0, &*u.1), first);
         let ways = ways_from(words, first);
         let (mut new_i, mut new_j) = ([T::zero(); LANES], [T::zero(); LANES]);
@@ -265,10 +308,10 @@ fn carry_out_task<T: Real>(
     }
     for i in whole..pairs {
         let j = pairs - 1 - i;
-        let scaled = [u.0[i], u.1[j], s.0[i] * g.0[i], s.1[j] * g.1[j]];
-        (u.0[i], u.1[j]) = turn(scaled, ways_from(words, i));
-        z.0[i] += drift * s.0[i] * u.0[i];
-        z.1[j] += drift * s.1[j] * u.1[j];
+        let (si, sj) = s.pair(i, j);
+        (u.0[i], u.1[j]) = turn([u.0[i], u.1[j], si * g.0[i], sj * g.1[j]], ways_from(words, i));
+        z.0[i] += drift * si * u.0[i];
+        z.1[j] += drift * sj * u.1[j];
     }
 }
 
@@ -293,7 +336,7 @@ mod tests {
 
     fn turned(pairs: &Pairs, v: &[f64]) -> Vec<f64> {
         let (mut v, zeros) = (v.to_vec(), vec![0.0; v.len()]);
-        pairs.carry_out(TURN, &mut v, &zeros, &zeros, 0.0, &mut zeros.clone());
+        pairs.carry_out(TURN, &mut v, &zeros, None, 0.0, &mut zeros.clone());
         v
     }
 
@@ -304,7 +347,9 @@ mod tests {
                 let pairs = pairs(draw, dim);
                 let (u, g, scales) = (normal(3, dim), normal(4, dim), normal(5, dim));
                 let scaled: Vec<f64> = g.iter().zip(&scales).map(|(g, s)| g * s).collect();
-                let products = pairs.products(&u, &g, &scales);
+                let products = pairs.products(&u, &g, Some(&scales));
+                let unscaled = pairs.products(&u, &scaled, None);
+                assert_eq!([products.uu, products.gg, products.ug], [unscaled.uu, unscaled.gg, unscaled.ug]);
                 let (u_turned, g_turned) = (turned(&pairs, &u), turned(&pairs, &scaled));
                 let near = |found: f64, expected: f64| {
                     let size = dim as f64;
