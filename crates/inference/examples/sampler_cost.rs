@@ -1,9 +1,9 @@
 //! What do samplers cost? Gradients until second moments are known, and time beyond the gradient.
 //!
-//! `cargo run --release -p lookback-inference --example sampler_cost -- [moments | phi4 [SIDE] | overhead [DIMENSION]]`
+//! `cargo run --release -p lookback-inference --example sampler_cost -- [moments | funnel | phi4 [SIDE] | overhead [DIMENSION]]`
 //!
 //! `moments`: gradients of one chain after its warm-up (and in it) until `b^2 < 0.01`, the squared error of `E[x_i^2]` in units
-//! of the variance of `x_i^2`, averaged over latents; median of eight chains. `phi4`: the same of lattice fields, whose moments are those of a
+//! of the variance of `x_i^2`, averaged over latents; median of eight chains. `funnel`: the same of Neal's funnel, for NUTS of several settings. `phi4`: the same of lattice fields, whose moments are those of a
 //! long run of NUTS, averaged over the sites, which are all alike. `overhead`: time of a step of a Gaussian whose gradient is
 //! a copy, in passes over a vector (`y += a x`), in dimensions from 1e5 to 1e7.
 
@@ -93,6 +93,10 @@ fn funnel(name: &'static str, dim: usize) -> Density {
         z[0] * z[0] / 18.0 + 0.5 * others * z[0] + 0.5 * narrow * sum
     });
     Density { name, truth, energy }
+}
+
+fn neals_funnel() -> Density {
+    funnel("Neal's funnel, 20 (its first latent)", 20)
 }
 
 /// A scalar field on a periodic lattice near its critical point, `S = sum lambda phi^4 - 2 phi (phi_right + phi_below)`, that
@@ -216,7 +220,7 @@ fn moments() {
         gaussian("Gaussian, 100,000, condition 1", 100_000, 1.0),
         rosenbrock("Rosenbrock, 36", 36),
         rosenbrock("Rosenbrock, 400", 400),
-        funnel("Neal's funnel, 20 (its first latent)", 20),
+        neals_funnel(),
     ];
     header();
     for target in &targets {
@@ -226,6 +230,28 @@ fn moments() {
         if target.dim() <= 10_000 {
             let options = NutsOptions { chains: CHAINS, warmup: 300, draws: 2000, ..Default::default() };
             row(target, "nuts", gradients_needed(&mut Nuts::new(options, 1).expect("valid"), target));
+        }
+    }
+}
+
+/// NUTS on a funnel: which of its settings and seeds come through the neck, and after how many gradients.
+fn settings_of_nuts() {
+    header();
+    let target = neals_funnel();
+    for target_acceptance in [0.8, 0.9, 0.95, 0.98, 0.99] {
+        for (metric, seed) in
+            [Metric::Unit, Metric::Diagonal].into_iter().flat_map(|metric| [(metric, 1), (metric, 2)])
+        {
+            let options = NutsOptions {
+                chains: CHAINS,
+                warmup: 300,
+                draws: 8000,
+                target_acceptance,
+                metric,
+                ..Default::default()
+            };
+            let name = format!("nuts, acceptance {target_acceptance}, {metric:?} metric, seed {seed}");
+            row(&target, &name, gradients_needed(&mut Nuts::new(options, seed).expect("valid"), &target));
         }
     }
 }
@@ -286,17 +312,22 @@ fn seconds_of_pass(dim: usize) -> f64 {
 }
 
 /// Seconds of one step beyond its gradient, of a chain on Gaussians: of equal widths, where a direction is forgotten at once, and with
-/// half of the latents ten times narrower, where it is kept over many steps. Medians over blocks of steps.
+/// half of the latents ten times narrower, where it is kept over many steps, or which are learned in the warm-up. Medians over blocks of steps.
 fn overhead(only: Option<usize>) {
     println!(
         "| dimension | widths | one pass | gradient | mclmc, leapfrog | nuts |\n|---|---|---|---|---|---|"
     );
     let dims =
         [100_000usize, 1_000_000, 10_000_000].into_iter().filter(|dim| only.is_none_or(|only| only == *dim));
-    for (dim, stiff) in dims.flat_map(|dim| [(dim, 1.0), (dim, 100.0)]) {
+    let cases = [
+        ("1", 1.0, Metric::Unit),
+        ("1 and 0.1", 100.0, Metric::Unit),
+        ("1 and 0.1, learned", 100.0, Metric::Diagonal),
+    ];
+    for (dim, (widths, stiff, metric)) in dims.flat_map(|dim| cases.map(|case| (dim, case))) {
         let target = two_widths(dim, stiff);
         let pass = seconds_of_pass(dim);
-        let (chains, metric) = (1, Metric::Unit);
+        let chains = 1;
         let draws = if dim > 1_000_000 { 250 } else { 2000 };
         let options = MclmcOptions {
             chains,
@@ -319,8 +350,7 @@ fn overhead(only: Option<usize>) {
             format!("{:.2} ms = {:.1} passes", 1e3 * seconds, seconds / pass)
         };
         println!(
-            "| {dim:.0e} | {} | {:.3} ms | {:.2} ms | {} | {} |",
-            if stiff > 1.0 { "1 and 0.1" } else { "1" },
+            "| {dim:.0e} | {widths} | {:.3} ms | {:.2} ms | {} | {} |",
             1e3 * pass,
             1e3 * median(steps.iter().map(|step| step.0).collect()),
             beyond(&steps),
@@ -335,6 +365,9 @@ fn main() {
     let wanted = |name: &str| what.as_deref().is_none_or(|what| what == name);
     if wanted("moments") {
         moments();
+    }
+    if wanted("funnel") {
+        settings_of_nuts();
     }
     if wanted("phi4") {
         lattices(number);

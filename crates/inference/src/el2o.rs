@@ -12,7 +12,6 @@ use crate::dense_gaussian::{self, DenseGaussian};
 use crate::importance::{Weighed, log_mean, log_sum};
 use crate::options::{at_least, at_least_one};
 use crate::particle::{Particle, Round, Start, travel};
-use crate::posterior::CROWD;
 use crate::search::{Optimizer, Rules};
 use crate::starts::Starts;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
@@ -75,6 +74,8 @@ const FIT: u32 = 1 << 31;
 const WEIGH: u32 = 1 << 30;
 /// Of the momenta of moves.
 const MOVE: u32 = 1 << 29;
+/// Fewest samples of a thread between two looks at the state.
+const AT_ONCE: usize = 16;
 /// Size of a leapfrog step in widths, times the fourth root of the dimension, and steps of a trajectory.
 const STEP: f64 = 0.8;
 const LEAPS: usize = 5;
@@ -275,9 +276,9 @@ impl<T: Number> El2o<T> {
             if modes.iter().any(|other| vector::norm2(&other.gaussian.whiten(&mode.gaussian.mean)) < SAME) {
                 continue;
             }
-            let ratios = workers.map((0..PILOT).step_by(CROWD).collect(), |first, evaluator| {
+            let ratios = workers.map(workers.crowds(0..PILOT), |crowd, evaluator| {
                 let draw = |draw: usize| self.draw(&mode.gaussian, WEIGH | draw as u32);
-                let (places, heights): (Vec<_>, Vec<_>) = (first..PILOT.min(first + CROWD)).map(draw).unzip();
+                let (places, heights): (Vec<_>, Vec<_>) = crowd.map(draw).unzip();
                 let ratio = |(particle, height): (Particle<T>, f64)| -particle.energy(1.0) - height;
                 Ok(Particle::at(places, evaluator)?.into_iter().zip(heights).map(ratio).collect::<Vec<_>>())
             })?;
@@ -346,7 +347,8 @@ impl<T: Number> El2o<T> {
         }
     }
 
-    /// Moves the samples with these numbers: trajectories in coordinates in which the Gaussian of a sample's mode is round.
+    /// Moves the samples with these numbers: trajectories in coordinates in which the Gaussian of a sample's mode is round. One that ends
+    /// nearer another mode, whose coordinates are others, could not be gone back, and is refused.
     fn move_all(
         &self,
         samples: &mut [Particle<T>],
@@ -356,12 +358,13 @@ impl<T: Number> El2o<T> {
         if self.options.moves == 0 {
             return Ok(());
         }
-        let modes: Vec<&Mode> =
-            samples.iter().map(|sample| &self.modes[self.mode_at(&sample.z).unwrap_or(0)]).collect();
+        let home: Vec<usize> = samples.iter().map(|sample| self.mode_at(&sample.z).unwrap_or(0)).collect();
+        let at_home = |sample: usize, z: &[T]| self.mode_at(z) == Some(home[sample]);
         for turn in 0..self.options.moves {
-            let starts =
-                modes.iter().zip(draws).map(|(mode, draw)| self.start(&mode.gaussian, *draw, turn)).collect();
-            travel(samples, starts, (LEAPS, 1.0), evaluator)?;
+            let gaussian = |sample: usize| &self.modes[home[sample]].gaussian;
+            let starts = draws.iter().enumerate();
+            let starts = starts.map(|(sample, draw)| self.start(gaussian(sample), *draw, turn)).collect();
+            travel(samples, starts, (LEAPS, 1.0), at_home, evaluator)?;
         }
         Ok(())
     }
@@ -383,9 +386,11 @@ impl<T: Number> El2o<T> {
     }
 
     fn sample(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
-        let last = self.options.samples.min(self.drawn + CROWD * rayon::current_num_threads());
-        let crowds = (self.drawn..last).step_by(CROWD).map(|first| first..last.min(first + CROWD)).collect();
-        for (log_ratios, samples) in workers.map(crowds, |crowd, evaluator| self.samples(crowd, evaluator))? {
+        // Whole crowds, so that how they are cut does not depend on the number of threads.
+        let each = AT_ONCE.next_multiple_of(workers.target().crowd());
+        let last = self.options.samples.min(self.drawn + each * rayon::current_num_threads());
+        let work = |crowd, evaluator: &mut dyn Evaluator<T>| self.samples(crowd, evaluator);
+        for (log_ratios, samples) in workers.map(workers.crowds(self.drawn..last), work)? {
             log_ratios.into_iter().for_each(|log_ratio| self.weighed.add(log_ratio));
             // What is impossible is no sample; its weight of zero counts.
             for sample in samples {

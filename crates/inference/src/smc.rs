@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::importance::log_sum;
 use crate::options::at_least_one;
 use crate::particle::{Particle, Round, Start, travel};
-use crate::posterior::CROWD;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
 
 /// Options of [`Smc`].
@@ -70,7 +69,7 @@ const PARTICLE_BITS: u32 = 16;
 /// left, and `effective_particles` is what they are worth if nothing moved. Particles are handed out in random order.
 ///
 /// Cost: `particles rungs moves leaps` gradients, many places at once; rungs grow with the root of the dimension times the information gained.
-/// Memory: two latents a particle, and a full covariance of up to 500 latents (widths alone beyond).
+/// Memory: two latents a particle, twice while they move, and a full covariance of up to 500 latents (widths alone beyond).
 ///
 /// Where rungs are many (dozens of latents that the data know well), the error of the evidence counts on moves that mix: raise `moves` until
 /// it stays.
@@ -154,7 +153,8 @@ impl<T: Number> Smc<T> {
         let at = |crowd: Range<usize>, evaluator: &mut dyn Evaluator<T>| {
             Particle::at(crowd.map(draw).collect(), evaluator)
         };
-        let particles = workers.map(crowds(0..count), at)?.concat();
+        let particles: Vec<Particle<T>> =
+            workers.map(workers.crowds(0..count), at)?.into_iter().flatten().collect();
         if particles.iter().filter(|particle| particle.misfit.is_finite()).count() < FEWEST {
             return Err(Error::Start { energy: f64::INFINITY });
         }
@@ -209,15 +209,20 @@ impl<T: Number> Smc<T> {
                 [(0..half, half..self.particles.len()), (half..self.particles.len(), 0..half)]
             {
                 let coordinates = Coordinates::of(&self.particles[other]);
-                let moved = workers.map(crowds(mine.clone()), |crowd, evaluator| {
+                let moved = workers.map(workers.crowds(mine.clone()), |crowd, evaluator| {
                     let mut particles = self.particles[crowd.clone()].to_vec();
                     let starts = crowd.map(|number| self.start(number, turn, &coordinates)).collect();
-                    let accepted =
-                        travel(&mut particles, starts, (self.options.leaps, self.beta), evaluator)?;
+                    let accepted = travel(
+                        &mut particles,
+                        starts,
+                        (self.options.leaps, self.beta),
+                        |_, _| true,
+                        evaluator,
+                    )?;
                     Ok((particles, accepted))
                 })?;
                 let (moved, accepted): (Vec<_>, Vec<_>) = moved.into_iter().unzip();
-                self.particles.splice(mine, moved.concat());
+                self.particles.splice(mine, moved.into_iter().flatten());
                 moved_here += accepted.iter().flatten().filter(|accepted| **accepted).count();
             }
             let share = moved_here as f64 / self.particles.len() as f64;
@@ -242,11 +247,6 @@ impl<T: Number> Smc<T> {
             decision: stream.uniform(first + 1),
         }
     }
-}
-
-/// The particles of a range, as many at once as are evaluated together.
-fn crowds(range: Range<usize>) -> Vec<Range<usize>> {
-    range.clone().step_by(CROWD).map(|first| first..range.end.min(first + CROWD)).collect()
 }
 
 /// Coordinates in which a crowd is round: `z = R x`, with `R R^T` its covariance.

@@ -12,6 +12,11 @@ pub trait Target<T: Real>: Sync {
     /// A place from which to evaluate; each thread has its own.
     fn evaluator(&self) -> Box<dyn Evaluator<T> + '_>;
 
+    /// Points that an evaluator takes at once, where many cost less than one after the other; 1 elsewhere.
+    fn crowd(&self) -> usize {
+        1
+    }
+
     /// What `H` leaves out: the joint density of latents and data is `exp(-H(z) - normalisation()) / (2 pi)^(dim / 2)`. For evidences.
     fn normalisation(&self) -> f64 {
         0.0
@@ -36,7 +41,7 @@ pub trait Target<T: Real>: Sync {
     }
 }
 
-/// Evaluates a [`Target`] at one point at a time, with buffers of its own.
+/// Evaluates a [`Target`] at a point, or at many for their energies alone, with buffers of its own.
 pub trait Evaluator<T: Real>: Send {
     /// Moves to `z`, writes the gradient of `H` and returns `H`. A point that is impossible (or where the model gives
     /// NaN) has infinite energy; its gradient means nothing.
@@ -51,7 +56,7 @@ pub trait Evaluator<T: Real>: Send {
     /// # Errors
     /// As [`energy`](Evaluator::energy).
     fn energies(&mut self, points: &[&[T]], gradients: &mut [Vec<T>]) -> Result<Vec<f64>> {
-        points.iter().zip(gradients).map(|(z, gradient)| self.energy(z, gradient)).collect()
+        one_by_one(points, gradients, |z, gradient| self.energy(z, gradient))
     }
 
     /// `out = (1 + J^T M J) v` at the last point: the Fisher metric of likelihood and prior.
@@ -97,6 +102,15 @@ pub trait Evaluator<T: Real>: Send {
         let _ = (seed, draw, out);
         Err(no_metric())
     }
+}
+
+/// Energies and gradients, one point after the other.
+pub(crate) fn one_by_one<T: Real>(
+    points: &[&[T]],
+    gradients: &mut [Vec<T>],
+    mut energy: impl FnMut(&[T], &mut [T]) -> Result<f64>,
+) -> Result<Vec<f64>> {
+    points.iter().zip(gradients).map(|(z, gradient)| energy(z, gradient)).collect()
 }
 
 fn no_metric() -> Error {

@@ -1,5 +1,6 @@
 //! Evaluators for all threads, with a count of what they do and a way to stop them.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -188,6 +189,12 @@ impl<'a, T: Real> Workers<'a, T> {
         let work = &work;
         let each = |item| self.with(move |evaluator| work(item, evaluator));
         inside_pool(|| items.into_par_iter().map(each).collect())
+    }
+
+    /// Parts of a range of points, as many points each as an evaluator takes at once.
+    pub(crate) fn crowds(&self, points: Range<usize>) -> Vec<Range<usize>> {
+        let crowd = self.target.crowd();
+        points.clone().step_by(crowd).map(|first| first..points.end.min(first + crowd)).collect()
     }
 
     /// `count` evaluators that stay where they are moved to, for sums over points; counted like all others.

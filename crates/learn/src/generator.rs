@@ -34,8 +34,8 @@ pub struct Generator<T: Real> {
     /// Points that are taken at once.
     points: usize,
     /// Rows of `F`, and roots of `d`, in the signal's units.
-    factors: Batch<T>,
-    roots: Vec<T>,
+    factors: Arc<Batch<T>>,
+    roots: Arc<[T]>,
     domain: Space,
     codomain: Space,
 }
@@ -75,6 +75,7 @@ impl<T: Real> Generator<T> {
             roots = admitted.variance.iter().map(|&v| T::of(f64::from(v).sqrt() * scale)).collect();
         }
         let codomain = Space::single(name, shape, unit);
+        let (factors, roots) = (Arc::new(factors), roots.into());
         Ok(Generator { model, points: 1, factors, roots, domain: Space::new(blocks), codomain })
     }
 
@@ -97,7 +98,7 @@ impl<T: Real> Generator<T> {
             for (factor, &a) in self.factors.data().chunks_exact(width).zip(along) {
                 y.iter_mut().zip(factor).for_each(|(y, &f)| *y += f * a);
             }
-            for ((y, &root), &b) in y.iter_mut().zip(&self.roots).zip(pixels) {
+            for ((y, &root), &b) in y.iter_mut().zip(self.roots.iter()).zip(pixels) {
                 *y += root * b;
             }
         }
@@ -113,7 +114,7 @@ impl<T: Real> Generator<T> {
             for (a, factor) in along.iter_mut().zip(self.factors.data().chunks_exact(width)) {
                 *a = T::of(vector::dot(factor, dy));
             }
-            for ((b, &root), &dy) in pixels.iter_mut().zip(&self.roots).zip(dy) {
+            for ((b, &root), &dy) in pixels.iter_mut().zip(self.roots.iter()).zip(dy) {
                 *b = root * dy;
             }
         }
@@ -124,7 +125,8 @@ impl<T: Real> Operator<T> for Generator<T> {
     fn name(&self) -> String {
         let card = self.model.card();
         let title = if card.title.is_empty() { "learned prior" } else { &card.title };
-        format!("{title} ({} latents)", self.model.latents())
+        let points = if self.points == 1 { String::new() } else { format!(" at {} points", self.points) };
+        format!("{title} ({} latents){points}", self.model.latents())
     }
 
     fn domain(&self) -> &Space {
@@ -136,6 +138,9 @@ impl<T: Real> Operator<T> for Generator<T> {
     }
 
     fn repeated(&self, count: usize) -> Option<DynOperator<T>> {
+        if count == 0 {
+            return None;
+        }
         let (domain, codomain) = (self.domain.repeated(count), self.codomain.repeated(count));
         Some(Arc::new(Generator { points: self.points * count, domain, codomain, ..self.clone() }))
     }

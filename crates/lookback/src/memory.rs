@@ -59,7 +59,7 @@ pub(crate) fn of_run<T: Number>(run: &RunFile, problem: &Problem<T>) -> f64 {
     of_runs(run, problem, 1)
 }
 
-/// Bytes of runs side by side: evaluators (three signal-sized and three data-sized vectors each, and the links' own; where the prior
+/// Bytes of runs side by side: evaluators (for each point that they take at once three signal-sized and three data-sized vectors each, and the links' own; where the prior
 /// is a simulation, that with its derivative for those at work, and as it stands after a look for those at rest), vectors of the
 /// method, data and record. A warm start has gone when the method begins.
 fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 {
@@ -73,10 +73,10 @@ fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 
     };
     let (threads, times) = (rayon::current_num_threads() as f64, times as f64);
     let bytes = |method: &MethodSection| {
-        let load = Load::of(method, latents, size);
+        let load = Load::of(method, (latents, problem.posterior.crowd()), size);
         // Runs side by side share the threads.
         let at_work = (times * load.pieces).clamp(1.0, threads);
-        at_work * (simulation(true) + evaluator + load.working * size * latents as f64)
+        at_work * (simulation(true) + load.points * evaluator + load.working * size * latents as f64)
             + times * load.resting * (simulation(false) + evaluator)
             + times * load.kept * size * latents as f64
     };
@@ -91,6 +91,8 @@ fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 
 struct Load {
     /// Pieces of work that could go on at once.
     pieces: f64,
+    /// Points of an evaluator at work.
+    points: f64,
     /// Evaluators that keep their points meanwhile.
     resting: f64,
     /// Vectors that are there all the time.
@@ -100,14 +102,19 @@ struct Load {
 }
 
 impl Load {
-    fn of(method: &MethodSection, latents: usize, size: f64) -> Load {
+    fn of(method: &MethodSection, (latents, crowd): (usize, usize), size: f64) -> Load {
         let load = |pieces: usize, kept: f64, working: f64| Load {
             pieces: pieces.max(1) as f64,
+            points: 1.0,
             resting: 0.0,
             kept,
             working,
         };
         const ALL: usize = usize::MAX;
+        // Where many points are taken at once, there is room for one beside them.
+        let points = if crowd > 1 { crowd + 1 } else { 1 } as f64;
+        // A particle is a place with its slope; one that moves has left both behind, and has place and momentum in double precision.
+        let moving = 8.0 + 16.0 / size;
         match method {
             MethodSection::Wiener(o) => load(o.samples, 1.0, 6.0),
             MethodSection::Map(o) => {
@@ -129,12 +136,17 @@ impl Load {
             MethodSection::El2o(o) => {
                 // Two full roots of a covariance for each mode, and one that is being made.
                 let roots = 2.0 * latents as f64 * 8.0 / size * (o.modes.min(o.starts) as f64 + 1.0);
-                load(ALL, 30.0 * o.starts as f64 + roots, 0.0)
+                let working = crowd as f64 * (2.0 * o.candidates as f64 + moving);
+                Load { points, ..load(ALL, 30.0 * o.starts as f64 + roots, working) }
             }
             MethodSection::Pathfinder(o) => load(ALL, 50.0 * o.paths as f64, 30.0),
             MethodSection::Thermodynamic(o) => load(ALL, 15.0 * o.chains as f64, 90.0),
-            // The crowd, the next one, its offsets in double precision twice, and the root of a covariance of up to 500 latents.
-            MethodSection::Smc(o) => load(ALL, (2.0 + 32.0 / size) * o.particles as f64 + 1000.0, 6.0),
+            // The particles, the next ones, the half that has moved, offsets in double precision twice, and the root of a covariance
+            // of up to 500 latents.
+            MethodSection::Smc(o) => {
+                let kept = (5.0 + 32.0 / size) * o.particles as f64 + 1000.0;
+                Load { points, ..load(ALL, kept, crowd as f64 * moving) }
+            }
             // That of the data stays; those of simulations come and go.
             MethodSection::Muse(o) => Load { resting: 1.0, ..load(ALL, o.simulations as f64 + 1.0, 30.0) },
         }

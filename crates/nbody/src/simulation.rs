@@ -83,7 +83,7 @@ impl Settings {
         let reverse = match self.lpt {
             Lpt::First => 21 + sharpened,
             Lpt::Second => (21 + sharpened).max(24),
-            Lpt::Third => 61,
+            Lpt::Third => 49,
         };
         let tangent = match self.lpt {
             Lpt::First | Lpt::Second => 0,

@@ -76,13 +76,14 @@ impl<T: Real> Operator<T> for Chain<T> {
         let repeated: Vec<Option<DynOperator<T>>> =
             self.links.iter().map(|link| link.repeated(count)).collect();
         // Worth its memory only if some link saves something.
-        repeated.iter().find(|link| link.is_some())?;
+        if repeated.iter().all(Option::is_none) {
+            return None;
+        }
         let one_by_one =
-            |link: &DynOperator<T>| -> DynOperator<T> { Arc::new(Repeated::new(link.clone(), count)) };
+            |link: &DynOperator<T>| Arc::new(Repeated::new(link.clone(), count)) as DynOperator<T>;
         let links = repeated.into_iter().zip(&self.links);
-        Some(Arc::new(Chain {
-            links: links.map(|(many, link)| many.unwrap_or_else(|| one_by_one(link))).collect(),
-        }))
+        let links = links.map(|(many, link)| many.unwrap_or_else(|| one_by_one(link))).collect();
+        Some(Arc::new(Chain { links }))
     }
 
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {

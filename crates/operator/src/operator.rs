@@ -37,7 +37,7 @@ pub trait Operator<T: Real>: Send + Sync {
     }
 
     /// This operator at `count` points at once, whose numbers lie one point after the other, where that costs less than one evaluation
-    /// after the other (networks, whose weights are read once for all); `None` elsewhere, see [`Repeated`](crate::Repeated).
+    /// after the other (networks, whose weights are read once for all); `None` elsewhere and where there are no points, see [`Repeated`](crate::Repeated).
     fn repeated(&self, count: usize) -> Option<DynOperator<T>> {
         let _ = count;
         None

@@ -1,6 +1,6 @@
 //! One operator at many points at once.
 
-use crate::{Block, DynOperator, Error, Linearization, Operator, Real, Result, Space};
+use crate::{DynOperator, Error, Linearization, Operator, Real, Result, Space};
 
 /// `(x_1, ..., x_n) -> (F(x_1), ..., F(x_n))`, one point after the other: what [`Operator::repeated`] promises, without its saving.
 pub struct Repeated<T: Real> {
@@ -15,18 +15,6 @@ impl<T: Real> Repeated<T> {
     pub fn new(operator: DynOperator<T>, count: usize) -> Repeated<T> {
         let (domain, codomain) = (operator.domain().repeated(count), operator.codomain().repeated(count));
         Repeated { operator, count, domain, codomain }
-    }
-}
-
-impl Space {
-    /// The blocks of `count` points, one point after the other; their names have the number of the point.
-    pub fn repeated(&self, count: usize) -> Space {
-        let numbered = |point: usize| {
-            let block =
-                move |block: &Block| Block { name: format!("{} {point}", block.name), ..block.clone() };
-            self.blocks().iter().map(block)
-        };
-        Space::new((0..count).flat_map(numbered).collect())
     }
 }
 
@@ -48,13 +36,16 @@ impl<T: Real> Operator<T> for Repeated<T> {
     }
 
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
-        let points = (0..self.count).map(|_| self.operator.linearization()).collect();
+        // A linear map is its own derivative wherever it stands.
+        let places = if self.operator.is_linear() { 1 } else { self.count };
+        let points = (0..places).map(|_| self.operator.linearization()).collect();
         Box::new(AtPoints { operator: self, points })
     }
 }
 
 struct AtPoints<'a, T: Real> {
     operator: &'a Repeated<T>,
+    /// One for each point, or for all.
     points: Vec<Box<dyn Linearization<T> + 'a>>,
 }
 
@@ -69,9 +60,12 @@ impl<T: Real> AtPoints<'_, T> {
         let name = || self.operator.name();
         Error::check_length(name, "input", x.len(), from.len())?;
         Error::check_length(name, "output", y.len(), to.len())?;
-        let count = self.points.len();
-        let parts = x.chunks(from.len() / count).zip(y.chunks_mut(to.len() / count));
-        self.points.iter_mut().zip(parts).try_for_each(|(point, (x, y))| step(point.as_mut(), x, y))
+        let (count, places) = (self.operator.count, self.points.len());
+        let (inside, outside) = (from.len() / count.max(1), to.len() / count.max(1));
+        (0..count).try_for_each(|point| {
+            let (x, y) = (&x[point * inside..][..inside], &mut y[point * outside..][..outside]);
+            step(self.points[point % places].as_mut(), x, y)
+        })
     }
 }
 

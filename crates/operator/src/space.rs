@@ -102,6 +102,15 @@ impl Space {
         Space { blocks: self.blocks.iter().chain(&other.blocks).cloned().collect() }
     }
 
+    /// The blocks of `count` points, one point after the other; their names have the number of the point.
+    pub fn repeated(&self, count: usize) -> Space {
+        let numbered = |point: usize| {
+            let name = move |block: &Block| format!("{} {point}", block.name);
+            self.blocks.iter().map(move |block| Block { name: name(block), ..block.clone() })
+        };
+        Space { blocks: (0..count).flat_map(numbered).collect() }
+    }
+
     /// True if both have the same shapes in the same order; names and units may differ.
     pub fn fits(&self, other: &Space) -> bool {
         self.blocks.len() == other.blocks.len()

@@ -186,6 +186,21 @@ mod tests {
         Pairs::draw(stream(7), dim).carry_out(only_pairs, &mut expected, &g, None, 0.0, &mut z);
         energy += rotate(&mut expected, &scaled, 0.3);
 
+        // Widths that are one are not read, and change nothing.
+        let ones = vec![T::one(); dim];
+        for pairs in [None, Some(())] {
+            let moved = [None, Some(&ones[..])].map(|scales| {
+                let (mut u, mut z) = (u.clone(), z.clone());
+                let mut kick = Kick::new(&u, &g, scales, pairs.map(|()| Pairs::draw(stream(7), dim)));
+                let mut energy = kick.rotate(0.4);
+                kick.refresh(memory);
+                energy += kick.rotate(0.3);
+                kick.carry_out(&mut u, &g, scales, drift, &mut z);
+                (u, z, energy)
+            });
+            assert!(moved[0] == moved[1] && moved[0].1 != z, "{dim}");
+        }
+
         let mut kick = Kick::new(&u, &g, Some(&scales), Some(Pairs::draw(stream(7), dim)));
         let mut found = kick.rotate(0.4);
         kick.refresh(memory);

@@ -100,7 +100,7 @@ const VIRIAL_EVERY: usize = 8;
 /// sixth power; the length over which the direction is forgotten is first the square root of the dimension, then `0.4`
 /// steps per independent draw. Chance comes in one step of a few, at most half of that length apart. It turns latents in pairs, one way or
 /// the other, which is exact on the sphere and takes a random bit a pair instead of a normal number a latent. Cost beyond the gradient: two
-/// passes over velocity, gradient and widths.
+/// passes over velocity and gradient, and over the widths where they were learned.
 ///
 /// Parameters that many latents share, such as the amplitude of a field that is inferred with it, feel the bias of all of them: there
 /// `energy_error` must be smaller by the number of latents that speak of one parameter, or the sampler exact (`mams`, `nuts`).
