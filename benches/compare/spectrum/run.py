@@ -31,12 +31,15 @@ enter(
     ["-p", "lookback-cli"],
     XLA_FLAGS="--xla_cpu_multi_thread_eigen=true",
     OMP_NUM_THREADS=THREADS,
+    NPROC=THREADS,
 )
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from astropy.io import fits
+
+from kaiser_squires import phases
 
 jax.config.update("jax_enable_x64", True)
 import nifty.re as jft
@@ -64,20 +67,13 @@ def nifty_posterior(folder):
     )
     n, pixel = data.shape[-1], np.radians(0.29 / 60)
     seen = std[0] > 0
-    modes = 2 * np.pi * np.fft.fftfreq(n, pixel)
-    kx, ky = modes[None, : n // 2 + 1].copy(), modes[:, None]
-    k2 = kx**2 + ky**2
-    k2[0, 0] = 1
-    phase = [(kx**2 - ky**2) / k2, 2 * kx * ky / k2]
-    phase[0][0, 0] = phase[1][0, 0] = 0
-    phase[1][n // 2, :] = phase[1][:, n // 2] = 0
     maker = jft.CorrelatedFieldMaker("cf")
     maker.set_amplitude_total_offset(offset_mean=0.0, offset_std=OFFSET)
     maker.add_fluctuations(
         (n, n), distances=(pixel, pixel), fluctuations=FLUCTUATIONS, loglogavgslope=SLOPE, prefix="ax", non_parametric_kind="amplitude"
     )
     log = maker.finalize()
-    first, second = (jnp.asarray(p) for p in phase)
+    first, second = (jnp.asarray(phase) for phase in phases(n, pixel)[0])
     rows = jnp.asarray(np.flatnonzero(seen))
 
     def kappa(z):

@@ -35,6 +35,8 @@ import numpy as np
 import scipy.fft
 from astropy.io import fits
 
+from kaiser_squires import phases
+
 DATA = Path(os.environ["LOOKBACK_DATA"]).resolve() / "shear"
 N, PIXEL = 360, np.radians(0.29 / 60)
 
@@ -43,13 +45,7 @@ std = np.stack([fits.getdata(DATA / f"cosmos/std{i}.fits").astype(float) for i i
 seen = fits.getdata(DATA / "cosmos/cosmos_full_mask_0.29arcmin360.fits") > 0
 ell_table, power_table = np.load(DATA / "ktng/ktng_PS_theory.npy")
 
-modes = 2 * np.pi * np.fft.fftfreq(N, PIXEL)
-kx, ky = modes[None, : N // 2 + 1].copy(), modes[:, None]
-k2 = kx**2 + ky**2
-k2[0, 0] = 1
-phase = [(kx**2 - ky**2) / k2, 2 * kx * ky / k2]
-phase[0][0, 0] = phase[1][0, 0] = 0
-phase[1][N // 2, :] = phase[1][:, N // 2] = 0
+phase, k2 = phases(N, PIXEL)
 amplitude = np.sqrt(np.exp(np.interp(np.log(np.sqrt(k2)), np.log(ell_table), np.log(power_table)))) / PIXEL
 amplitude[0, 0] = 0
 
