@@ -118,20 +118,49 @@ impl Kick {
             return pairs.carry_out(by, u, g, scales, drift, z);
         }
         let (by_u, by_e) = self.composed();
-        let [by_u, by_g, drift] = [by_u, by_g(by_e), drift].map(T::of);
-        let change = |u: &mut T, z: &mut T, g: T, s: T| {
-            *u = by_u * *u + by_g * s * g;
-            *z += drift * s * *u;
-        };
+        let by = [by_u, by_g(by_e), drift].map(T::of);
         let chunks = u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
-        let Some(scales) = scales else {
-            return chunks.for_each(|((u, z), g)| {
-                u.iter_mut().zip(z).zip(g).for_each(|((u, z), &g)| change(u, z, g, T::one()));
-            });
-        };
-        chunks.zip(scales.par_chunks(CHUNK)).for_each(|(((u, z), g), s)| {
-            u.iter_mut().zip(z).zip(g).zip(s).for_each(|(((u, z), &g), &s)| change(u, z, g, s));
+        chunks.enumerate().for_each(|(chunk, ((u, z), g))| {
+            let scales = scales.map(|scales| &scales[chunk * CHUNK..][..u.len()]);
+            carry_out_part(by, u, g, scales, z);
         });
+    }
+}
+
+/// `u = by_u u + by_g s g` and `z += drift s u`, with the vector instructions of this machine; the bits are the same.
+fn carry_out_part<T: Real>(by: [T; 3], u: &mut [T], g: &[T], scales: Scales<'_, T>, z: &mut [T]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the machine has the instructions.
+        return unsafe { carry_out_avx2(by, u, g, scales, z) };
+    }
+    carry_out_plain(by, u, g, scales, z);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn carry_out_avx2<T: Real>(by: [T; 3], u: &mut [T], g: &[T], scales: Scales<'_, T>, z: &mut [T]) {
+    carry_out_plain(by, u, g, scales, z);
+}
+
+#[inline(always)]
+fn carry_out_plain<T: Real>(
+    [by_u, by_g, drift]: [T; 3],
+    u: &mut [T],
+    g: &[T],
+    scales: Scales<'_, T>,
+    z: &mut [T],
+) {
+    let Some(scales) = scales else {
+        for ((u, z), &g) in u.iter_mut().zip(z).zip(g) {
+            *u = by_u * *u + by_g * g;
+            *z += drift * *u;
+        }
+        return;
+    };
+    for (((u, z), &g), &s) in u.iter_mut().zip(z).zip(g).zip(scales) {
+        *u = by_u * *u + by_g * s * g;
+        *z += drift * s * *u;
     }
 }
 

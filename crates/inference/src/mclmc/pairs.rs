@@ -196,6 +196,7 @@ fn ways_from(words: &[u32], first: usize) -> u32 {
 }
 
 /// The entries of `LANES` pairs: at the front, and of their partners.
+#[inline(always)]
 fn lanes<T: Real>((front, back): Ends<&[T]>, first: usize) -> ([T; LANES], [T; LANES]) {
     let end = back.len() - first;
     let (mut here, mut there) = ([T::zero(); LANES], [T::zero(); LANES]);
@@ -221,6 +222,7 @@ struct One;
 struct Each<'a, T>(Ends<&'a [T]>);
 
 impl<T: Real> Widths<T> for One {
+    #[inline(always)]
     fn lanes(self, _: usize) -> ([T; LANES], [T; LANES]) {
         ([T::one(); LANES], [T::one(); LANES])
     }
@@ -231,6 +233,7 @@ impl<T: Real> Widths<T> for One {
 }
 
 impl<T: Real> Widths<T> for Each<'_, T> {
+    #[inline(always)]
     fn lanes(self, first: usize) -> ([T; LANES], [T; LANES]) {
         lanes(self.0, first)
     }
@@ -240,7 +243,24 @@ impl<T: Real> Widths<T> for Each<'_, T> {
     }
 }
 
+/// With the vector instructions of this machine; the bits are the same.
 fn products_of_task<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: impl Widths<T>, words: &[u32]) -> [f64; 4] {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the machine has the instructions.
+        return unsafe { products_avx2(u, g, s, words) };
+    }
+    products_plain(u, g, s, words)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn products_avx2<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: impl Widths<T>, words: &[u32]) -> [f64; 4] {
+    products_plain(u, g, s, words)
+}
+
+#[inline(always)]
+fn products_plain<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: impl Widths<T>, words: &[u32]) -> [f64; 4] {
     let pairs = u.0.len();
     let mut sums = [[0.0; LANES]; 4];
     let mut add = |lane: usize, [ui, uj, gi, gj, si, sj]: [T; 6], way: u32| {
@@ -267,7 +287,40 @@ fn products_of_task<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: impl Widths<T>, wo
     sums.map(|lanes| lanes.iter().sum())
 }
 
+/// Likewise.
 fn carry_out_task<T: Real>(
+    by: Turned,
+    u: Ends<&mut [T]>,
+    g: Ends<&[T]>,
+    s: impl Widths<T>,
+    drift: f64,
+    z: Ends<&mut [T]>,
+    words: &[u32],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the machine has the instructions.
+        return unsafe { carry_out_avx2(by, u, g, s, drift, z, words) };
+    }
+    carry_out_plain(by, u, g, s, drift, z, words);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn carry_out_avx2<T: Real>(
+    by: Turned,
+    u: Ends<&mut [T]>,
+    g: Ends<&[T]>,
+    s: impl Widths<T>,
+    drift: f64,
+    z: Ends<&mut [T]>,
+    words: &[u32],
+) {
+    carry_out_plain(by, u, g, s, drift, z, words);
+}
+
+#[inline(always)]
+fn carry_out_plain<T: Real>(
     by: Turned,
     u: Ends<&mut [T]>,
     g: Ends<&[T]>,
