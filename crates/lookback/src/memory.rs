@@ -59,9 +59,9 @@ pub(crate) fn of_run<T: Number>(run: &RunFile, problem: &Problem<T>) -> f64 {
     of_runs(run, problem, 1)
 }
 
-/// Bytes of runs side by side: evaluators (for each point that they take at once three signal-sized and three data-sized vectors each, and the links' own; where the prior
-/// is a simulation, that with its derivative for those at work, and as it stands after a look for those at rest), vectors of the
-/// method, data and record. A warm start has gone when the method begins.
+/// Bytes of runs side by side: evaluators (three signal-sized and three data-sized vectors, and the links' own, for each point that they
+/// take at once; where the prior is a simulation, that with its derivative for those at work, and as it stands after a look for those
+/// at rest), vectors of the method, data and record. A warm start has gone when the method begins.
 fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 {
     let size = size_of::<T>() as f64;
     let between: usize =

@@ -5,6 +5,7 @@ use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 
 use super::pairs::{Pairs, Products, Scales, Turned};
+use super::wide::{Kernel, wide};
 
 /// A turn of the velocity by the gradient, in the plane of `e = -g/|g|` and a unit vector `v` with `e . v = along`, over the time
 /// `h`: coefficients of `e` and `v` in the turned unit vector, and the change of kinetic energy. Exact; written with
@@ -122,45 +123,37 @@ impl Kick {
         let chunks = u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
         chunks.enumerate().for_each(|(chunk, ((u, z), g))| {
             let scales = scales.map(|scales| &scales[chunk * CHUNK..][..u.len()]);
-            carry_out_part(by, u, g, scales, z);
+            wide(CarryOut { by, u, z, g, scales });
         });
     }
 }
 
-/// `u = by_u u + by_g s g` and `z += drift s u`, with the vector instructions of this machine; the bits are the same.
-fn carry_out_part<T: Real>(by: [T; 3], u: &mut [T], g: &[T], scales: Scales<'_, T>, z: &mut [T]) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the machine has the instructions.
-        return unsafe { carry_out_avx2(by, u, g, scales, z) };
-    }
-    carry_out_plain(by, u, g, scales, z);
+/// `u = by_u u + by_g s g` and `z += drift s u`, with the three factors in this order.
+struct CarryOut<'a, T> {
+    by: [T; 3],
+    u: &'a mut [T],
+    z: &'a mut [T],
+    g: &'a [T],
+    scales: Scales<'a, T>,
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn carry_out_avx2<T: Real>(by: [T; 3], u: &mut [T], g: &[T], scales: Scales<'_, T>, z: &mut [T]) {
-    carry_out_plain(by, u, g, scales, z);
-}
+impl<T: Real> Kernel for CarryOut<'_, T> {
+    type Output = ();
 
-#[inline(always)]
-fn carry_out_plain<T: Real>(
-    [by_u, by_g, drift]: [T; 3],
-    u: &mut [T],
-    g: &[T],
-    scales: Scales<'_, T>,
-    z: &mut [T],
-) {
-    let Some(scales) = scales else {
-        for ((u, z), &g) in u.iter_mut().zip(z).zip(g) {
-            *u = by_u * *u + by_g * g;
-            *z += drift * *u;
+    #[inline(always)]
+    fn run(self) {
+        let CarryOut { by: [by_u, by_g, drift], u, z, g, scales } = self;
+        let Some(scales) = scales else {
+            for ((u, z), &g) in u.iter_mut().zip(z).zip(g) {
+                *u = by_u * *u + by_g * g;
+                *z += drift * *u;
+            }
+            return;
+        };
+        for (((u, z), &g), &s) in u.iter_mut().zip(z).zip(g).zip(scales) {
+            *u = by_u * *u + by_g * s * g;
+            *z += drift * s * *u;
         }
-        return;
-    };
-    for (((u, z), &g), &s) in u.iter_mut().zip(z).zip(g).zip(scales) {
-        *u = by_u * *u + by_g * s * g;
-        *z += drift * s * *u;
     }
 }
 

@@ -3,6 +3,7 @@
 mod kick;
 mod pairs;
 mod step_size;
+mod wide;
 
 use lookback_operator::Real;
 use lookback_operator::vector;

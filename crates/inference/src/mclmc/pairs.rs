@@ -5,6 +5,8 @@ use lookback_operator::random::Stream;
 use lookback_operator::vector::CHUNK;
 use rayon::prelude::*;
 
+use super::wide::{Kernel, wide};
+
 /// Latents that turn by two, latent `i` with latent `(split - 1 - i) mod d`, each pair one way or the other by chance:
 ///
 /// ```text
@@ -28,6 +30,8 @@ pub(super) type Scales<'a, T> = Option<&'a [T]>;
 const PAIRS: usize = CHUNK / 2;
 /// Pairs whose turns stand in one random word.
 const WORD: usize = 32;
+/// Random words of a task.
+type Words = [u32; PAIRS / WORD];
 /// Number of the first block of random words: behind all normal numbers of a stream.
 const FIRST_BLOCK: u64 = 1 << 60;
 
@@ -119,7 +123,7 @@ impl Pairs {
     }
 
     /// The way that each pair of a task turns: bit `k` of all words.
-    fn ways(&self, task: usize) -> [u32; PAIRS / WORD] {
+    fn ways(&self, task: usize) -> Words {
         let mut words = [0; PAIRS / WORD];
         self.stream.fill_words(FIRST_BLOCK + (task * words.len() / 4) as u64, &mut words);
         words
@@ -129,8 +133,8 @@ impl Pairs {
     pub fn products<T: Real>(&self, u: &[T], g: &[T], scales: Scales<'_, T>) -> Products {
         let (us, gs, ss) = (self.tasks(u), self.tasks(g), scales.map(|scales| self.tasks(scales)));
         let sums = each(us, |task, u| match &ss {
-            Some(ss) => products_of_task(u, gs[task], Each(ss[task]), &self.ways(task)),
-            None => products_of_task(u, gs[task], One, &self.ways(task)),
+            Some(ss) => wide(ProductsOfTask { u, g: gs[task], s: Each(ss[task]), words: self.ways(task) }),
+            None => wide(ProductsOfTask { u, g: gs[task], s: One, words: self.ways(task) }),
         });
         let mut all = Products::default();
         for [uu, gg, ug, crossed] in sums {
@@ -168,8 +172,10 @@ impl Pairs {
         let (gs, ss) = (self.tasks(g), scales.map(|scales| self.tasks(scales)));
         let tasks: Vec<_> = self.tasks_mut(u).into_iter().zip(self.tasks_mut(z)).collect();
         each(tasks, |task, (u, z)| match &ss {
-            Some(ss) => carry_out_task(by, u, gs[task], Each(ss[task]), drift, z, &self.ways(task)),
-            None => carry_out_task(by, u, gs[task], One, drift, z, &self.ways(task)),
+            Some(ss) => {
+                wide(TurnOfTask { by, drift, u, z, g: gs[task], s: Each(ss[task]), words: self.ways(task) });
+            }
+            None => wide(TurnOfTask { by, drift, u, z, g: gs[task], s: One, words: self.ways(task) }),
         });
     }
 }
@@ -243,128 +249,101 @@ impl<T: Real> Widths<T> for Each<'_, T> {
     }
 }
 
-/// With the vector instructions of this machine; the bits are the same.
-fn products_of_task<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: impl Widths<T>, words: &[u32]) -> [f64; 4] {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the machine has the instructions.
-        return unsafe { products_avx2(u, g, s, words) };
-    }
-    products_plain(u, g, s, words)
+/// The scalar products of one task.
+struct ProductsOfTask<'a, T, S> {
+    u: Ends<&'a [T]>,
+    g: Ends<&'a [T]>,
+    s: S,
+    words: Words,
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn products_avx2<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: impl Widths<T>, words: &[u32]) -> [f64; 4] {
-    products_plain(u, g, s, words)
-}
+impl<T: Real, S: Widths<T>> Kernel for ProductsOfTask<'_, T, S> {
+    type Output = [f64; 4];
 
-#[inline(always)]
-fn products_plain<T: Real>(u: Ends<&[T]>, g: Ends<&[T]>, s: impl Widths<T>, words: &[u32]) -> [f64; 4] {
-    let pairs = u.0.len();
-    let mut sums = [[0.0; LANES]; 4];
-    let mut add = |lane: usize, [ui, uj, gi, gj, si, sj]: [T; 6], way: u32| {
-        let (ui, uj, gi, gj) = (ui.f64(), uj.f64(), (si * gi).f64(), (sj * gj).f64());
-        let sign = f64::from_bits(1.0f64.to_bits() | u64::from(way & 1) << 63);
-        sums[0][lane] += ui * ui + uj * uj;
-        sums[1][lane] += gi * gi + gj * gj;
-        sums[2][lane] += ui * gi + uj * gj;
-        sums[3][lane] += sign * (gi * uj - gj * ui);
-    };
-    let whole = pairs - pairs % LANES;
-    for first in (0..whole).step_by(LANES) {
-        let ((ui, uj), (gi, gj), (si, sj)) = (lanes(u, first), lanes(g, first), s.lanes(first));
-        let ways = ways_from(words, first);
-        for lane in 0..LANES {
-            add(lane, [ui[lane], uj[lane], gi[lane], gj[lane], si[lane], sj[lane]], ways >> lane);
+    #[inline(always)]
+    fn run(self) -> [f64; 4] {
+        let ProductsOfTask { u, g, s, words } = self;
+        let pairs = u.0.len();
+        let mut sums = [[0.0; LANES]; 4];
+        let mut add = |lane: usize, [ui, uj, gi, gj, si, sj]: [T; 6], way: u32| {
+            let (ui, uj, gi, gj) = (ui.f64(), uj.f64(), (si * gi).f64(), (sj * gj).f64());
+            let sign = f64::from_bits(1.0f64.to_bits() | u64::from(way & 1) << 63);
+            sums[0][lane] += ui * ui + uj * uj;
+            sums[1][lane] += gi * gi + gj * gj;
+            sums[2][lane] += ui * gi + uj * gj;
+            sums[3][lane] += sign * (gi * uj - gj * ui);
+        };
+        let whole = pairs - pairs % LANES;
+        for first in (0..whole).step_by(LANES) {
+            let ((ui, uj), (gi, gj), (si, sj)) = (lanes(u, first), lanes(g, first), s.lanes(first));
+            let ways = ways_from(&words, first);
+            for lane in 0..LANES {
+                add(lane, [ui[lane], uj[lane], gi[lane], gj[lane], si[lane], sj[lane]], ways >> lane);
+            }
         }
+        for i in whole..pairs {
+            let j = pairs - 1 - i;
+            let (si, sj) = s.pair(i, j);
+            add(i - whole, [u.0[i], u.1[j], g.0[i], g.1[j], si, sj], ways_from(&words, i));
+        }
+        sums.map(|lanes| lanes.iter().sum())
     }
-    for i in whole..pairs {
-        let j = pairs - 1 - i;
-        let (si, sj) = s.pair(i, j);
-        add(i - whole, [u.0[i], u.1[j], g.0[i], g.1[j], si, sj], ways_from(words, i));
-    }
-    sums.map(|lanes| lanes.iter().sum())
 }
 
-/// Likewise.
-fn carry_out_task<T: Real>(
+/// What a turn makes of one task.
+struct TurnOfTask<'a, T, S> {
     by: Turned,
-    u: Ends<&mut [T]>,
-    g: Ends<&[T]>,
-    s: impl Widths<T>,
     drift: f64,
-    z: Ends<&mut [T]>,
-    words: &[u32],
-) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the machine has the instructions.
-        return unsafe { carry_out_avx2(by, u, g, s, drift, z, words) };
-    }
-    carry_out_plain(by, u, g, s, drift, z, words);
+    u: Ends<&'a mut [T]>,
+    z: Ends<&'a mut [T]>,
+    g: Ends<&'a [T]>,
+    s: S,
+    words: Words,
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn carry_out_avx2<T: Real>(
-    by: Turned,
-    u: Ends<&mut [T]>,
-    g: Ends<&[T]>,
-    s: impl Widths<T>,
-    drift: f64,
-    z: Ends<&mut [T]>,
-    words: &[u32],
-) {
-    carry_out_plain(by, u, g, s, drift, z, words);
-}
+impl<T: Real, S: Widths<T>> Kernel for TurnOfTask<'_, T, S> {
+    type Output = ();
 
-#[inline(always)]
-fn carry_out_plain<T: Real>(
-    by: Turned,
-    u: Ends<&mut [T]>,
-    g: Ends<&[T]>,
-    s: impl Widths<T>,
-    drift: f64,
-    z: Ends<&mut [T]>,
-    words: &[u32],
-) {
-    let pairs = u.0.len();
-    let [by_u, by_g, down, drift] = [by.by_u, by.by_g, by.down, drift].map(T::of);
-    let (cos, sin) = (T::of(by.keep * by.cos), T::of(by.keep * sine(by.cos)));
-    let turn = |[ui, uj, gi, gj]: [T; 4], way: u32| {
-        let (vi, vj) = (by_u * ui + by_g * gi, by_u * uj + by_g * gj);
-        let sin = if way & 1 == 1 { -sin } else { sin };
-        (cos * vi + sin * vj + down * gi, cos * vj - sin * vi + down * gj)
-    };
-    let whole = pairs - pairs % LANES;
-    for first in (0..whole).step_by(LANES) {
-        let end = pairs - first;
-        let ((gi, gj), (si, sj)) = (lanes(g, first), s.lanes(first));
-        let (ui, uj) = lanes((&*u.0, &*u.1), first);
-        let ways = ways_from(words, first);
-        let (mut new_i, mut new_j) = ([T::zero(); LANES], [T::zero(); LANES]);
-        for lane in 0..LANES {
-            let scaled = [ui[lane], uj[lane], si[lane] * gi[lane], sj[lane] * gj[lane]];
-            (new_i[lane], new_j[lane]) = turn(scaled, ways >> lane);
+    #[inline(always)]
+    fn run(self) {
+        let TurnOfTask { by, drift, u, z, g, s, words } = self;
+        let pairs = u.0.len();
+        let [by_u, by_g, down, drift] = [by.by_u, by.by_g, by.down, drift].map(T::of);
+        let (cos, sin) = (T::of(by.keep * by.cos), T::of(by.keep * sine(by.cos)));
+        let turn = |[ui, uj, gi, gj]: [T; 4], way: u32| {
+            let (vi, vj) = (by_u * ui + by_g * gi, by_u * uj + by_g * gj);
+            let sin = if way & 1 == 1 { -sin } else { sin };
+            (cos * vi + sin * vj + down * gi, cos * vj - sin * vi + down * gj)
+        };
+        let whole = pairs - pairs % LANES;
+        for first in (0..whole).step_by(LANES) {
+            let end = pairs - first;
+            let ((gi, gj), (si, sj)) = (lanes(g, first), s.lanes(first));
+            let (ui, uj) = lanes((&*u.0, &*u.1), first);
+            let ways = ways_from(&words, first);
+            let (mut new_i, mut new_j) = ([T::zero(); LANES], [T::zero(); LANES]);
+            for lane in 0..LANES {
+                let scaled = [ui[lane], uj[lane], si[lane] * gi[lane], sj[lane] * gj[lane]];
+                (new_i[lane], new_j[lane]) = turn(scaled, ways >> lane);
+            }
+            u.0[first..first + LANES].copy_from_slice(&new_i);
+            let z_i = &mut z.0[first..first + LANES];
+            for lane in 0..LANES {
+                z_i[lane] += drift * si[lane] * new_i[lane];
+            }
+            let (u_j, z_j) = (&mut u.1[end - LANES..end], &mut z.1[end - LANES..end]);
+            for lane in 0..LANES {
+                u_j[LANES - 1 - lane] = new_j[lane];
+                z_j[LANES - 1 - lane] += drift * sj[lane] * new_j[lane];
+            }
         }
-        u.0[first..first + LANES].copy_from_slice(&new_i);
-        let z_i = &mut z.0[first..first + LANES];
-        for lane in 0..LANES {
-            z_i[lane] += drift * si[lane] * new_i[lane];
+        for i in whole..pairs {
+            let j = pairs - 1 - i;
+            let (si, sj) = s.pair(i, j);
+            (u.0[i], u.1[j]) = turn([u.0[i], u.1[j], si * g.0[i], sj * g.1[j]], ways_from(&words, i));
+            z.0[i] += drift * si * u.0[i];
+            z.1[j] += drift * sj * u.1[j];
         }
-        let (u_j, z_j) = (&mut u.1[end - LANES..end], &mut z.1[end - LANES..end]);
-        for lane in 0..LANES {
-            u_j[LANES - 1 - lane] = new_j[lane];
-            z_j[LANES - 1 - lane] += drift * sj[lane] * new_j[lane];
-        }
-    }
-    for i in whole..pairs {
-        let j = pairs - 1 - i;
-        let (si, sj) = s.pair(i, j);
-        (u.0[i], u.1[j]) = turn([u.0[i], u.1[j], si * g.0[i], sj * g.1[j]], ways_from(words, i));
-        z.0[i] += drift * si * u.0[i];
-        z.1[j] += drift * sj * u.1[j];
     }
 }
 
