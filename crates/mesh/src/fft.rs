@@ -25,12 +25,12 @@ const TOGETHER: usize = 8;
 const LINES_PER_TASK: usize = 16;
 
 /// A complex axis of the half spectrum.
-struct Axis<T: Real> {
+pub(crate) struct Axis<T: Real> {
     length: usize,
     /// Product of the axes after, in complex numbers.
     inner: usize,
-    forward: Arc<dyn Fft<T>>,
-    inverse: Arc<dyn Fft<T>>,
+    pub(crate) forward: Arc<dyn Fft<T>>,
+    pub(crate) inverse: Arc<dyn Fft<T>>,
 }
 
 /// Plans of a real transform and its inverse for one shape.
@@ -40,17 +40,17 @@ struct Axis<T: Real> {
 ///
 /// Cost `5 N log2 N / 2` operations; memory beyond the arrays: a few lines per thread.
 pub struct RealFft<T: Real> {
-    columns: usize,
-    half: usize,
+    pub(crate) columns: usize,
+    pub(crate) half: usize,
     rows: usize,
     /// Lines along the last axis in one plane of the last two axes.
     plane: usize,
-    forward: Arc<dyn RealToComplex<T>>,
-    inverse: Arc<dyn ComplexToReal<T>>,
+    pub(crate) forward: Arc<dyn RealToComplex<T>>,
+    pub(crate) inverse: Arc<dyn ComplexToReal<T>>,
     /// The middle axis of three.
-    middle: Option<Axis<T>>,
+    pub(crate) middle: Option<Axis<T>>,
     /// The first of two or three.
-    first: Option<Axis<T>>,
+    pub(crate) first: Option<Axis<T>>,
 }
 
 impl<T: Real> RealFft<T> {
@@ -186,25 +186,9 @@ impl<T: Real> RealFft<T> {
     fn planes_forward(&self, field: &[T], spectrum: &mut [Complex<T>]) {
         let planes =
             spectrum.par_chunks_mut(self.half * self.plane).zip(field.par_chunks(self.columns * self.plane));
-        planes.with_min_len(LINES_PER_TASK.div_ceil(self.plane)).for_each_init(
-            || {
-                (
-                    self.forward.make_input_vec(),
-                    self.forward.make_scratch_vec(),
-                    self.middle.as_ref().map(Axis::buffers),
-                )
-            },
-            |(line, scratch, buffers), (out, input)| {
-                for (out, input) in out.chunks_mut(self.half).zip(input.chunks(self.columns)) {
-                    line.copy_from_slice(input);
-                    let done = self.forward.process_with_scratch(line, out, scratch);
-                    debug_assert!(done.is_ok());
-                }
-                if let Some((axis, buffers)) = self.middle.as_ref().zip(buffers.as_mut()) {
-                    axis.along_plane(out, axis.forward.as_ref(), buffers);
-                }
-            },
-        );
+        planes
+            .with_min_len(LINES_PER_TASK.div_ceil(self.plane))
+            .for_each_init(|| self.plane(), |plane, (out, input)| plane.forward(input, out));
     }
 
     /// The last two axes backward, a plane at a time.
@@ -212,22 +196,9 @@ impl<T: Real> RealFft<T> {
         let planes = field
             .par_chunks_mut(self.columns * self.plane)
             .zip(spectrum.par_chunks_mut(self.half * self.plane));
-        planes.with_min_len(LINES_PER_TASK.div_ceil(self.plane)).for_each_init(
-            || (self.inverse.make_scratch_vec(), self.middle.as_ref().map(Axis::buffers)),
-            |(scratch, buffers), (out, input)| {
-                if let Some((axis, buffers)) = self.middle.as_ref().zip(buffers.as_mut()) {
-                    axis.along_plane(input, axis.inverse.as_ref(), buffers);
-                }
-                for (out, line) in out.chunks_mut(self.columns).zip(input.chunks_mut(self.half)) {
-                    line[0].im = T::zero();
-                    if self.columns.is_multiple_of(2) {
-                        line[self.half - 1].im = T::zero();
-                    }
-                    let done = self.inverse.process_with_scratch(line, out, scratch);
-                    debug_assert!(done.is_ok());
-                }
-            },
-        );
+        planes
+            .with_min_len(LINES_PER_TASK.div_ceil(self.plane))
+            .for_each_init(|| self.plane(), |plane, (out, input)| plane.inverse(input, out));
     }
 
     /// Number of cells.
@@ -259,13 +230,39 @@ fn zeros<T: Real>(len: usize) -> Vec<Complex<T>> {
 }
 
 /// What a thread needs for a few columns at a time.
-struct Buffers<T> {
+pub(crate) struct Buffers<T> {
     /// The columns as lines.
     lines: Vec<Complex<T>>,
     /// Scratch of the kernel.
     scratch: Vec<Complex<T>>,
     /// A factor for each mode of a line.
     factors: Vec<T>,
+}
+
+/// The transforms of one line along the first axis, with room for a factor of each of its modes.
+pub struct Line<'a, T: Real> {
+    axis: &'a Axis<T>,
+    scratch: &'a mut [Complex<T>],
+    /// A number for each mode of the line.
+    pub factors: &'a mut [T],
+}
+
+impl<T: Real> Line<'_, T> {
+    /// From cells to modes.
+    pub fn forward(&mut self, line: &mut [Complex<T>]) {
+        self.axis.forward.process_with_scratch(line, self.scratch);
+    }
+
+    /// From modes to cells, not normalised.
+    pub fn inverse(&mut self, line: &mut [Complex<T>]) {
+        self.axis.inverse.process_with_scratch(line, self.scratch);
+    }
+}
+
+/// A line of each of `N` rooms that lie one after the other.
+fn lines_at<T, const N: usize>(rooms: &mut [T], room: usize, start: usize, length: usize) -> [&mut [T]; N] {
+    let mut rooms = rooms.chunks_mut(room);
+    std::array::from_fn(|_| &mut rooms.next().expect("a room for each array")[start..][..length])
 }
 
 /// A pointer that tasks share while each touches columns of its own.
@@ -343,17 +340,69 @@ impl<T: Real> Columns<T> {
 }
 
 impl<T: Real> Axis<T> {
-    fn buffers(&self) -> Buffers<T> {
+    pub(crate) fn buffers(&self) -> Buffers<T> {
+        self.buffers_of(1)
+    }
+
+    /// Buffers for the same columns of several arrays.
+    fn buffers_of(&self, arrays: usize) -> Buffers<T> {
         let scratch = self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
         Buffers {
-            lines: vec![Complex::default(); Columns::<T>::stride(self.length) * COLUMNS],
+            lines: vec![Complex::default(); arrays * self.room()],
             scratch: vec![Complex::default(); scratch],
             factors: vec![T::zero(); self.length],
         }
     }
 
+    /// Numbers of a few columns as lines.
+    fn room(&self) -> usize {
+        Columns::<T>::stride(self.length) * COLUMNS
+    }
+
+    /// Does `f(column, kernel, lines from, lines to)` to the lines of `[length, inner]` along its first axis, on all threads: `f` takes
+    /// the lines of the arrays `from`, may change what it is given of them, and fills those of `to`.
+    pub(crate) fn between_arrays<const A: usize, const B: usize>(
+        &self,
+        from: [&[Complex<T>]; A],
+        to: [&mut [Complex<T>]; B],
+        f: impl Fn(usize, &mut Line<'_, T>, [&mut [Complex<T>]; A], [&mut [Complex<T>]; B]) + Sync,
+    ) {
+        let Axis { length, inner, .. } = *self;
+        let lengths = from.iter().map(|data| data.len()).chain(to.iter().map(|data| data.len()));
+        lengths.for_each(|len| assert_eq!(len, length * inner, "lengths of the spectra"));
+        let to = to.map(|data| Shared(data.as_mut_ptr()));
+        let stride = Columns::<T>::stride(length);
+        let task = |buffers: &mut Buffers<T>, task: usize| {
+            let first = task * COLUMNS;
+            let width = COLUMNS.min(inner - first);
+            let columns =
+                |data: *mut Complex<T>| Columns { start: data.wrapping_add(first), width, length, inner };
+            let (inputs, outputs) = buffers.lines.split_at_mut(A * self.room());
+            for (data, lines) in from.iter().zip(inputs.chunks_mut(self.room())) {
+                // SAFETY: the array is borrowed, and only read.
+                unsafe { columns(data.as_ptr().cast_mut()).take(lines) };
+            }
+            let (scratch, factors) = (&mut buffers.scratch, &mut buffers.factors);
+            let mut line = Line { axis: self, scratch, factors };
+            for c in 0..width {
+                f(
+                    first + c,
+                    &mut line,
+                    lines_at(inputs, self.room(), c * stride, length),
+                    lines_at(outputs, self.room(), c * stride, length),
+                );
+            }
+            for (data, lines) in to.iter().zip(outputs.chunks(self.room())) {
+                // SAFETY: the array is borrowed whole, and tasks have columns of their own.
+                unsafe { columns(data.start()).put(lines, |to, mode| *to = mode) };
+            }
+        };
+        let tasks = (0..inner.div_ceil(COLUMNS)).into_par_iter();
+        tasks.for_each_init(|| self.buffers_of(A + B), task);
+    }
+
     /// Transforms `[length, inner]` along its first axis, on one thread.
-    fn along_plane(&self, data: &mut [Complex<T>], fft: &dyn Fft<T>, buffers: &mut Buffers<T>) {
+    pub(crate) fn along_plane(&self, data: &mut [Complex<T>], fft: &dyn Fft<T>, buffers: &mut Buffers<T>) {
         assert_eq!(data.len(), self.length * self.inner, "length of a plane");
         let start = data.as_mut_ptr();
         let transform = |_: usize, line: &mut [Complex<T>], scratch: &mut [Complex<T>], _: &mut [T]| {

@@ -1,13 +1,15 @@
 //! Lagrangian perturbation theory on the lattice: where particles go before they meet.
 
-use lookback_mesh::{Grid, RealFft};
+use lookback_mesh::Grid;
 use lookback_operator::Real;
-use lookback_operator::vector::dot;
+use lookback_operator::vector::{axpy, dot};
 use num_complex::Complex;
 use rayon::prelude::*;
 
-use crate::kernel::{Kernels, Tables};
-use crate::third_order::{self, PLACES, TensorField, curl, curl_adjoint, pull_sources, push_sources};
+use crate::Start;
+use crate::kernel::Kernels;
+use crate::third_order::{self, TensorField, curl, curl_adjoint, pull_sources, push_sources};
+use crate::tides::{PLACES, Potential, Tides, source};
 
 /// How many orders of perturbation theory move the particles to their start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,19 +27,22 @@ pub enum Lpt {
 /// `lap P2 = sum_{i<j} (P1,ii P1,jj - P1,ij^2)` (Bouchet et al. 1995), `lap P3a = det P1,ij`,
 /// `lap P3b = sum_ij (P1,ii P2,jj - P1,ij P2,ij) / 2` and `lap A = sum_i grad P2,i x grad P1,i` (Catelan 1995).
 ///
-/// Cost: 3 transforms for the first order, 10 more for the second, 26 more for the third. Memory: a spectrum, and another for
-/// the second order; seventeen meshes, and then five spectra, more for the third. In reverse four meshes and two spectra, and seventeen
-/// meshes for the third order.
+/// Cost: 3 transforms for the first order; for the second 10 more in planes of two axes, of which 3 along the third; 26 more
+/// for the third. In reverse 20 in planes and 12 lines. Memory: three spectra, and eighteen meshes and five spectra more for the
+/// third order. In reverse seven spectra, and eighteen meshes for the third order.
 pub struct Displacements<T: Real> {
-    fft: RealFft<T>,
-    tables: Tables<T>,
+    tides: Tides<T>,
     order: Lpt,
     len: usize,
-    filtered: Vec<Complex<T>>,
 }
 
-/// The pairs of axes off the diagonal.
-const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
+/// What [`Displacements::pull`] gives.
+pub struct Pulled<T> {
+    /// The transform of the cotangent of the linear density.
+    pub spectrum: Vec<Complex<T>>,
+    /// Cotangents of the growth factors of the displacement and of the momentum, order by order.
+    pub growth: [Vec<f64>; 2],
+}
 
 impl Lpt {
     /// Displacement fields of all orders.
@@ -53,117 +58,103 @@ impl Lpt {
 impl<T: Real> Displacements<T> {
     /// Plans for a cubic lattice.
     pub fn new(grid: &Grid, order: Lpt, kernels: Kernels) -> Displacements<T> {
-        let fft = RealFft::new(grid);
-        Displacements {
-            tables: Tables::new(kernels, grid.columns(), grid.lengths()[0]),
-            order,
-            len: grid.len(),
-            filtered: fft.make_spectrum(),
-            fft,
-        }
-    }
-
-    /// `psi_d = grad_d lap^-1 (scale * s)` from the spectrum of `s`, unnormalised.
-    fn gradient(&mut self, spectrum: &[Complex<T>], scale: f64, psi: &mut [T]) {
-        for (axis, psi) in psi.chunks_mut(self.len).enumerate() {
-            let filter = self.tables.gradient_filter(axis, T::of(-scale));
-            self.fft.inverse_of(spectrum, filter, &mut self.filtered, psi);
-        }
-    }
-
-    /// Adds the transpose of [`gradient`](Displacements::gradient) to a spectrum.
-    fn gradient_adjoint(&mut self, psi: &[T], scale: f64, spectrum: &mut [Complex<T>]) {
-        for (axis, psi) in psi.chunks(self.len).enumerate() {
-            self.fft.forward_onto(
-                psi,
-                self.tables.gradient_filter(axis, T::of(scale)),
-                &mut self.filtered,
-                spectrum,
-            );
-        }
-    }
-
-    /// `P1,ij`: the transform of the spectrum of `delta` times `k_i k_j / k^2`.
-    fn tidal(&mut self, delta: &[Complex<T>], pair: (usize, usize), out: &mut [T]) {
-        self.fft.inverse_of(delta, self.tables.tidal_filter(pair), &mut self.filtered, out);
-    }
-
-    /// Adds the transpose of [`tidal`](Displacements::tidal) to a spectrum.
-    fn tidal_adjoint(&mut self, mesh: &[T], pair: (usize, usize), spectrum: &mut [Complex<T>]) {
-        self.fft.forward_onto(mesh, self.tables.tidal_filter(pair), &mut self.filtered, spectrum);
-    }
-
-    /// Writes the source of the second order; two meshes are scratch.
-    fn second_source(&mut self, delta: &[Complex<T>], source: &mut [T], [a, b]: [&mut [T]; 2]) {
-        // xx yy + (xx + yy) zz, with two of them at a time.
-        self.tidal(delta, (0, 0), a);
-        self.tidal(delta, (1, 1), b);
-        source.par_iter_mut().zip(&mut *a).zip(&*b).with_min_len(PART).for_each(|((out, a), b)| {
-            *out = *a * *b;
-            *a += *b;
-        });
-        self.tidal(delta, (2, 2), b);
-        source.par_iter_mut().zip(&*a).zip(&*b).with_min_len(PART).for_each(|((out, a), b)| *out += *a * *b);
-        for pair in PAIRS {
-            self.tidal(delta, pair, a);
-            source.par_iter_mut().zip(&*a).with_min_len(PART).for_each(|(out, a)| *out -= *a * *a);
-        }
-    }
-
-    /// The spectrum of the source of the second order, not normalised; three meshes are scratch.
-    fn source_spectrum(&mut self, delta: &[Complex<T>], room: &mut [T]) -> Vec<Complex<T>> {
-        let (source, rest) = room.split_at_mut(self.len);
-        let (a, b) = rest.split_at_mut(self.len);
-        self.second_source(delta, source, [a, b]);
-        let mut spectrum = self.fft.make_spectrum();
-        self.fft.forward(source, &mut spectrum);
-        spectrum
+        Displacements { tides: Tides::new(grid, kernels), order, len: grid.len() }
     }
 
     /// The fields `psi` of each order, one after the other, from the spectrum of the linear density at `D1 = 1`.
-    pub fn forward(&mut self, delta: &[Complex<T>]) -> Vec<Vec<T>> {
+    pub fn forward(&self, delta: &[Complex<T>]) -> Vec<Vec<T>> {
         self.forward_in(Vec::new(), delta)
     }
 
     /// As [`forward`](Displacements::forward), in vector fields that are there. Those which the order does not need come last, with
     /// whatever they held.
-    pub fn forward_in(&mut self, mut fields: Vec<Vec<T>>, delta: &[Complex<T>]) -> Vec<Vec<T>> {
+    pub fn forward_in(&self, mut fields: Vec<Vec<T>>, delta: &[Complex<T>]) -> Vec<Vec<T>> {
         fields.resize_with(fields.len().max(self.order.fields()), Vec::new);
         fields.iter_mut().for_each(|field| field.resize(3 * self.len, T::zero()));
-        let source = (self.order != Lpt::First).then(|| self.source_spectrum(delta, &mut fields[0]));
-        self.gradient(delta, -1.0, &mut fields[0]);
-        if let Some(source) = source {
-            self.gradient(&source, self.normalised(), &mut fields[1]);
-            if self.order == Lpt::Third {
-                let sources =
-                    third_order::sources(&self.tensor(delta, -1.0), &self.tensor(&source, self.normalised()));
-                self.third_orders(&sources, &mut fields[2..]);
-            }
+        let mut potential = self.potential(delta);
+        if self.order == Lpt::First {
+            let [zero, one, _] = &potential;
+            self.tides.gradient([zero, one], T::one(), &mut fields[0]);
+            return fields;
+        }
+        self.tides.first_order(None, &mut potential, &mut fields[0]);
+        self.tides.second_order(&mut potential, T::of(self.normalised()), &mut fields[1]);
+        if self.order == Lpt::Third {
+            let source = self.tides.spectrum(&potential[0]);
+            drop(potential);
+            let [first, second] = self.tensors(delta, &source);
+            drop(source);
+            let sources = third_order::sources(&first, &second);
+            drop((first, second));
+            self.third_orders(&sources, &mut fields[2..]);
         }
         fields
     }
 
     /// The change of [`forward`](Displacements::forward) when the density changes.
-    pub fn push(&mut self, delta: &[Complex<T>], change: &[Complex<T>]) -> Vec<Vec<T>> {
-        let mut orders = vec![vec![T::zero(); 3 * self.len]; self.order.fields()];
-        if self.order != Lpt::First {
-            // The source is a quadratic form Q: dQ(delta) = Q(delta + change) - Q(delta) - Q(change).
-            let sum: Vec<Complex<T>> = delta.iter().zip(change).map(|(a, b)| a + b).collect();
-            let mut moved = self.source_spectrum(&sum, &mut orders[0]);
-            let source = self.source_spectrum(delta, &mut orders[0]);
-            let other = self.source_spectrum(change, &mut orders[0]);
-            moved.iter_mut().zip(source.iter().zip(&other)).for_each(|(out, (a, b))| *out -= a + b);
-            self.gradient(&moved, self.normalised(), &mut orders[1]);
-            if self.order == Lpt::Third {
-                let scale = self.normalised();
-                let at = (&self.tensor(delta, -1.0), &self.tensor(&source, scale));
-                let by = (&self.tensor(change, -1.0), &self.tensor(&moved, scale));
-                let sources = push_sources(at, by);
-                self.third_orders(&sources, &mut orders[2..]);
-            }
+    pub fn push(&self, delta: &[Complex<T>], change: &[Complex<T>]) -> Vec<Vec<T>> {
+        let mut fields = vec![vec![T::zero(); 3 * self.len]; self.order.fields()];
+        let mut moved = self.potential(change);
+        if self.order == Lpt::First {
+            let [zero, one, _] = &moved;
+            self.tides.gradient([zero, one], T::one(), &mut fields[0]);
+            return fields;
         }
-        self.gradient(change, -1.0, &mut orders[0]);
-        orders
+        self.tides.first_order(Some(&self.potential(delta)), &mut moved, &mut fields[0]);
+        self.tides.second_order(&mut moved, T::of(self.normalised()), &mut fields[1]);
+        if self.order == Lpt::Third {
+            let source_change = self.tides.spectrum(&moved[0]);
+            drop(moved);
+            let first = self.tensor(delta, -1.0);
+            let second = self.tensor(&self.source(&first), self.normalised());
+            let [d_first, d_second] = self.tensors(change, &source_change);
+            let sources = push_sources((&first, &second), (&d_first, &d_second));
+            drop((first, second, d_first, d_second));
+            self.third_orders(&sources, &mut fields[2..]);
+        }
+        fields
+    }
+
+    /// Cotangents of the linear density and of the growth factors `start`, from those of displacement and momentum.
+    pub fn pull(&self, delta: &[Complex<T>], start: &Start<f64>, bars: [Vec<T>; 2]) -> Pulled<T> {
+        let mut growth = [vec![0.0; self.order.fields()], vec![0.0; self.order.fields()]];
+        let third = (self.order == Lpt::Third).then(|| self.pull_third(delta, start, &bars, &mut growth));
+        let mut potential = self.tides.make_potential();
+        let [[x, mut x_planes], [p, p_planes]] =
+            bars.map(|bar| self.tides.gradient_adjoint(&bar, &mut potential));
+        for (growth, bar) in growth.iter_mut().zip([&x, &p]) {
+            growth[0] = self.tides.product(delta, bar);
+        }
+        let (to_x, to_p) = (&start.displacement, &start.momentum);
+        let first = [(&x[..], to_x[0]), (&p[..], to_p[0])];
+        if self.order == Lpt::First {
+            let mut spectrum = vec![Complex::default(); x.len()];
+            sum_into(&mut spectrum, &first);
+            return Pulled { spectrum, growth };
+        }
+        // The second order is the gradient of minus the source, as the first is that of minus the density.
+        let scale = -self.normalised();
+        let mut cotangents = vec![(&x_planes[..], scale * to_x[1]), (&p_planes[..], scale * to_p[1])];
+        let third_planes = third.as_ref().map(|[_, source]| self.tides.planes(source));
+        cotangents.extend(third_planes.as_ref().map(|planes| (&planes[..], 1.0)));
+        self.tides.set_potential(delta, &mut potential);
+        let products = self.tides.source_adjoint(&mut potential, &cotangents);
+        for (growth, product) in growth.iter_mut().zip(products) {
+            growth[1] = scale * product;
+        }
+        drop(third_planes);
+        let mut spectrum = std::mem::take(&mut x_planes);
+        self.tides.potential_adjoint(&potential, first, &mut spectrum);
+        if let Some([density, _]) = third {
+            sum_into(&mut spectrum, &[(&density, 1.0)]);
+        }
+        Pulled { spectrum, growth }
+    }
+
+    fn potential(&self, source: &[Complex<T>]) -> Potential<T> {
+        let mut potential = self.tides.make_potential();
+        self.tides.set_potential(source, &mut potential);
+        potential
     }
 
     /// Scale of a spectrum that was made by a transform here.
@@ -171,100 +162,111 @@ impl<T: Real> Displacements<T> {
         1.0 / self.len as f64
     }
 
+    /// The spectrum of the source of the second order, not normalised, from the tensor of the first.
+    fn source(&self, first: &TensorField<T>) -> Vec<Complex<T>> {
+        let mut spectrum = self.tides.fft.make_spectrum();
+        let cells = (0..self.len).into_par_iter();
+        let field: Vec<T> =
+            cells.map(|cell| source(std::array::from_fn(|place| first[place][cell]))).collect();
+        self.tides.fft.forward(&field, &mut spectrum);
+        spectrum
+    }
+
+    /// The tensors of both potentials, from the spectra of their sources.
+    fn tensors(&self, delta: &[Complex<T>], source: &[Complex<T>]) -> [TensorField<T>; 2] {
+        [self.tensor(delta, -1.0), self.tensor(source, self.normalised())]
+    }
+
     /// The tensor `P,ij` of a potential with `lap P = scale * source`.
-    fn tensor(&mut self, source: &[Complex<T>], scale: f64) -> TensorField<T> {
-        let scale = T::of(scale);
+    fn tensor(&self, source: &[Complex<T>], scale: f64) -> TensorField<T> {
+        let Tides { fft, tables, .. } = &self.tides;
+        let (scale, mut filtered) = (T::of(scale), fft.make_spectrum());
         PLACES.map(|place| {
             let mut mesh = vec![T::zero(); self.len];
-            self.tidal(source, place, &mut mesh);
+            fft.inverse_of(source, tables.tidal_filter(place), &mut filtered, &mut mesh);
             mesh.par_iter_mut().for_each(|x| *x *= scale);
             mesh
         })
     }
 
+    /// Adds the transpose of [`tensor`](Displacements::tensor) to a spectrum.
+    fn tensor_adjoint(&self, field: TensorField<T>, scale: f64, spectrum: &mut [Complex<T>]) {
+        let Tides { fft, tables, .. } = &self.tides;
+        let mut filtered = fft.make_spectrum();
+        for (mut mesh, place) in field.into_iter().zip(PLACES) {
+            mesh.par_iter_mut().for_each(|x| *x *= T::of(scale));
+            fft.forward_onto(&mesh, tables.tidal_filter(place), &mut filtered, spectrum);
+        }
+    }
+
     /// Writes the three fields of the third order from their sources.
-    fn third_orders(&mut self, sources: &[Vec<T>; 5], orders: &mut [Vec<T>]) {
+    fn third_orders(&self, sources: &[Vec<T>; 5], orders: &mut [Vec<T>]) {
+        let Tides { fft, tables, .. } = &self.tides;
         let scale = self.normalised();
         let spectra = [0, 1, 2, 3, 4].map(|i| {
-            let mut spectrum = self.fft.make_spectrum();
-            self.fft.forward(&sources[i], &mut spectrum);
+            let mut spectrum = fft.make_spectrum();
+            fft.forward(&sources[i], &mut spectrum);
             spectrum
         });
         let [a, b, turn @ ..] = spectra;
         for (source, psi) in [a, b].iter().zip(&mut *orders) {
-            self.gradient(source, scale, psi);
+            let [zero, one, _] = &self.potential(source);
+            self.tides.gradient([zero, one], T::of(-scale), psi);
         }
-        curl((&self.fft, &self.tables), &turn, T::of(scale), &mut orders[2]);
+        curl((fft, tables), &turn, T::of(scale), &mut orders[2]);
     }
 
-    /// Adds to the spectra of the cotangents of the density and of the second-order source what the third order gives.
+    /// Spectra of the cotangents that the third order gives to the density and to the source of the second order; and those of its growth.
     fn pull_third(
-        &mut self,
-        (delta, source): (&[Complex<T>], &[Complex<T>]),
-        cotangents: &[Vec<T>],
-        (total, source_bar): (&mut [Complex<T>], &mut [Complex<T>]),
-    ) {
+        &self,
+        delta: &[Complex<T>],
+        start: &Start<f64>,
+        bars: &[Vec<T>; 2],
+        growth: &mut [Vec<f64>; 2],
+    ) -> [Vec<Complex<T>>; 2] {
+        let Tides { fft, tables, .. } = &self.tides;
         let scale = self.normalised();
-        let mut spectra = vec![self.fft.make_spectrum(), self.fft.make_spectrum()];
-        for (spectrum, cotangent) in spectra.iter_mut().zip(cotangents) {
-            self.gradient_adjoint(cotangent, scale, spectrum);
+        let mut first = self.tensor(delta, -1.0);
+        let mut second = self.tensor(&self.source(&first), scale);
+        let mut fields = vec![vec![T::zero(); 3 * self.len]; 3];
+        self.third_orders(&third_order::sources(&first, &second), &mut fields);
+        for (n, psi) in fields.iter_mut().enumerate().map(|(n, psi)| (n + 2, psi)) {
+            for (growth, bar) in growth.iter_mut().zip(bars) {
+                growth[n] = dot(psi, bar);
+            }
+            psi.fill(T::zero());
+            for (bar, factors) in bars.iter().zip([&start.displacement, &start.momentum]) {
+                axpy(factors[n], bar, psi);
+            }
         }
-        spectra.extend(curl_adjoint((&self.fft, &self.tables), &cotangents[2], T::of(scale)));
+        let mut spectra = Vec::with_capacity(5);
+        for psi in &fields[..2] {
+            let [mut spectrum, _] = self.tides.gradient_adjoint(psi, &mut self.tides.make_potential());
+            spectrum.par_iter_mut().for_each(|mode| *mode *= T::of(-scale));
+            spectra.push(spectrum);
+        }
+        spectra.extend(curl_adjoint((fft, tables), &fields[2], T::of(scale)));
+        drop(fields);
         let bars = [0, 1, 2, 3, 4].map(|i| {
             let mut mesh = vec![T::zero(); self.len];
-            self.fft.inverse(&mut spectra[i], &mut mesh);
+            fft.inverse(&mut spectra[i], &mut mesh);
             mesh
         });
         drop(spectra);
-        let (mut first, mut second) = (self.tensor(delta, -1.0), self.tensor(source, scale));
         pull_sources(&bars, &mut first, &mut second);
-        for (field, scale, out) in [(first, -1.0, &mut *total), (second, scale, source_bar)] {
-            for (mut mesh, place) in field.into_iter().zip(PLACES) {
-                mesh.par_iter_mut().for_each(|x| *x *= T::of(scale));
-                self.tidal_adjoint(&mesh, place, out);
-            }
-        }
+        drop(bars);
+        let [mut density, mut source] = [fft.make_spectrum(), fft.make_spectrum()];
+        self.tensor_adjoint(first, -1.0, &mut density);
+        self.tensor_adjoint(second, scale, &mut source);
+        [density, source]
     }
+}
 
-    /// The transform of the cotangent of the linear density, from those of the displacement fields.
-    pub fn pull(&mut self, delta: &[Complex<T>], cotangents: &[Vec<T>]) -> Vec<Complex<T>> {
-        let mut total = self.fft.make_spectrum();
-        self.gradient_adjoint(&cotangents[0], -1.0, &mut total);
-        if self.order != Lpt::First {
-            let mut source = self.fft.make_spectrum();
-            self.gradient_adjoint(&cotangents[1], self.normalised(), &mut source);
-            let mut room = vec![T::zero(); 3 * self.len];
-            if self.order == Lpt::Third {
-                let at = self.source_spectrum(delta, &mut room);
-                self.pull_third((delta, &at), &cotangents[2..], (&mut total, &mut source));
-            }
-            // The transpose of the transform of the source, which is not normalised, is the inverse, which is not.
-            let mut s = vec![T::zero(); self.len];
-            self.fft.inverse(&mut source, &mut s);
-            drop(source);
-            let (xx, rest) = room.split_at_mut(self.len);
-            let (yy, zz) = rest.split_at_mut(self.len);
-            let mut diagonal = [xx, yy, zz];
-            for (axis, mesh) in diagonal.iter_mut().enumerate() {
-                self.tidal(delta, (axis, axis), mesh);
-            }
-            let [xx, yy, zz] = &mut diagonal;
-            let meshes = xx.par_iter_mut().zip(&mut **yy).zip(&mut **zz).zip(&s).with_min_len(PART);
-            meshes.for_each(|(((x, y), z), &s)| {
-                (*x, *y, *z) = (s * (*y + *z), s * (*x + *z), s * (*x + *y));
-            });
-            for (axis, mesh) in diagonal.iter().enumerate() {
-                self.tidal_adjoint(mesh, (axis, axis), &mut total);
-            }
-            let [mixed, ..] = diagonal;
-            for pair in PAIRS {
-                self.tidal(delta, pair, mixed);
-                let two = T::of(2.0);
-                mixed.par_iter_mut().zip(&s).with_min_len(PART).for_each(|(m, s)| *m *= -(two * *s));
-                self.tidal_adjoint(mixed, pair, &mut total);
-            }
-        }
-        total
+/// `out += sum_n factor_n x_n`.
+fn sum_into<T: Real>(out: &mut [Complex<T>], terms: &[(&[Complex<T>], f64)]) {
+    for &(term, factor) in terms {
+        let factor = T::of(factor);
+        out.par_iter_mut().zip(term).with_min_len(PART).for_each(|(out, x)| *out += *x * factor);
     }
 }
 
@@ -312,8 +314,3 @@ pub(crate) fn combine_both<T: Real>(mut fields: Vec<Vec<T>>, order: Lpt, [x, p]:
 
 /// Numbers a task.
 const PART: usize = 1 << 14;
-
-/// `<cotangent, psi_n>` for each order.
-pub(crate) fn project<T: Real>(orders: &[Vec<T>], cotangent: &[T]) -> Vec<f64> {
-    orders.iter().map(|psi| dot(psi, cotangent)).collect()
-}

@@ -124,19 +124,19 @@ impl<T: Real> Seen<'_, T> {
         [d * delta, 0.5 * d * d * excess, self.bias.b1 * delta + self.bias.b2 * d * excess]
     }
 
-    /// Moves the last component of vectors by the share of the momenta.
-    fn shifted(&self, x: &[T], p: &[T], shift: f64) -> Vec<T> {
-        let mut out = x.to_vec();
-        let last = 2 * x.len() / 3;
-        let shift = T::of(shift);
-        out[last..].par_iter_mut().zip(&p[last..]).for_each(|(x, p)| *x += shift * *p);
-        out
-    }
-
     fn scale(&self) -> T {
         let cloud = self.run.cloud();
         T::of(cloud.mesh_len() as f64 / cloud.particles() as f64)
     }
+}
+
+/// Moves the last component of vectors by the share of the momenta.
+fn shifted<T: Real>(x: &[T], p: &[T], shift: f64) -> Vec<T> {
+    let mut out = x.to_vec();
+    let last = 2 * x.len() / 3;
+    let shift = T::of(shift);
+    out[last..].par_iter_mut().zip(&p[last..]).for_each(|(x, p)| *x += shift * *p);
+    out
 }
 
 impl<T: Real> Linearization<T> for Seen<'_, T> {
@@ -151,7 +151,8 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
             self.galaxies.factors(self.run.cosmology(), self.run.schedule().momentum_unit);
         self.delta = self.run.linear_density();
         (self.weight, self.variance) = galaxy_weights(self.bias, &self.delta, self.growth);
-        self.place = self.shifted(self.run.displacement(), self.run.momentum(), self.shift);
+        let [x, p] = self.run.end();
+        self.place = shifted(x, p, self.shift);
         self.run.cloud().paint_values(&self.place, &self.weight, y);
         let scale = self.scale();
         y.par_iter_mut().for_each(|y| *y = *y * scale - T::one());
@@ -186,8 +187,9 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
                 T::of(self.slope(delta) * d_delta[i].f64() + by_numbers + by_variance)
             })
             .collect();
-        let mut d_place = self.shifted(&moved, &d_momentum, self.shift);
-        d_place = self.shifted(&d_place, self.run.momentum(), d_shift);
+        let mut d_place = shifted(&moved, &d_momentum, self.shift);
+        let [_, momentum] = self.run.end();
+        d_place = shifted(&d_place, momentum, d_shift);
         // A weighted particle that moves paints as much as one of weight one that moves by its weight.
         for component in d_place.chunks_mut(n) {
             component.par_iter_mut().zip(&self.weight).for_each(|(dx, w)| *dx *= *w);
@@ -214,7 +216,8 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
         let mut p_bar = vec![T::zero(); 3 * n];
         let shift = T::of(self.shift);
         p_bar[2 * n..].par_iter_mut().zip(&x_bar[2 * n..]).for_each(|(p, x)| *p = shift * *x);
-        let shift_bar = dot(&self.run.momentum()[2 * n..], &x_bar[2 * n..]);
+        let [_, momentum] = self.run.end();
+        let shift_bar = dot(&momentum[2 * n..], &x_bar[2 * n..]);
         // The mean square of the density belongs to all.
         let total: f64 = weight_bar.iter().map(|w| w.f64()).sum::<f64>() / n as f64;
         let by_variance = self.bias.b2 * self.growth.powi(2) * total;

@@ -309,7 +309,7 @@ impl<T: Real> Gravity<T> {
 }
 
 /// The product of two rows, in an order that vector instructions can keep.
-fn row_dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub(crate) fn row_dot<T: Real>(a: &[T], b: &[T]) -> T {
     let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest = a.remainder().iter().zip(b.remainder()).map(|(a, b)| *a * *b).sum::<T>();
     let mut lanes = [T::zero(); 8];

@@ -45,6 +45,8 @@ pub(crate) struct Tables<T> {
     gradient: Vec<T>,
     /// `(kappa / h)^2`, the square of the Nyquist number included: a second derivative is even, a first one is not.
     square: Vec<T>,
+    /// One for every wave number.
+    one: Vec<T>,
     /// The share of an axis in `lambda`.
     laplace: Vec<T>,
     cells: usize,
@@ -84,21 +86,9 @@ impl<T: Real> Tables<T> {
         Tables {
             gradient: (0..cells).map(gradient).collect(),
             square: (0..cells).map(|i| T::of(kappa(i).powi(2))).collect(),
+            one: vec![T::one(); cells],
             laplace: (0..cells).map(laplace).collect(),
             cells,
-        }
-    }
-
-    /// What multiplies a line of modes along the first axis by `i scale kappa / lambda`: the gradient of a potential.
-    pub(crate) fn gradient_filter(
-        &self,
-        axis: usize,
-        scale: T,
-    ) -> impl Fn(usize, &mut [Complex<T>], &mut [T]) + Sync + '_ {
-        move |line, modes, factors| {
-            self.inverse(self.others(line), scale, factors);
-            self.times(&self.gradient, line, axis, factors);
-            modes.iter_mut().zip(factors).for_each(|(mode, factor)| *mode = times_i(*mode) * *factor);
         }
     }
 
@@ -117,6 +107,33 @@ impl<T: Real> Tables<T> {
             }
             modes.iter_mut().zip(factors).for_each(|(mode, factor)| *mode *= *factor);
         }
+    }
+
+    /// `kappa / h` to a power of at most two, for each wave number along an axis.
+    pub(crate) fn along(&self, power: usize) -> &[T] {
+        [&self.one, &self.gradient, &self.square][power]
+    }
+
+    /// Visits the modes of a plane of the two last axes with the product of a power of `kappa / h` along each: `f(out, input, factor)`.
+    pub(crate) fn across(
+        &self,
+        powers: [usize; 2],
+        input: &[Complex<T>],
+        out: &mut [Complex<T>],
+        f: impl Fn(&mut Complex<T>, Complex<T>, T),
+    ) {
+        let [rows, along] = powers.map(|power| self.along(power));
+        let lines = out.chunks_mut(self.half()).zip(input.chunks(self.half())).zip(rows);
+        for ((out, input), &row) in lines {
+            for ((out, input), &along) in out.iter_mut().zip(input).zip(along) {
+                f(out, *input, row * along);
+            }
+        }
+    }
+
+    /// Cells along an axis.
+    pub(crate) fn cells(&self) -> usize {
+        self.cells
     }
 
     /// Wave numbers of a line along the first axis, on the two others.

@@ -16,8 +16,9 @@ mod sharpened_power;
 mod sharpening;
 mod simulation;
 mod third_order;
+mod tides;
 
-pub use displacements::{Displacements, Lpt};
+pub use displacements::{Displacements, Lpt, Pulled};
 pub use error::{Error, Result};
 pub use galaxies::{BIAS_PARAMETERS, Galaxies, galaxy_weights, redshift_shift};
 pub use gravity::{Backwards, Gravity, KickDrift};

@@ -10,12 +10,13 @@ use lookback_operator::{Linearization, Operator, Real, Result as OperatorResult}
 use num_complex::Complex;
 use rayon::prelude::*;
 
-use crate::displacements::{combine, combine_both, project};
+use crate::displacements::{combine, combine_both};
 use crate::gravity::{Backwards, KickDrift};
 use crate::sharpening::BandKind;
 use crate::simulation::{NOTHING, split};
 use crate::{
-    Displacements, Gravity, Modes, Move, PerParameter, Result, Schedule, Sharpening, Simulation, State,
+    Displacements, Gravity, Modes, Move, PerParameter, Pulled, Result, Schedule, Sharpening, Simulation,
+    State,
 };
 
 /// Sees the particles at the view of a drift: `(view, displacements, momenta)`.
@@ -38,19 +39,14 @@ pub struct Run<'a, T: Real> {
     schedule: Schedule<f64>,
     displacement: Vec<T>,
     momentum: Vec<T>,
+    /// How many of the moves brought the particles where they are.
+    done: usize,
     sharpening: Option<Sharpening>,
     /// The cosmology of the point with derivatives, once somebody asked for it.
     gradient: OnceLock<Arc<Cosmology<Gradient>>>,
     /// The first view from which on somebody looks, and others at which somebody does.
     first_view: usize,
     looks: Vec<usize>,
-}
-
-/// The displacement fields of the start, and what made them.
-struct Start<T: Real> {
-    displacements: Displacements<T>,
-    linear: Vec<Complex<T>>,
-    orders: Vec<Vec<T>>,
 }
 
 impl<'a, T: Real> Run<'a, T> {
@@ -69,6 +65,7 @@ impl<'a, T: Real> Run<'a, T> {
             schedule: Schedule::new(simulation.cosmology(), s.scheme, s.lpt, &s.times)?,
             displacement: vectors(),
             momentum: vectors(),
+            done: 0,
             sharpening: s.sharpening,
             gradient: OnceLock::new(),
             first_view: 0,
@@ -142,17 +139,20 @@ impl<'a, T: Real> Run<'a, T> {
         self.advance(None);
     }
 
-    /// Runs the prepared point forward, seen by `watch`.
+    /// Runs the prepared point forward, seen by `watch`. A kick at the very end moves no particle: it is left to those who ask for
+    /// the momenta.
     pub fn advance(&mut self, mut watch: Option<&mut Watch<'_, T>>) {
         // The fields of the start are written where the particles will be.
         let room = vec![std::mem::take(&mut self.displacement), std::mem::take(&mut self.momentum)];
-        let orders = self.start(room).orders;
+        let orders = self.displacements().forward_in(room, &self.linear_spectrum());
         let start = &self.schedule.start;
         let lpt = self.simulation.settings().lpt;
         [self.displacement, self.momentum] =
             combine_both(orders, lpt, [&start.displacement, &start.momentum]);
         let (x, p) = (&mut self.displacement, &mut self.momentum);
-        let moves = &self.schedule.moves;
+        self.done = self.schedule.moves.len();
+        self.done -= usize::from(matches!(self.schedule.moves.last(), Some(Move::Kick { .. })));
+        let moves = &self.schedule.moves[..self.done];
         let mut view = 0;
         for (i, step) in moves.iter().enumerate() {
             match *step {
@@ -188,14 +188,17 @@ impl<'a, T: Real> Run<'a, T> {
         }
     }
 
-    /// The displacement fields of each order, at `D_n = 1`, in vector fields that are there or in new ones.
-    fn start(&self, room: Vec<Vec<T>>) -> Start<T> {
-        let s = self.simulation.settings();
+    /// The spectrum of the linear density of the last point, at `D1 = 1`.
+    fn linear_spectrum(&self) -> Vec<Complex<T>> {
         let mut linear = self.modes.hartley().make_spectrum();
         self.modes.forward(&self.white, &mut linear);
-        let mut displacements = Displacements::new(&self.grid, s.lpt, s.start_kernels);
-        let orders = displacements.forward_in(room, &linear);
-        Start { displacements, linear, orders }
+        linear
+    }
+
+    /// What moves the particles to their start.
+    fn displacements(&self) -> Displacements<T> {
+        let s = self.simulation.settings();
+        Displacements::new(&self.grid, s.lpt, s.start_kernels)
     }
 
     /// The particles and the force mesh.
@@ -208,9 +211,14 @@ impl<'a, T: Real> Run<'a, T> {
         &self.displacement
     }
 
-    /// Momenta at the end, in the unit of the schedule.
-    pub(crate) fn momentum(&self) -> &[T] {
-        &self.momentum
+    /// Displacements and momenta at the end, the latter in the unit of the schedule.
+    pub(crate) fn end(&mut self) -> [&[T]; 2] {
+        if let Some(&Move::Kick { keep, pull }) = self.schedule.moves.get(self.done) {
+            let (x, p) = (&mut self.displacement, &mut self.momentum);
+            self.gravity.kick_drift(x, p, KickDrift { keep, pull, by: 0.0 });
+            self.done += 1;
+        }
+        [&self.displacement, &self.momentum]
     }
 
     /// The change of [`linear_density`](Run::linear_density) from those of the modes and of all parameters.
@@ -265,10 +273,13 @@ impl<'a, T: Real> Run<'a, T> {
     }
 
     /// Particles at the end.
-    pub fn state(&self) -> State<T> {
+    pub fn state(&mut self) -> State<T> {
         let unit = T::of(self.schedule.momentum_unit);
-        let momentum = self.momentum.par_iter().map(|p| *p * unit).collect();
-        State { displacement: self.displacement.clone(), momentum }
+        let [displacement, momentum] = self.end();
+        State {
+            displacement: displacement.to_vec(),
+            momentum: momentum.par_iter().map(|p| *p * unit).collect(),
+        }
     }
 
     /// Scale factor of the end.
@@ -297,7 +308,7 @@ impl<'a, T: Real> Run<'a, T> {
     pub fn reversal_error(&mut self) -> f64 {
         let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
         let mut g = vec![T::zero(); x.len()];
-        for step in self.schedule.moves.iter().rev() {
+        for step in self.schedule.moves[..self.done].iter().rev() {
             match *step {
                 Move::Kick { keep, pull } => {
                     self.gravity.at(&x, &mut g);
@@ -307,7 +318,8 @@ impl<'a, T: Real> Run<'a, T> {
             }
         }
         let mut start = vec![T::zero(); x.len()];
-        combine(&self.start(Vec::new()).orders, &self.schedule.start.displacement, &mut start);
+        let orders = self.displacements().forward(&self.linear_spectrum());
+        combine(&orders, &self.schedule.start.displacement, &mut start);
         axpy(-1.0, &start, &mut x);
         (dot(&x, &x) / dot(&self.displacement, &self.displacement)).sqrt()
     }
@@ -335,7 +347,7 @@ impl<'a, T: Real> Run<'a, T> {
     }
 
     /// Cotangents of the modes and of all parameters from those of the final displacement and momentum, and of what was
-    /// seen on the way.
+    /// seen on the way. Who has not asked for the momenta gives them zero.
     ///
     /// # Errors
     /// As [`gradient_cosmology`](Run::gradient_cosmology).
@@ -346,8 +358,9 @@ impl<'a, T: Real> Run<'a, T> {
         mut watch: Option<&mut WatchPull<'_, T>>,
     ) -> Result<(Vec<T>, PerParameter)> {
         let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
-        // Cotangents of the factors, last first.
-        let mut factors = vec![0.0];
+        let moves = self.schedule.moves[..self.done].to_vec();
+        // Cotangents of the factors, last first; those of moves that were not made and of the unit are zero.
+        let mut factors = vec![0.0; 1 + 2 * (self.schedule.moves.len() - moves.len())];
         let mut sharpening_bar = [0.0; 4];
         let mut view = self.schedule.views.len();
         // Undoes a drift, or a part of it.
@@ -357,7 +370,6 @@ impl<'a, T: Real> Run<'a, T> {
             axpy(-by, p, x);
             slope
         };
-        let moves = self.schedule.moves.clone();
         for i in (0..moves.len()).rev() {
             match moves[i] {
                 Move::Kick { keep, pull } => {
@@ -411,24 +423,11 @@ impl<'a, T: Real> Run<'a, T> {
             }
         }
         drop((x, p));
-        let Start { mut displacements, linear, orders } = self.start(Vec::new());
-        factors.extend(project(&orders, &p_bar).into_iter().rev());
-        factors.extend(project(&orders, &x_bar).into_iter().rev());
+        let Pulled { spectrum, growth: [by_displacement, by_momentum] } =
+            self.displacements().pull(&self.linear_spectrum(), &self.schedule.start, [x_bar, p_bar]);
+        factors.extend(by_momentum.into_iter().rev());
+        factors.extend(by_displacement.into_iter().rev());
         factors.reverse();
-        let start = &self.schedule.start;
-        let cotangents: Vec<Vec<T>> = start
-            .displacement
-            .iter()
-            .zip(&start.momentum)
-            .zip(orders)
-            .map(|((&d, &m), mut psi)| {
-                let (d, m) = (T::of(d), T::of(m));
-                psi.par_iter_mut().zip(&x_bar).zip(&p_bar).for_each(|((out, x), p)| *out = d * *x + m * *p);
-                psi
-            })
-            .collect();
-        drop((x_bar, p_bar));
-        let spectrum = displacements.pull(&linear, &cotangents);
         let mut white = vec![T::zero(); self.white.len()];
         self.modes.adjoint(&spectrum, &mut white);
         let mut parameters = NOTHING;
@@ -506,7 +505,8 @@ impl<'a, T: Real> Run<'a, T> {
         (seen, moved)
     }
 
-    /// Changes of the final displacement and momentum from those of the modes and of all parameters.
+    /// Changes of the final displacement, and of the momentum as far as somebody asked for it, from those of the modes and of all
+    /// parameters.
     ///
     /// # Errors
     /// As [`gradient_cosmology`](Run::gradient_cosmology).
@@ -526,7 +526,8 @@ impl<'a, T: Real> Run<'a, T> {
                 *slope = factor.gradient.iter().zip(parameters).map(|(g, d)| g * d).sum();
             }
         }
-        let Start { mut displacements, linear, orders } = self.start(Vec::new());
+        let (displacements, linear) = (self.displacements(), self.linear_spectrum());
+        let orders = displacements.forward(&linear);
         let mut spectrum = self.modes.hartley().make_spectrum();
         self.modes.forward(&change, &mut spectrum);
         let moved = displacements.push(&linear, &spectrum);
@@ -543,7 +544,8 @@ impl<'a, T: Real> Run<'a, T> {
         let (mut g, mut dg) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
         let mut next = || slopes.next().unwrap_or(0.0);
         let mut view = 0;
-        for step in self.schedule.moves.clone() {
+        let moves = self.schedule.moves[..self.done].to_vec();
+        for step in moves {
             match step {
                 Move::Kick { keep, pull } => {
                     let (keep_slope, pull_slope) = (next(), next());

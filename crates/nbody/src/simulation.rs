@@ -65,8 +65,8 @@ impl Settings {
     ///
     /// Forward: 9 numbers a particle for the state, the modes and their amplitudes; 2 a mesh cell for density and
     /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves. The start
-    /// needs 12 numbers a particle before there is a mesh, and 38 at third order. Reverse: 24 a particle, 61 at third order; 3 a cell and the
-    /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 81 before. Sharpening: 6 more a particle, 12 along a tangent.
+    /// needs 12 numbers a particle before there is a mesh, and 36 at third order. Reverse: 22 a particle, 48 at third order; 3 a cell and the
+    /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 71 before. Sharpening: 6 more a particle, 12 along a tangent.
     /// (`tests/memory.rs` measures them.)
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
@@ -77,17 +77,17 @@ impl Settings {
         let forward_cells = (if lean { 2 } else { 6 } + spectral) * mesh;
         let start = match self.lpt {
             Lpt::First | Lpt::Second => 12,
-            Lpt::Third => 38,
+            Lpt::Third => 36,
         };
         let forward = (start * particles).max((9 + sharpened) * particles + forward_cells);
         let reverse = match self.lpt {
             Lpt::First => 21 + sharpened,
-            Lpt::Second => (21 + sharpened).max(24),
-            Lpt::Third => 49,
+            Lpt::Second => (21 + sharpened).max(22),
+            Lpt::Third => 48,
         };
         let tangent = match self.lpt {
             Lpt::First | Lpt::Second => 0,
-            Lpt::Third => 81 * particles + forward_cells,
+            Lpt::Third => 71 * particles + forward_cells,
         };
         let numbers = if gradient {
             let reverse = reverse * particles + (7 + spectral) * mesh;

@@ -6,9 +6,7 @@ use num_complex::Complex;
 use rayon::prelude::*;
 
 use crate::kernel::{Tables, times_i};
-
-/// Places of a symmetric tensor: `xx, yy, zz, xy, xz, yz`.
-pub(crate) const PLACES: [(usize, usize); 6] = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)];
+use crate::tides::PLACES;
 
 /// A symmetric tensor on a mesh, place by place.
 pub(crate) type TensorField<T> = [Vec<T>; 6];

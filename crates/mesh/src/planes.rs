@@ -1,0 +1,121 @@
+//! Half of a transform: planes of modes along the last two axes, at cells of the first.
+//!
+//! Fields whose spectra are one spectrum times functions of single wave numbers share the half of the way that crosses planes, and
+//! what is done to them cell by cell can be done while a plane is in the cache.
+
+use lookback_operator::Real;
+use num_complex::Complex;
+
+use crate::RealFft;
+use crate::fft::{Axis, Buffers, Line};
+
+/// The transforms of one plane of the last two axes, with their scratch: one a thread.
+pub struct Plane<'a, T: Real> {
+    fft: &'a RealFft<T>,
+    line: Vec<T>,
+    scratch: [Vec<Complex<T>>; 2],
+    buffers: Option<Buffers<T>>,
+}
+
+impl<T: Real> RealFft<T> {
+    /// The transforms of a plane.
+    pub fn plane(&self) -> Plane<'_, T> {
+        Plane {
+            fft: self,
+            line: self.forward.make_input_vec(),
+            scratch: [self.forward.make_scratch_vec(), self.inverse.make_scratch_vec()],
+            buffers: self.middle.as_ref().map(Axis::buffers),
+        }
+    }
+
+    /// Does `f(line, kernel, lines from, lines to)` to every line along the first axis, where `line` counts the modes of the other axes: `f`
+    /// sees the lines of the spectra or planes `from`, which it may use as scratch, and fills those of `to`.
+    ///
+    /// # Panics
+    /// If a length differs from that of the half spectrum, or the grid has one axis.
+    pub fn lines<const A: usize, const B: usize>(
+        &self,
+        from: [&[Complex<T>]; A],
+        to: [&mut [Complex<T>]; B],
+        f: impl Fn(usize, &mut Line<'_, T>, [&mut [Complex<T>]; A], [&mut [Complex<T>]; B]) + Sync,
+    ) {
+        let Some(axis) = &self.first else { panic!("lines along the first of two axes or more") };
+        axis.between_arrays(from, to, f);
+    }
+}
+
+impl<T: Real> Plane<'_, T> {
+    /// From cells to modes along the last two axes.
+    ///
+    /// # Panics
+    /// If a length differs from that of a plane.
+    pub fn forward(&mut self, field: &[T], modes: &mut [Complex<T>]) {
+        let fft = self.fft;
+        for (out, input) in modes.chunks_mut(fft.half).zip(field.chunks(fft.columns)) {
+            self.line.copy_from_slice(input);
+            let done = fft.forward.process_with_scratch(&mut self.line, out, &mut self.scratch[0]);
+            debug_assert!(done.is_ok());
+        }
+        if let Some((axis, buffers)) = fft.middle.as_ref().zip(self.buffers.as_mut()) {
+            axis.along_plane(modes, axis.forward.as_ref(), buffers);
+        }
+    }
+
+    /// From modes to cells along the last two axes, not normalised; the modes are destroyed. Those which are their own
+    /// conjugates are taken as real.
+    ///
+    /// # Panics
+    /// If a length differs from that of a plane.
+    pub fn inverse(&mut self, modes: &mut [Complex<T>], field: &mut [T]) {
+        let fft = self.fft;
+        if let Some((axis, buffers)) = fft.middle.as_ref().zip(self.buffers.as_mut()) {
+            axis.along_plane(modes, axis.inverse.as_ref(), buffers);
+        }
+        for (out, line) in field.chunks_mut(fft.columns).zip(modes.chunks_mut(fft.half)) {
+            line[0].im = T::zero();
+            if fft.columns.is_multiple_of(2) {
+                line[fft.half - 1].im = T::zero();
+            }
+            let done = fft.inverse.process_with_scratch(line, out, &mut self.scratch[1]);
+            debug_assert!(done.is_ok());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Grid;
+    use lookback_operator::random::{Purpose, Stream};
+
+    #[test]
+    fn lines_and_planes_make_a_transform() {
+        let grid = Grid::new(&[6, 10, 36], &[1.0; 3]).expect("a grid");
+        let fft = RealFft::<f64>::new(&grid);
+        let mut field = vec![0.0; grid.len()];
+        Stream::new(5, Purpose::Test, 0).fill_normal(&mut field);
+        let mut spectrum = fft.make_spectrum();
+        fft.forward(&field, &mut spectrum);
+        let [mut same, mut twice] = [fft.make_spectrum(), fft.make_spectrum()];
+        fft.lines([&spectrum], [&mut same, &mut twice], |line, kernel, [modes], [same, twice]| {
+            same.copy_from_slice(modes);
+            kernel.inverse(same);
+            kernel.inverse(modes);
+            twice.iter_mut().zip(modes).for_each(|(out, mode)| *out = *mode * line as f64);
+        });
+        let cells = grid.len() / 6;
+        let mut plane = fft.plane();
+        let (mut back, mut modes) = (vec![0.0; cells], vec![Complex::default(); same.len() / 6]);
+        for i in 0..6 {
+            let of = |data: &[Complex<f64>]| data[i * modes.len()..][..modes.len()].to_vec();
+            let there = of(&same);
+            let weighted = there.iter().enumerate().map(|(line, mode)| *mode * line as f64);
+            assert!(weighted.zip(of(&twice)).all(|(a, b)| (a - b).norm() < 1e-9));
+            plane.inverse(&mut there.clone(), &mut back);
+            let expected = &field[i * cells..][..cells];
+            assert!(expected.iter().zip(&back).all(|(a, b)| (a * grid.len() as f64 - b).abs() < 1e-9));
+            plane.forward(expected, &mut modes);
+            assert!(modes.iter().zip(&there).all(|(a, b)| (*a * 6.0 - b).norm() < 1e-9));
+        }
+    }
+}
