@@ -30,12 +30,26 @@ impl<T: Real> Around<T> {
         sum
     }
 
-    /// The same with the derivatives of the weights along one axis.
+    /// The same with the derivatives of the weights along each axis.
     #[inline(always)]
-    fn slope<S: Shape>(&self, cells: usize, mesh: &[T], axis: usize) -> T {
-        let mut w = self.place.map(S::weights);
-        w[axis] = S::slopes(self.place[axis]);
-        self.sum::<S>(cells, mesh, w)
+    fn slopes<S: Shape>(&self, cells: usize, mesh: &[T]) -> [T; 3] {
+        let (w, slopes) = (self.place.map(S::weights), self.place.map(S::slopes));
+        let mut sums = [T::zero(); 3];
+        for i in 0..S::POINTS {
+            for j in 0..S::POINTS {
+                let line = (self.points[0][i] * cells + self.points[1][j]) * cells;
+                let (mut sum, mut slope) = (T::zero(), T::zero());
+                for k in 0..S::POINTS {
+                    let value = mesh[line + self.points[2][k]];
+                    sum += w[2][k] * value;
+                    slope += slopes[2][k] * value;
+                }
+                sums[0] += slopes[0][i] * w[1][j] * sum;
+                sums[1] += w[0][i] * slopes[1][j] * sum;
+                sums[2] += w[0][i] * w[1][j] * slope;
+            }
+        }
+        sums
     }
 }
 
@@ -71,8 +85,9 @@ impl Cloud {
             || Places::new(self),
             |places, (row, ((g0, g1), g2))| self.at_row::<S, T>(row, x, places, |k, around| {
                 let factor = cotangent.map_or(scale, |c| scale * c[row * side + k]);
-                for (axis, out) in [&mut *g0, &mut *g1, &mut *g2].into_iter().enumerate() {
-                    out[k] += factor * around.slope::<S>(self.cells, mesh, axis);
+                let slopes = around.slopes::<S>(self.cells, mesh);
+                for (out, slope) in [&mut *g0, &mut *g1, &mut *g2].into_iter().zip(slopes) {
+                    out[k] += factor * slope;
                 }
             }),
         ));
@@ -85,8 +100,8 @@ impl Cloud {
         for_window!(self, S => tangent.par_chunks_mut(self.side).enumerate().for_each_init(
             || Places::new(self),
             |places, (row, out)| self.at_row::<S, T>(row, x, places, |k, around| {
-                for (axis, dx) in dx.iter().enumerate() {
-                    out[k] += scale * dx[row * self.side + k] * around.slope::<S>(self.cells, mesh, axis);
+                for (dx, slope) in dx.iter().zip(around.slopes::<S>(self.cells, mesh)) {
+                    out[k] += scale * dx[row * self.side + k] * slope;
                 }
             }),
         ));

@@ -113,7 +113,8 @@ impl<'a, T: Real> Run<'a, T> {
             self.modes.set_cosmology(&self.cosmology);
         }
         self.schedule = Schedule::new(&self.cosmology, s.scheme, s.lpt, &s.times)?;
-        self.white = x[..s.particles.pow(3)].to_vec();
+        self.white.resize(s.particles.pow(3), T::zero());
+        self.white.copy_from_slice(&x[..s.particles.pow(3)]);
         Ok(())
     }
 
@@ -357,7 +358,7 @@ impl<'a, T: Real> Run<'a, T> {
         mut p_bar: Vec<T>,
         mut watch: Option<&mut WatchPull<'_, T>>,
     ) -> Result<(Vec<T>, PerParameter)> {
-        let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
+        let (mut x, mut p) = (copy(&self.displacement), copy(&self.momentum));
         let moves = self.schedule.moves[..self.done].to_vec();
         // Cotangents of the factors, last first; those of moves that were not made and of the unit are zero.
         let mut factors = vec![0.0; 1 + 2 * (self.schedule.moves.len() - moves.len())];
@@ -604,6 +605,13 @@ fn sharpened<'a, T: Real>(
         None => Cow::Borrowed(x),
         Some(sharpening) => Cow::Owned(gravity.sharpened(sharpening, at, x).0),
     }
+}
+
+/// A copy that all threads make: most of its cost is memory that is touched for the first time.
+fn copy<T: Real>(x: &[T]) -> Vec<T> {
+    let mut out = vec![T::zero(); x.len()];
+    out.par_chunks_mut(1 << 16).zip(x.par_chunks(1 << 16)).for_each(|(out, x)| out.copy_from_slice(x));
+    out
 }
 
 /// `p = keep p + pull g`.
