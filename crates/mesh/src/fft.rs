@@ -136,52 +136,6 @@ impl<T: Real> RealFft<T> {
         self.planes_inverse(spectrum, field);
     }
 
-    /// `field = N * inverse FFT(filter(modes))`: `filter(line, modes, room)` changes the modes `[0 .. n, line]` along the first
-    /// axis, where `line` counts the modes of the other axes, and may use the room, a number for each. The spectrum is
-    /// scratch.
-    ///
-    /// # Panics
-    /// As [`convolve`](RealFft::convolve).
-    pub fn inverse_of(
-        &self,
-        modes: &[Complex<T>],
-        filter: impl Fn(usize, &mut [Complex<T>], &mut [T]) + Sync,
-        spectrum: &mut [Complex<T>],
-        field: &mut [T],
-    ) {
-        self.check(field.len(), spectrum.len());
-        self.check(field.len(), modes.len());
-        let Some(axis) = &self.first else { panic!("a filter needs two axes or more") };
-        let change = |column: usize, line: &mut [Complex<T>], scratch: &mut [Complex<T>], room: &mut [T]| {
-            filter(column, line, room);
-            axis.inverse.process_with_scratch(line, scratch);
-        };
-        axis.between(modes, spectrum, change, |to, mode| *to = mode);
-        self.planes_inverse(spectrum, field);
-    }
-
-    /// `modes += filter(FFT(field))`, with the filter of [`inverse_of`](RealFft::inverse_of). The spectrum is scratch.
-    ///
-    /// # Panics
-    /// As [`convolve`](RealFft::convolve).
-    pub fn forward_onto(
-        &self,
-        field: &[T],
-        filter: impl Fn(usize, &mut [Complex<T>], &mut [T]) + Sync,
-        spectrum: &mut [Complex<T>],
-        modes: &mut [Complex<T>],
-    ) {
-        self.check(field.len(), spectrum.len());
-        self.check(field.len(), modes.len());
-        let Some(axis) = &self.first else { panic!("a filter needs two axes or more") };
-        self.planes_forward(field, spectrum);
-        let change = |column: usize, line: &mut [Complex<T>], scratch: &mut [Complex<T>], room: &mut [T]| {
-            axis.forward.process_with_scratch(line, scratch);
-            filter(column, line, room);
-        };
-        axis.between(spectrum, modes, change, |to, mode| *to += mode);
-    }
-
     /// The last two axes forward, a plane at a time.
     fn planes_forward(&self, field: &[T], spectrum: &mut [Complex<T>]) {
         let planes =
@@ -268,7 +222,7 @@ fn lines_at<T, const N: usize>(rooms: &mut [T], room: usize, start: usize, lengt
 /// A pointer that tasks share while each touches columns of its own.
 struct Shared<T>(*mut Complex<T>);
 
-// SAFETY: every task of `Axis::on_all_threads` reads and writes a set of columns that no other task touches.
+// SAFETY: every task of `Axis::along_first` and `Axis::between_arrays` reads and writes a set of columns that no other task touches.
 unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<T> {}
@@ -327,15 +281,15 @@ impl<T: Real> Columns<T> {
         self.each(|column, line| unsafe { *lines.add(line) = *column });
     }
 
-    /// Puts the lines back: `f(what is there, what comes)`.
+    /// Puts the lines back.
     ///
     /// # Safety
     /// As for [`take`](Columns::take), and nobody else reads there.
-    unsafe fn put(&self, lines: &[Complex<T>], f: impl Fn(&mut Complex<T>, Complex<T>)) {
+    unsafe fn put(&self, lines: &[Complex<T>]) {
         assert!(lines.len() >= self.width * Self::stride(self.length), "lines for all columns");
         let lines = lines.as_ptr();
         // SAFETY: as in `take`.
-        self.each(|column, line| unsafe { f(&mut *column, *lines.add(line)) });
+        self.each(|column, line| unsafe { *column = *lines.add(line) });
     }
 }
 
@@ -394,7 +348,7 @@ impl<T: Real> Axis<T> {
             }
             for (data, lines) in to.iter().zip(outputs.chunks(self.room())) {
                 // SAFETY: the array is borrowed whole, and tasks have columns of their own.
-                unsafe { columns(data.start()).put(lines, |to, mode| *to = mode) };
+                unsafe { columns(data.start()).put(lines) };
             }
         };
         let tasks = (0..inner.div_ceil(COLUMNS)).into_par_iter();
@@ -410,7 +364,7 @@ impl<T: Real> Axis<T> {
         };
         for first in (0..self.inner).step_by(COLUMNS) {
             // SAFETY: the plane is borrowed whole.
-            unsafe { self.along_columns((start, start), first, buffers, transform, |to, mode| *to = mode) };
+            unsafe { self.along_columns(start, first, buffers, transform) };
         }
     }
 
@@ -421,71 +375,38 @@ impl<T: Real> Axis<T> {
         f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]) + Sync,
     ) {
         assert_eq!(data.len(), self.length * self.inner, "length of the spectrum");
-        let data = data.as_mut_ptr();
-        // SAFETY: the spectrum is borrowed whole.
-        unsafe { self.on_all_threads((data, data), f, |to, mode| *to = mode) };
-    }
-
-    /// The same from one array to another of this shape, where `put(number there, number)` puts each number.
-    fn between(
-        &self,
-        from: &[Complex<T>],
-        to: &mut [Complex<T>],
-        f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]) + Sync,
-        put: impl Fn(&mut Complex<T>, Complex<T>) + Copy + Sync,
-    ) {
-        assert_eq!([from.len(), to.len()], [self.length * self.inner; 2], "lengths of the spectra");
-        // The first is only read; its pointer is like that of arrays which are changed in place.
-        // SAFETY: both spectra are borrowed whole.
-        unsafe { self.on_all_threads((from.as_ptr().cast_mut(), to.as_mut_ptr()), f, put) };
-    }
-
-    /// Does what [`along_columns`](Axis::along_columns) does to all columns, on all threads.
-    ///
-    /// # Safety
-    /// Both pointers must be those of arrays `[length, inner]`; nobody else may change the first, nor touch the second.
-    unsafe fn on_all_threads(
-        &self,
-        (from, to): (*mut Complex<T>, *mut Complex<T>),
-        f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]) + Sync,
-        put: impl Fn(&mut Complex<T>, Complex<T>) + Copy + Sync,
-    ) {
-        let (from, to) = (Shared(from), Shared(to));
+        let data = Shared(data.as_mut_ptr());
         let tasks = (0..self.inner.div_ceil(COLUMNS)).into_par_iter();
         tasks.for_each_init(
             || self.buffers(),
             |buffers, task| {
-                // SAFETY: tasks have columns of their own, and the arrays are as the caller says.
-                unsafe { self.along_columns((from.start(), to.start()), task * COLUMNS, buffers, &f, put) };
+                // SAFETY: the spectrum is borrowed whole, and tasks have columns of their own.
+                unsafe { self.along_columns(data.start(), task * COLUMNS, buffers, &f) };
             },
         );
     }
 
-    /// Does `f(column, line, scratch, factors)` to a few columns from `first` on, and puts them into another array, which may be
-    /// the same.
+    /// Does `f(column, line, scratch, factors)` to a few columns from `first` on.
     ///
     /// # Safety
-    /// Both pointers must be those of arrays `[length, inner]`; nobody else may change the columns from `first` on of the
-    /// first, nor touch those of the second.
+    /// The pointer must be that of an array `[length, inner]`, whose columns from `first` on nobody else may touch.
     unsafe fn along_columns(
         &self,
-        (from, to): (*mut Complex<T>, *mut Complex<T>),
+        data: *mut Complex<T>,
         first: usize,
         Buffers { lines, scratch, factors }: &mut Buffers<T>,
         f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]),
-        put: impl Fn(&mut Complex<T>, Complex<T>),
     ) {
         let Axis { length, inner, .. } = *self;
         let width = COLUMNS.min(inner - first);
-        let [from, to] =
-            [from, to].map(|data| Columns { start: data.wrapping_add(first), width, length, inner });
+        let columns = Columns { start: data.wrapping_add(first), width, length, inner };
         // SAFETY: by the caller's word.
-        unsafe { from.take(lines) };
+        unsafe { columns.take(lines) };
         for (c, line) in lines.chunks_mut(Columns::<T>::stride(length)).take(width).enumerate() {
             f(first + c, &mut line[..length], scratch, factors);
         }
         // SAFETY: by the caller's word.
-        unsafe { to.put(lines, put) };
+        unsafe { columns.put(lines) };
     }
 }
 
@@ -538,38 +459,6 @@ mod tests {
             fft.inverse(&mut spectrum, &mut back);
             for (a, b) in field.iter().zip(back) {
                 assert!((a * grid.len() as f64 - b).abs() < 1e-11 * grid.len() as f64, "{shape:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn filters_are_products_before_or_after_a_transform() {
-        for shape in [&[6, 10][..], &[4, 6, 10], &[3, 5, 7]] {
-            let lengths: Vec<f64> = shape.iter().map(|&n| n as f64).collect();
-            let grid = Grid::new(shape, &lengths).expect("a grid");
-            let fft = RealFft::<f64>::new(&grid);
-            let mut field = vec![0.0; grid.len()];
-            Stream::new(2, Purpose::Test, 0).fill_normal(&mut field);
-            let lines = grid.half_len() / shape[0];
-            let factor = |line: usize, i: usize| Complex::new(1.0 + line as f64, i as f64 - 0.5);
-            let filter = |line: usize, modes: &mut [Complex<f64>], room: &mut [f64]| {
-                assert_eq!(room.len(), modes.len());
-                modes.iter_mut().enumerate().for_each(|(i, mode)| *mode *= factor(line, i));
-            };
-            let (mut spectrum, mut scratch) = (fft.make_spectrum(), fft.make_spectrum());
-            fft.forward(&field, &mut spectrum);
-            let product = |modes: &[Complex<f64>]| -> Vec<Complex<f64>> {
-                let numbered = modes.iter().enumerate();
-                numbered.map(|(m, mode)| *mode * factor(m % lines, m / lines)).collect()
-            };
-            let (mut expected, mut found) = (field.clone(), field.clone());
-            fft.inverse(&mut product(&spectrum), &mut expected);
-            fft.inverse_of(&spectrum, filter, &mut scratch, &mut found);
-            assert_eq!(expected, found);
-            let mut onto = spectrum.clone();
-            fft.forward_onto(&field, filter, &mut scratch, &mut onto);
-            for ((onto, start), more) in onto.iter().zip(&spectrum).zip(product(&spectrum)) {
-                assert!((*onto - (start + more)).norm() < 1e-12 * more.norm().max(1.0));
             }
         }
     }

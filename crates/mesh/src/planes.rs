@@ -89,6 +89,58 @@ mod tests {
     use lookback_operator::random::{Purpose, Stream};
 
     #[test]
+    fn filters_are_products_before_or_after_a_transform() {
+        for shape in [&[6, 10][..], &[4, 6, 10], &[3, 5, 7]] {
+            let lengths: Vec<f64> = shape.iter().map(|&n| n as f64).collect();
+            let grid = Grid::new(shape, &lengths).expect("a grid");
+            let fft = RealFft::<f64>::new(&grid);
+            let mut field = vec![0.0; grid.len()];
+            Stream::new(2, Purpose::Test, 0).fill_normal(&mut field);
+            let lines = grid.half_len() / shape[0];
+            let factor = |line: usize, i: usize| Complex::new(1.0 + line as f64, i as f64 - 0.5);
+            let filter = |line: usize, modes: &mut [Complex<f64>], room: &mut [f64]| {
+                assert_eq!(room.len(), modes.len());
+                modes.iter_mut().enumerate().for_each(|(i, mode)| *mode *= factor(line, i));
+            };
+            let (mut spectrum, mut scratch) = (fft.make_spectrum(), fft.make_spectrum());
+            fft.forward(&field, &mut spectrum);
+            let product = |modes: &[Complex<f64>]| -> Vec<Complex<f64>> {
+                let numbered = modes.iter().enumerate();
+                numbered.map(|(m, mode)| *mode * factor(m % lines, m / lines)).collect()
+            };
+            let (mut expected, mut found) = (field.clone(), field.clone());
+            fft.inverse(&mut product(&spectrum), &mut expected);
+            fft.lines([&spectrum], [&mut scratch], |line, kernel, [modes], [out]| {
+                filter(line, modes, kernel.factors);
+                kernel.inverse(modes);
+                out.copy_from_slice(modes);
+            });
+            let (cells, modes) = (grid.len() / shape[0], scratch.len() / shape[0]);
+            let mut plane = fft.plane();
+            for (field, modes) in found.chunks_mut(cells).zip(scratch.chunks_mut(modes)) {
+                // Of two axes, a plane is a line.
+                plane.inverse(modes, field);
+            }
+            assert_eq!(expected, found);
+            for (field, modes) in field.chunks(cells).zip(scratch.chunks_mut(modes)) {
+                plane.forward(field, modes);
+            }
+            let mut onto = fft.make_spectrum();
+            fft.lines([&scratch, &spectrum], [&mut onto], |line, kernel, [modes, start], [onto]| {
+                kernel.forward(modes);
+                filter(line, modes, kernel.factors);
+                onto.iter_mut()
+                    .zip(start)
+                    .zip(modes)
+                    .for_each(|((onto, start), more)| *onto = *start + *more);
+            });
+            for ((onto, start), more) in onto.iter().zip(&spectrum).zip(product(&spectrum)) {
+                assert!((*onto - (start + more)).norm() < 1e-12 * more.norm().max(1.0));
+            }
+        }
+    }
+
+    #[test]
     fn lines_and_planes_make_a_transform() {
         let grid = Grid::new(&[6, 10, 36], &[1.0; 3]).expect("a grid");
         let fft = RealFft::<f64>::new(&grid);

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use crate::Start;
 use crate::kernel::Kernels;
-use crate::third_order::{self, TensorField, curl, curl_adjoint, pull_sources, push_sources};
-use crate::tides::{PLACES, Potential, Tides, source};
+use crate::third_order::{self, curl, curl_adjoint, pull_sources, push_sources};
+use crate::tides::{Potential, TensorField, Tides, source};
 
 /// How many orders of perturbation theory move the particles to their start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,13 +27,13 @@ pub enum Lpt {
 /// `lap P2 = sum_{i<j} (P1,ii P1,jj - P1,ij^2)` (Bouchet et al. 1995), `lap P3a = det P1,ij`,
 /// `lap P3b = sum_ij (P1,ii P2,jj - P1,ij P2,ij) / 2` and `lap A = sum_i grad P2,i x grad P1,i` (Catelan 1995).
 ///
-/// Cost: 3 transforms for the first order; for the second 10 more in planes of two axes, of which 3 along the third; 26 more
-/// for the third. In reverse 20 in planes and 12 lines. Memory: three spectra, and eighteen meshes and five spectra more for the
-/// third order. In reverse seven spectra, and eighteen meshes for the third order.
+/// Cost: 3 transforms in planes of two axes for the first order and 10 more for the second, with 6 passes of lines along the third
+/// axis between them; in reverse 20 and 12. The third order takes 26 transforms more. Memory: three spectra; for the third order
+/// twelve meshes of tensors, then five of sources beside them, then five spectra. In reverse seven spectra, and for the third order, before them, 26 meshes
+/// and eight spectra.
 pub struct Displacements<T: Real> {
     tides: Tides<T>,
     order: Lpt,
-    len: usize,
 }
 
 /// What [`Displacements::pull`] gives.
@@ -58,7 +58,7 @@ impl Lpt {
 impl<T: Real> Displacements<T> {
     /// Plans for a cubic lattice.
     pub fn new(grid: &Grid, order: Lpt, kernels: Kernels) -> Displacements<T> {
-        Displacements { tides: Tides::new(grid, kernels), order, len: grid.len() }
+        Displacements { tides: Tides::new(grid, kernels), order }
     }
 
     /// The fields `psi` of each order, one after the other, from the spectrum of the linear density at `D1 = 1`.
@@ -70,7 +70,7 @@ impl<T: Real> Displacements<T> {
     /// whatever they held.
     pub fn forward_in(&self, mut fields: Vec<Vec<T>>, delta: &[Complex<T>]) -> Vec<Vec<T>> {
         fields.resize_with(fields.len().max(self.order.fields()), Vec::new);
-        fields.iter_mut().for_each(|field| field.resize(3 * self.len, T::zero()));
+        fields.iter_mut().for_each(|field| field.resize(3 * self.tides.len(), T::zero()));
         let mut potential = self.potential(delta);
         if self.order == Lpt::First {
             let [zero, one, _] = &potential;
@@ -93,7 +93,7 @@ impl<T: Real> Displacements<T> {
 
     /// The change of [`forward`](Displacements::forward) when the density changes.
     pub fn push(&self, delta: &[Complex<T>], change: &[Complex<T>]) -> Vec<Vec<T>> {
-        let mut fields = vec![vec![T::zero(); 3 * self.len]; self.order.fields()];
+        let mut fields = vec![vec![T::zero(); 3 * self.tides.len()]; self.order.fields()];
         let mut moved = self.potential(change);
         if self.order == Lpt::First {
             let [zero, one, _] = &moved;
@@ -144,7 +144,8 @@ impl<T: Real> Displacements<T> {
         }
         drop(third_planes);
         let mut spectrum = std::mem::take(&mut x_planes);
-        self.tides.potential_adjoint(&potential, first, &mut spectrum);
+        self.tides.potential_adjoint(&potential, &mut spectrum);
+        sum_into(&mut spectrum, &first);
         if let Some([density, _]) = third {
             sum_into(&mut spectrum, &[(&density, 1.0)]);
         }
@@ -159,13 +160,13 @@ impl<T: Real> Displacements<T> {
 
     /// Scale of a spectrum that was made by a transform here.
     fn normalised(&self) -> f64 {
-        1.0 / self.len as f64
+        1.0 / self.tides.len() as f64
     }
 
     /// The spectrum of the source of the second order, not normalised, from the tensor of the first.
     fn source(&self, first: &TensorField<T>) -> Vec<Complex<T>> {
         let mut spectrum = self.tides.fft.make_spectrum();
-        let cells = (0..self.len).into_par_iter();
+        let cells = (0..self.tides.len()).into_par_iter();
         let field: Vec<T> =
             cells.map(|cell| source(std::array::from_fn(|place| first[place][cell]))).collect();
         self.tides.fft.forward(&field, &mut spectrum);
@@ -179,24 +180,7 @@ impl<T: Real> Displacements<T> {
 
     /// The tensor `P,ij` of a potential with `lap P = scale * source`.
     fn tensor(&self, source: &[Complex<T>], scale: f64) -> TensorField<T> {
-        let Tides { fft, tables, .. } = &self.tides;
-        let (scale, mut filtered) = (T::of(scale), fft.make_spectrum());
-        PLACES.map(|place| {
-            let mut mesh = vec![T::zero(); self.len];
-            fft.inverse_of(source, tables.tidal_filter(place), &mut filtered, &mut mesh);
-            mesh.par_iter_mut().for_each(|x| *x *= scale);
-            mesh
-        })
-    }
-
-    /// Adds the transpose of [`tensor`](Displacements::tensor) to a spectrum.
-    fn tensor_adjoint(&self, field: TensorField<T>, scale: f64, spectrum: &mut [Complex<T>]) {
-        let Tides { fft, tables, .. } = &self.tides;
-        let mut filtered = fft.make_spectrum();
-        for (mut mesh, place) in field.into_iter().zip(PLACES) {
-            mesh.par_iter_mut().for_each(|x| *x *= T::of(scale));
-            fft.forward_onto(&mesh, tables.tidal_filter(place), &mut filtered, spectrum);
-        }
+        self.tides.tensor(&self.potential(source), T::of(scale))
     }
 
     /// Writes the three fields of the third order from their sources.
@@ -228,7 +212,7 @@ impl<T: Real> Displacements<T> {
         let scale = self.normalised();
         let mut first = self.tensor(delta, -1.0);
         let mut second = self.tensor(&self.source(&first), scale);
-        let mut fields = vec![vec![T::zero(); 3 * self.len]; 3];
+        let mut fields = vec![vec![T::zero(); 3 * self.tides.len()]; 3];
         self.third_orders(&third_order::sources(&first, &second), &mut fields);
         for (n, psi) in fields.iter_mut().enumerate().map(|(n, psi)| (n + 2, psi)) {
             for (growth, bar) in growth.iter_mut().zip(bars) {
@@ -248,17 +232,19 @@ impl<T: Real> Displacements<T> {
         spectra.extend(curl_adjoint((fft, tables), &fields[2], T::of(scale)));
         drop(fields);
         let bars = [0, 1, 2, 3, 4].map(|i| {
-            let mut mesh = vec![T::zero(); self.len];
+            let mut mesh = vec![T::zero(); self.tides.len()];
             fft.inverse(&mut spectra[i], &mut mesh);
             mesh
         });
         drop(spectra);
         pull_sources(&bars, &mut first, &mut second);
         drop(bars);
-        let [mut density, mut source] = [fft.make_spectrum(), fft.make_spectrum()];
-        self.tensor_adjoint(first, -1.0, &mut density);
-        self.tensor_adjoint(second, scale, &mut source);
-        [density, source]
+        let mut room = self.tides.make_potential();
+        [(first, -1.0), (second, scale)].map(|(bars, scale)| {
+            let mut spectrum = self.tides.tensor_adjoint(&bars, &mut room);
+            spectrum.par_iter_mut().for_each(|mode| *mode *= T::of(scale));
+            spectrum
+        })
     }
 }
 

@@ -92,23 +92,6 @@ impl<T: Real> Tables<T> {
         }
     }
 
-    /// What multiplies a line of modes along the first axis by `kappa_i kappa_j / lambda`: the tidal field of a density.
-    pub(crate) fn tidal_filter(
-        &self,
-        (i, j): (usize, usize),
-    ) -> impl Fn(usize, &mut [Complex<T>], &mut [T]) + Sync + '_ {
-        move |line, modes, factors| {
-            self.inverse(self.others(line), T::one(), factors);
-            if i == j {
-                self.times(&self.square, line, i, factors);
-            } else {
-                self.times(&self.gradient, line, i, factors);
-                self.times(&self.gradient, line, j, factors);
-            }
-            modes.iter_mut().zip(factors).for_each(|(mode, factor)| *mode *= *factor);
-        }
-    }
-
     /// `kappa / h` to a power of at most two, for each wave number along an axis.
     pub(crate) fn along(&self, power: usize) -> &[T] {
         [&self.one, &self.gradient, &self.square][power]
@@ -136,21 +119,6 @@ impl<T: Real> Tables<T> {
         self.cells
     }
 
-    /// Wave numbers of a line along the first axis, on the two others.
-    fn others(&self, line: usize) -> [usize; 2] {
-        [line / self.half(), line % self.half()]
-    }
-
-    /// Multiplies factors of a line along the first axis by what a table has for the wave numbers of an axis.
-    fn times(&self, table: &[T], line: usize, axis: usize, factors: &mut [T]) {
-        let [j, k] = self.others(line);
-        match axis {
-            0 => factors.iter_mut().zip(table).for_each(|(x, along)| *x *= *along),
-            1 => factors.iter_mut().for_each(|x| *x *= table[j]),
-            _ => factors.iter_mut().for_each(|x| *x *= table[k]),
-        }
-    }
-
     /// Complex numbers in a line of the half spectrum.
     pub(crate) fn half(&self) -> usize {
         self.cells / 2 + 1
@@ -158,14 +126,9 @@ impl<T: Real> Tables<T> {
 
     /// `1 / lambda` of the modes along the first axis of line `line` of the others, zero for the mean.
     pub(crate) fn inverse_laplacian(&self, line: usize, out: &mut [T]) {
-        self.inverse(self.others(line), T::one(), out);
-    }
-
-    /// `scale / lambda` along an axis, from the wave numbers of the two others, zero for the mean.
-    fn inverse(&self, [i, j]: [usize; 2], scale: T, out: &mut [T]) {
-        let transverse = self.laplace[i] + self.laplace[j];
-        out.iter_mut().zip(&self.laplace).for_each(|(out, along)| *out = scale / (transverse + *along));
-        if [i, j] == [0, 0] {
+        let transverse = self.laplace[line / self.half()] + self.laplace[line % self.half()];
+        out.iter_mut().zip(&self.laplace).for_each(|(out, along)| *out = T::one() / (transverse + *along));
+        if line == 0 {
             out[0] = T::zero();
         }
     }

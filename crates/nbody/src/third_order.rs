@@ -6,10 +6,7 @@ use num_complex::Complex;
 use rayon::prelude::*;
 
 use crate::kernel::{Tables, times_i};
-use crate::tides::PLACES;
-
-/// A symmetric tensor on a mesh, place by place.
-pub(crate) type TensorField<T> = [Vec<T>; 6];
+use crate::tides::{PLACES, TensorField};
 
 /// A tensor in one cell.
 type Matrix<T> = [[T; 3]; 3];

@@ -3,7 +3,7 @@
 //! Everything here is a product of one potential with powers of wave numbers, so all fields share the transform along the first
 //! axis, and differ only within planes of the two others: there they are made, multiplied and transformed back in the cache.
 
-use lookback_mesh::{Grid, Plane, RealFft};
+use lookback_mesh::{Grid, Line, Plane, RealFft};
 use lookback_operator::Real;
 use num_complex::Complex;
 use rayon::prelude::*;
@@ -21,20 +21,20 @@ pub(crate) const PLACES: [(usize, usize); 6] = [(0, 0), (1, 1), (2, 2), (0, 1), 
 pub(crate) struct Tides<T: Real> {
     pub(crate) fft: RealFft<T>,
     pub(crate) tables: Tables<T>,
+    grid: Grid,
     /// Cells and modes of a plane.
     cells: usize,
     modes: usize,
 }
+
+/// A symmetric tensor on a mesh or on a part of it, place by place.
+pub(crate) type TensorField<T> = [Vec<T>; 6];
 
 /// What a thread needs for a plane.
 struct Room<'a, T: Real> {
     plane: Plane<'a, T>,
     tables: &'a Tables<T>,
     modes: Vec<Complex<T>>,
-    /// A field, and others that have the places of a tensor.
-    field: Vec<T>,
-    tides: [Vec<T>; 6],
-    changes: [Vec<T>; 6],
 }
 
 /// How often a field is differentiated along each axis.
@@ -59,7 +59,7 @@ fn source_slopes<T: Real>([xx, yy, zz, xy, xz, yz]: [T; 6]) -> [T; 6] {
 }
 
 /// Does `f(cell, tensor)` in every cell.
-fn each_cell<T: Real>(tides: &[Vec<T>; 6], mut f: impl FnMut(usize, [T; 6])) {
+fn each_cell<T: Real>(tides: &TensorField<T>, mut f: impl FnMut(usize, [T; 6])) {
     let cells = tides[0].len();
     let [a, b, c, d, e, f6] = tides.each_ref().map(|place| &place[..cells]);
     for cell in 0..cells {
@@ -68,7 +68,7 @@ fn each_cell<T: Real>(tides: &[Vec<T>; 6], mut f: impl FnMut(usize, [T; 6])) {
 }
 
 /// Replaces tensors by their cotangents where [`source`] has the cotangents `bar`.
-fn pull_source<T: Real>(bar: &[T], tides: &mut [Vec<T>; 6]) {
+fn pull_source<T: Real>(bar: &[T], tides: &mut TensorField<T>) {
     let [a, b, c, d, e, f] = tides.each_mut().map(|place| &mut place[..bar.len()]);
     for (cell, &bar) in bar.iter().enumerate() {
         let slopes = source_slopes([a[cell], b[cell], c[cell], d[cell], e[cell], f[cell]]);
@@ -96,13 +96,19 @@ impl<T: Real> Room<'_, T> {
         self.differentiate(potential, &[axis], out, |mode, factor| times_i(mode) * (factor * scale));
     }
 
-    /// Writes the tidal tensor into `self.tides`.
-    fn set_tides(&mut self, potential: [&[Complex<T>]; 3]) {
-        let mut tides = std::mem::take(&mut self.tides);
+    /// Writes the tidal tensor.
+    fn tides(&mut self, potential: [&[Complex<T>]; 3], tides: &mut TensorField<T>) {
         for (out, (i, j)) in tides.iter_mut().zip(PLACES) {
             self.differentiate(potential, &[i, j], out, |mode, factor| mode * factor);
         }
-        self.tides = tides;
+    }
+
+    /// Replaces the planes of a potential by its cotangent when the place `n` of its tidal tensor has the cotangent `bars[n]`.
+    fn tides_adjoint(&mut self, bars: [&[T]; 6], potential: &mut [&mut [Complex<T>]; 3]) {
+        potential.iter_mut().for_each(|planes| planes.fill(Complex::default()));
+        for (bar, (i, j)) in bars.into_iter().zip(PLACES) {
+            self.differentiate_adjoint(bar, &[i, j], potential, |mode, factor| mode * factor);
+        }
     }
 
     /// Adds the transpose of [`differentiate`](Room::differentiate) to the cotangents of the potential.
@@ -126,25 +132,24 @@ impl<T: Real> Tides<T> {
         Tides {
             fft: RealFft::new(grid),
             tables: Tables::new(kernels, side, grid.lengths()[0]),
+            grid: grid.clone(),
             cells: side * side,
             modes: side * grid.half_columns(),
         }
     }
 
     /// Numbers of a field.
-    fn len(&self) -> usize {
-        self.cells * self.tables.cells()
+    pub(crate) fn len(&self) -> usize {
+        self.grid.len()
     }
 
     fn room(&self) -> Room<'_, T> {
-        Room {
-            plane: self.fft.plane(),
-            tables: &self.tables,
-            modes: vec![Complex::default(); self.modes],
-            field: vec![T::zero(); self.cells],
-            tides: std::array::from_fn(|_| vec![T::zero(); self.cells]),
-            changes: std::array::from_fn(|_| vec![T::zero(); self.cells]),
-        }
+        Room { plane: self.fft.plane(), tables: &self.tables, modes: vec![Complex::default(); self.modes] }
+    }
+
+    /// `N` fields in a plane.
+    fn fields<const N: usize>(&self) -> [Vec<T>; N] {
+        std::array::from_fn(|_| vec![T::zero(); self.cells])
     }
 
     /// Room for a potential.
@@ -195,23 +200,22 @@ impl<T: Real> Tides<T> {
         let planes =
             planes.zip(z.par_chunks_mut(self.cells)).zip(zero.par_chunks_mut(self.modes)).enumerate();
         planes.for_each_init(
-            || self.room(),
-            |room, (plane, (((x, y), z), zero))| {
+            || (self.room(), self.fields::<6>(), self.fields::<1>(), at.map(|_| self.fields::<6>())),
+            |(room, tides, [out], changes), (plane, (((x, y), z), zero))| {
                 let potential = [zero, part(one, plane, self.modes), part(two, plane, self.modes)];
                 for (axis, out) in [x, y, z].into_iter().enumerate() {
                     room.gradient(potential, axis, T::one(), out);
                 }
-                room.set_tides(potential);
-                if let Some(at) = at {
-                    std::mem::swap(&mut room.tides, &mut room.changes);
-                    room.set_tides(at.each_ref().map(|planes| part(planes, plane, self.modes)));
-                }
-                let out = &mut room.field;
-                match at {
-                    None => each_cell(&room.tides, |cell, there| out[cell] = source(there)),
-                    Some(_) => {
-                        each_cell(&room.tides, |cell, there| {
-                            let changes = room.changes.each_ref().map(|place| place[cell]);
+                match at.zip(changes.as_mut()) {
+                    None => {
+                        room.tides(potential, tides);
+                        each_cell(tides, |cell, there| out[cell] = source(there));
+                    }
+                    Some((at, changes)) => {
+                        room.tides(potential, changes);
+                        room.tides(at.each_ref().map(|planes| part(planes, plane, self.modes)), tides);
+                        each_cell(tides, |cell, there| {
+                            let changes = changes.each_ref().map(|place| place[cell]);
                             let products = source_slopes(there).into_iter().zip(changes);
                             out[cell] = products.map(|(a, b)| a * b).sum();
                         });
@@ -239,22 +243,60 @@ impl<T: Real> Tides<T> {
 
     /// The spectrum of what lies in planes.
     pub(crate) fn spectrum(&self, planes: &[Complex<T>]) -> Vec<Complex<T>> {
-        let mut spectrum = self.fft.make_spectrum();
-        self.fft.lines([planes], [&mut spectrum], |_, kernel, [planes], [modes]| {
-            modes.copy_from_slice(planes);
-            kernel.forward(modes);
-        });
-        spectrum
+        self.transformed(planes, |kernel, line| kernel.forward(line))
     }
 
     /// What lies in the planes of a spectrum.
     pub(crate) fn planes(&self, spectrum: &[Complex<T>]) -> Vec<Complex<T>> {
-        let mut planes = self.fft.make_spectrum();
-        self.fft.lines([spectrum], [&mut planes], |_, kernel, [modes], [planes]| {
-            planes.copy_from_slice(modes);
-            kernel.inverse(planes);
+        self.transformed(spectrum, |kernel, line| kernel.inverse(line))
+    }
+
+    fn transformed(
+        &self,
+        from: &[Complex<T>],
+        transform: impl Fn(&mut Line<'_, T>, &mut [Complex<T>]) + Sync,
+    ) -> Vec<Complex<T>> {
+        let mut to = self.fft.make_spectrum();
+        self.fft.lines([from], [&mut to], |_, kernel, [from], [to]| {
+            to.copy_from_slice(from);
+            transform(kernel, to);
         });
-        planes
+        to
+    }
+
+    /// `scale` times the tidal tensor of a potential.
+    pub(crate) fn tensor(&self, potential: &Potential<T>, scale: T) -> TensorField<T> {
+        PLACES.map(|(i, j)| {
+            let mut mesh = vec![T::zero(); self.len()];
+            mesh.par_chunks_mut(self.cells).enumerate().for_each_init(
+                || self.room(),
+                |room, (plane, out)| {
+                    let there = potential.each_ref().map(|planes| part(planes, plane, self.modes));
+                    room.differentiate(there, &[i, j], out, |mode, factor| mode * (factor * scale));
+                },
+            );
+            mesh
+        })
+    }
+
+    /// The spectrum of the cotangent of a density when the tidal tensor of its potential has this one. The potential is scratch.
+    pub(crate) fn tensor_adjoint(
+        &self,
+        bars: &TensorField<T>,
+        potential: &mut Potential<T>,
+    ) -> Vec<Complex<T>> {
+        let [zero, one, two] = potential.each_mut();
+        let planes = zero.par_chunks_mut(self.modes).zip(one.par_chunks_mut(self.modes));
+        planes.zip(two.par_chunks_mut(self.modes)).enumerate().for_each_init(
+            || self.room(),
+            |room, (plane, ((zero, one), two))| {
+                let bars = bars.each_ref().map(|bar| part(bar, plane, self.cells));
+                room.tides_adjoint(bars, &mut [zero, one, two]);
+            },
+        );
+        let mut spectrum = self.fft.make_spectrum();
+        self.potential_adjoint(potential, &mut spectrum);
+        spectrum
     }
 
     /// The transpose of `grad lap^-1` of minus a density: its spectrum, and the same in planes. The potential is scratch.
@@ -305,11 +347,10 @@ impl<T: Real> Tides<T> {
         let planes = planes.zip(two.par_chunks_mut(self.modes)).enumerate();
         let sums: Vec<Vec<f64>> = planes
             .map_init(
-                || self.room(),
-                |room, (plane, ((zero, one), two))| {
-                    room.set_tides([zero, one, two]);
-                    let (values, [bar, s, ..]) = (&mut room.field, &mut room.changes);
-                    each_cell(&room.tides, |cell, there| values[cell] = source(there));
+                || (self.room(), self.fields::<6>(), self.fields::<3>()),
+                |(room, tides, [values, bar, s]), (plane, ((zero, one), two))| {
+                    room.tides([zero, one, two], tides);
+                    each_cell(tides, |cell, there| values[cell] = source(there));
                     bar.fill(T::zero());
                     let mut sums = Vec::with_capacity(cotangents.len());
                     for &(planes, weight) in cotangents {
@@ -319,16 +360,8 @@ impl<T: Real> Tides<T> {
                         let weight = T::of(weight);
                         bar.iter_mut().zip(&*s).for_each(|(bar, s)| *bar += weight * *s);
                     }
-                    let mut tides = std::mem::take(&mut room.tides);
-                    pull_source(bar, &mut tides);
-                    let mut potential = [zero, one, two];
-                    potential.iter_mut().for_each(|planes| planes.fill(Complex::default()));
-                    for (bar, (i, j)) in tides.iter().zip(PLACES) {
-                        room.differentiate_adjoint(bar, &[i, j], &mut potential, |mode, factor| {
-                            mode * factor
-                        });
-                    }
-                    room.tides = tides;
+                    pull_source(bar, tides);
+                    room.tides_adjoint(tides.each_ref().map(|bar| &bar[..]), &mut [zero, one, two]);
                     sums
                 },
             )
@@ -336,23 +369,15 @@ impl<T: Real> Tides<T> {
         (0..cotangents.len()).map(|n| sums.iter().map(|plane| plane[n]).sum()).collect()
     }
 
-    /// Writes the transpose of [`set_potential`](Tides::set_potential), and the sum of two spectra with it.
-    pub(crate) fn potential_adjoint(
-        &self,
-        [zero, one, two]: &Potential<T>,
-        others: [(&[Complex<T>], f64); 2],
-        spectrum: &mut [Complex<T>],
-    ) {
-        let ([a, b], [by_a, by_b]) = (others.map(|other| other.0), others.map(|other| T::of(other.1)));
-        let from: [&[Complex<T>]; 5] = [zero, one, two, a, b];
-        self.fft.lines(from, [spectrum], |line, kernel, [zero, one, two, a, b], [out]| {
+    /// Writes the transpose of [`set_potential`](Tides::set_potential).
+    pub(crate) fn potential_adjoint(&self, [zero, one, two]: &Potential<T>, spectrum: &mut [Complex<T>]) {
+        self.fft.lines([zero, one, two], [spectrum], |line, kernel, [zero, one, two], [out]| {
             [&mut *zero, one, two].into_iter().for_each(|line| kernel.forward(line));
             self.tables.inverse_laplacian(line, kernel.factors);
             let along = self.tables.along(1).iter().zip(self.tables.along(2)).zip(&*kernel.factors);
-            let lines = zero.iter().zip(&*one).zip(&*two).zip(a.iter().zip(&*b)).zip(along);
-            for (out, ((((zero, one), two), (a, b)), ((kappa, square), factor))) in out.iter_mut().zip(lines)
-            {
-                *out = (*zero + *one * *kappa + *two * *square) * *factor + *a * by_a + *b * by_b;
+            let lines = zero.iter().zip(&*one).zip(&*two).zip(along);
+            for (out, (((zero, one), two), ((kappa, square), factor))) in out.iter_mut().zip(lines) {
+                *out = (*zero + *one * *kappa + *two * *square) * *factor;
             }
         });
     }
@@ -366,12 +391,11 @@ impl<T: Real> Tides<T> {
     /// `<f, g>` of two fields over a mesh from the spectra of one, normalised, and of the other, not.
     pub(crate) fn product(&self, a: &[Complex<T>], b: &[Complex<T>]) -> f64 {
         let half = self.tables.half();
+        // How many modes each of a line stands for.
+        let counts: Vec<f64> = (0..half).map(|column| self.grid.multiplicity(column) as f64).collect();
         let row = |(a, b): (&[Complex<T>], &[Complex<T>])| {
-            let products = a.iter().zip(b).map(|(a, b)| (a.re * b.re + a.im * b.im).f64());
-            // All but the first and the last stand for their conjugates too.
-            let ends: f64 =
-                [0, half - 1].iter().map(|&k| (a[k].re * b[k].re + a[k].im * b[k].im).f64()).sum();
-            2.0 * products.sum::<f64>() - ends
+            let lines = a.iter().zip(b).zip(&counts);
+            lines.map(|((a, b), count)| count * (a.re * b.re + a.im * b.im).f64()).sum::<f64>()
         };
         let rows: Vec<f64> = a.par_chunks(half).zip(b.par_chunks(half)).with_min_len(16).map(row).collect();
         rows.into_iter().sum()
