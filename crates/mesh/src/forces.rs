@@ -218,10 +218,11 @@ impl<S: Shape, T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for Read
     type Shape = S;
     type Around = Lines<T>;
     const SLOPES: bool = false;
+    const FETCH: bool = true;
 
     #[inline(always)]
-    fn displacements(&self, plane: usize) -> [&[T]; 3] {
-        self.vectors[plane][0].each_ref().map(|x| &**x)
+    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>] {
+        &self.vectors[plane]
     }
 
     #[inline(always)]
@@ -268,10 +269,11 @@ where
     type Shape = S;
     type Around = Lines<T>;
     const SLOPES: bool = true;
+    const FETCH: bool = false;
 
     #[inline(always)]
-    fn displacements(&self, plane: usize) -> [&[T]; 3] {
-        self.vectors[plane][0].each_ref().map(|x| &**x)
+    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>] {
+        &self.vectors[plane]
     }
 
     #[inline(always)]

@@ -103,10 +103,11 @@ impl<T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for ReadGradient<'
     type Shape = Cic;
     type Around = Taps<T>;
     const SLOPES: bool = false;
+    const FETCH: bool = true;
 
     #[inline(always)]
-    fn displacements(&self, plane: usize) -> [&[T]; 3] {
-        self.vectors[plane][0].each_ref().map(|x| &**x)
+    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>] {
+        &self.vectors[plane]
     }
 
     #[inline(always)]
