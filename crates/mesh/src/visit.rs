@@ -100,8 +100,8 @@ pub(crate) trait Work<T: Real> {
     type Around: Around<T>;
     /// Whether slopes of the weights are needed.
     const SLOPES: bool;
-    /// Whether to ask for the memory of vectors before they are needed: a tenth less time where there are two, more where there are
-    /// four.
+    /// Whether to ask for the memory of vectors before they are needed: with two of them that takes 3 to 11 % less time, with four
+    /// it takes more.
     const FETCH: bool;
     /// The vectors of the rows of a plane, counted from the first of the tile: displacements first.
     fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>];
