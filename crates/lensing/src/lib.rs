@@ -18,3 +18,5 @@ pub use projection::Projection;
 pub use ray_tracing::{RaySettings, RayTracing};
 pub use reduced_shear::ReducedShear;
 pub use sphere_shear::SphereShear;
+
+lookback_operator::compile_here!(LightCone, RayTracing, ReducedShear);

@@ -30,3 +30,5 @@ pub use schedule::{Middle, Move, Schedule, Scheme, Start, View};
 pub use sharpened_power::{SharpenedPower, Snapshot};
 pub use sharpening::{SHARPENING_PARAMETERS, Sharpening};
 pub use simulation::{PerParameter, Settings, Simulation, State};
+
+lookback_operator::compile_here!(Simulation, SharpenedPower, Galaxies);

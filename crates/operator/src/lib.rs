@@ -18,6 +18,7 @@
 
 mod blocks;
 mod chain;
+mod compiled;
 mod error;
 pub mod laws;
 mod linear;

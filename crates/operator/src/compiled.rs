@@ -1,0 +1,22 @@
+//! Where generic operators are compiled.
+
+/// Compiles operators for both precisions in the crate that defines them.
+///
+/// Generic code is compiled by whoever uses it, again in each of its crates: tests of a simulation took longer to compile than to
+/// run. With little optimisation, as in development, crates share what one below them has compiled; releases do not share, so there
+/// nothing is compiled in advance.
+#[macro_export]
+macro_rules! compile_here {
+    ($($operator:ident),+) => {
+        $(
+            #[cfg(all(debug_assertions, not(test)))]
+            const _: () = {
+                use $crate::Operator;
+                #[used]
+                static SINGLE: fn(&$operator<f32>) -> &dyn Operator<f32> = |operator| operator;
+                #[used]
+                static DOUBLE: fn(&$operator<f64>) -> &dyn Operator<f64> = |operator| operator;
+            };
+        )+
+    };
+}
