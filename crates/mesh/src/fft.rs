@@ -21,6 +21,20 @@ const COLUMNS: usize = 16;
 /// Rows that travel together: they fill a cache line of `f32` pairs.
 const TOGETHER: usize = 8;
 
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
+
+/// Asks for the memory of a place that is needed soon.
+#[inline(always)]
+fn soon<P>(place: *const P) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: asking for memory does no harm wherever it is.
+    unsafe {
+        use std::arch::x86_64::*;
+        _mm_prefetch::<_MM_HINT_T1>(place.cast())
+    };
+}
+
 /// Smallest number of lines that is worth a task of its own.
 const LINES_PER_TASK: usize = 16;
 
@@ -281,6 +295,22 @@ impl<T: Real> Columns<T> {
         self.each(|column, line| unsafe { *lines.add(line) = *column });
     }
 
+    /// Asks for the memory of one of several shares of the rows, which are needed soon: from row to row is too far for the machine to
+    /// ask by itself.
+    #[inline(always)]
+    fn soon(&self, share: usize, shares: usize) {
+        let rows = self.length.div_ceil(shares);
+        let bytes = self.width * size_of::<Complex<T>>();
+        if bytes == 0 {
+            return;
+        }
+        for row in (share * rows..((share + 1) * rows).min(self.length)).map(|i| i * self.inner) {
+            let start = self.start.wrapping_add(row).cast::<u8>();
+            (0..bytes).step_by(CACHE_LINE).for_each(|byte| soon(start.wrapping_add(byte)));
+            soon(start.wrapping_add(bytes - 1));
+        }
+    }
+
     /// Puts the lines back.
     ///
     /// # Safety
@@ -308,6 +338,17 @@ impl<T: Real> Axis<T> {
         }
     }
 
+    /// A few columns of an array from one on: none beyond its last.
+    fn columns(&self, data: *mut Complex<T>, first: usize) -> Columns<T> {
+        let Axis { length, inner, .. } = *self;
+        Columns {
+            start: data.wrapping_add(first),
+            width: COLUMNS.min(inner.saturating_sub(first)),
+            length,
+            inner,
+        }
+    }
+
     /// Numbers of a few columns as lines.
     fn room(&self) -> usize {
         Columns::<T>::stride(self.length) * COLUMNS
@@ -329,16 +370,16 @@ impl<T: Real> Axis<T> {
         let task = |buffers: &mut Buffers<T>, task: usize| {
             let first = task * COLUMNS;
             let width = COLUMNS.min(inner - first);
-            let columns =
-                |data: *mut Complex<T>| Columns { start: data.wrapping_add(first), width, length, inner };
             let (inputs, outputs) = buffers.lines.split_at_mut(A * self.room());
             for (data, lines) in from.iter().zip(inputs.chunks_mut(self.room())) {
                 // SAFETY: the array is borrowed, and only read.
-                unsafe { columns(data.as_ptr().cast_mut()).take(lines) };
+                unsafe { self.columns(data.as_ptr().cast_mut(), first).take(lines) };
             }
+            let next = from.map(|data| self.columns(data.as_ptr().cast_mut(), first + COLUMNS));
             let (scratch, factors) = (&mut buffers.scratch, &mut buffers.factors);
             let mut line = Line { axis: self, scratch, factors };
             for c in 0..width {
+                next.iter().for_each(|next| next.soon(c, width));
                 f(
                     first + c,
                     &mut line,
@@ -348,7 +389,7 @@ impl<T: Real> Axis<T> {
             }
             for (data, lines) in to.iter().zip(outputs.chunks(self.room())) {
                 // SAFETY: the array is borrowed whole, and tasks have columns of their own.
-                unsafe { columns(data.start()).put(lines) };
+                unsafe { self.columns(data.start(), first).put(lines) };
             }
         };
         let tasks = (0..inner.div_ceil(COLUMNS)).into_par_iter();
@@ -397,12 +438,13 @@ impl<T: Real> Axis<T> {
         Buffers { lines, scratch, factors }: &mut Buffers<T>,
         f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]),
     ) {
-        let Axis { length, inner, .. } = *self;
-        let width = COLUMNS.min(inner - first);
-        let columns = Columns { start: data.wrapping_add(first), width, length, inner };
+        let length = self.length;
+        let columns = self.columns(data, first);
+        let next = self.columns(data, first + COLUMNS);
         // SAFETY: by the caller's word.
         unsafe { columns.take(lines) };
-        for (c, line) in lines.chunks_mut(Columns::<T>::stride(length)).take(width).enumerate() {
+        for (c, line) in lines.chunks_mut(Columns::<T>::stride(length)).take(columns.width).enumerate() {
+            next.soon(c, columns.width);
             f(first + c, &mut line[..length], scratch, factors);
         }
         // SAFETY: by the caller's word.
