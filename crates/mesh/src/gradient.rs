@@ -4,7 +4,7 @@ use lookback_operator::Real;
 use rayon::prelude::*;
 
 use crate::cloud::Cic;
-use crate::lanes::{Lanes, widest};
+use crate::lanes::{LANES, Lanes, widest};
 use crate::places::{Few, Places, TOGETHER};
 use crate::visit::{Around, Particles, PlaneOf, Scratch, Visit, Work, apart, row_of};
 use crate::{Cloud, Differences, RowOf, Window};
@@ -73,15 +73,12 @@ struct Taps<T> {
     places: Places<T>,
     /// First points of planes and lines, from two below the first point of the window to two beyond its last.
     starts: [[Few<u32>; REACH]; 2],
-    /// Weights of the planes, lines and columns: the window times the differences.
-    taps: [[Few<T>; REACH]; 3],
 }
 
 impl<T: Real> Around<T> for Taps<T> {
     fn new(cloud: &Cloud) -> Box<Taps<T>> {
         let starts = [[[0; TOGETHER]; REACH]; 2];
-        let taps = [[[T::zero(); TOGETHER]; REACH]; 3];
-        Box::new(Taps { places: Places::new(cloud), starts, taps })
+        Box::new(Taps { places: Places::new(cloud), starts })
     }
 
     fn places(&mut self) -> &mut Places<T> {
@@ -112,7 +109,7 @@ impl<T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for ReadGradient<'
 
     #[inline(always)]
     fn look<L: Lanes<T>>(&self, around: &mut Taps<T>) {
-        let Taps { places, starts, taps } = around;
+        let Taps { places, starts } = around;
         let cells = self.cells as i32;
         for (axis, (starts, stride)) in
             starts.iter_mut().zip([self.cells * self.cells, self.cells]).enumerate()
@@ -130,46 +127,38 @@ impl<T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for ReadGradient<'
         let columns = &places.points[2][0];
         for planes in &starts[0][BELOW + 2..] {
             for lines in &starts[1][BELOW..BELOW + 2] {
-                for k in 0..TOGETHER {
+                for k in (0..TOGETHER).step_by(2) {
                     L::soon(self.potential, (planes[k] + lines[k] + columns[k]) as usize);
                 }
-            }
-        }
-        let [near, far] = self.coefficients;
-        // Differences at the two points of the window, weighted: `low D(m) + high D(m + 1)`.
-        for (taps, [low, high, _]) in taps.iter_mut().zip(&places.weights) {
-            for k in 0..TOGETHER {
-                let (low, high) = (low[k], high[k]);
-                taps[0][k] = -far * low;
-                taps[1][k] = -near * low - far * high;
-                taps[2][k] = -near * high;
-                taps[3][k] = near * low;
-                taps[4][k] = far * low + near * high;
-                taps[5][k] = far * high;
             }
         }
     }
 
     #[inline(always)]
     fn read<L: Lanes<T>>(&self, around: &Taps<T>, particles: Particles, [g, _]: &mut [[Vec<T>; 3]; 2]) {
-        let mut read = [[T::zero(); 3]; TOGETHER];
+        let stencil = Stencil::<L>::new(self.coefficients);
+        let mut read = [[T::zero(); LANES]; TOGETHER];
+        let mut block = [[T::zero(); SPAN]; REACH * REACH];
         for (k, out) in read[..particles.count].iter_mut().enumerate() {
             let column = around.places.points[2][0][k] as usize;
-            let (mut planes, mut lines) = ([0; REACH], [0; REACH]);
-            for t in 0..REACH {
-                planes[t] = around.starts[0][t][k] as usize;
-                lines[t] = around.starts[1][t][k] as usize;
-            }
             *out = if column >= BELOW && column - BELOW + SPAN <= self.cells {
-                planes.iter_mut().for_each(|plane| *plane += column - BELOW);
-                around.gradient::<L>(k, self.potential, planes, lines)
+                let [planes, lines] = around.starts_of(k);
+                let planes = planes.map(|plane| plane + column - BELOW);
+                around.gradient(k, self.potential, [planes, lines], &stencil)
             } else {
-                let block = self.block_around(planes, lines, column);
+                self.copy_around(around, k, &mut block);
                 let starts: [usize; REACH] = std::array::from_fn(|t| t * SPAN);
-                around.gradient::<L>(k, block.as_flattened(), starts.map(|start| start * REACH), starts)
+                around.gradient(
+                    k,
+                    block.as_flattened(),
+                    [starts.map(|start| start * REACH), starts],
+                    &stencil,
+                )
             };
         }
         apart(&read[..particles.count], particles.from, g);
+        let rest = g[2][particles.from..].iter_mut().zip(&read[..particles.count]);
+        rest.for_each(|(g, read)| *g += read[3]);
     }
 
     #[inline(always)]
@@ -180,80 +169,131 @@ impl<T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for ReadGradient<'
 }
 
 impl<T: Real, F> ReadGradient<'_, '_, T, F> {
-    /// The points around a particle, copied from where a line begins anew among them.
+    /// Copies the points around particle `k` from where a line begins anew among them: those which a difference takes.
     #[cold]
-    fn block_around(
-        &self,
-        planes: [usize; REACH],
-        lines: [usize; REACH],
-        column: usize,
-    ) -> [[T; SPAN]; REACH * REACH] {
-        let mut block = [[T::zero(); SPAN]; REACH * REACH];
-        let mut columns = [0; SPAN];
-        for (c, out) in columns.iter_mut().enumerate() {
-            *out = (column + self.cells + c - BELOW) % self.cells;
+    fn copy_around(&self, around: &Taps<T>, k: usize, block: &mut [[T; SPAN]; REACH * REACH]) {
+        let [planes, lines] = around.starts_of(k);
+        let column = around.places.points[2][0][k] as usize;
+        let (mut columns, mut next) = ([0; SPAN], (column + self.cells - BELOW) % self.cells);
+        for column in &mut columns {
+            *column = next;
+            next = if next + 1 == self.cells { 0 } else { next + 1 };
         }
         let inside = BELOW..BELOW + 2;
         for (i, plane) in planes.into_iter().enumerate() {
             for (j, line) in lines.into_iter().enumerate() {
-                // No difference takes points away from the particle along two axes.
-                if inside.contains(&i) || inside.contains(&j) {
-                    let line = &self.potential[plane + line..][..self.cells];
-                    let block = &mut block[i * REACH + j];
-                    block.iter_mut().zip(columns).for_each(|(out, column)| *out = line[column]);
-                }
+                let taken = match (inside.contains(&i), inside.contains(&j)) {
+                    (true, true) => 0..SPAN,
+                    (false, false) => continue,
+                    _ => inside.clone(),
+                };
+                let line = &self.potential[plane + line..][..self.cells];
+                let block = &mut block[i * REACH + j];
+                taken.for_each(|c| block[c] = line[columns[c]]);
             }
         }
-        block
+    }
+}
+
+/// Lanes that make the weights of a particle of its fractions of a cell, which weigh the second of two points.
+struct Stencil<L> {
+    /// Coefficients of the differences, and of how they change with the fraction.
+    far: L,
+    minus_far: L,
+    minus_near: L,
+    change: L,
+    /// Weights of the two other columns, plane or line for each, and their slopes: for pairs of columns, for what lies in them, and for
+    /// differences along a line.
+    pairs: [L; 2],
+    columns: [L; 2],
+    last: [L; 2],
+    along: [L; 2],
+}
+
+impl<L> Stencil<L> {
+    #[inline(always)]
+    fn new<T: Real>([near, far]: [T; 2]) -> Stencil<L>
+    where
+        L: Lanes<T>,
+    {
+        let (zero, one) = (T::zero(), T::one());
+        Stencil {
+            far: L::each([far, far]),
+            minus_far: L::each([-far, -far]),
+            minus_near: L::each([-near, -near]),
+            change: L::each([near - far, near - far]),
+            pairs: [L::load(&[[one, one, zero, zero]; 2]), L::load(&[[-one, -one, one, one]; 2])],
+            columns: [L::load(&[[one, zero, one, zero]; 2]), L::load(&[[-one, one, -one, one]; 2])],
+            last: [L::load(&[[zero, zero, near, zero]; 2]), L::load(&[[zero, zero, -near, near]; 2])],
+            along: [
+                L::load(&[[-far, -near, zero, near], [far, zero, zero, zero]]),
+                L::load(&[[far, near - far, -near, -near], [near - far, far, zero, zero]]),
+            ],
+        }
     }
 }
 
 impl<T: Real> Taps<T> {
-    /// The gradient at particle `k`, from the first points of its planes and lines: from each of them on, `SPAN` points must lie in
+    /// First points of the planes and lines of particle `k`.
+    #[inline(always)]
+    fn starts_of(&self, k: usize) -> [[usize; REACH]; 2] {
+        let [planes, lines] = &self.starts;
+        let (mut of_planes, mut of_lines) = ([0; REACH], [0; REACH]);
+        for t in 0..REACH {
+            of_planes[t] = planes[t][k] as usize;
+            of_lines[t] = lines[t][k] as usize;
+        }
+        [of_planes, of_lines]
+    }
+
+    /// The gradient at particle `k`, its last component as a sum of two numbers, from the first points of its planes and lines: from each of them on, `SPAN` points must lie in
     /// the potential, which is not checked here.
     #[inline(always)]
     fn gradient<L: Lanes<T>>(
         &self,
         k: usize,
         potential: &[T],
-        planes: [usize; REACH],
-        lines: [usize; REACH],
-    ) -> [T; 3] {
+        [planes, lines]: [[usize; REACH]; 2],
+        stencil: &Stencil<L>,
+    ) -> [T; LANES] {
         let pair = |plane: usize, line: usize| -> &[T; 2] {
             let start = planes[plane] + lines[line] + BELOW;
             debug_assert!(start + 2 <= potential.len());
             // SAFETY: the caller gives planes and lines that lie in the potential, for `SPAN` points from their first on.
             unsafe { &*potential.as_ptr().add(start).cast() }
         };
-        let line = |plane: usize, line: usize| -> &[[T; 4]; 2] {
+        let pairs = |t: usize| {
+            L::load_pairs([[pair(t, BELOW), pair(t, BELOW + 1)], [pair(BELOW, t), pair(BELOW + 1, t)]])
+        };
+        let line = |plane: usize, line: usize| {
             let start = planes[plane] + lines[line];
             debug_assert!(start + SPAN <= potential.len());
             // SAFETY: as above.
-            unsafe { &*potential.as_ptr().add(start).cast() }
+            L::load(unsafe { &*potential.as_ptr().add(start).cast() })
         };
-        let [x, y, z] = &self.places.weights;
-        let [x, y, z] = [[x[0][k], x[1][k]], [y[0][k], y[1][k]], [z[0][k], z[1][k]]];
-        let [taps_x, taps_y, taps_z] = &self.taps;
-        // The four lines of columns beside the particle, plane by plane and line by line.
-        let mut across = L::zero();
-        for t in 0..REACH {
-            let points =
-                L::load_pairs([[pair(t, BELOW), pair(t, BELOW + 1)], [pair(BELOW, t), pair(BELOW + 1, t)]]);
-            across = across.plus_each([taps_x[t][k], taps_y[t][k]], points);
-        }
-        let mut along = L::zero();
-        for (i, x) in x.into_iter().enumerate() {
-            for (j, y) in y.into_iter().enumerate() {
-                along = along.plus(x * y, L::load(line(BELOW + i, BELOW + j)));
-            }
-        }
-        let [by_x, by_y] = across.store();
-        let sum = |by: [T; 4], other: [T; 2]| {
-            other[0] * (z[0] * by[0] + z[1] * by[1]) + other[1] * (z[0] * by[2] + z[1] * by[3])
-        };
-        let by_z = along.store();
-        let by_z = by_z.as_flattened();
-        let along = (0..REACH).fold(T::zero(), |sum, c| sum + taps_z[c][k] * by_z[c]);
-        [sum(by_x, y), sum(by_y, x), along]
+        let [x, y, z] = &self.places.fraction;
+        let (x, y, z) = (x[k], y[k], z[k]);
+        // Planes and lines beside the particle, of which it takes two columns: the pairs of both lines, and of both planes.
+        let by = L::each([x, y]);
+        let beside = L::zero()
+            .plus_product(stencil.minus_far.plus_product(stencil.far, by), pairs(0))
+            .plus_product(stencil.minus_near.plus_product(stencil.change, by), pairs(1))
+            .plus_product(stencil.far.plus_product(stencil.change, by), pairs(4))
+            .plus_product(L::zero().plus_product(stencil.far, by), pairs(5));
+        // The four lines around it: planes summed over lines, lines summed over planes, and differences of these.
+        let (a, b) = (line(BELOW, BELOW), line(BELOW, BELOW + 1));
+        let (c, d) = (line(BELOW + 1, BELOW), line(BELOW + 1, BELOW + 1));
+        let (by_x, by_y, by_z) = (L::each([x, x]), L::each([y, y]), L::each([z, z]));
+        let (plane, next_plane) = (a.plus_difference(by_y, b, a), c.plus_difference(by_y, d, c));
+        let (line, next_line) = (a.plus_difference(by_x, c, a), b.plus_difference(by_x, d, b));
+        let along = plane.plus_difference(by_x, next_plane, plane);
+        let across_planes = next_plane.less_product(by_x, plane).less_product(by_x, next_plane);
+        let across_lines = next_line.less_product(by_y, line).less_product(by_y, next_line);
+        let weights = |[at, slope]: &[L; 2], by: L| at.plus_product(*slope, by);
+        let beside = L::zero().plus_product(beside, weights(&stencil.pairs, L::each([y, x])));
+        L::zero()
+            .plus_product(beside, weights(&stencil.columns, by_z))
+            .plus_product(across_planes.firsts(across_lines), weights(&stencil.last, by_z))
+            .sums_with(L::zero().plus_product(along, weights(&stencil.along, by_z)))
     }
 }

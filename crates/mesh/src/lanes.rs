@@ -17,8 +17,14 @@ pub(crate) trait Lanes<T: Real>: Copy {
     fn plus(self, weight: T, x: Self) -> Self;
     /// Takes two pairs of numbers as one point, and two others as the other.
     fn load_pairs(from: [[&[T; 2]; 2]; 2]) -> Self;
-    /// `self + weights * x`, with a weight for each point.
-    fn plus_each(self, weights: [T; 2], x: Self) -> Self;
+    /// A number for all of the first point, and one for all of the second.
+    fn each(numbers: [T; 2]) -> Self;
+    /// `self + a * b`, number by number.
+    fn plus_product(self, a: Self, b: Self) -> Self;
+    /// `self - a * b`, number by number.
+    fn less_product(self, a: Self, b: Self) -> Self;
+    /// The first points of both.
+    fn firsts(self, other: Self) -> Self;
     /// The two points.
     fn store(self) -> [[T; LANES]; 2];
     /// The same four numbers for both points.
@@ -27,6 +33,8 @@ pub(crate) trait Lanes<T: Real>: Copy {
     fn plus_difference(self, weights: Self, a: Self, b: Self) -> Self;
     /// The sum of the numbers of each point.
     fn sums(self) -> [T; 2];
+    /// The sums of the numbers of each point, and of those of each of two others.
+    fn sums_with(self, other: Self) -> [T; LANES];
     /// `low` times the first point and `high` times the second.
     fn across(self, low: T, high: T) -> [T; LANES];
     /// Asks for the memory of a point that is needed soon.
@@ -65,12 +73,29 @@ impl<T: Real> Lanes<T> for Plain<T> {
     }
 
     #[inline(always)]
-    fn plus_each(self, weights: [T; 2], x: Self) -> Self {
+    fn each(numbers: [T; 2]) -> Self {
+        Plain(numbers.map(|number| [number; LANES]))
+    }
+
+    #[inline(always)]
+    fn plus_product(self, a: Self, b: Self) -> Self {
         let mut sum = self.0;
-        for ((sum, x), weight) in sum.iter_mut().zip(&x.0).zip(weights) {
-            sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * *x);
-        }
+        let numbers = a.0.iter().flatten().zip(b.0.iter().flatten());
+        sum.iter_mut().flatten().zip(numbers).for_each(|(sum, (a, b))| *sum += *a * *b);
         Plain(sum)
+    }
+
+    #[inline(always)]
+    fn less_product(self, a: Self, b: Self) -> Self {
+        let mut sum = self.0;
+        let numbers = a.0.iter().flatten().zip(b.0.iter().flatten());
+        sum.iter_mut().flatten().zip(numbers).for_each(|(sum, (a, b))| *sum -= *a * *b);
+        Plain(sum)
+    }
+
+    #[inline(always)]
+    fn firsts(self, other: Self) -> Self {
+        Plain([self.0[0], other.0[0]])
     }
 
     #[inline(always)]
@@ -94,6 +119,12 @@ impl<T: Real> Lanes<T> for Plain<T> {
     #[inline(always)]
     fn sums(self) -> [T; 2] {
         self.0.map(|[a, b, c, d]| (a + b) + (c + d))
+    }
+
+    #[inline(always)]
+    fn sums_with(self, other: Self) -> [T; LANES] {
+        let ([a, b], [c, d]) = (self.sums(), other.sums());
+        [a, b, c, d]
     }
 
     #[inline(always)]
@@ -206,12 +237,27 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn plus_each(self, [first, second]: [T; 2], x: Self) -> Self {
+        fn each([first, second]: [T; 2]) -> Self {
             // SAFETY: as in `zero`.
-            Single(unsafe {
-                let weights = _mm256_set_m128(_mm_set1_ps(single(second)), _mm_set1_ps(single(first)));
-                _mm256_fmadd_ps(weights, x.0, self.0)
-            })
+            Single(unsafe { _mm256_set_m128(_mm_set1_ps(single(second)), _mm_set1_ps(single(first))) })
+        }
+
+        #[inline(always)]
+        fn plus_product(self, a: Self, b: Self) -> Self {
+            // SAFETY: as in `zero`.
+            Single(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
+        }
+
+        #[inline(always)]
+        fn less_product(self, a: Self, b: Self) -> Self {
+            // SAFETY: as in `zero`.
+            Single(unsafe { _mm256_fnmadd_ps(a.0, b.0, self.0) })
+        }
+
+        #[inline(always)]
+        fn firsts(self, other: Self) -> Self {
+            // SAFETY: as in `zero`.
+            Single(unsafe { _mm256_insertf128_ps(self.0, _mm256_castps256_ps128(other.0), 1) })
         }
 
         #[inline(always)]
@@ -246,6 +292,20 @@ mod x86 {
                 _mm256_storeu_ps(out.as_mut_ptr().cast(), _mm256_hadd_ps(pairs, pairs));
             }
             [out[0][0], out[1][0]]
+        }
+
+        #[inline(always)]
+        fn sums_with(self, other: Self) -> [T; LANES] {
+            let mut out = [T::zero(); LANES];
+            // SAFETY: as in `zero`, and four numbers of type `f32`.
+            unsafe {
+                // The first points' sums, then the second ones', of both.
+                let pairs = _mm256_hadd_ps(self.0, other.0);
+                let sums = _mm256_hadd_ps(pairs, pairs);
+                let (first, second) = (_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+                _mm_storeu_ps(out.as_mut_ptr().cast(), _mm_unpacklo_ps(first, second));
+            }
+            out
         }
 
         #[inline(always)]
@@ -324,14 +384,30 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn plus_each(self, [first, second]: [T; 2], x: Self) -> Self {
+        fn each([first, second]: [T; 2]) -> Self {
+            // SAFETY: as in `zero`.
+            Double(unsafe { [_mm256_set1_pd(double(first)), _mm256_set1_pd(double(second))] })
+        }
+
+        #[inline(always)]
+        fn plus_product(self, a: Self, b: Self) -> Self {
             // SAFETY: as in `zero`.
             Double(unsafe {
-                [
-                    _mm256_fmadd_pd(_mm256_set1_pd(double(first)), x.0[0], self.0[0]),
-                    _mm256_fmadd_pd(_mm256_set1_pd(double(second)), x.0[1], self.0[1]),
-                ]
+                [_mm256_fmadd_pd(a.0[0], b.0[0], self.0[0]), _mm256_fmadd_pd(a.0[1], b.0[1], self.0[1])]
             })
+        }
+
+        #[inline(always)]
+        fn less_product(self, a: Self, b: Self) -> Self {
+            // SAFETY: as in `zero`.
+            Double(unsafe {
+                [_mm256_fnmadd_pd(a.0[0], b.0[0], self.0[0]), _mm256_fnmadd_pd(a.0[1], b.0[1], self.0[1])]
+            })
+        }
+
+        #[inline(always)]
+        fn firsts(self, other: Self) -> Self {
+            Double([self.0[0], other.0[0]])
         }
 
         #[inline(always)]
@@ -365,6 +441,12 @@ mod x86 {
         fn sums(self) -> [T; 2] {
             let [[a, b, c, d], [e, f, g, h]]: [[T; LANES]; 2] = self.store();
             [(a + b) + (c + d), (e + f) + (g + h)]
+        }
+
+        #[inline(always)]
+        fn sums_with(self, other: Self) -> [T; LANES] {
+            let ([a, b], [c, d]) = (self.sums(), other.sums());
+            [a, b, c, d]
         }
 
         #[inline(always)]
