@@ -10,10 +10,10 @@ use std::sync::Arc;
 use lookback_operator::Real;
 use num_complex::Complex;
 use rayon::prelude::*;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::{Fft, FftPlanner};
 
 use crate::Grid;
+use crate::real_lines::RealLines;
 
 /// Columns that travel together through the scratch of a strided pass: two cache lines of `f32` pairs.
 const COLUMNS: usize = 16;
@@ -59,8 +59,7 @@ pub struct RealFft<T: Real> {
     rows: usize,
     /// Lines along the last axis in one plane of the last two axes.
     plane: usize,
-    pub(crate) forward: Arc<dyn RealToComplex<T>>,
-    pub(crate) inverse: Arc<dyn ComplexToReal<T>>,
+    pub(crate) lines: RealLines<T>,
     /// The middle axis of three.
     pub(crate) middle: Option<Axis<T>>,
     /// The first of two or three.
@@ -70,7 +69,6 @@ pub struct RealFft<T: Real> {
 impl<T: Real> RealFft<T> {
     /// Plans for the shape of `grid`.
     pub fn new(grid: &Grid) -> RealFft<T> {
-        let mut real = RealFftPlanner::<T>::new();
         let mut complex = FftPlanner::<T>::new();
         let (columns, half) = (grid.columns(), grid.half_columns());
         let shape = grid.shape();
@@ -90,8 +88,7 @@ impl<T: Real> RealFft<T> {
             half,
             rows: grid.rows(),
             plane: middle.as_ref().map_or(1, |axis| axis.length),
-            forward: real.plan_fft_forward(columns),
-            inverse: real.plan_fft_inverse(columns),
+            lines: RealLines::new(columns),
             middle,
             first,
         }
@@ -399,13 +396,39 @@ impl<T: Real> Axis<T> {
     /// Transforms `[length, inner]` along its first axis, on one thread.
     pub(crate) fn along_plane(&self, data: &mut [Complex<T>], fft: &dyn Fft<T>, buffers: &mut Buffers<T>) {
         assert_eq!(data.len(), self.length * self.inner, "length of a plane");
-        let start = data.as_mut_ptr();
-        let transform = |_: usize, line: &mut [Complex<T>], scratch: &mut [Complex<T>], _: &mut [T]| {
-            fft.process_with_scratch(line, scratch);
-        };
+        let data = data.as_mut_ptr();
+        // SAFETY: the plane is borrowed whole.
+        unsafe { self.between_planes(data, data, fft, buffers) };
+    }
+
+    /// As [`along_plane`](Axis::along_plane), from one plane to another.
+    pub(crate) fn to_plane(
+        &self,
+        from: &[Complex<T>],
+        to: &mut [Complex<T>],
+        fft: &dyn Fft<T>,
+        buffers: &mut Buffers<T>,
+    ) {
+        assert_eq!([from.len(), to.len()], [self.length * self.inner; 2], "length of planes");
+        // SAFETY: both planes are borrowed whole, and the first is only read.
+        unsafe { self.between_planes(from.as_ptr().cast_mut(), to.as_mut_ptr(), fft, buffers) };
+    }
+
+    /// # Safety
+    /// The pointers must be those of arrays `[length, inner]`, of which the first may be read and the second written.
+    unsafe fn between_planes(
+        &self,
+        from: *mut Complex<T>,
+        to: *mut Complex<T>,
+        fft: &dyn Fft<T>,
+        buffers: &mut Buffers<T>,
+    ) {
         for first in (0..self.inner).step_by(COLUMNS) {
-            // SAFETY: the plane is borrowed whole.
-            unsafe { self.along_columns(start, first, buffers, transform) };
+            let transform = |_: usize, line: &mut [Complex<T>], scratch: &mut [Complex<T>], _: &mut [T]| {
+                fft.process_with_scratch(line, scratch);
+            };
+            // SAFETY: by the caller's word.
+            unsafe { self.along_columns([from, to], first, buffers, transform) };
         }
     }
 
@@ -422,25 +445,26 @@ impl<T: Real> Axis<T> {
             || self.buffers(),
             |buffers, task| {
                 // SAFETY: the spectrum is borrowed whole, and tasks have columns of their own.
-                unsafe { self.along_columns(data.start(), task * COLUMNS, buffers, &f) };
+                unsafe { self.along_columns([data.start(); 2], task * COLUMNS, buffers, &f) };
             },
         );
     }
 
-    /// Does `f(column, line, scratch, factors)` to a few columns from `first` on.
+    /// Does `f(column, line, scratch, factors)` to a few columns from `first` on, on their way from one array to another, or to the same.
     ///
     /// # Safety
-    /// The pointer must be that of an array `[length, inner]`, whose columns from `first` on nobody else may touch.
+    /// The pointers must be those of arrays `[length, inner]`; of the columns from `first` on, nobody else may write to the first
+    /// or touch the second.
     unsafe fn along_columns(
         &self,
-        data: *mut Complex<T>,
+        [from, to]: [*mut Complex<T>; 2],
         first: usize,
         Buffers { lines, scratch, factors }: &mut Buffers<T>,
         f: impl Fn(usize, &mut [Complex<T>], &mut [Complex<T>], &mut [T]),
     ) {
         let length = self.length;
-        let columns = self.columns(data, first);
-        let next = self.columns(data, first + COLUMNS);
+        let columns = self.columns(from, first);
+        let next = self.columns(from, first + COLUMNS);
         // SAFETY: by the caller's word.
         unsafe { columns.take(lines) };
         for (c, line) in lines.chunks_mut(Columns::<T>::stride(length)).take(columns.width).enumerate() {
@@ -448,7 +472,7 @@ impl<T: Real> Axis<T> {
             f(first + c, &mut line[..length], scratch, factors);
         }
         // SAFETY: by the caller's word.
-        unsafe { columns.put(lines) };
+        unsafe { self.columns(to, first).put(lines) };
     }
 }
 

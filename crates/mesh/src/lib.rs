@@ -21,6 +21,7 @@ mod planes;
 mod power;
 mod read;
 mod readout;
+mod real_lines;
 mod synthesis;
 mod visit;
 

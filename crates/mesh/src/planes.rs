@@ -8,13 +8,15 @@ use num_complex::Complex;
 
 use crate::RealFft;
 use crate::fft::{Axis, Buffers, Line};
+use crate::real_lines::Scratch;
 
 /// The transforms of one plane of the last two axes, with their scratch: one a thread.
 pub struct Plane<'a, T: Real> {
     fft: &'a RealFft<T>,
-    line: Vec<T>,
-    scratch: [Vec<Complex<T>>; 2],
+    scratch: Scratch<T>,
     buffers: Option<Buffers<T>>,
+    /// A plane between its axes, which stays in the cache.
+    between: Vec<Complex<T>>,
 }
 
 impl<T: Real> RealFft<T> {
@@ -22,9 +24,9 @@ impl<T: Real> RealFft<T> {
     pub fn plane(&self) -> Plane<'_, T> {
         Plane {
             fft: self,
-            line: self.forward.make_input_vec(),
-            scratch: [self.forward.make_scratch_vec(), self.inverse.make_scratch_vec()],
+            scratch: self.lines.scratch(),
             buffers: self.middle.as_ref().map(Axis::buffers),
+            between: Vec::new(),
         }
     }
 
@@ -52,9 +54,7 @@ impl<T: Real> Plane<'_, T> {
     pub fn forward(&mut self, field: &[T], modes: &mut [Complex<T>]) {
         let fft = self.fft;
         for (out, input) in modes.chunks_mut(fft.half).zip(field.chunks(fft.columns)) {
-            self.line.copy_from_slice(input);
-            let done = fft.forward.process_with_scratch(&mut self.line, out, &mut self.scratch[0]);
-            debug_assert!(done.is_ok());
+            fft.lines.forward(input, out, &mut self.scratch);
         }
         if let Some((axis, buffers)) = fft.middle.as_ref().zip(self.buffers.as_mut()) {
             axis.along_plane(modes, axis.forward.as_ref(), buffers);
@@ -68,16 +68,16 @@ impl<T: Real> Plane<'_, T> {
     /// If a length differs from that of a plane.
     pub fn inverse(&mut self, modes: &mut [Complex<T>], field: &mut [T]) {
         let fft = self.fft;
-        if let Some((axis, buffers)) = fft.middle.as_ref().zip(self.buffers.as_mut()) {
-            axis.along_plane(modes, axis.inverse.as_ref(), buffers);
-        }
-        for (out, line) in field.chunks_mut(fft.columns).zip(modes.chunks_mut(fft.half)) {
-            line[0].im = T::zero();
-            if fft.columns.is_multiple_of(2) {
-                line[fft.half - 1].im = T::zero();
+        let modes = match fft.middle.as_ref().zip(self.buffers.as_mut()) {
+            Some((axis, buffers)) => {
+                self.between.resize(modes.len(), Complex::default());
+                axis.to_plane(modes, &mut self.between, axis.inverse.as_ref(), buffers);
+                &mut self.between[..]
             }
-            let done = fft.inverse.process_with_scratch(line, out, &mut self.scratch[1]);
-            debug_assert!(done.is_ok());
+            None => modes,
+        };
+        for (out, line) in field.chunks_mut(fft.columns).zip(modes.chunks_mut(fft.half)) {
+            fft.lines.inverse(line, out, &mut self.scratch);
         }
     }
 }
