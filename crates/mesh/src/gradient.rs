@@ -195,18 +195,21 @@ impl<T: Real, F> ReadGradient<'_, '_, T, F> {
     }
 }
 
-/// Lanes that make the weights of a particle of its fractions of a cell, which weigh the second of two points.
+/// What makes the weights of a particle of its fractions of a cell. The window weighs the first of two points by `1 - fraction` and
+/// the second by `fraction`, so every weight is a number and a slope times a fraction; to compute them takes less time than to load them.
 struct Stencil<L> {
-    /// Coefficients of the differences, and of how they change with the fraction.
+    /// The coefficients of the differences, their negatives, and `near - far`: numbers and slopes of the planes and lines beside.
     far: L,
     minus_far: L,
     minus_near: L,
     change: L,
-    /// Weights of the two other columns, plane or line for each, and their slopes: for pairs of columns, for what lies in them, and for
-    /// differences along a line.
+    /// Weights of the two planes or lines, for the pair of columns in each.
     pairs: [L; 2],
+    /// Weights of the two columns in each pair.
     columns: [L; 2],
-    last: [L; 2],
+    /// Weights of the two columns in what is loaded of a line, times `near`.
+    inner: [L; 2],
+    /// Weights of the differences along a line.
     along: [L; 2],
 }
 
@@ -224,7 +227,7 @@ impl<L> Stencil<L> {
             change: L::each([near - far, near - far]),
             pairs: [L::load(&[[one, one, zero, zero]; 2]), L::load(&[[-one, -one, one, one]; 2])],
             columns: [L::load(&[[one, zero, one, zero]; 2]), L::load(&[[-one, one, -one, one]; 2])],
-            last: [L::load(&[[zero, zero, near, zero]; 2]), L::load(&[[zero, zero, -near, near]; 2])],
+            inner: [L::load(&[[zero, zero, near, zero]; 2]), L::load(&[[zero, zero, -near, near]; 2])],
             along: [
                 L::load(&[[-far, -near, zero, near], [far, zero, zero, zero]]),
                 L::load(&[[far, near - far, -near, -near], [near - far, far, zero, zero]]),
@@ -246,8 +249,8 @@ impl<T: Real> Taps<T> {
         [of_planes, of_lines]
     }
 
-    /// The gradient at particle `k`, its last component as a sum of two numbers, from the first points of its planes and lines: from each of them on, `SPAN` points must lie in
-    /// the potential, which is not checked here.
+    /// The gradient at particle `k`, its last component as a sum of two numbers, from the first points of its planes and lines: from
+    /// each of them on, `SPAN` points must lie in the potential, which is not checked here.
     #[inline(always)]
     fn gradient<L: Lanes<T>>(
         &self,
@@ -293,7 +296,7 @@ impl<T: Real> Taps<T> {
         let beside = L::zero().plus_product(beside, weights(&stencil.pairs, L::each([y, x])));
         L::zero()
             .plus_product(beside, weights(&stencil.columns, by_z))
-            .plus_product(across_planes.firsts(across_lines), weights(&stencil.last, by_z))
+            .plus_product(across_planes.firsts(across_lines), weights(&stencil.inner, by_z))
             .sums_with(L::zero().plus_product(along, weights(&stencil.along, by_z)))
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct RealLines<T: Real> {
     columns: usize,
     forward: Arc<dyn RealToComplex<T>>,
     inverse: Arc<dyn ComplexToReal<T>>,
-    packed: Option<Packed<T>>,
+    packed: Option<Box<Packed<T>>>,
 }
 
 /// Transforms of pairs of neighbours as complex numbers, and the steps after and before them.
@@ -44,7 +44,8 @@ impl<T: Real> RealLines<T> {
             columns,
             forward: planner.plan_fft_forward(columns),
             inverse: planner.plan_fft_inverse(columns),
-            packed: (columns.is_multiple_of(2) && has_vectors::<T>()).then(|| Packed::new(columns / 2)),
+            packed: (columns.is_multiple_of(2) && has_vectors::<T>())
+                .then(|| Box::new(Packed::new(columns / 2))),
         }
     }
 
