@@ -26,6 +26,6 @@ python="${PYTHON:-python3}"
 venv=target/venv
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --upgrade "pip>=24"
-# In the profile of the Rust tests, whose crates are compiled: a release would compile all of them again.
+# In the profile of the Rust tests, whose crates are compiled: a release, which users install, would compile all of them again.
 "$venv/bin/python" -m pip install --quiet --config-settings=build-args="--profile dev" "./python[test]"
 "$venv/bin/python" -m pytest --quiet python/tests

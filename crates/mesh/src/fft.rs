@@ -1,6 +1,6 @@
 //! Real Fourier transforms in one to three dimensions, on all threads.
 //!
-//! Kernels are those of `rustfft` and `realfft`; this file moves the data: the last two axes plane by plane while a plane
+//! Kernels are those of `rustfft`, of `realfft` and of `real_lines.rs`; this file moves the data: the last two axes plane by plane while a plane
 //! is in the cache, then the first axis, both through a scratch of a few columns. Moving costs as much as the kernels, so
 //! that the order of the copies matters more than theirs.
 
@@ -24,15 +24,17 @@ const TOGETHER: usize = 8;
 /// Bytes of a cache line.
 const CACHE_LINE: usize = 64;
 
-/// Asks for the memory of a place that is needed soon.
+/// Asks for a place of the memory to come to the second cache.
 #[inline(always)]
-fn soon<P>(place: *const P) {
+fn ask_for<P>(place: *const P) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: asking for memory does no harm wherever it is.
     unsafe {
         use std::arch::x86_64::*;
         _mm_prefetch::<_MM_HINT_T1>(place.cast())
     };
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 /// Smallest number of lines that is worth a task of its own.
@@ -52,14 +54,16 @@ pub(crate) struct Axis<T: Real> {
 /// Forward: `F(k) = sum_x f(x) exp(-i k x)`; inverse: `f(x) = sum_k F(k) exp(+i k x)`. Neither is normalised: one after
 /// the other multiplies by the number of cells. The spectrum is the half with the last wave number `0 ..= n/2`.
 ///
-/// Cost `5 N log2 N / 2` operations; memory beyond the arrays: a few lines per thread.
+/// Cost `5 N log2 N / 2` operations; memory beyond the arrays: a few lines per thread, and
+/// a plane of modes for an inverse of three axes.
 pub struct RealFft<T: Real> {
     pub(crate) columns: usize,
     pub(crate) half: usize,
     rows: usize,
     /// Lines along the last axis in one plane of the last two axes.
     plane: usize,
-    pub(crate) lines: RealLines<T>,
+    /// The last axis.
+    pub(crate) last: RealLines<T>,
     /// The middle axis of three.
     pub(crate) middle: Option<Axis<T>>,
     /// The first of two or three.
@@ -88,7 +92,7 @@ impl<T: Real> RealFft<T> {
             half,
             rows: grid.rows(),
             plane: middle.as_ref().map_or(1, |axis| axis.length),
-            lines: RealLines::new(columns),
+            last: RealLines::new(columns),
             middle,
             first,
         }
@@ -174,6 +178,11 @@ impl<T: Real> RealFft<T> {
     /// A zero spectrum of the right length.
     pub fn make_spectrum(&self) -> Vec<Complex<T>> {
         zeros(self.rows * self.half)
+    }
+
+    /// Checks the lengths of a plane of the last two axes.
+    pub(crate) fn check_plane(&self, field: usize, modes: usize) {
+        assert_eq!([field, modes], [self.plane * self.columns, self.plane * self.half], "lengths of a plane");
     }
 
     fn check(&self, field: usize, spectrum: usize) {
@@ -303,8 +312,8 @@ impl<T: Real> Columns<T> {
         }
         for row in (share * rows..((share + 1) * rows).min(self.length)).map(|i| i * self.inner) {
             let start = self.start.wrapping_add(row).cast::<u8>();
-            (0..bytes).step_by(CACHE_LINE).for_each(|byte| soon(start.wrapping_add(byte)));
-            soon(start.wrapping_add(bytes - 1));
+            (0..bytes).step_by(CACHE_LINE).for_each(|byte| ask_for(start.wrapping_add(byte)));
+            ask_for(start.wrapping_add(bytes - 1));
         }
     }
 
@@ -335,15 +344,15 @@ impl<T: Real> Axis<T> {
         }
     }
 
-    /// A few columns of an array from one on: none beyond its last.
+    /// How many columns from one on travel together: none beyond the last.
+    fn width(&self, first: usize) -> usize {
+        COLUMNS.min(self.inner.saturating_sub(first))
+    }
+
+    /// These columns of an array.
     fn columns(&self, data: *mut Complex<T>, first: usize) -> Columns<T> {
         let Axis { length, inner, .. } = *self;
-        Columns {
-            start: data.wrapping_add(first),
-            width: COLUMNS.min(inner.saturating_sub(first)),
-            length,
-            inner,
-        }
+        Columns { start: data.wrapping_add(first), width: self.width(first), length, inner }
     }
 
     /// Numbers of a few columns as lines.
@@ -366,7 +375,7 @@ impl<T: Real> Axis<T> {
         let stride = Columns::<T>::stride(length);
         let task = |buffers: &mut Buffers<T>, task: usize| {
             let first = task * COLUMNS;
-            let width = COLUMNS.min(inner - first);
+            let width = self.width(first);
             let (inputs, outputs) = buffers.lines.split_at_mut(A * self.room());
             for (data, lines) in from.iter().zip(inputs.chunks_mut(self.room())) {
                 // SAFETY: the array is borrowed, and only read.
@@ -414,8 +423,10 @@ impl<T: Real> Axis<T> {
         unsafe { self.between_planes(from.as_ptr().cast_mut(), to.as_mut_ptr(), fft, buffers) };
     }
 
+    /// Transforms a plane on its way from one place to another, or to the same.
+    ///
     /// # Safety
-    /// The pointers must be those of arrays `[length, inner]`, of which the first may be read and the second written.
+    /// The pointers must be those of arrays `[length, inner]`; nobody else may write to the first or touch the second.
     unsafe fn between_planes(
         &self,
         from: *mut Complex<T>,
@@ -453,8 +464,8 @@ impl<T: Real> Axis<T> {
     /// Does `f(column, line, scratch, factors)` to a few columns from `first` on, on their way from one array to another, or to the same.
     ///
     /// # Safety
-    /// The pointers must be those of arrays `[length, inner]`; of the columns from `first` on, nobody else may write to the first
-    /// or touch the second.
+    /// The pointers must be those of arrays `[length, inner]`, or of one; of the `COLUMNS` columns from `first` on, nobody else may
+    /// write to those of the first or touch those of the second.
     unsafe fn along_columns(
         &self,
         [from, to]: [*mut Complex<T>; 2],

@@ -123,7 +123,7 @@ impl<T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for ReadGradient<'
                 }
             }
         }
-        // The tile goes from plane to plane, so that the last ones are new to it.
+        // The tile goes from plane to plane, so that the last ones are new to it. Neighbours along a row mostly share a cache line.
         let columns = &places.points[2][0];
         for planes in &starts[0][BELOW + 2..] {
             for lines in &starts[1][BELOW..BELOW + 2] {
@@ -203,13 +203,13 @@ struct Stencil<L> {
     minus_far: L,
     minus_near: L,
     change: L,
-    /// Weights of the two planes or lines, for the pair of columns in each.
+    /// Numbers and slopes of the weights of the two planes or lines, for the pair of columns in each;
     pairs: [L; 2],
-    /// Weights of the two columns in each pair.
+    /// of the two columns in each pair;
     columns: [L; 2],
-    /// Weights of the two columns in what is loaded of a line, times `near`.
+    /// of the two columns in what is loaded of a line, times `near`;
     inner: [L; 2],
-    /// Weights of the differences along a line.
+    /// and of the differences along a line.
     along: [L; 2],
 }
 

@@ -1,7 +1,5 @@
 //! Two mesh points of four numbers at a time: vector instructions where the machine has them, the same loops where not.
 
-use std::any::TypeId;
-
 use lookback_operator::Real;
 
 /// Numbers of a mesh point that travel together.
@@ -25,8 +23,6 @@ pub(crate) trait Lanes<T: Real>: Copy {
     fn less_product(self, a: Self, b: Self) -> Self;
     /// The first points of both.
     fn firsts(self, other: Self) -> Self;
-    /// The two points.
-    fn store(self) -> [[T; LANES]; 2];
     /// The same four numbers for both points.
     fn both(from: &[T; LANES]) -> Self;
     /// `self + weights * (a - b)`, number by number.
@@ -99,11 +95,6 @@ impl<T: Real> Lanes<T> for Plain<T> {
     }
 
     #[inline(always)]
-    fn store(self) -> [[T; LANES]; 2] {
-        self.0
-    }
-
-    #[inline(always)]
     fn both(from: &[T; LANES]) -> Self {
         Plain([*from; 2])
     }
@@ -153,10 +144,16 @@ pub(crate) trait Wide<T: Real> {
     fn run<L: Lanes<T>>(self);
 }
 
+/// Whether the machine has vector instructions of 256 bits, and multiplies and adds in one.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_avx2_and_fma() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+}
+
 /// Does the work with the widest lanes that this machine has for this type.
 pub(crate) fn widest<T: Real, W: Wide<T>>(work: W) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+    if has_avx2_and_fma() {
         // SAFETY: the machine has the instructions.
         return unsafe { x86::run(work) };
     }
@@ -165,6 +162,7 @@ pub(crate) fn widest<T: Real, W: Wide<T>>(work: W) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use std::any::TypeId;
     use std::arch::x86_64::*;
 
     use super::*;
@@ -258,14 +256,6 @@ mod x86 {
         fn firsts(self, other: Self) -> Self {
             // SAFETY: as in `zero`.
             Single(unsafe { _mm256_insertf128_ps(self.0, _mm256_castps256_ps128(other.0), 1) })
-        }
-
-        #[inline(always)]
-        fn store(self) -> [[T; LANES]; 2] {
-            let mut out = [[T::zero(); LANES]; 2];
-            // SAFETY: eight numbers of type `f32`.
-            unsafe { _mm256_storeu_ps(out.as_mut_ptr().cast(), self.0) };
-            out
         }
 
         #[inline(always)]
@@ -411,16 +401,6 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn store(self) -> [[T; LANES]; 2] {
-            let mut out = [[T::zero(); LANES]; 2];
-            for (out, x) in out.iter_mut().zip(self.0) {
-                // SAFETY: four numbers of type `f64`.
-                unsafe { _mm256_storeu_pd(out.as_mut_ptr().cast(), x) };
-            }
-            out
-        }
-
-        #[inline(always)]
         fn both(from: &[T; LANES]) -> Self {
             // SAFETY: four numbers of type `f64`.
             Double([unsafe { _mm256_loadu_pd(from.as_ptr().cast()) }; 2])
@@ -439,8 +419,13 @@ mod x86 {
 
         #[inline(always)]
         fn sums(self) -> [T; 2] {
-            let [[a, b, c, d], [e, f, g, h]]: [[T; LANES]; 2] = self.store();
-            [(a + b) + (c + d), (e + f) + (g + h)]
+            self.0.map(|point| {
+                let mut numbers = [T::zero(); LANES];
+                // SAFETY: four numbers of type `f64`.
+                unsafe { _mm256_storeu_pd(numbers.as_mut_ptr().cast(), point) };
+                let [a, b, c, d] = numbers;
+                (a + b) + (c + d)
+            })
         }
 
         #[inline(always)]

@@ -24,7 +24,7 @@ impl<T: Real> RealFft<T> {
     pub fn plane(&self) -> Plane<'_, T> {
         Plane {
             fft: self,
-            scratch: self.lines.scratch(),
+            scratch: self.last.scratch(),
             buffers: self.middle.as_ref().map(Axis::buffers),
             between: Vec::new(),
         }
@@ -53,21 +53,23 @@ impl<T: Real> Plane<'_, T> {
     /// If a length differs from that of a plane.
     pub fn forward(&mut self, field: &[T], modes: &mut [Complex<T>]) {
         let fft = self.fft;
+        fft.check_plane(field.len(), modes.len());
         for (out, input) in modes.chunks_mut(fft.half).zip(field.chunks(fft.columns)) {
-            fft.lines.forward(input, out, &mut self.scratch);
+            fft.last.forward(input, out, &mut self.scratch);
         }
         if let Some((axis, buffers)) = fft.middle.as_ref().zip(self.buffers.as_mut()) {
             axis.along_plane(modes, axis.forward.as_ref(), buffers);
         }
     }
 
-    /// From modes to cells along the last two axes, not normalised; the modes are destroyed. Those which are their own
+    /// From modes to cells along the last two axes, not normalised; the modes may be destroyed. Those which are their own
     /// conjugates are taken as real.
     ///
     /// # Panics
     /// If a length differs from that of a plane.
     pub fn inverse(&mut self, modes: &mut [Complex<T>], field: &mut [T]) {
         let fft = self.fft;
+        fft.check_plane(field.len(), modes.len());
         let modes = match fft.middle.as_ref().zip(self.buffers.as_mut()) {
             Some((axis, buffers)) => {
                 self.between.resize(modes.len(), Complex::default());
@@ -77,7 +79,7 @@ impl<T: Real> Plane<'_, T> {
             None => modes,
         };
         for (out, line) in field.chunks_mut(fft.columns).zip(modes.chunks_mut(fft.half)) {
-            fft.lines.inverse(line, out, &mut self.scratch);
+            fft.last.inverse(line, out, &mut self.scratch);
         }
     }
 }

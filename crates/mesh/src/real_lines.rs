@@ -2,7 +2,7 @@
 //!
 //! A complex transform of half the length, and a step between its modes and those of the line. `realfft` has both; its step is
 //! not compiled for vector instructions and takes a fifth of a transform in three dimensions. Where the machine has them, lines of `f32`
-//! take the step of this file.
+//! of even length take the step of this file.
 
 #[cfg(target_arch = "x86_64")]
 use std::any::TypeId;
@@ -15,16 +15,19 @@ use num_complex::Complex;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::{Fft, FftPlanner};
 
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::has_avx2_and_fma;
+
 /// Plans for lines of one length.
-pub(crate) struct RealLines<T: Real> {
-    columns: usize,
-    forward: Arc<dyn RealToComplex<T>>,
-    inverse: Arc<dyn ComplexToReal<T>>,
-    packed: Option<Box<Packed<T>>>,
+pub(crate) enum RealLines<T: Real> {
+    /// With the step of this file.
+    Packed(Box<Packed<T>>),
+    /// With that of `realfft`.
+    Whole { forward: Arc<dyn RealToComplex<T>>, inverse: Arc<dyn ComplexToReal<T>> },
 }
 
 /// Transforms of pairs of neighbours as complex numbers, and the steps after and before them.
-struct Packed<T: Real> {
+pub(crate) struct Packed<T: Real> {
     forward: Arc<dyn Fft<T>>,
     inverse: Arc<dyn Fft<T>>,
     after: Step<T>,
@@ -39,48 +42,54 @@ pub(crate) struct Scratch<T> {
 
 impl<T: Real> RealLines<T> {
     pub(crate) fn new(columns: usize) -> RealLines<T> {
-        let mut planner = RealFftPlanner::<T>::new();
-        RealLines {
-            columns,
-            forward: planner.plan_fft_forward(columns),
-            inverse: planner.plan_fft_inverse(columns),
-            packed: (columns.is_multiple_of(2) && has_vectors::<T>())
-                .then(|| Box::new(Packed::new(columns / 2))),
+        if columns.is_multiple_of(2) && has_vectors::<T>() {
+            return RealLines::Packed(Box::new(Packed::new(columns / 2)));
         }
+        let mut planner = RealFftPlanner::<T>::new();
+        let (forward, inverse) = (planner.plan_fft_forward(columns), planner.plan_fft_inverse(columns));
+        RealLines::Whole { forward, inverse }
     }
 
     pub(crate) fn scratch(&self) -> Scratch<T> {
-        let lengths = [self.forward.get_scratch_len(), self.inverse.get_scratch_len()];
-        let packed = self.packed.as_ref().map_or(0, |packed| {
-            packed.forward.get_inplace_scratch_len().max(packed.inverse.get_outofplace_scratch_len())
-        });
-        let modes = lengths[0].max(lengths[1]).max(packed);
-        Scratch { line: vec![T::zero(); self.columns], modes: vec![Complex::default(); modes] }
+        let (line, modes) = match self {
+            RealLines::Packed(packed) => {
+                let Packed { forward, inverse, .. } = &**packed;
+                (0, forward.get_inplace_scratch_len().max(inverse.get_outofplace_scratch_len()))
+            }
+            RealLines::Whole { forward, inverse } => {
+                (forward.len(), forward.get_scratch_len().max(inverse.get_scratch_len()))
+            }
+        };
+        Scratch { line: vec![T::zero(); line], modes: vec![Complex::default(); modes] }
     }
 
     /// `modes = FFT(line)`, half of them.
     pub(crate) fn forward(&self, line: &[T], modes: &mut [Complex<T>], scratch: &mut Scratch<T>) {
-        if let Some(packed) = &self.packed {
-            return packed.forward(line, modes, &mut scratch.modes);
+        match self {
+            RealLines::Packed(packed) => packed.forward(line, modes, &mut scratch.modes),
+            RealLines::Whole { forward, .. } => {
+                scratch.line.copy_from_slice(line);
+                let room = &mut scratch.modes[..forward.get_scratch_len()];
+                let done = forward.process_with_scratch(&mut scratch.line, modes, room);
+                debug_assert!(done.is_ok());
+            }
         }
-        scratch.line.copy_from_slice(line);
-        let room = &mut scratch.modes[..self.forward.get_scratch_len()];
-        let done = self.forward.process_with_scratch(&mut scratch.line, modes, room);
-        debug_assert!(done.is_ok());
     }
 
     /// `line = n * inverse FFT(modes)`; the modes are destroyed. Those which are their own conjugates are taken as real.
     pub(crate) fn inverse(&self, modes: &mut [Complex<T>], line: &mut [T], scratch: &mut Scratch<T>) {
-        if let Some(packed) = &self.packed {
-            return packed.inverse(modes, line, &mut scratch.modes);
+        match self {
+            RealLines::Packed(packed) => packed.inverse(modes, line, &mut scratch.modes),
+            RealLines::Whole { inverse, .. } => {
+                modes[0].im = T::zero();
+                if line.len().is_multiple_of(2) {
+                    modes[line.len() / 2].im = T::zero();
+                }
+                let room = &mut scratch.modes[..inverse.get_scratch_len()];
+                let done = inverse.process_with_scratch(modes, line, room);
+                debug_assert!(done.is_ok());
+            }
         }
-        modes[0].im = T::zero();
-        if self.columns.is_multiple_of(2) {
-            modes[self.columns / 2].im = T::zero();
-        }
-        let room = &mut scratch.modes[..self.inverse.get_scratch_len()];
-        let done = self.inverse.process_with_scratch(modes, line, room);
-        debug_assert!(done.is_ok());
     }
 }
 
@@ -126,11 +135,11 @@ impl<T: Real> Packed<T> {
 /// `X(k) = (Z(k) + Z*(M - k)) / 2 - i exp(-i pi k / M) (Z(k) - Z*(M - k)) / 2`, and back
 /// `Z(k) = X(k) + X*(M - k) + i exp(i pi k / M) (X(k) - X*(M - k))`, for `0 < k < M`.
 ///
-/// Both are `scale (A + B*) + turn swap(A - B*) + stay (A - B*)` and the conjugate of the same with the other sign for `M - k`, where
-/// `swap` exchanges real and imaginary parts.
+/// With `A` at `k` and `B` at `M - k` both are `scale (A + B*) + turn swap(A - B*) + stay (A - B*)` at `k`, where `swap` exchanges real
+/// and imaginary parts, and at `M - k` the conjugate of the first term less the others.
 struct Step<T> {
     scale: T,
-    /// Factors of real and imaginary parts.
+    /// Factors of the real and the imaginary part for each `k`, which lie as modes do.
     turn: Vec<[T; 2]>,
     stay: Vec<[T; 2]>,
 }
@@ -146,7 +155,7 @@ impl<T: Real> Step<T> {
         }
     }
 
-    /// Does it with vector instructions as far as they go, and gives the first mode for which it is not done.
+    /// Does [`apply`](Step::apply) with vector instructions as far as they go, and gives the first `k` for which it is not done.
     fn apply_wide(&self, modes: &mut [Complex<T>]) -> usize {
         #[cfg(target_arch = "x86_64")]
         if has_vectors::<T>() {
@@ -157,14 +166,17 @@ impl<T: Real> Step<T> {
         1
     }
 
+    /// Takes the step for all modes but the first and the last.
     fn apply(&self, modes: &mut [Complex<T>]) {
         let half = modes.len() - 1;
         for k in self.apply_wide(modes)..=half / 2 {
             let (a, b) = (modes[k], modes[half - k].conj());
             let (sum, change) = ((a + b) * self.scale, a - b);
-            let ([turn, back], [stay, also]) = (self.turn[k], self.stay[k]);
-            let turned =
-                Complex::new(turn * change.im + stay * change.re, back * change.re + also * change.im);
+            let ([turn_re, turn_im], [stay_re, stay_im]) = (self.turn[k], self.stay[k]);
+            let turned = Complex::new(
+                turn_re * change.im + stay_re * change.re,
+                turn_im * change.re + stay_im * change.im,
+            );
             modes[half - k] = (sum - turned).conj();
             modes[k] = sum + turned;
         }
@@ -174,9 +186,7 @@ impl<T: Real> Step<T> {
 /// Whether there are vector instructions for numbers of this type.
 #[cfg(target_arch = "x86_64")]
 fn has_vectors<T: Real>() -> bool {
-    TypeId::of::<T>() == TypeId::of::<f32>()
-        && std::arch::is_x86_feature_detected!("avx2")
-        && std::arch::is_x86_feature_detected!("fma")
+    TypeId::of::<T>() == TypeId::of::<f32>() && has_avx2_and_fma()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -199,7 +209,8 @@ unsafe fn wide<T: Real>(step: &Step<T>, modes: &mut [Complex<T>]) -> usize {
     let start = modes.as_mut_ptr().cast::<f32>();
     let (turn, stay) = (step.turn.as_ptr().cast::<f32>(), step.stay.as_ptr().cast::<f32>());
     let scale = _mm256_set1_ps(step.scale.f64() as f32);
-    let imaginary = _mm256_castpd_ps(_mm256_set1_pd(f64::from_bits(0x8000_0000_0000_0000)));
+    // The signs of imaginary parts.
+    let imaginary = _mm256_castpd_ps(_mm256_set1_pd(-0.0));
     let mut k = 1;
     while 2 * k + 6 < half {
         // SAFETY: `k + 3` is below `half - k - 3`, so both fours lie in the modes and have none in common; and it is at most half
@@ -229,7 +240,7 @@ mod tests {
 
     #[test]
     fn steps_of_this_file_agree_with_realfft() {
-        for columns in [2, 4, 6, 10, 16, 18, 20, 22, 30, 32, 96, 100, 250, 256] {
+        for columns in [1, 2, 4, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22, 30, 32, 96, 100, 250, 256] {
             let (single, double) = (RealLines::<f32>::new(columns), RealLines::<f64>::new(columns));
             let mut line = vec![0.0f64; columns];
             Stream::new(4, Purpose::Test, 0).fill_normal(&mut line);
@@ -245,7 +256,9 @@ mod tests {
             }
             // What is not real in modes that are their own conjugates does not count.
             modes[0].im = 1.0;
-            modes[columns / 2].im = -2.0;
+            if columns % 2 == 0 {
+                modes[columns / 2].im = -2.0;
+            }
             let mut back = vec![0.0f32; columns];
             single.inverse(&mut modes, &mut back, &mut single.scratch());
             for (a, b) in back.iter().zip(&line) {
