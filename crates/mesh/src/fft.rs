@@ -1,8 +1,8 @@
 //! Real Fourier transforms in one to three dimensions, on all threads.
 //!
-//! Kernels are those of `rustfft`, of `realfft` and of `real_lines.rs`; this file moves the data: the last two axes plane by plane while a plane
-//! is in the cache, then the first axis, both through a scratch of a few columns. Moving costs as much as the kernels, so
-//! that the order of the copies matters more than theirs.
+//! Kernels are those of `rustfft`, of `realfft` and of `real_lines.rs`; this file moves the data: the last two axes plane by
+//! plane while a plane is in the cache, then the first axis, both through a scratch of a few columns. Moving costs as much as
+//! the kernels, so that the order of the copies matters more than theirs.
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -434,10 +434,10 @@ impl<T: Real> Axis<T> {
         fft: &dyn Fft<T>,
         buffers: &mut Buffers<T>,
     ) {
+        let transform = |_: usize, line: &mut [Complex<T>], scratch: &mut [Complex<T>], _: &mut [T]| {
+            fft.process_with_scratch(line, scratch);
+        };
         for first in (0..self.inner).step_by(COLUMNS) {
-            let transform = |_: usize, line: &mut [Complex<T>], scratch: &mut [Complex<T>], _: &mut [T]| {
-                fft.process_with_scratch(line, scratch);
-            };
             // SAFETY: by the caller's word.
             unsafe { self.along_columns([from, to], first, buffers, transform) };
         }
