@@ -5,6 +5,7 @@
 //! With `--json`: one line for scripts, of the kernel with differences alone, with the peak memory of the process. With `--forward`:
 //! no gradient, and no memory for it. With `--third`: a start of the third order. Above 256 particles a side each time is that of one run, else the median of five.
 
+use std::io::Write;
 use std::time::Instant;
 
 use lookback::cosmology::{Cosmology, Parameters, Settings as CosmologySettings};
@@ -38,6 +39,7 @@ fn peak_mb() -> f64 {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = std::io::stdout();
     let number = |i: usize, default: f64| std::env::args().nth(i).map_or(Ok(default), |word| word.parse());
     let (side, factor, steps) = (number(1, 128.0)? as usize, number(2, 1.0)?, number(3, 10.0)? as usize);
     let cells = (side as f64 * factor) as usize;
@@ -83,16 +85,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             seconds(rounds, || run.pull(&delta, &mut gradient).expect("a gradient"))
         };
         if json {
-            println!(
+            writeln!(
+                out,
                 "{{\"code\": \"lookback\", \"forward_s\": {forward}, \"gradient_s\": {}, \"forward_peak_mb\": {forward_peak}, \
                  \"gradient_peak_mb\": {}, \"said_mb\": {}}}",
                 forward + pull,
                 peak_mb(),
                 bytes as f64 / 1e6
-            );
+            )?;
             continue;
         }
-        println!(
+        writeln!(
+            out,
             "{side}^3 particles, {cells}^3 cells, {steps} steps, f32, {} threads, {name}: forward {forward:.3} s \
              ({:.1} ms a step, {:.1} times the {:.1} ms of two transforms), value and gradient {:.3} s \
              ({:.2} times forward); about {} MB",
@@ -103,7 +107,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             forward + pull,
             (forward + pull) / forward,
             bytes / 1_000_000,
-        );
+        )?;
     }
     Ok(())
 }
