@@ -191,9 +191,9 @@ impl<T: Real> RealFft<T> {
     }
 }
 
-/// Complex zeros in memory that comes as zeros from the system and is touched first by those who write to it, on all threads.
+/// Complex zeros, as [`lookback_operator::zeros`].
 fn zeros<T: Real>(len: usize) -> Vec<Complex<T>> {
-    let mut parts = ManuallyDrop::new(vec![T::zero(); 2 * len]);
+    let mut parts = ManuallyDrop::new(lookback_operator::zeros::<T>(2 * len));
     if parts.capacity() != 2 * len {
         drop(ManuallyDrop::into_inner(parts));
         return vec![Complex::default(); len];

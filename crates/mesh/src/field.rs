@@ -1,6 +1,6 @@
 //! Four numbers on every mesh point: the components of a vector, and another one.
 
-use lookback_operator::Real;
+use lookback_operator::{Real, on_large_pages};
 use rayon::prelude::*;
 
 use crate::Cloud;
@@ -41,7 +41,7 @@ impl<T: Real> Field<T> {
     /// Zeros on the mesh of a cloud.
     pub fn new(cloud: &Cloud) -> Field<T> {
         let cells = cloud.cells;
-        let quads = vec![[T::zero(); LANES]; cells * cells * (cells + Self::ROOM)];
+        let quads = on_large_pages(vec![[T::zero(); LANES]; cells * cells * (cells + Self::ROOM)]);
         Field { quads, cells, inverse_spacing: cloud.inverse_spacing }
     }
 

@@ -6,11 +6,11 @@ use std::marker::PhantomData;
 use lookback_operator::Real;
 use rayon::prelude::*;
 
-use crate::cloud::{Shape, for_window};
-use crate::lanes::{LANES, Lanes, widest};
+use crate::cloud::{Cic, Shape, Tsc, for_window};
+use crate::lanes::{LANES, Lanes};
 use crate::places::{Few, Places, TOGETHER, multiply};
-use crate::visit::{Around, Particles, PlaneOf, Scratch, Tile, Visit, Work, apart, row_of};
-use crate::{Cloud, Field, Quad, RowOf};
+use crate::visit::{Around, Particles, PlaneOf, Scratch, Tile, Work, apart, row_of, sum_tiles, visit};
+use crate::{Cloud, Field, Quad, RowOf, Window};
 
 impl Cloud {
     /// Reads `g_d(p) = sum_m W(x_p - m) F_d(m)` for each row of particles and hands them to
@@ -25,52 +25,45 @@ impl Cloud {
         self.check_field(field);
         for_window!(self, S => self.tiles([x, p]).into_par_iter().for_each_init(
             || Scratch::new(self),
-            |scratch, mut tile| widest(Visit {
-                cloud: self,
-                rows: tile.rows.clone(),
-                planes: tile.planes.clone(),
-                scratch,
-                work: Read::<S, T, _> {
+            |scratch, mut tile| visit(self, (tile.planes.clone(), tile.rows.clone()), scratch, Read::<S, T, _> {
                     vectors: &mut tile.vectors,
                     field,
                     f: |[x, p]: [RowOf<'_, T>; 2], g: [&[T]; 3]| f(x, p, g),
                     shape: PhantomData,
-                },
-            }),
+                }),
         ));
     }
 
     /// Reads for each row of particles, with a vector `c` for each, the force `g` and its tide
-    /// `d/dx (c . g + weight * fourth)`, where `fourth` is the fourth number of the field, and hands them to
+    /// `d/dx (c . g + fourth)`, where `fourth` is the fourth number of the field, and hands them to
     /// `f([x, p, x_bar, c], g, tide)`. Gives the sum of what `f` gives, row by row.
     pub fn visit_tides<T: Real, const N: usize>(
         &self,
         [x, p, x_bar, c]: [&mut [T]; 4],
         field: &Field<T>,
-        weight: T,
         f: impl Fn([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]) -> [f64; N] + Sync,
     ) -> [f64; N] {
         self.check_field(field);
-        let sums: Vec<[f64; N]> = for_window!(self, S => {
-            self.tiles([x, p, x_bar, c]).into_par_iter().map_init(
-                || Scratch::new(self),
-                |scratch, mut tile| {
-                    let mut sums = [0.0; N];
-                    let read = |vectors: &[PlaneOf<'_, T>; 4], particle: usize, [by_x, by_y, by_z]: [Quad<T>; 3]| {
-                        let c = &vectors[3];
-                        let c = [c[0][particle], c[1][particle], c[2][particle]];
-                        let along = |by: Quad<T>| c[0] * by[0] + c[1] * by[1] + c[2] * by[2] + weight * by[3];
-                        [along(by_x), along(by_y), along(by_z)]
-                    };
-                    let visit = |vectors: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
-                        sums.iter_mut().zip(f(vectors, g, tide)).for_each(|(sum, more)| *sum += more);
-                    };
-                    differentiate::<S, T>((self, field), &mut tile, scratch, read, visit);
-                    sums
-                },
-            ).collect()
-        });
-        sums.into_iter().fold([0.0; N], |sum, plane| std::array::from_fn(|i| sum[i] + plane[i]))
+        let tiles = self.tiles([x, p, x_bar, c]).into_par_iter();
+        sum_tiles(tiles.map_init(
+            || Scratch::new(self),
+            |scratch, mut tile| {
+                let mut sums = [0.0; N];
+                let row = |vectors: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
+                    sums.iter_mut().zip(f(vectors, g, tide)).for_each(|(sum, more)| *sum += more);
+                };
+                match self.window() {
+                    Window::Cic => {
+                        let inverse_spacing = T::of(self.inverse_spacing);
+                        let part = (tile.planes.clone(), tile.rows.clone());
+                        let vectors = &mut tile.vectors;
+                        visit(self, part, scratch, TidesInCells { vectors, field, inverse_spacing, f: row });
+                    }
+                    Window::Tsc => differentiate::<Tsc, T>((self, field), &mut tile, scratch, tide, row),
+                }
+                sums
+            },
+        ))
     }
 
     /// Writes the force `g` and its change `(dx . d/dx) g` when the particles move by `dx`.
@@ -104,6 +97,14 @@ impl Cloud {
     }
 }
 
+/// `d/dx (c . g + fourth)` from the derivatives of the field at a particle, with `c` its last vector.
+#[inline(always)]
+fn tide<T: Real>(vectors: &[PlaneOf<'_, T>; 4], particle: usize, by: [Quad<T>; 3]) -> [T; 3] {
+    let c = &vectors[3];
+    let c = [c[0][particle], c[1][particle], c[2][particle]];
+    by.map(|by| c[0] * by[0] + c[1] * by[1] + c[2] * by[2] + by[3])
+}
+
 /// Reads the field of a mesh and its derivatives for the particles of a tile: `read` makes something of the derivatives, and `f` takes
 /// vectors, forces and that, row by row.
 #[inline(always)]
@@ -123,7 +124,7 @@ fn differentiate<'b, S: Shape, T: Real>(
         f,
         shape: PhantomData,
     };
-    widest(Visit { cloud, planes, rows, scratch, work });
+    visit(cloud, (planes, rows), scratch, work);
 }
 
 /// A few particles, and the lines of mesh points around them.
@@ -164,6 +165,9 @@ impl<T: Real> Lines<T> {
                 for start in lines {
                     L::soon(field.padded(), *start as usize);
                 }
+                if !W::TABLES {
+                    continue;
+                }
                 multiply(&weights[0][i], &weights[1][j], &mut self.across[0][at]);
                 if W::SLOPES {
                     multiply(&slopes[0][i], &weights[1][j], &mut self.across[1][at]);
@@ -171,6 +175,19 @@ impl<T: Real> Lines<T> {
                 }
             }
         }
+    }
+
+    /// The field at the points of the four lines around particle `k`, two in each.
+    #[inline(always)]
+    fn in_cells<L: Lanes<T>>(&self, field: &[Quad<T>], k: usize) -> [L; 4] {
+        let mut points = [L::zero(); 4];
+        for (points, line) in points.iter_mut().zip(&self.lines) {
+            let start = line[k] as usize;
+            debug_assert!(start + 1 < field.len());
+            // SAFETY: as in `sums`.
+            *points = L::load(unsafe { &*field.as_ptr().add(start).cast() });
+        }
+        points
     }
 
     /// Sums of the field over the lines around particle `k`, for each pair of points along them, with each of `N` weights.
@@ -191,6 +208,81 @@ impl<T: Real> Lines<T> {
             }
         }
         sums
+    }
+}
+
+/// Reads the field and its tide for clouds in cells.
+struct TidesInCells<'a, 'b, T, F> {
+    /// Displacements and others of the planes; the last are the vectors of the tide.
+    vectors: &'a mut [[PlaneOf<'b, T>; 4]],
+    field: &'a Field<T>,
+    inverse_spacing: T,
+    f: F,
+}
+
+impl<T: Real, F: FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3])> Work<T> for TidesInCells<'_, '_, T, F> {
+    type Shape = Cic;
+    type Around = Lines<T>;
+    const SLOPES: bool = false;
+    const TABLES: bool = false;
+    const FETCH: bool = false;
+
+    #[inline(always)]
+    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>] {
+        &self.vectors[plane]
+    }
+
+    #[inline(always)]
+    fn look<L: Lanes<T>>(&self, around: &mut Lines<T>) {
+        around.look::<Self, L>(self.field);
+    }
+
+    #[inline(always)]
+    fn read<L: Lanes<T>>(&self, around: &Lines<T>, particles: Particles, [g, tide]: &mut [[Vec<T>; 3]; 2]) {
+        let mut cotangents = [[T::zero(); LANES]; TOGETHER];
+        together(&self.vectors[particles.plane][3], particles, T::one(), &mut cotangents);
+        let (mut read, mut made) = ([[T::zero(); LANES]; TOGETHER], [[T::zero(); LANES]; TOGETHER]);
+        let [x, y, z] = &around.places.fraction;
+        let spacing = L::each([self.inverse_spacing; 2]);
+        for k in 0..particles.count {
+            let [a, b, c, d] = around.in_cells::<L>(self.field.padded(), k);
+            let (by_x, by_y, by_z) = (L::each([x[k]; 2]), L::each([y[k]; 2]), L::each([z[k]; 2]));
+            let (across, next_across) = (b.minus(a), d.minus(c));
+            let plane = a.plus_product(by_y, across);
+            let slope_x = c.plus_product(by_y, next_across).minus(plane);
+            let value = plane.plus_product(by_x, slope_x);
+            let slope_y = across.plus_difference(by_x, next_across, across);
+            let (low, high) = (slope_x.firsts(slope_y), slope_x.seconds(slope_y));
+            let slopes = low.plus_difference(by_z, high, low);
+            let low = value.firsts(value);
+            let slope_z = value.seconds(value).minus(low);
+            read[k] = low.plus_product(by_z, slope_z).first();
+            let c = spacing.times(L::both(&cotangents[k]));
+            made[k] = c.times(slopes).sums_with(c.times(slope_z));
+        }
+        apart(&read[..particles.count], particles.from, g);
+        apart(&made[..particles.count], particles.from, tide);
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, plane: usize, row: usize, side: usize, read: &[[Vec<T>; 3]; 2]) {
+        let vectors = self.vectors[plane].each_mut().map(|vectors| row_of(vectors, row, side));
+        let [g, other] = read.each_ref().map(|parts| parts.each_ref().map(|part| &part[..]));
+        (self.f)(vectors, g, other);
+    }
+}
+
+/// Takes the components of a few particles' vectors together, with a fourth number.
+#[inline(always)]
+pub(crate) fn together<T: Real>(
+    vectors: &PlaneOf<'_, T>,
+    particles: Particles,
+    fourth: T,
+    out: &mut [[T; LANES]; TOGETHER],
+) {
+    let [x, y, z] = vectors.each_ref().map(|component| &component[particles.first..][..particles.count]);
+    for (out, ((x, y), z)) in out.iter_mut().zip(x.iter().zip(y).zip(z)) {
+        *out = [*x, *y, *z, fourth];
     }
 }
 

@@ -8,6 +8,8 @@ mod fft;
 mod field;
 mod forces;
 mod gradient;
+mod gradient_paint;
+mod gradient_tides;
 mod grid;
 mod harmonics;
 mod hartley;
@@ -22,6 +24,7 @@ mod power;
 mod read;
 mod readout;
 mod real_lines;
+mod slabs;
 mod synthesis;
 mod visit;
 

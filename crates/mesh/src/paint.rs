@@ -8,17 +8,12 @@ use rayon::prelude::*;
 
 use crate::cloud::{Shape, for_window};
 use crate::lanes::{Lanes, Wide, widest};
-use crate::places::{ByPoint, FARTHEST, Few, Places, TOGETHER, add_product, multiply};
+use crate::places::{ByPoint, Few, Places, TOGETHER, add_product, multiply};
+use crate::slabs::{Reach, Slab, Span, tiled};
 use crate::{Cloud, Field, Quad};
 
 /// Most lines of mesh points that a particle touches.
 const LINES: usize = 9;
-
-/// Rows of a tile.
-pub(crate) const TILE: usize = 16;
-
-/// Slabs of the mesh for each thread: more of them balance the work, but more rows of particles then lie across two.
-const SLABS_PER_THREAD: usize = 1;
 
 /// One share of a few particles: weights for each point along each axis; their products go to the mesh.
 type Share<'a, T> = [&'a [Few<T>; 3]; 3];
@@ -180,7 +175,7 @@ impl<T: Real> Gift<T, 3> for Moved<'_, T> {
 impl<T: Real> Gift<T, 1> for Vectors<'_, T> {
     type Point = Quad<T>;
     type Value = Quad<T>;
-    const STRANDS: usize = 1;
+    const STRANDS: usize = 4;
     const ROOM: usize = Field::<f64>::ROOM;
     const SLOPES: bool = false;
 
@@ -252,8 +247,8 @@ impl Cloud {
         let area = self.cells * line;
         assert_eq!(mesh.len(), self.cells * area, "length of the mesh");
         let x = self.components(displacement);
-        let spans = self.spans::<S, T>(x[0]);
-        let planes = self.cells.div_ceil(SLABS_PER_THREAD * rayon::current_num_threads());
+        let spans = self.spans::<S, T>(x[0], Reach::window::<S>());
+        let planes = self.planes_of_slabs();
         mesh.par_chunks_mut(planes * area).enumerate().for_each_init(
             || [Shares::new(self), Shares::new(self)],
             |shares, (index, points)| {
@@ -263,80 +258,6 @@ impl Cloud {
                 widest(Give { cloud: self, slab, spans: &spans, x, shares, gift, points, shape });
             },
         );
-    }
-
-    /// The planes that each row of particles touches.
-    fn spans<S: Shape, T: Real>(&self, x: &[T]) -> Vec<Span> {
-        let cells = self.cells as i32;
-        let whole = Span { first: 0, planes: cells };
-        let rows = x.par_chunks(self.side).with_min_len(64).enumerate();
-        let span = |(row, x): (usize, &[T])| {
-            let extent = Extent::of(x);
-            let strange = extent.strange;
-            let [low, high] = [extent.low, extent.high]
-                .map(|x| (x.f64() * self.inverse_spacing).clamp(-FARTHEST, FARTHEST).floor() as i32);
-            // One plane more on either side, for rounding, and one for the place on the lattice.
-            let planes = high - low + 3 + S::POINTS as i32;
-            if strange || planes >= cells {
-                return whole;
-            }
-            let first = self.lattice.points[row / self.side] + low + 1 - S::POINTS as i32;
-            Span { first: first.rem_euclid(cells), planes }
-        };
-        rows.map(span).collect()
-    }
-}
-
-/// The smallest and the largest of some numbers, and whether any of them is none.
-struct Extent<T> {
-    low: T,
-    high: T,
-    strange: bool,
-}
-
-impl<T: Real> Extent<T> {
-    /// Of a row: eight numbers side by side, so that compilers make vector instructions of it.
-    #[inline(always)]
-    fn of(x: &[T]) -> Extent<T> {
-        let (mut low, mut high, mut sum) = ([x[0]; 8], [x[0]; 8], [T::zero(); 8]);
-        for part in x.chunks(8) {
-            let lanes = low.iter_mut().zip(&mut high).zip(&mut sum).zip(part);
-            lanes.for_each(|(((low, high), sum), &x)| {
-                *low = if x < *low { x } else { *low };
-                *high = if x > *high { x } else { *high };
-                *sum += T::zero() * x;
-            });
-        }
-        Extent {
-            low: low.into_iter().fold(x[0], |a, b| if b < a { b } else { a }),
-            high: high.into_iter().fold(x[0], |a, b| if b > a { b } else { a }),
-            // Zero times what is no number, or infinite, is none.
-            strange: sum.into_iter().any(|sum| sum.is_nan()),
-        }
-    }
-}
-
-/// Neighbouring planes of the mesh, beyond its end again from its beginning.
-#[derive(Clone, Copy)]
-struct Span {
-    first: i32,
-    planes: i32,
-}
-
-/// The planes that one task paints.
-struct Slab {
-    first: usize,
-    planes: usize,
-    /// Points from one line to the next.
-    line: usize,
-}
-
-impl Span {
-    /// Whether they have a plane in common.
-    fn meets(&self, slab: &Slab, cells: usize) -> bool {
-        let (first, planes, cells) = (slab.first as i32, slab.planes as i32, cells as i32);
-        (self.first - first).rem_euclid(cells) < planes
-            || (first - self.first).rem_euclid(cells) < self.planes
     }
 }
 
@@ -404,7 +325,7 @@ impl<S: Shape, T: Real, G: Gift<T, K>, const K: usize> Wide<T> for Give<'_, S, T
             let x = x.map(|x| &x[row * side..(row + 1) * side]);
             for from in (0..side).step_by(TOGETHER) {
                 next.places.find::<S>(cloud, row, from, x, G::SLOPES);
-                if slab.touched::<S, T>(&next.places, cloud.cells) {
+                if slab.touched(&next.places, Reach::window::<S>(), cloud.cells) {
                     next.particles = row * side + from..row * side + from + TOGETHER.min(side - from);
                     gift.prepare(next.particles.clone(), &next.places, &mut next.own);
                     next.weigh::<S, L, G, K>(cloud.cells, &slab, points);
@@ -414,32 +335,6 @@ impl<S: Shape, T: Real, G: Gift<T, K>, const K: usize> Wide<T> for Give<'_, S, T
             }
         }
         now.give::<S, L, G, K>(gift, cloud.cells, points);
-    }
-}
-
-/// The row of the lattice that is visited as number `index`: tiles of a few rows go through all planes, so that what they
-/// touch of the mesh is still at hand for the next plane.
-fn tiled(index: usize, side: usize) -> usize {
-    let first = index / (TILE * side) * TILE;
-    let rows = TILE.min(side - first);
-    let within = index - first * side;
-    within / rows * side + first + within % rows
-}
-
-impl Slab {
-    /// Whether any of a few particles touches it.
-    #[inline(always)]
-    fn touched<S: Shape, T>(&self, places: &Places<T>, cells: usize) -> bool {
-        let (cells, reach) = (cells as i32, S::POINTS as i32 - 1);
-        let (first, planes) = (self.first as i32, self.planes as i32);
-        let mut inside = planes + reach >= cells;
-        for &plane in &places.points[0][0] {
-            let above = plane as i32 - first + reach;
-            let above = if above < 0 { above + cells } else { above };
-            let above = if above >= cells { above - cells } else { above };
-            inside |= above < planes + reach;
-        }
-        inside
     }
 }
 

@@ -4,12 +4,13 @@
 use std::ops::Range;
 
 use lookback_operator::Real;
+use rayon::prelude::*;
 
 use crate::Cloud;
 use crate::cloud::Shape;
-use crate::lanes::{Lanes, Wide};
-use crate::paint::TILE;
+use crate::lanes::{Lanes, Wide, widest};
 use crate::places::{Places, TOGETHER};
+use crate::slabs::TILE;
 
 /// Displacements, momenta or cotangents of one row of particles, component by component.
 pub type RowOf<'a, T> = [&'a mut [T]; 3];
@@ -100,6 +101,8 @@ pub(crate) trait Work<T: Real> {
     type Around: Around<T>;
     /// Whether slopes of the weights are needed.
     const SLOPES: bool;
+    /// Whether weights of lines are needed.
+    const TABLES: bool = true;
     /// Whether to ask for the memory of vectors before they are needed: with two of them that takes 3 to 11 % less time, with four
     /// it takes more.
     const FETCH: bool;
@@ -152,12 +155,12 @@ impl Particles {
 }
 
 /// Visits the particles of a tile of the lattice, a few at a time, while the points around the next few come from memory.
-pub(crate) struct Visit<'a, T: Real, W: Work<T>> {
-    pub(crate) cloud: &'a Cloud,
-    pub(crate) planes: Range<usize>,
-    pub(crate) rows: Range<usize>,
-    pub(crate) scratch: &'a mut Scratch<T, W::Around>,
-    pub(crate) work: W,
+struct Visit<'a, T: Real, W: Work<T>> {
+    cloud: &'a Cloud,
+    planes: Range<usize>,
+    rows: Range<usize>,
+    scratch: &'a mut Scratch<T, W::Around>,
+    work: W,
 }
 
 impl<T: Real, W: Work<T>> Wide<T> for Visit<'_, T, W> {
@@ -199,6 +202,22 @@ impl<T: Real, W: Work<T>> Wide<T> for Visit<'_, T, W> {
             coming = coming.next(rows.len(), side);
         }
     }
+}
+
+/// Visits the particles of a tile, with these planes and rows.
+pub(crate) fn visit<T: Real, W: Work<T>>(
+    cloud: &Cloud,
+    (planes, rows): (Range<usize>, Range<usize>),
+    scratch: &mut Scratch<T, W::Around>,
+    work: W,
+) {
+    widest(Visit { cloud, planes, rows, scratch, work });
+}
+
+/// Sums over tiles, in their order.
+pub(crate) fn sum_tiles<const N: usize>(tiles: impl IndexedParallelIterator<Item = [f64; N]>) -> [f64; N] {
+    let sums: Vec<[f64; N]> = tiles.collect();
+    sums.into_iter().fold([0.0; N], |sum, tile| std::array::from_fn(|i| sum[i] + tile[i]))
 }
 
 /// Asks for the vectors of a few particles.

@@ -1,6 +1,7 @@
 //! Painting and reading against their definitions, transposes and differences, on any number of threads.
 
-use lookback_mesh::{Cloud, Differences, Field, Window};
+use lookback_mesh::{Cloud, Differences, Field, RowOf, Window};
+use lookback_operator::Real;
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector::dot;
 
@@ -42,6 +43,17 @@ fn weights(cloud: &Cloud, length: f64, x: &[f64]) -> Vec<Vec<f64>> {
                 .collect()
         })
         .collect()
+}
+
+fn single(x: &[f64]) -> Vec<f32> {
+    x.iter().map(|x| *x as f32).collect()
+}
+
+/// Clouds in cells, some of which have more particles in a row than are taken together.
+fn clouds_in_cells() -> Vec<Cloud> {
+    let large = [(40, 60), (37, 33)];
+    let large = large.map(|(side, cells)| Cloud::new(side, cells, 60.0, Window::Cic).expect("a cloud"));
+    clouds().into_iter().filter(|cloud| cloud.window() == Window::Cic).chain(large).collect()
 }
 
 fn clouds() -> Vec<Cloud> {
@@ -98,7 +110,7 @@ fn painting_and_reading_agree_with_the_definition_on_any_number_of_threads() {
 fn a_particle_that_is_nowhere_harms_nobody() {
     for cloud in clouds() {
         let (mut mesh, mut field) = (vec![0.0; cloud.mesh_len()], Field::new(&cloud));
-        let potential = normal(cloud.mesh_len(), 3, 1.0);
+        let (potential, particles) = (normal(cloud.mesh_len(), 3, 1.0), cloud.particles() as f64);
         for axis in 0..3 {
             for strange in [f64::INFINITY, -1e300, 1.3e7, f64::NAN] {
                 let mut x = normal(3 * cloud.particles(), 0, 0.5);
@@ -108,14 +120,25 @@ fn a_particle_that_is_nowhere_harms_nobody() {
                 if strange.is_nan() {
                     assert!(count.is_nan(), "{cloud:?}");
                 } else {
-                    assert!((count - cloud.particles() as f64).abs() < 1e-9, "{cloud:?} {strange}: {count}");
+                    assert!((count - particles).abs() < 1e-9, "{cloud:?} {strange}: {count}");
                 }
                 let mut p = x.clone();
                 cloud.paint_vectors(&x.clone(), &p, &mut field);
                 cloud.visit_forces(&mut x.clone(), &mut p, &field, |_, _, _| {});
                 if cloud.window() == Window::Cic {
                     let source = (&potential[..], Differences::FOUR_POINT);
-                    cloud.visit_gradient(&mut x, &mut p, source, |_, _, _| {});
+                    cloud.visit_gradient(&mut x.clone(), &mut p, source, |_, _, _| {});
+                    let mut meshes = [vec![0.0; cloud.mesh_len()], vec![0.0; cloud.mesh_len()]];
+                    let [bar, counts] = &mut meshes;
+                    cloud.paint_gradient_adjoint(&x, &p, source.1, [&mut *bar, &mut *counts]);
+                    let count: f64 = counts.iter().sum();
+                    let right =
+                        if strange.is_nan() { count.is_nan() } else { (count - particles).abs() < 1e-9 };
+                    assert!(right, "{cloud:?} {strange}: {count}");
+                    let [mut g, mut change] = [p.clone(), p.clone()];
+                    cloud.push_gradients([&x, &p], source, [&mut g, &mut change]);
+                    let vectors = [&mut x[..], &mut g, &mut change, &mut p];
+                    cloud.visit_gradient_tides(vectors, ([&potential, bar], source.1), |_, _, _| [0.0; 0]);
                 }
             }
         }
@@ -144,7 +167,6 @@ fn painted(cloud: &Cloud, length: f64, x: &[f64], v: &[f64]) -> Vec<f64> {
 
 #[test]
 fn large_lattices_and_single_precision_agree_with_the_definition() {
-    let single = |x: &[f64]| x.iter().map(|x| *x as f32).collect::<Vec<f32>>();
     let near = |found: &[f32], expected: &[f64], what: &str| {
         let largest = expected.iter().fold(1.0f64, |a, b| a.max(b.abs()));
         for (found, expected) in found.iter().zip(expected) {
@@ -269,8 +291,8 @@ fn forces_and_tides_agree_with_component_meshes() {
         cloud.push_forces(&x, &c, &field, g, dg);
         close(g, &force);
         close(dg, &change);
-        cloud.gradient(&x, &meshes[3], None, 0.7, &mut tide);
-        cloud.visit_tides([&mut x, &mut p, &mut x_bar, &mut c], &field, 0.7, |[_, p, x_bar, _], g, tide| {
+        cloud.gradient(&x, &meshes[3], None, 1.0, &mut tide);
+        cloud.visit_tides([&mut x, &mut p, &mut x_bar, &mut c], &field, |[_, p, x_bar, _], g, tide| {
             for d in 0..3 {
                 p[d].copy_from_slice(g[d]);
                 x_bar[d].copy_from_slice(tide[d]);
@@ -288,7 +310,7 @@ fn forces_and_tides_agree_with_component_meshes() {
 
 #[test]
 fn gradients_of_a_potential_agree_with_a_field_of_differences() {
-    for cloud in clouds().into_iter().filter(|cloud| cloud.window() == Window::Cic) {
+    for cloud in clouds_in_cells() {
         let potential = normal(cloud.mesh_len(), 3, 1.0);
         for kernel in [Differences::TWO_POINT, Differences::FOUR_POINT] {
             let mut field = Field::new(&cloud);
@@ -305,7 +327,6 @@ fn gradients_of_a_potential_agree_with_a_field_of_differences() {
                 for (a, b) in found.iter().zip(&expected) {
                     assert!((a - b).abs() < 1e-12, "{cloud:?} {kernel:?}: {a} {b}");
                 }
-                let single = |x: &[f64]| x.iter().map(|x| *x as f32).collect::<Vec<f32>>();
                 let mut rounded = vec![0.0; x.len()];
                 cloud.visit_gradient(
                     &mut single(&x),
@@ -321,6 +342,99 @@ fn gradients_of_a_potential_agree_with_a_field_of_differences() {
             }
         }
     }
+}
+
+#[test]
+fn tides_of_potentials_agree_with_a_field_of_differences() {
+    for cloud in clouds_in_cells() {
+        let n = 3 * cloud.particles();
+        let (phi, psi) = (normal(cloud.mesh_len(), 3, 1.0), normal(cloud.mesh_len(), 4, 1.0));
+        let c = normal(n, 5, 1.0);
+        for kernel in [Differences::TWO_POINT, Differences::FOUR_POINT] {
+            let mut field = Field::new(&cloud);
+            field.set_differences(&phi, kernel, Some(&psi));
+            for spread in [0.5, 9.0] {
+                let x = normal(n, 0, spread);
+                let [mut expected, mut found] = [[vec![0.0; n], vec![0.0; n]], [vec![0.0; n], vec![0.0; n]]];
+                let [g, tide] = &mut expected;
+                let particles = [&mut x.clone()[..], g, tide, &mut c.clone()];
+                let sum = cloud.visit_tides(particles, &field, keep);
+                let [g, tide] = &mut found;
+                let particles = [&mut x.clone()[..], g, tide, &mut c.clone()];
+                let potentials = ([&phi[..], &psi], kernel);
+                let again = cloud.visit_gradient_tides(particles, potentials, keep);
+                assert!(again.iter().zip(sum).all(|(a, b)| (a - b).abs() < 1e-7), "{again:?} {sum:?}");
+                let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
+                let (g, tide) = (&mut vec![0.0; n], &mut vec![0.0; n]);
+                let particles = [&mut x.clone()[..], g, tide, &mut c.clone()];
+                let once = alone.install(|| cloud.visit_gradient_tides(particles, potentials, keep));
+                assert_eq!(once, again);
+                for (a, b) in found.concat().iter().zip(expected.concat()) {
+                    assert!((a - b).abs() < 1e-12, "{cloud:?} {kernel:?}: {a} {b}");
+                }
+                let [mut change, mut found] = [[vec![0.0; n], vec![0.0; n]], [vec![0.0; n], vec![0.0; n]]];
+                let [g, dg] = &mut change;
+                cloud.push_forces(&x, &c, &field, g, dg);
+                cloud.push_gradients([&x, &c], (&phi, kernel), found.each_mut().map(|out| &mut out[..]));
+                for (a, b) in found.concat().iter().zip(change.concat()) {
+                    assert!((a - b).abs() < 1e-12, "{cloud:?} {kernel:?}: {a} {b}");
+                }
+                let [mut x, mut c, phi, psi] = [&x, &c, &phi, &psi].map(|x| single(x));
+                let [mut g, mut tide] = [vec![0.0; n], vec![0.0; n]];
+                let particles = [&mut x[..], &mut g, &mut tide, &mut c];
+                cloud.visit_gradient_tides(particles, ([&phi, &psi], kernel), keep);
+                for (a, b) in g.iter().chain(&tide).zip(expected.concat()) {
+                    assert!((f64::from(*a) - b).abs() < 1e-4, "{cloud:?} {kernel:?}: {a} {b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_gradients_give_back_agrees_with_a_field_of_vectors_on_any_number_of_threads() {
+    for cloud in clouds_in_cells() {
+        let n = 3 * cloud.particles();
+        let c = normal(n, 5, 1.0);
+        for kernel in [Differences::TWO_POINT, Differences::FOUR_POINT] {
+            for spread in [0.5, 9.0] {
+                let x = normal(n, 0, spread);
+                let mut field = Field::new(&cloud);
+                cloud.paint_vectors(&x, &c, &mut field);
+                let meshes = || [vec![1.0; cloud.mesh_len()], vec![1.0; cloud.mesh_len()]];
+                let [mut expected, mut first] = [meshes(), meshes()];
+                let [bar, counts] = &mut expected;
+                field.difference_adjoint(kernel, bar, counts);
+                for threads in [1, 2, 5] {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+                    let mut found = meshes();
+                    let found_meshes = found.each_mut().map(|mesh| &mut mesh[..]);
+                    pool.install(|| cloud.paint_gradient_adjoint(&x, &c, kernel, found_meshes));
+                    for (a, b) in found.concat().iter().zip(expected.concat()) {
+                        assert!((a - b).abs() < 1e-11, "{cloud:?} {kernel:?}: {a} {b}");
+                    }
+                    if threads == 1 {
+                        first = found.clone();
+                    }
+                    assert_eq!(found, first);
+                    let (x, c) = (single(&x), single(&c));
+                    let mut rounded = [vec![1.0; cloud.mesh_len()], vec![1.0; cloud.mesh_len()]];
+                    let meshes = rounded.each_mut().map(|mesh| &mut mesh[..]);
+                    pool.install(|| cloud.paint_gradient_adjoint(&x, &c, kernel, meshes));
+                    for (a, b) in rounded.concat().iter().zip(expected.concat()) {
+                        assert!((f64::from(*a) - b).abs() < 3e-4, "{cloud:?} {kernel:?}: {a} {b}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Keeps gradients and tides in the place of other vectors, and adds them up.
+fn keep<T: Real>([_, p, x_bar, _]: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]) -> [f64; 2] {
+    p.into_iter().zip(g).for_each(|(out, g)| out.copy_from_slice(g));
+    x_bar.into_iter().zip(tide).for_each(|(out, tide)| out.copy_from_slice(tide));
+    [g, tide].map(|vectors| vectors.into_iter().flatten().map(|x| x.f64()).sum())
 }
 
 #[test]

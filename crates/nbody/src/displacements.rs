@@ -1,8 +1,8 @@
 //! Lagrangian perturbation theory on the lattice: where particles go before they meet.
 
 use lookback_mesh::Grid;
-use lookback_operator::Real;
 use lookback_operator::vector::{axpy, dot};
+use lookback_operator::{Real, zeros};
 use num_complex::Complex;
 use rayon::prelude::*;
 
@@ -69,8 +69,9 @@ impl<T: Real> Displacements<T> {
     /// As [`forward`](Displacements::forward), in vector fields that are there. Those which the order does not need come last, with
     /// whatever they held.
     pub fn forward_in(&self, mut fields: Vec<Vec<T>>, delta: &[Complex<T>]) -> Vec<Vec<T>> {
-        fields.resize_with(fields.len().max(self.order.fields()), Vec::new);
         fields.iter_mut().for_each(|field| field.resize(3 * self.tides.len(), T::zero()));
+        let missing = self.order.fields().saturating_sub(fields.len());
+        fields.extend(self.fields(missing));
         let mut potential = self.potential(delta);
         if self.order == Lpt::First {
             let [zero, one, _] = &potential;
@@ -93,7 +94,7 @@ impl<T: Real> Displacements<T> {
 
     /// The change of [`forward`](Displacements::forward) when the density changes.
     pub fn push(&self, delta: &[Complex<T>], change: &[Complex<T>]) -> Vec<Vec<T>> {
-        let mut fields = vec![vec![T::zero(); 3 * self.tides.len()]; self.order.fields()];
+        let mut fields = self.fields(self.order.fields());
         let mut moved = self.potential(change);
         if self.order == Lpt::First {
             let [zero, one, _] = &moved;
@@ -150,6 +151,11 @@ impl<T: Real> Displacements<T> {
             sum_into(&mut spectrum, &[(&density, 1.0)]);
         }
         Pulled { spectrum, growth }
+    }
+
+    /// Vector fields of zeros.
+    fn fields(&self, count: usize) -> Vec<Vec<T>> {
+        std::iter::repeat_with(|| zeros(3 * self.tides.len())).take(count).collect()
     }
 
     fn potential(&self, source: &[Complex<T>]) -> Potential<T> {
@@ -212,7 +218,7 @@ impl<T: Real> Displacements<T> {
         let scale = self.normalised();
         let mut first = self.tensor(delta, -1.0);
         let mut second = self.tensor(&self.source(&first), scale);
-        let mut fields = vec![vec![T::zero(); 3 * self.tides.len()]; 3];
+        let mut fields = self.fields(3);
         self.third_orders(&third_order::sources(&first, &second), &mut fields);
         for (n, psi) in fields.iter_mut().enumerate().map(|(n, psi)| (n + 2, psi)) {
             for (growth, bar) in growth.iter_mut().zip(bars) {
@@ -232,7 +238,7 @@ impl<T: Real> Displacements<T> {
         spectra.extend(curl_adjoint((fft, tables), &fields[2], T::of(scale)));
         drop(fields);
         let bars = [0, 1, 2, 3, 4].map(|i| {
-            let mut mesh = vec![T::zero(); self.tides.len()];
+            let mut mesh = zeros(self.tides.len());
             fft.inverse(&mut spectra[i], &mut mesh);
             mesh
         });
@@ -271,7 +277,7 @@ pub(crate) fn combine<T: Real>(orders: &[Vec<T>], factors: &[f64], out: &mut [T]
 /// Replaces the first two of the fields by `sum_n x_n psi_n` and `sum_n p_n psi_n`, of which only those of the order count.
 pub(crate) fn combine_both<T: Real>(mut fields: Vec<Vec<T>>, order: Lpt, [x, p]: [&[f64]; 2]) -> [Vec<T>; 2] {
     if let [only] = &fields[..] {
-        fields.push(vec![T::zero(); only.len()]);
+        fields.push(zeros(only.len()));
     }
     let (first, rest) = fields.split_at_mut(1);
     let (second, rest) = rest.split_at_mut(1);

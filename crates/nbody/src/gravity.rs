@@ -1,8 +1,8 @@
 //! Gravity on a mesh: the field that sources of density pull particles along.
 
-use lookback_mesh::{Cloud, Field, Grid, RealFft, RowOf, Window, reads_gradients};
-use lookback_operator::Real;
+use lookback_mesh::{Cloud, Differences, Field, Grid, RealFft, RowOf, Window, reads_gradients};
 use lookback_operator::vector::axpy;
+use lookback_operator::{Real, zeros};
 use num_complex::Complex;
 use rayon::prelude::*;
 
@@ -14,8 +14,8 @@ use crate::sharpening::{Band, BandKind, Sharpening};
 ///
 /// In the equation of motion `dp/dt = 3/2 omega_m g / a`. With differences as the gradient: paint, two transforms of the
 /// mesh, differences, readout; with the spectral gradient four transforms. The product with the transposed Jacobian costs
-/// as many again. Memory: a mesh, its spectrum, and four meshes for the field, which are not touched forwards where particles take
-/// the differences themselves; the transposed Jacobian needs one mesh more.
+/// as many again. Memory: a mesh and its spectrum, and four meshes for the field where particles do not take the differences
+/// themselves; the transposed Jacobian needs one mesh more.
 pub struct Gravity<T: Real> {
     cloud: Cloud,
     fft: RealFft<T>,
@@ -29,7 +29,8 @@ pub struct Gravity<T: Real> {
     second: Vec<T>,
     spectrum: Vec<Complex<T>>,
     filtered: Vec<Complex<T>>,
-    field: Field<T>,
+    /// Made when it is needed: on finer meshes particles take differences themselves.
+    field: Option<Field<T>>,
 }
 
 /// A kick of the momenta and the drift that follows it: `p = keep p + pull g(x)`, `x = x + by p`.
@@ -83,11 +84,11 @@ impl<T: Real> Gravity<T> {
             kernels,
             compensation,
             band: None,
-            mesh: vec![T::zero(); cloud.mesh_len()],
+            mesh: zeros(cloud.mesh_len()),
             second: Vec::new(),
             spectrum: fft.make_spectrum(),
             filtered,
-            field: Field::new(&cloud),
+            field: None,
             cloud,
             fft,
         })
@@ -121,28 +122,30 @@ impl<T: Real> Gravity<T> {
         T::of(1.0 / self.cloud.particles() as f64)
     }
 
-    /// From the density in `self.mesh` to the potential.
-    fn solve_potential(&mut self) {
+    /// From the density in `self.mesh` to the potential, or from the cotangent of the potential in `self.second` to that of the density.
+    fn solve_potential(&mut self, transposed: bool) {
         let factor = green(&self.tables, self.compensation.as_deref(), self.band, self.scale());
-        self.fft.convolve(&mut self.mesh, &mut self.spectrum, factor);
+        let mesh = if transposed { &mut self.second } else { &mut self.mesh };
+        self.fft.convolve(mesh, &mut self.spectrum, factor);
     }
 
     /// From the density in `self.mesh` to the field; with `adjoint`, its fourth number is `self.second`.
     fn solve(&mut self, adjoint: bool) {
         match self.kernels.gradient.differences() {
             Some(kernel) => {
-                self.solve_potential();
-                self.field.set_differences(&self.mesh, kernel, adjoint.then_some(&self.second[..]));
+                self.solve_potential(false);
+                let fourth = adjoint.then_some(&self.second[..]);
+                field_of(&self.cloud, &mut self.field).set_differences(&self.mesh, kernel, fourth);
             }
             None => {
                 self.fft.forward(&self.mesh, &mut self.spectrum);
                 for axis in 0..3 {
                     self.filter(axis, false);
                     self.fft.inverse(&mut self.filtered, &mut self.mesh);
-                    self.field.set(axis, &self.mesh);
+                    field_of(&self.cloud, &mut self.field).set(axis, &self.mesh);
                 }
                 if adjoint {
-                    self.field.set(3, &self.second);
+                    field_of(&self.cloud, &mut self.field).set(3, &self.second);
                 }
             }
         }
@@ -171,22 +174,50 @@ impl<T: Real> Gravity<T> {
 
     /// Hands `g` of the density in `self.mesh` to `f`, row by row of the particles.
     fn visit(&mut self, x: &mut [T], p: &mut [T], f: impl Fn(RowOf<'_, T>, RowOf<'_, T>, [&[T]; 3]) + Sync) {
-        match self.kernels.gradient.differences() {
-            Some(kernel) if reads_gradients(self.cloud.side(), self.cloud.cells(), self.cloud.window()) => {
-                self.solve_potential();
+        match self.differences_at_particles() {
+            Some(kernel) => {
+                self.solve_potential(false);
                 self.cloud.visit_gradient(x, p, (&self.mesh, kernel), f);
             }
-            _ => {
+            None => {
                 self.solve(false);
-                self.cloud.visit_forces(x, p, &self.field, f);
+                self.cloud.visit_forces(x, p, field_of(&self.cloud, &mut self.field), f);
             }
         }
     }
 
-    /// Leaves the field of the particles on the mesh, with what [`solve_adjoint`](Gravity::solve_adjoint) gives as its fourth number.
-    fn place_both(&mut self, displacement: &[T], c: &[T]) {
-        self.solve_adjoint(displacement, c);
-        self.solve(true);
+    /// The differences that particles take of the potential themselves, if they do.
+    fn differences_at_particles(&self) -> Option<Differences> {
+        let (side, cells, window) = (self.cloud.side(), self.cloud.cells(), self.cloud.window());
+        self.kernels.gradient.differences().filter(|_| reads_gradients(side, cells, window))
+    }
+
+    /// Hands `g` of particles and its tide `d/dx (c . g + psi)` to `f`, row by row, where `psi` is what the mesh gives to positions through
+    /// the density when the particles have the cotangents `c` of their `g`; gives the sum of what `f` gives. Displacements are
+    /// the first vectors of the particles, and `c` the last.
+    fn visit_tides<const N: usize>(
+        &mut self,
+        particles: [&mut [T]; 4],
+        f: impl Fn([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]) -> [f64; N] + Sync,
+    ) -> [f64; N] {
+        if self.second.is_empty() {
+            self.second = zeros(self.cloud.mesh_len());
+        }
+        let [x, .., c] = &particles;
+        match self.differences_at_particles() {
+            Some(kernel) => {
+                self.cloud.paint_gradient_adjoint(x, c, kernel, [&mut self.second, &mut self.mesh]);
+                self.solve_potential(true);
+                self.solve_potential(false);
+                let potentials = ([&self.mesh[..], &self.second[..]], kernel);
+                self.cloud.visit_gradient_tides(particles, potentials, f)
+            }
+            None => {
+                self.solve_adjoint(x, c);
+                self.solve(true);
+                self.cloud.visit_tides(particles, field_of(&self.cloud, &mut self.field), f)
+            }
+        }
     }
 
     /// Writes `g` at the particles.
@@ -201,7 +232,7 @@ impl<T: Real> Gravity<T> {
 
     /// Displacements of sharpened particles at a scale factor, and what moved them, per share.
     pub fn sharpened(&mut self, sharpening: Sharpening, at: f64, x: &[T]) -> (Vec<T>, Vec<T>) {
-        let mut by = vec![T::zero(); x.len()];
+        let mut by = zeros(x.len());
         self.within(sharpening.band(BandKind::Value), |gravity| gravity.at(x, &mut by));
         let mut seen = x.to_vec();
         axpy(sharpening.share(at), &by, &mut seen);
@@ -225,8 +256,18 @@ impl<T: Real> Gravity<T> {
     /// Writes `g` and its change `dg/dx dx`.
     pub fn push(&mut self, displacement: &[T], dx: &[T], g: &mut [T], tangent: &mut [T]) {
         self.cloud.paint(displacement, &mut self.mesh);
-        self.solve(false);
-        self.cloud.push_forces(displacement, dx, &self.field, g, tangent);
+        match self.differences_at_particles() {
+            Some(kernel) => {
+                self.solve_potential(false);
+                let potential = (&self.mesh[..], kernel);
+                self.cloud.push_gradients([displacement, dx], potential, [&mut *g, &mut *tangent]);
+            }
+            None => {
+                self.solve(false);
+                let field = field_of(&self.cloud, &mut self.field);
+                self.cloud.push_forces(displacement, dx, field, g, tangent);
+            }
+        }
         self.cloud.paint_push(displacement, dx, &mut self.mesh);
         let mut x = displacement.to_vec();
         self.visit(&mut x, tangent, |_, out, g| {
@@ -239,18 +280,17 @@ impl<T: Real> Gravity<T> {
     /// Leaves in `self.second` what the mesh gives to positions through the density, when the particles have the
     /// cotangents `c` of their `g`; and the density in `self.mesh`.
     fn solve_adjoint(&mut self, displacement: &[T], c: &[T]) {
-        self.second.resize(self.cloud.mesh_len(), T::zero());
-        self.cloud.paint_vectors(displacement, c, &mut self.field);
+        let field = field_of(&self.cloud, &mut self.field);
+        self.cloud.paint_vectors(displacement, c, field);
         match self.kernels.gradient.differences() {
             Some(kernel) => {
-                self.field.difference_adjoint(kernel, &mut self.second, &mut self.mesh);
-                let factor = green(&self.tables, self.compensation.as_deref(), self.band, self.scale());
-                self.fft.convolve(&mut self.second, &mut self.spectrum, factor);
+                field.difference_adjoint(kernel, &mut self.second, &mut self.mesh);
+                self.solve_potential(true);
             }
             None => {
                 self.spectrum.par_iter_mut().for_each(|x| *x = Complex::default());
                 for axis in 0..3 {
-                    self.field.get(axis, &mut self.mesh);
+                    field_of(&self.cloud, &mut self.field).get(axis, &mut self.mesh);
                     self.fft.forward(&self.mesh, &mut self.filtered);
                     self.filter(axis, true);
                 }
@@ -258,19 +298,18 @@ impl<T: Real> Gravity<T> {
                     compensate_lines(along, self.tables.half(), &mut self.spectrum);
                 }
                 self.fft.inverse(&mut self.spectrum, &mut self.second);
-                self.field.get(3, &mut self.mesh);
+                field_of(&self.cloud, &mut self.field).get(3, &mut self.mesh);
             }
         }
     }
 
     /// Adds `scale * (dg/dx)^T c` to `gradient`.
     pub fn pull(&mut self, displacement: &[T], c: &[T], scale: f64, gradient: &mut [T]) {
-        self.place_both(displacement, c);
         let (mut x, mut c) = (displacement.to_vec(), c.to_vec());
-        let mut unused = vec![T::zero(); x.len()];
+        let mut unused = zeros(x.len());
         let scale = T::of(scale);
         let particles = [&mut x[..], &mut unused, gradient, &mut c];
-        self.cloud.visit_tides(particles, &self.field, T::one(), |[_, _, out, _], _, tide| {
+        self.visit_tides(particles, |[_, _, out, _], _, tide| {
             for (out, tide) in out.into_iter().zip(tide) {
                 out.iter_mut().zip(tide).for_each(|(out, tide)| *out += scale * *tide);
             }
@@ -282,7 +321,6 @@ impl<T: Real> Gravity<T> {
     /// cotangents of `keep`, `pull` and the factor of the drift.
     pub fn undo(&mut self, particles: Backwards<'_, T>, keep: f64, pull: f64, drift: f64) -> [f64; 3] {
         let Backwards { x, p, x_bar, p_bar } = particles;
-        self.place_both(x, p_bar);
         let (one_over, keep, pull, by) = (T::of(1.0 / keep), T::of(keep), T::of(pull), T::of(drift));
         let row = |[x, p, x_bar, p_bar]: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
             let mut sums = [0.0; 3];
@@ -304,8 +342,13 @@ impl<T: Real> Gravity<T> {
             }
             sums
         };
-        self.cloud.visit_tides([x, p, x_bar, p_bar], &self.field, T::one(), row)
+        self.visit_tides([x, p, x_bar, p_bar], row)
     }
+}
+
+/// The field on the mesh of the particles, which is made here if there is none.
+fn field_of<'a, T: Real>(cloud: &Cloud, field: &'a mut Option<Field<T>>) -> &'a mut Field<T> {
+    field.get_or_insert_with(|| Field::new(cloud))
 }
 
 /// The product of two rows, in an order that vector instructions can keep.

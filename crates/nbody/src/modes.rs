@@ -2,7 +2,7 @@
 
 use lookback_cosmology::{Cosmology, Gradient, PARAMETERS};
 use lookback_mesh::{Grid, Hartley};
-use lookback_operator::Real;
+use lookback_operator::{Real, zeros};
 use num_complex::Complex;
 use rayon::prelude::*;
 
@@ -28,7 +28,7 @@ impl<T: Real> Modes<T> {
             squares: (0..side).map(square).collect(),
             fundamental: grid.fundamental(),
             volume: grid.cell_volume(),
-            amplitude: vec![T::zero(); grid.half_len()],
+            amplitude: zeros(grid.half_len()),
         }
     }
 
@@ -139,7 +139,7 @@ impl<T: Real> Modes<T> {
     /// White noise on the modes of a real-space white field: an orthonormal transform, for comparisons.
     pub fn from_field(&self, field: &[T]) -> Vec<T> {
         let one = vec![T::one(); self.hartley.grid().half_len()];
-        let mut modes = vec![T::zero(); field.len()];
+        let mut modes = zeros(field.len());
         self.hartley.analyze(&one, field, &mut modes, &mut self.hartley.make_spectrum());
         modes
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use lookback_cosmology::{Cosmology, Gradient};
 use lookback_mesh::{Cloud, Grid, RealFft};
 use lookback_operator::vector::{axpy, check_finite, dot};
-use lookback_operator::{Linearization, Operator, Real, Result as OperatorResult};
+use lookback_operator::{Linearization, Operator, Real, Result as OperatorResult, zeros};
 use num_complex::Complex;
 use rayon::prelude::*;
 
@@ -55,7 +55,7 @@ impl<'a, T: Real> Run<'a, T> {
         let grid = Grid::new(&[s.particles; 3], &[s.length; 3])?;
         let mut modes = Modes::new(&grid);
         modes.set_cosmology(simulation.cosmology());
-        let vectors = || vec![T::zero(); 3 * grid.len()];
+        let vectors = || zeros(3 * grid.len());
         Ok(Run {
             simulation,
             modes,
@@ -243,7 +243,7 @@ impl<'a, T: Real> Run<'a, T> {
         let fft = RealFft::new(&self.grid);
         let mut spectrum = fft.make_spectrum();
         fft.forward(cotangent, &mut spectrum);
-        let mut white = vec![T::zero(); cotangent.len()];
+        let mut white = zeros(cotangent.len());
         self.modes.adjoint(&spectrum, &mut white);
         let mut parameters = NOTHING;
         if !self.simulation.free().is_empty() {
@@ -258,7 +258,7 @@ impl<'a, T: Real> Run<'a, T> {
         let fft = RealFft::new(&self.grid);
         let mut spectrum = fft.make_spectrum();
         self.modes.forward(white, &mut spectrum);
-        let mut delta = vec![T::zero(); self.grid.len()];
+        let mut delta = zeros(self.grid.len());
         fft.inverse(&mut spectrum, &mut delta);
         delta
     }
@@ -308,7 +308,7 @@ impl<'a, T: Real> Run<'a, T> {
     /// displacement, over that of the whole displacement.
     pub fn reversal_error(&mut self) -> f64 {
         let (mut x, mut p) = (self.displacement.clone(), self.momentum.clone());
-        let mut g = vec![T::zero(); x.len()];
+        let mut g = zeros(x.len());
         for step in self.schedule.moves[..self.done].iter().rev() {
             match *step {
                 Move::Kick { keep, pull } => {
@@ -318,7 +318,7 @@ impl<'a, T: Real> Run<'a, T> {
                 Move::Drift { before, after } => axpy(-(before + after), &p, &mut x),
             }
         }
-        let mut start = vec![T::zero(); x.len()];
+        let mut start = zeros(x.len());
         let orders = self.displacements().forward(&self.linear_spectrum());
         combine(&orders, &self.schedule.start.displacement, &mut start);
         axpy(-1.0, &start, &mut x);
@@ -404,7 +404,7 @@ impl<'a, T: Real> Run<'a, T> {
                                 Some(sharpening) => {
                                     let at = self.schedule.views[view].at;
                                     let (seen, by) = self.gravity.sharpened(sharpening, at, &x);
-                                    let mut seen_bar = vec![T::zero(); x.len()];
+                                    let mut seen_bar = zeros(x.len());
                                     watch(view, &seen, &p, &mut seen_bar, &mut p_bar);
                                     drop(seen);
                                     let bar = self.pull_sharpening(
@@ -429,7 +429,7 @@ impl<'a, T: Real> Run<'a, T> {
         factors.extend(by_momentum.into_iter().rev());
         factors.extend(by_displacement.into_iter().rev());
         factors.reverse();
-        let mut white = vec![T::zero(); self.white.len()];
+        let mut white = zeros(self.white.len());
         self.modes.adjoint(&spectrum, &mut white);
         let mut parameters = NOTHING;
         if !self.simulation.free().is_empty() {
@@ -466,7 +466,7 @@ impl<'a, T: Real> Run<'a, T> {
         let along = dot(seen_bar, by);
         let mut bar = [along * at.powf(sharpening.mu), along * share * at.ln(), 0.0, 0.0];
         if self.sharpening_scales_are_free() {
-            let mut other = vec![T::zero(); x.len()];
+            let mut other = zeros(x.len());
             for (bar, kind) in bar[2..].iter_mut().zip([BandKind::ByLarge, BandKind::BySmall]) {
                 self.gravity.within(sharpening.band(kind), |gravity| gravity.at(x, &mut other));
                 *bar = share * dot(seen_bar, &other);
@@ -489,7 +489,7 @@ impl<'a, T: Real> Run<'a, T> {
         change: [f64; 4],
     ) -> (Vec<T>, Vec<T>) {
         let (mut seen, mut moved) = (x.to_vec(), dx.to_vec());
-        let (mut by, mut tangent) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
+        let (mut by, mut tangent) = (zeros(x.len()), zeros(x.len()));
         let share = sharpening.share(at);
         self.gravity.within(sharpening.band(BandKind::Value), |gravity| {
             gravity.push(x, dx, &mut by, &mut tangent);
@@ -542,7 +542,7 @@ impl<'a, T: Real> Run<'a, T> {
             }
         }
         let [mut x, mut p] = combine_both(orders, lpt, [&start.displacement, &start.momentum]);
-        let (mut g, mut dg) = (vec![T::zero(); x.len()], vec![T::zero(); x.len()]);
+        let (mut g, mut dg) = (zeros(x.len()), zeros(x.len()));
         let mut next = || slopes.next().unwrap_or(0.0);
         let mut view = 0;
         let moves = self.schedule.moves[..self.done].to_vec();
@@ -609,7 +609,7 @@ fn sharpened<'a, T: Real>(
 
 /// A copy that all threads make: most of its cost is memory that is touched for the first time.
 fn copy<T: Real>(x: &[T]) -> Vec<T> {
-    let mut out = vec![T::zero(); x.len()];
+    let mut out = zeros(x.len());
     out.par_chunks_mut(1 << 16).zip(x.par_chunks(1 << 16)).for_each(|(out, x)| out.copy_from_slice(x));
     out
 }
@@ -666,7 +666,7 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
     fn pull(&mut self, dy: &[T], dx: &mut [T]) -> OperatorResult<()> {
         check_length("cotangent", dy.len(), self.simulation.codomain().len())?;
         let scale = mean_inverse(self.gravity.cloud());
-        let mut x_bar = vec![T::zero(); self.displacement.len()];
+        let mut x_bar = zeros(self.displacement.len());
         let mut bar = [0.0; 4];
         match self.sharpening {
             None => self.gravity.cloud().gradient(&self.displacement, dy, None, scale, &mut x_bar),
@@ -674,13 +674,13 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
                 let at = self.last_time();
                 let x = std::mem::take(&mut self.displacement);
                 let (seen, by) = self.gravity.sharpened(sharpening, at, &x);
-                let mut seen_bar = vec![T::zero(); x.len()];
+                let mut seen_bar = zeros(x.len());
                 self.gravity.cloud().gradient(&seen, dy, None, scale, &mut seen_bar);
                 bar = self.pull_sharpening(sharpening, at, &x, (&by, &seen_bar), &mut x_bar);
                 self.displacement = x;
             }
         }
-        let p_bar = vec![T::zero(); x_bar.len()];
+        let p_bar = zeros(x_bar.len());
         let (white, mut parameters) = self.pull_state(x_bar, p_bar, None)?;
         let shares = parameters.len() - bar.len();
         parameters[shares..].iter_mut().zip(bar).for_each(|(sum, bar)| *sum += bar);

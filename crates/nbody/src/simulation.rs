@@ -64,20 +64,22 @@ impl Settings {
     /// Bytes that a simulation holds at its peak, forward, or with its derivatives in either direction.
     ///
     /// Forward: 9 numbers a particle for the state, the modes and their amplitudes; 2 a mesh cell for density and
-    /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves. The start
-    /// needs 12 numbers a particle before there is a mesh, and 36 at third order. Reverse: 22 a particle, 48 at third order; 3 a cell and the
-    /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 71 before. Sharpening: 6 more a particle, 12 along a tangent.
+    /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves, as they do in clouds in
+    /// cells on a mesh that is finer than the lattice by half or more. The start
+    /// needs 12 numbers a particle before there is a mesh, and 28 at third order. Reverse: 22 a particle, 48 at third order; 3 a cell and the
+    /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 65 before. Sharpening: 6 more a particle, 12 along a tangent.
     /// (`tests/memory.rs` measures them.)
     pub fn memory<T: Real>(&self, gradient: bool) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
         let differences = self.kernels.gradient.differences().is_some();
         let spectral = if differences { 0 } else { 1 };
-        let lean = differences && reads_gradients(self.particles, self.cells, self.window);
+        let field =
+            if differences && reads_gradients(self.particles, self.cells, self.window) { 0 } else { 4 };
         let sharpened = if self.sharpening.is_some() { 6 } else { 0 };
-        let forward_cells = (if lean { 2 } else { 6 } + spectral) * mesh;
+        let forward_cells = (2 + field + spectral) * mesh;
         let start = match self.lpt {
             Lpt::First | Lpt::Second => 12,
-            Lpt::Third => 36,
+            Lpt::Third => 28,
         };
         let forward = (start * particles).max((9 + sharpened) * particles + forward_cells);
         let reverse = match self.lpt {
@@ -87,11 +89,11 @@ impl Settings {
         };
         let tangent = match self.lpt {
             Lpt::First | Lpt::Second => 0,
-            Lpt::Third => 71 * particles + forward_cells,
+            Lpt::Third => 65 * particles + forward_cells,
         };
         let numbers = if gradient {
-            let reverse = reverse * particles + (7 + spectral) * mesh;
-            reverse.max((35 + 2 * sharpened) * particles + (6 + spectral) * mesh).max(tangent)
+            let reverse = reverse * particles + (3 + field + spectral) * mesh;
+            reverse.max((35 + 2 * sharpened) * particles + forward_cells).max(tangent)
         } else {
             forward
         };

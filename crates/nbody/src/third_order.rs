@@ -1,7 +1,7 @@
 //! The third order of Lagrangian perturbation theory: its sources, cell by cell, and their derivatives.
 
 use lookback_mesh::RealFft;
-use lookback_operator::Real;
+use lookback_operator::{Real, zeros};
 use num_complex::Complex;
 use rayon::prelude::*;
 
@@ -93,7 +93,7 @@ impl<T: Real> Sources<T> {
 }
 
 fn collect<T: Real>(cells: usize, f: impl Fn(usize) -> Sources<T> + Sync) -> [Vec<T>; 5] {
-    let mut out: [Vec<T>; 5] = std::array::from_fn(|_| vec![T::zero(); cells]);
+    let mut out: [Vec<T>; 5] = std::array::from_fn(|_| zeros(cells));
     let [a, b, x, y, z] = &mut out;
     let lines = a.par_iter_mut().zip(b).zip(x).zip(y).zip(z).enumerate();
     lines.for_each(|(cell, ((((a, b), x), y), z))| [*a, *b, *x, *y, *z] = f(cell).0);
@@ -155,7 +155,7 @@ pub(crate) fn curl<T: Real>(
 ) {
     let cells = psi.len() / 3;
     let mut term = fft.make_spectrum();
-    let mut mesh = vec![T::zero(); cells];
+    let mut mesh = zeros(cells);
     for axis in 0..3 {
         let (p, q) = ((axis + 1) % 3, (axis + 2) % 3);
         // (curl A)_axis = d_p A_q - d_q A_p, and A = -S / lambda.

@@ -4,7 +4,7 @@
 //! axis, and differ only within planes of the two others: there they are made, multiplied and transformed back in the cache.
 
 use lookback_mesh::{Grid, Line, Plane, RealFft};
-use lookback_operator::Real;
+use lookback_operator::{Real, zeros};
 use num_complex::Complex;
 use rayon::prelude::*;
 
@@ -267,7 +267,7 @@ impl<T: Real> Tides<T> {
     /// `scale` times the tidal tensor of a potential.
     pub(crate) fn tensor(&self, potential: &Potential<T>, scale: T) -> TensorField<T> {
         PLACES.map(|(i, j)| {
-            let mut mesh = vec![T::zero(); self.len()];
+            let mut mesh = zeros(self.len());
             mesh.par_chunks_mut(self.cells).enumerate().for_each_init(
                 || self.room(),
                 |room, (plane, out)| {

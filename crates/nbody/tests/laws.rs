@@ -49,6 +49,7 @@ fn every_kind_of_simulation_obeys_the_laws() {
     let kinds = [
         base.clone(),
         Settings { cells: 16, kernels: four_point, start_kernels: four_point, ..base.clone() },
+        Settings { cells: 16, kernels: four_point, sharpening, ..base.clone() },
         Settings { cells: 12, scheme: Scheme::FastPm(Middle::Geometric), ..base.clone() },
         Settings {
             kernels: Kernels { compensate: true, ..Kernels::default() },
@@ -98,41 +99,55 @@ fn time_runs_backwards() {
     }
 }
 
+/// With the gradient of a spectrum, and with differences that particles take themselves.
+fn kinds_of_gradients(particles: usize, steps: usize) -> [Settings; 2] {
+    let kernels = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
+    let base = settings(particles, steps);
+    [base.clone(), Settings { cells: 2 * particles, kernels, ..base }]
+}
+
+/// The gradient of half the sum of squares of the density, and how many of its numbers are modes.
+fn gradient<T: Real>(settings: Settings) -> (Vec<f64>, usize) {
+    let modes = settings.particles.pow(3);
+    let simulation = Simulation::<T>::new(settings, cosmology(), &["sigma8", "omega_m"]).expect("made");
+    let x = simulation.point(&white::<f64>(modes).into_iter().map(T::of).collect::<Vec<T>>());
+    let (delta, mut linearization) = simulation.linearize(&x).expect("a linearization");
+    let mut gradient = vec![T::zero(); x.len()];
+    linearization.pull(&delta, &mut gradient).expect("a gradient");
+    (gradient.into_iter().map(Real::f64).collect(), modes)
+}
+
 #[test]
 fn single_precision_gives_the_gradient_to_a_thousandth() {
-    fn gradient<T: Real>() -> Vec<f64> {
-        let simulation =
-            Simulation::<T>::new(settings(32, 10), cosmology(), &["sigma8", "omega_m"]).expect("made");
-        let x = simulation.point(&white::<f64>(32usize.pow(3)).into_iter().map(T::of).collect::<Vec<T>>());
-        let (delta, mut linearization) = simulation.linearize(&x).expect("a linearization");
-        let mut gradient = vec![T::zero(); x.len()];
-        linearization.pull(&delta, &mut gradient).expect("a gradient");
-        gradient.into_iter().map(Real::f64).collect()
-    }
-    let (single, double) = (gradient::<f32>(), gradient::<f64>());
-    let modes = double.len() - 2;
-    let difference = step(&single, -1.0, &double);
-    let norm = |v: &[f64]| dot(v, v).sqrt();
-    let relative = norm(&difference[..modes]) / norm(&double[..modes]);
-    println!("gradient of modes, f32 against f64: {relative:.1e}");
-    assert!(relative < 1e-3, "{relative:.1e}");
-    for i in modes..double.len() {
-        let relative = (difference[i] / double[i]).abs();
-        assert!(relative < 1e-3, "parameter {}: {relative:.1e}", i - modes);
+    for settings in kinds_of_gradients(32, 10) {
+        let ((single, _), (double, modes)) =
+            (gradient::<f32>(settings.clone()), gradient::<f64>(settings.clone()));
+        let difference = step(&single, -1.0, &double);
+        let norm = |v: &[f64]| dot(v, v).sqrt();
+        let relative = norm(&difference[..modes]) / norm(&double[..modes]);
+        println!("gradient of modes on {}^3 cells, f32 against f64: {relative:.1e}", settings.cells);
+        assert!(relative < 1e-3, "{relative:.1e}");
+        for i in modes..double.len() {
+            let relative = (difference[i] / double[i]).abs();
+            assert!(relative < 1e-3, "parameter {}: {relative:.1e}", i - modes);
+        }
     }
 }
 
 #[test]
 fn a_result_does_not_depend_on_the_number_of_threads() {
-    let simulation = Simulation::<f32>::new(settings(16, 3), cosmology(), &[]).expect("a simulation");
-    let with = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| simulation.apply(&white(4096)).expect("evolved"))
-    };
-    assert_eq!(with(1), with(3));
+    for settings in kinds_of_gradients(16, 3) {
+        let simulation = Simulation::<f32>::new(settings.clone(), cosmology(), &[]).expect("a simulation");
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| {
+                (simulation.apply(&white(4096)).expect("evolved"), gradient::<f32>(settings.clone()))
+            })
+        };
+        assert_eq!(with(1), with(3));
+    }
 }
 
-/// The start is computed in the arrays of the run before, whatever they hold.
 #[test]
 fn a_run_forgets_where_it_was() {
     for lpt in [Lpt::First, Lpt::Second, Lpt::Third] {

@@ -32,6 +32,7 @@ fn cases() -> Vec<(&'static str, Settings)> {
         ("as many cells as particles", settings()),
         ("half more", Settings { cells: 96, ..settings() }),
         ("twice as many", Settings { cells: 128, ..settings() }),
+        ("four times as many", Settings { particles: 32, cells: 128, ..settings() }),
         ("wider clouds", Settings { cells: 128, window: Window::Tsc, ..settings() }),
         ("spectral gradients", Settings { kernels: spectral, ..settings() }),
         ("spectral gradients, twice as many", Settings { kernels: spectral, cells: 128, ..settings() }),
@@ -58,8 +59,9 @@ fn measure(case: usize, way: usize) {
     let (_, settings) = cases().swap_remove(case);
     let cosmology =
         Cosmology::new(Parameters::planck18(), CosmologySettings::default()).expect("a cosmology");
+    let side = settings.particles;
     let simulation = Simulation::<f32>::new(settings, cosmology, &["sigma8"]).expect("a simulation");
-    let mut modes = vec![0.0f32; 64usize.pow(3)];
+    let mut modes = vec![0.0f32; side.pow(3)];
     Stream::new(4, Purpose::Signal, 0).fill_normal(&mut modes);
     let x = simulation.point(&modes);
     drop(modes);
@@ -71,7 +73,7 @@ fn measure(case: usize, way: usize) {
         let mut run = simulation.run().expect("a machine");
         run.evolve(&x, Some(&mut |_, _, _| ())).expect("evolved");
         let parameters = run.parameters_of(&x);
-        run.push_state(&x[..64usize.pow(3)], &parameters, Some(&mut |_, _, _, _, _| ())).expect("a tangent");
+        run.push_state(&x[..side.pow(3)], &parameters, Some(&mut |_, _, _, _, _| ())).expect("a tangent");
     } else {
         let mut there = simulation.linearization();
         there.move_to(&x, &mut y).expect("evolved");
