@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::cloud::{Cic, Shape, Tsc, for_window};
 use crate::lanes::{LANES, Lanes};
 use crate::places::{Few, Places, TOGETHER, multiply};
-use crate::visit::{Around, Particles, PlaneOf, Scratch, Tile, Work, apart, row_of, sum_tiles, visit};
+use crate::visit::{Around, Particles, PlaneOf, Scratch, Work, apart, keep_both, sum_tiles, visit};
 use crate::{Cloud, Field, Quad, RowOf, Window};
 
 impl Cloud {
@@ -25,12 +25,10 @@ impl Cloud {
         self.check_field(field);
         for_window!(self, S => self.tiles([x, p]).into_par_iter().for_each_init(
             || Scratch::new(self),
-            |scratch, mut tile| visit(self, (tile.planes.clone(), tile.rows.clone()), scratch, Read::<S, T, _> {
-                    vectors: &mut tile.vectors,
-                    field,
-                    f: |[x, p]: [RowOf<'_, T>; 2], g: [&[T]; 3]| f(x, p, g),
-                    shape: PhantomData,
-                }),
+            |scratch, mut tile| {
+                let work = Read::<S, T> { field, shape: PhantomData };
+                visit(self, &mut tile, scratch, work, |[x, p], [g, _]| f(x, p, g));
+            },
         ));
     }
 
@@ -49,17 +47,23 @@ impl Cloud {
             || Scratch::new(self),
             |scratch, mut tile| {
                 let mut sums = [0.0; N];
-                let row = |vectors: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
+                let row = |vectors: [RowOf<'_, T>; 4], [g, tide]: [[&[T]; 3]; 2]| {
                     sums.iter_mut().zip(f(vectors, g, tide)).for_each(|(sum, more)| *sum += more);
                 };
+                let inverse_spacing = T::of(self.inverse_spacing);
                 match self.window() {
                     Window::Cic => {
-                        let inverse_spacing = T::of(self.inverse_spacing);
-                        let part = (tile.planes.clone(), tile.rows.clone());
-                        let vectors = &mut tile.vectors;
-                        visit(self, part, scratch, TidesInCells { vectors, field, inverse_spacing, f: row });
+                        visit(self, &mut tile, scratch, TidesInCells { field, inverse_spacing }, row);
                     }
-                    Window::Tsc => differentiate::<Tsc, T>((self, field), &mut tile, scratch, tide, row),
+                    Window::Tsc => {
+                        let work = Differentiate::<Tsc, T, _> {
+                            field,
+                            inverse_spacing,
+                            read: tide,
+                            shape: PhantomData,
+                        };
+                        visit(self, &mut tile, scratch, work, row);
+                    }
                 }
                 sums
             },
@@ -71,25 +75,15 @@ impl Cloud {
         self.check_field(field);
         // A visitor may move what it visits; here it does not.
         let (mut x, mut dx) = (x.to_vec(), dx.to_vec());
-        for_window!(self, S => {
-            self.tiles([&mut x, &mut dx, g, change]).into_par_iter().for_each_init(
-                || Scratch::new(self),
-                |scratch, mut tile| {
-                    let read = |vectors: &[PlaneOf<'_, T>; 4], particle: usize, [by_x, by_y, by_z]: [Quad<T>; 3]| {
-                        let dx = &vectors[1];
-                        let dx = [dx[0][particle], dx[1][particle], dx[2][particle]];
-                        std::array::from_fn(|d| dx[0] * by_x[d] + dx[1] * by_y[d] + dx[2] * by_z[d])
-                    };
-                    let visit = |[_, _, g, change]: [RowOf<'_, T>; 4], value: [&[T]; 3], moved: [&[T]; 3]| {
-                        for d in 0..3 {
-                            g[d].copy_from_slice(value[d]);
-                            change[d].copy_from_slice(moved[d]);
-                        }
-                    };
-                    differentiate::<S, T>((self, field), &mut tile, scratch, read, visit);
-                },
-            );
-        });
+        let inverse_spacing = T::of(self.inverse_spacing);
+        for_window!(self, S => self.tiles([&mut x, g, change, &mut dx]).into_par_iter().for_each_init(
+            || Scratch::new(self),
+            |scratch, mut tile| {
+                let (read, shape) = (change_along, PhantomData);
+                let work = Differentiate::<S, T, _> { field, inverse_spacing, read, shape };
+                visit(self, &mut tile, scratch, work, keep_both);
+            },
+        ));
     }
 
     fn check_field<T: Real>(&self, field: &Field<T>) {
@@ -97,34 +91,16 @@ impl Cloud {
     }
 }
 
-/// `d/dx (c . g + fourth)` from the derivatives of the field at a particle, with `c` its last vector.
+/// `d/dx (c . g + fourth)` from the derivatives of the field at a particle along each axis.
 #[inline(always)]
-fn tide<T: Real>(vectors: &[PlaneOf<'_, T>; 4], particle: usize, by: [Quad<T>; 3]) -> [T; 3] {
-    let c = &vectors[3];
-    let c = [c[0][particle], c[1][particle], c[2][particle]];
+fn tide<T: Real>(c: [T; 3], by: [Quad<T>; 3]) -> [T; 3] {
     by.map(|by| c[0] * by[0] + c[1] * by[1] + c[2] * by[2] + by[3])
 }
 
-/// Reads the field of a mesh and its derivatives for the particles of a tile: `read` makes something of the derivatives, and `f` takes
-/// vectors, forces and that, row by row.
+/// `(dx . d/dx) g` likewise.
 #[inline(always)]
-fn differentiate<'b, S: Shape, T: Real>(
-    (cloud, field): (&Cloud, &Field<T>),
-    tile: &mut Tile<'b, T, 4>,
-    scratch: &mut Scratch<T, Lines<T>>,
-    read: impl Fn(&[PlaneOf<'b, T>; 4], usize, [Quad<T>; 3]) -> [T; 3],
-    f: impl FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]),
-) {
-    let (rows, planes) = (tile.rows.clone(), tile.planes.clone());
-    let work = Differentiate::<S, T, _, _> {
-        vectors: &mut tile.vectors,
-        field,
-        inverse_spacing: T::of(cloud.inverse_spacing),
-        read,
-        f,
-        shape: PhantomData,
-    };
-    visit(cloud, (planes, rows), scratch, work);
+fn change_along<T: Real>(dx: [T; 3], [x, y, z]: [Quad<T>; 3]) -> [T; 3] {
+    std::array::from_fn(|d| dx[0] * x[d] + dx[1] * y[d] + dx[2] * z[d])
 }
 
 /// A few particles, and the lines of mesh points around them.
@@ -212,25 +188,16 @@ impl<T: Real> Lines<T> {
 }
 
 /// Reads the field and its tide for clouds in cells.
-struct TidesInCells<'a, 'b, T, F> {
-    /// Displacements and others of the planes; the last are the vectors of the tide.
-    vectors: &'a mut [[PlaneOf<'b, T>; 4]],
+struct TidesInCells<'a, T> {
     field: &'a Field<T>,
     inverse_spacing: T,
-    f: F,
 }
 
-impl<T: Real, F: FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3])> Work<T> for TidesInCells<'_, '_, T, F> {
+impl<T: Real> Work<T> for TidesInCells<'_, T> {
     type Shape = Cic;
     type Around = Lines<T>;
     const SLOPES: bool = false;
     const TABLES: bool = false;
-    const FETCH: bool = false;
-
-    #[inline(always)]
-    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>] {
-        &self.vectors[plane]
-    }
 
     #[inline(always)]
     fn look<L: Lanes<T>>(&self, around: &mut Lines<T>) {
@@ -238,9 +205,15 @@ impl<T: Real, F: FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3])> Work<T> for Tid
     }
 
     #[inline(always)]
-    fn read<L: Lanes<T>>(&self, around: &Lines<T>, particles: Particles, [g, tide]: &mut [[Vec<T>; 3]; 2]) {
+    fn read<L: Lanes<T>>(
+        &self,
+        around: &Lines<T>,
+        vectors: &[PlaneOf<'_, T>],
+        particles: Particles,
+        [g, tide]: &mut [[Vec<T>; 3]; 2],
+    ) {
         let mut cotangents = [[T::zero(); LANES]; TOGETHER];
-        together(&self.vectors[particles.plane][3], particles, T::one(), &mut cotangents);
+        together(vectors, particles, T::one(), &mut cotangents);
         let (mut read, mut made) = ([[T::zero(); LANES]; TOGETHER], [[T::zero(); LANES]; TOGETHER]);
         let [x, y, z] = &around.places.fraction;
         let spacing = L::each([self.inverse_spacing; 2]);
@@ -263,24 +236,18 @@ impl<T: Real, F: FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3])> Work<T> for Tid
         apart(&read[..particles.count], particles.from, g);
         apart(&made[..particles.count], particles.from, tide);
     }
-
-    #[inline(always)]
-    fn finish(&mut self, plane: usize, row: usize, side: usize, read: &[[Vec<T>; 3]; 2]) {
-        let vectors = self.vectors[plane].each_mut().map(|vectors| row_of(vectors, row, side));
-        let [g, other] = read.each_ref().map(|parts| parts.each_ref().map(|part| &part[..]));
-        (self.f)(vectors, g, other);
-    }
 }
 
-/// Takes the components of a few particles' vectors together, with a fourth number.
+/// Takes the components of the last vectors of a few particles together, with a fourth number.
 #[inline(always)]
 pub(crate) fn together<T: Real>(
-    vectors: &PlaneOf<'_, T>,
+    vectors: &[PlaneOf<'_, T>],
     particles: Particles,
     fourth: T,
     out: &mut [[T; LANES]; TOGETHER],
 ) {
-    let [x, y, z] = vectors.each_ref().map(|component| &component[particles.first..][..particles.count]);
+    let own = &vectors[vectors.len() - 1];
+    let [x, y, z] = own.each_ref().map(|component| &component[particles.first..][..particles.count]);
     for (out, ((x, y), z)) in out.iter_mut().zip(x.iter().zip(y).zip(z)) {
         *out = [*x, *y, *z, fourth];
     }
@@ -298,24 +265,15 @@ fn along<S: Shape, T: Real, L: Lanes<T>>(weights: &[Few<T>; 3], pairs: [L; 2], k
 }
 
 /// Reads the field.
-struct Read<'a, 'b, S, T, F> {
-    /// Displacements and others of the planes.
-    vectors: &'a mut [[PlaneOf<'b, T>; 2]],
+struct Read<'a, S, T> {
     field: &'a Field<T>,
-    f: F,
     shape: PhantomData<S>,
 }
 
-impl<S: Shape, T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for Read<'_, '_, S, T, F> {
+impl<S: Shape, T: Real> Work<T> for Read<'_, S, T> {
     type Shape = S;
     type Around = Lines<T>;
     const SLOPES: bool = false;
-    const FETCH: bool = true;
-
-    #[inline(always)]
-    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>] {
-        &self.vectors[plane]
-    }
 
     #[inline(always)]
     fn look<L: Lanes<T>>(&self, around: &mut Lines<T>) {
@@ -323,7 +281,13 @@ impl<S: Shape, T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for Read
     }
 
     #[inline(always)]
-    fn read<L: Lanes<T>>(&self, around: &Lines<T>, particles: Particles, out: &mut [[Vec<T>; 3]; 2]) {
+    fn read<L: Lanes<T>>(
+        &self,
+        around: &Lines<T>,
+        _: &[PlaneOf<'_, T>],
+        particles: Particles,
+        out: &mut [[Vec<T>; 3]; 2],
+    ) {
         let mut read = [[T::zero(); LANES]; TOGETHER];
         for (k, out) in read[..particles.count].iter_mut().enumerate() {
             let [sum] = around.sums::<S, L, 1>(self.field.padded(), k);
@@ -331,42 +295,26 @@ impl<S: Shape, T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for Read
         }
         apart(&read[..particles.count], particles.from, &mut out[0]);
     }
-
-    #[inline(always)]
-    fn finish(&mut self, plane: usize, row: usize, side: usize, [g, _]: &[[Vec<T>; 3]; 2]) {
-        let vectors = self.vectors[plane].each_mut().map(|vectors| row_of(vectors, row, side));
-        (self.f)(vectors, g.each_ref().map(|g| &g[..]));
-    }
 }
 
 /// Reads the field and its derivatives along the three axes.
-struct Differentiate<'a, 'b, S, T, R, F> {
-    /// Displacements and others of the planes.
-    vectors: &'a mut [[PlaneOf<'b, T>; 4]],
+struct Differentiate<'a, S, T, R> {
     field: &'a Field<T>,
     inverse_spacing: T,
-    /// What is made of the derivatives at a particle of the plane, in proportion to them.
+    /// What is made of the last vector of a particle and of the derivatives, in proportion to these.
     read: R,
-    f: F,
     shape: PhantomData<S>,
 }
 
-impl<'b, S, T, R, F> Work<T> for Differentiate<'_, 'b, S, T, R, F>
+impl<S, T, R> Work<T> for Differentiate<'_, S, T, R>
 where
     S: Shape,
     T: Real,
-    R: Fn(&[PlaneOf<'b, T>; 4], usize, [Quad<T>; 3]) -> [T; 3],
-    F: FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]),
+    R: Fn([T; 3], [Quad<T>; 3]) -> [T; 3],
 {
     type Shape = S;
     type Around = Lines<T>;
     const SLOPES: bool = true;
-    const FETCH: bool = false;
-
-    #[inline(always)]
-    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>] {
-        &self.vectors[plane]
-    }
 
     #[inline(always)]
     fn look<L: Lanes<T>>(&self, around: &mut Lines<T>) {
@@ -374,26 +322,27 @@ where
     }
 
     #[inline(always)]
-    fn read<L: Lanes<T>>(&self, around: &Lines<T>, particles: Particles, [g, other]: &mut [[Vec<T>; 3]; 2]) {
+    fn read<L: Lanes<T>>(
+        &self,
+        around: &Lines<T>,
+        vectors: &[PlaneOf<'_, T>],
+        particles: Particles,
+        [g, other]: &mut [[Vec<T>; 3]; 2],
+    ) {
         let mut read = [[T::zero(); LANES]; TOGETHER];
         let Places { weights, slopes, .. } = &around.places;
+        let own = &vectors[vectors.len() - 1];
         for (k, out) in read[..particles.count].iter_mut().enumerate() {
             let [value, by_x, by_y] = around.sums::<S, L, 3>(self.field.padded(), k);
             *out = along::<S, T, L>(&weights[2], value, k);
             let by_z = along::<S, T, L>(&slopes[2], value, k);
             let [by_x, by_y] = [by_x, by_y].map(|by| along::<S, T, L>(&weights[2], by, k));
-            let made = (self.read)(&self.vectors[particles.plane], particles.first + k, [by_x, by_y, by_z]);
+            let vector = own.each_ref().map(|component| component[particles.first + k]);
+            let made = (self.read)(vector, [by_x, by_y, by_z]);
             for (part, made) in other.iter_mut().zip(made) {
                 part[particles.from + k] = made * self.inverse_spacing;
             }
         }
         apart(&read[..particles.count], particles.from, g);
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, plane: usize, row: usize, side: usize, read: &[[Vec<T>; 3]; 2]) {
-        let vectors = self.vectors[plane].each_mut().map(|vectors| row_of(vectors, row, side));
-        let [g, other] = read.each_ref().map(|parts| parts.each_ref().map(|part| &part[..]));
-        (self.f)(vectors, g, other);
     }
 }

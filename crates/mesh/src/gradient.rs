@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::cloud::Cic;
 use crate::lanes::{LANES, Lanes, SPAN};
 use crate::places::{Few, Places, TOGETHER};
-use crate::visit::{Around, Particles, PlaneOf, Scratch, Work, apart, row_of, visit};
+use crate::visit::{Around, Particles, PlaneOf, Scratch, Work, apart, visit};
 use crate::{Cloud, Differences, RowOf, Window};
 
 /// Points along an axis that the differences at the two points around a particle take.
@@ -51,18 +51,8 @@ impl Cloud {
         self.tiles([x, p]).into_par_iter().for_each_init(
             || Scratch::new(self),
             |scratch, mut tile| {
-                visit(
-                    self,
-                    (tile.planes.clone(), tile.rows.clone()),
-                    scratch,
-                    ReadGradient {
-                        vectors: &mut tile.vectors,
-                        potential,
-                        cells: self.cells,
-                        coefficients,
-                        f: |[x, p]: [RowOf<'_, T>; 2], g: [&[T]; 3]| f(x, p, g),
-                    },
-                );
+                let work = ReadGradient { potential, cells: self.cells, coefficients };
+                visit(self, &mut tile, scratch, work, |[x, p], [g, _]| f(x, p, g));
             },
         );
     }
@@ -274,25 +264,16 @@ fn taken(plane: usize, line: usize) -> Range<usize> {
 }
 
 /// Reads the gradient of a potential.
-struct ReadGradient<'a, 'b, T, F> {
-    /// Displacements and others of the planes.
-    vectors: &'a mut [[PlaneOf<'b, T>; 2]],
+struct ReadGradient<'a, T> {
     potential: &'a [T],
     cells: usize,
     coefficients: [T; 2],
-    f: F,
 }
 
-impl<T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for ReadGradient<'_, '_, T, F> {
+impl<T: Real> Work<T> for ReadGradient<'_, T> {
     type Shape = Cic;
     type Around = Taps<T>;
     const SLOPES: bool = false;
-    const FETCH: bool = true;
-
-    #[inline(always)]
-    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>] {
-        &self.vectors[plane]
-    }
 
     #[inline(always)]
     fn look<L: Lanes<T>>(&self, around: &mut Taps<T>) {
@@ -300,7 +281,13 @@ impl<T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for ReadGradient<'
     }
 
     #[inline(always)]
-    fn read<L: Lanes<T>>(&self, around: &Taps<T>, particles: Particles, [g, _]: &mut [[Vec<T>; 3]; 2]) {
+    fn read<L: Lanes<T>>(
+        &self,
+        around: &Taps<T>,
+        _: &[PlaneOf<'_, T>],
+        particles: Particles,
+        [g, _]: &mut [[Vec<T>; 3]; 2],
+    ) {
         let stencil = Stencil::<L>::new(self.coefficients);
         let mut read = [[T::zero(); LANES]; TOGETHER];
         let mut block = [[T::zero(); SPAN]; REACH * REACH];
@@ -316,12 +303,6 @@ impl<T: Real, F: FnMut([RowOf<'_, T>; 2], [&[T]; 3])> Work<T> for ReadGradient<'
         apart(&read[..particles.count], particles.from, g);
         let rest = g[2][particles.from..].iter_mut().zip(&read[..particles.count]);
         rest.for_each(|(g, read)| *g += read[3]);
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, plane: usize, row: usize, side: usize, [g, _]: &[[Vec<T>; 3]; 2]) {
-        let vectors = self.vectors[plane].each_mut().map(|vectors| row_of(vectors, row, side));
-        (self.f)(vectors, g.each_ref().map(|g| &g[..]));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::gradient::{
 };
 use crate::lanes::{LANES, Lanes, SPAN};
 use crate::places::TOGETHER;
-use crate::visit::{Particles, PlaneOf, Scratch, Work, apart, row_of, sum_tiles, visit};
+use crate::visit::{Particles, PlaneOf, Scratch, Work, apart, keep_both, sum_tiles, visit};
 use crate::{Cloud, Differences, RowOf, Window};
 
 impl Cloud {
@@ -27,29 +27,15 @@ impl Cloud {
         ([phi, psi], kernel): ([&[T]; 2], Differences),
         f: impl Fn([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]) -> [f64; N] + Sync,
     ) -> [f64; N] {
-        assert_eq!(self.window(), Window::Cic, "window of the particles");
         assert_eq!([phi.len(), psi.len()], [self.mesh_len(); 2], "lengths of the potentials");
-        let coefficients = self.coefficients(kernel);
         sum_tiles(self.tiles([x, p, x_bar, c]).into_par_iter().map_init(
             || Scratch::new(self),
             |scratch, mut tile| {
                 let mut sums = [0.0; N];
-                visit(
-                    self,
-                    (tile.planes.clone(), tile.rows.clone()),
-                    scratch,
-                    ReadDerivatives {
-                        vectors: &mut tile.vectors,
-                        phi,
-                        made: Tide(psi),
-                        cells: self.cells,
-                        coefficients,
-                        inverse_spacing: T::of(self.inverse_spacing),
-                        f: |vectors: [RowOf<'_, T>; 4], g: [&[T]; 3], tide: [&[T]; 3]| {
-                            sums.iter_mut().zip(f(vectors, g, tide)).for_each(|(sum, more)| *sum += more);
-                        },
-                    },
-                );
+                let work = self.derivatives(phi, kernel, Tide(psi));
+                visit(self, &mut tile, scratch, work, |vectors, [g, tide]| {
+                    sums.iter_mut().zip(f(vectors, g, tide)).for_each(|(sum, more)| *sum += more);
+                });
                 sums
             },
         ))
@@ -66,35 +52,33 @@ impl Cloud {
         (phi, kernel): (&[T], Differences),
         [g, change]: [&mut [T]; 2],
     ) {
-        assert_eq!(self.window(), Window::Cic, "window of the particles");
-        assert_eq!(phi.len(), self.mesh_len(), "length of the potential");
-        let coefficients = self.coefficients(kernel);
         // A visitor may move what it visits; here it does not.
         let (mut x, mut dx) = (x.to_vec(), dx.to_vec());
         self.tiles([&mut x, g, change, &mut dx]).into_par_iter().for_each_init(
             || Scratch::new(self),
             |scratch, mut tile| {
-                visit(
-                    self,
-                    (tile.planes.clone(), tile.rows.clone()),
-                    scratch,
-                    ReadDerivatives {
-                        vectors: &mut tile.vectors,
-                        phi,
-                        made: Change,
-                        cells: self.cells,
-                        coefficients,
-                        inverse_spacing: T::of(self.inverse_spacing),
-                        f: |[_, g, change, _]: [RowOf<'_, T>; 4], value: [&[T]; 3], moved: [&[T]; 3]| {
-                            for d in 0..3 {
-                                g[d].copy_from_slice(value[d]);
-                                change[d].copy_from_slice(moved[d]);
-                            }
-                        },
-                    },
-                );
+                visit(self, &mut tile, scratch, self.derivatives(phi, kernel, Change), keep_both);
             },
         );
+    }
+
+    /// What reads the derivatives of differences of a potential.
+    fn derivatives<'a, T: Real, M: Made<T>>(
+        &self,
+        phi: &'a [T],
+        kernel: Differences,
+        made: M,
+    ) -> ReadDerivatives<'a, T, M> {
+        assert_eq!(self.window(), Window::Cic, "window of the particles");
+        assert_eq!(phi.len(), self.mesh_len(), "length of the potential");
+        let inverse_spacing = T::of(self.inverse_spacing);
+        ReadDerivatives {
+            phi,
+            made,
+            cells: self.cells,
+            coefficients: self.coefficients(kernel),
+            inverse_spacing,
+        }
     }
 
     /// The coefficients of differences on this mesh.
@@ -151,33 +135,19 @@ impl<T: Real> Made<T> for Change {
     }
 }
 
-/// Reads the gradient of a potential and what is made of its derivatives.
-struct ReadDerivatives<'a, 'b, T, M, F> {
-    /// Displacements and others of the planes; the last are the vectors of which something is made.
-    vectors: &'a mut [[PlaneOf<'b, T>; 4]],
+/// Reads the gradient of a potential and what is made of its derivatives and of the last vectors of particles.
+struct ReadDerivatives<'a, T, M> {
     phi: &'a [T],
     made: M,
     cells: usize,
     coefficients: [T; 2],
     inverse_spacing: T,
-    f: F,
 }
 
-impl<T, M, F> Work<T> for ReadDerivatives<'_, '_, T, M, F>
-where
-    T: Real,
-    M: Made<T>,
-    F: FnMut([RowOf<'_, T>; 4], [&[T]; 3], [&[T]; 3]),
-{
+impl<T: Real, M: Made<T>> Work<T> for ReadDerivatives<'_, T, M> {
     type Shape = Cic;
     type Around = Taps<T>;
     const SLOPES: bool = false;
-    const FETCH: bool = false;
-
-    #[inline(always)]
-    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>] {
-        &self.vectors[plane]
-    }
 
     #[inline(always)]
     fn look<L: Lanes<T>>(&self, around: &mut Taps<T>) {
@@ -188,10 +158,16 @@ where
     }
 
     #[inline(always)]
-    fn read<L: Lanes<T>>(&self, around: &Taps<T>, particles: Particles, [g, made]: &mut [[Vec<T>; 3]; 2]) {
+    fn read<L: Lanes<T>>(
+        &self,
+        around: &Taps<T>,
+        all_vectors: &[PlaneOf<'_, T>],
+        particles: Particles,
+        [g, made]: &mut [[Vec<T>; 3]; 2],
+    ) {
         let stencil = Stencil::<L>::new(self.coefficients);
         let mut vectors = [[T::zero(); LANES]; TOGETHER];
-        together(&self.vectors[particles.plane][3], particles, T::one(), &mut vectors);
+        together(all_vectors, particles, T::one(), &mut vectors);
         vectors.iter_mut().flatten().for_each(|x| *x *= self.inverse_spacing);
         let (mut read, mut other) = ([[T::zero(); LANES]; TOGETHER], [[T::zero(); LANES]; TOGETHER]);
         let [mut block, mut mesh_block] = [[[T::zero(); SPAN]; REACH * REACH]; 2];
@@ -231,13 +207,6 @@ where
         }
         apart(&read[..particles.count], particles.from, g);
         apart(&other[..particles.count], particles.from, made);
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, plane: usize, row: usize, side: usize, read: &[[Vec<T>; 3]; 2]) {
-        let vectors = self.vectors[plane].each_mut().map(|vectors| row_of(vectors, row, side));
-        let [g, made] = read.each_ref().map(|parts| parts.each_ref().map(|part| &part[..]));
-        (self.f)(vectors, g, made);
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) type PlaneOf<'a, T> = [&'a mut [T]; 3];
 
 /// One row of vectors of a plane.
 #[inline(always)]
-pub(crate) fn row_of<'a, T>(plane: &'a mut PlaneOf<'_, T>, row: usize, side: usize) -> RowOf<'a, T> {
+fn row_of<'a, T>(plane: &'a mut PlaneOf<'_, T>, row: usize, side: usize) -> RowOf<'a, T> {
     plane.each_mut().map(|component| &mut component[row * side..(row + 1) * side])
 }
 
@@ -103,24 +103,24 @@ pub(crate) trait Work<T: Real> {
     const SLOPES: bool;
     /// Whether weights of lines are needed.
     const TABLES: bool = true;
-    /// Whether to ask for the memory of vectors before they are needed: with two of them that takes 3 to 11 % less time, with four
-    /// it takes more.
-    const FETCH: bool;
-    /// The vectors of the rows of a plane, counted from the first of the tile: displacements first.
-    fn vectors(&self, plane: usize) -> &[PlaneOf<'_, T>];
     /// Looks around the few particles whose places are found, and asks for the memory of the mesh there.
     fn look<L: Lanes<T>>(&self, around: &mut Self::Around);
-    /// Reads for a few particles: two vectors each, for instance a force and what is made of its derivatives.
-    fn read<L: Lanes<T>>(&self, around: &Self::Around, particles: Particles, out: &mut [[Vec<T>; 3]; 2]);
-    /// Does what is to be done with a row for which everything is read.
-    fn finish(&mut self, plane: usize, row: usize, side: usize, read: &[[Vec<T>; 3]; 2]);
+    /// Reads for a few particles of a plane with these vectors, displacements first: two vectors each, for instance a force and what is
+    /// made of its derivatives and of the last of their vectors.
+    fn read<L: Lanes<T>>(
+        &self,
+        around: &Self::Around,
+        vectors: &[PlaneOf<'_, T>],
+        particles: Particles,
+        out: &mut [[Vec<T>; 3]; 2],
+    );
 }
 
 /// A few particles of a plane.
 #[derive(Clone, Copy)]
 pub(crate) struct Particles {
     /// Plane, counted from the first of the tile.
-    pub(crate) plane: usize,
+    plane: usize,
     /// Row, counted likewise.
     row: usize,
     /// Index of the first in its row.
@@ -155,18 +155,24 @@ impl Particles {
 }
 
 /// Visits the particles of a tile of the lattice, a few at a time, while the points around the next few come from memory.
-struct Visit<'a, T: Real, W: Work<T>> {
+struct Visit<'a, 'b, T: Real, W: Work<T>, F, const K: usize> {
     cloud: &'a Cloud,
-    planes: Range<usize>,
-    rows: Range<usize>,
+    tile: &'a mut Tile<'b, T, K>,
     scratch: &'a mut Scratch<T, W::Around>,
     work: W,
+    /// What is done with a row of vectors for which everything is read.
+    f: F,
 }
 
-impl<T: Real, W: Work<T>> Wide<T> for Visit<'_, T, W> {
+impl<T, W, F, const K: usize> Wide<T> for Visit<'_, '_, T, W, F, K>
+where
+    T: Real,
+    W: Work<T>,
+    F: FnMut([RowOf<'_, T>; K], [[&[T]; 3]; 2]),
+{
     #[inline(always)]
     fn run<L: Lanes<T>>(self) {
-        let Visit { cloud, planes, rows, scratch, mut work } = self;
+        let Visit { cloud, tile: Tile { planes, rows, vectors }, scratch, work, mut f } = self;
         let Scratch { around: [now, next], read } = scratch;
         let side = cloud.side;
         let mut coming = Particles::new(0, 0, 0, side);
@@ -175,23 +181,25 @@ impl<T: Real, W: Work<T>> Wide<T> for Visit<'_, T, W> {
         loop {
             let any = coming.plane < planes.len();
             if any {
-                if W::FETCH {
+                // With two vectors that takes 3 to 11 % less time, with four it takes more.
+                if K == 2 {
                     let ahead = coming.next(rows.len(), side).next(rows.len(), side);
                     if ahead.plane < planes.len() {
-                        fetch::<L, T>(work.vectors(ahead.plane), ahead.first);
+                        fetch::<L, T>(&vectors[ahead.plane], ahead.first);
                     }
                 }
                 let row = coming.row * side..(coming.row + 1) * side;
-                let x = work.vectors(coming.plane)[0].each_ref().map(|x| &x[row.clone()]);
+                let x = vectors[coming.plane][0].each_ref().map(|x| &x[row.clone()]);
                 let lattice_row = (planes.start + coming.plane) * side + rows.start + coming.row;
                 next.places().find::<W::Shape>(cloud, lattice_row, coming.from, x, W::SLOPES);
                 work.look::<L>(next);
             }
             if let Some(particles) = before {
                 let Particles { plane, row, from, count, .. } = particles;
-                work.read::<L>(now, particles, read);
+                work.read::<L>(now, &vectors[plane], particles, read);
                 if from + count == side {
-                    work.finish(plane, row, side, read);
+                    let vectors = vectors[plane].each_mut().map(|vectors| row_of(vectors, row, side));
+                    f(vectors, read.each_ref().map(|parts| parts.each_ref().map(|part| &part[..])));
                 }
             }
             if !any {
@@ -204,14 +212,22 @@ impl<T: Real, W: Work<T>> Wide<T> for Visit<'_, T, W> {
     }
 }
 
-/// Visits the particles of a tile, with these planes and rows.
-pub(crate) fn visit<T: Real, W: Work<T>>(
+/// Visits the particles of a tile, and hands each row of vectors with what was read for it to `f`.
+pub(crate) fn visit<T: Real, W: Work<T>, const K: usize>(
     cloud: &Cloud,
-    (planes, rows): (Range<usize>, Range<usize>),
+    tile: &mut Tile<'_, T, K>,
     scratch: &mut Scratch<T, W::Around>,
     work: W,
+    f: impl FnMut([RowOf<'_, T>; K], [[&[T]; 3]; 2]),
 ) {
-    widest(Visit { cloud, planes, rows, scratch, work });
+    widest(Visit { cloud, tile, scratch, work, f });
+}
+
+/// Leaves what was read in the place of the two vectors between the first and the last.
+pub(crate) fn keep_both<T: Real>([_, g, change, _]: [RowOf<'_, T>; 4], read: [[&[T]; 3]; 2]) {
+    for (out, read) in [g, change].into_iter().zip(read) {
+        out.into_iter().zip(read).for_each(|(out, read)| out.copy_from_slice(read));
+    }
 }
 
 /// Sums over tiles, in their order.
