@@ -213,7 +213,7 @@ impl<T: Real> Work<T> for TidesInCells<'_, T> {
         [g, tide]: &mut [[Vec<T>; 3]; 2],
     ) {
         let mut cotangents = [[T::zero(); LANES]; TOGETHER];
-        together(vectors, particles, T::one(), &mut cotangents);
+        together(vectors, particles, &mut cotangents);
         let (mut read, mut made) = ([[T::zero(); LANES]; TOGETHER], [[T::zero(); LANES]; TOGETHER]);
         let [x, y, z] = &around.places.fraction;
         let spacing = L::each([self.inverse_spacing; 2]);
@@ -238,18 +238,17 @@ impl<T: Real> Work<T> for TidesInCells<'_, T> {
     }
 }
 
-/// Takes the components of the last vectors of a few particles together, with a fourth number.
+/// Takes the components of the last vectors of a few particles together, with a one as the fourth number.
 #[inline(always)]
 pub(crate) fn together<T: Real>(
     vectors: &[PlaneOf<'_, T>],
     particles: Particles,
-    fourth: T,
     out: &mut [[T; LANES]; TOGETHER],
 ) {
     let own = &vectors[vectors.len() - 1];
     let [x, y, z] = own.each_ref().map(|component| &component[particles.first..][..particles.count]);
     for (out, ((x, y), z)) in out.iter_mut().zip(x.iter().zip(y).zip(z)) {
-        *out = [*x, *y, *z, fourth];
+        *out = [*x, *y, *z, T::one()];
     }
 }
 

@@ -179,7 +179,7 @@ impl<T: Real> Taps<T> {
 
     /// First points of the planes and lines of particle `k`.
     #[inline(always)]
-    pub(crate) fn starts_of(&self, k: usize) -> [[usize; REACH]; 2] {
+    pub(crate) fn starts_of(&self, k: usize) -> Starts {
         let [planes, lines] = &self.starts;
         let (mut of_planes, mut of_lines) = ([0; REACH], [0; REACH]);
         for t in 0..REACH {

@@ -11,7 +11,7 @@ use crate::gradient::{
 };
 use crate::lanes::{LANES, Lanes, SPAN, Wide, widest};
 use crate::places::{Few, TOGETHER};
-use crate::slabs::{Reach, Slab, Span, tiled};
+use crate::slabs::{Reach, Slab, Span, in_strands, tiled};
 use crate::visit::Around;
 use crate::{Cloud, Differences, Window};
 
@@ -20,10 +20,6 @@ const PLANES: Reach = Reach { first: -(BELOW as i32), planes: REACH as i32 };
 
 /// The start of a plane beyond the slab.
 const OUTSIDE: u32 = u32::MAX;
-
-/// Strands of a few particles that take turns: neighbours on the lattice give to the same points, and what was just stored
-/// cannot be loaded again, other than as it was stored, before it has reached the cache.
-const STRANDS: usize = 4;
 
 impl Cloud {
     /// Writes `bar(m) = sum_p sum_d c_d(p) (D_d^T W)(x_p - m)`, the transpose of [`visit_gradient`](Cloud::visit_gradient), and the
@@ -181,7 +177,7 @@ impl<T: Real> Given<T> {
     #[inline(always)]
     fn give<L: Lanes<T>>(&self, cells: usize, stencil: &Stencil<L>, [bar, counts]: &mut [&mut [T]; 2]) {
         for turn in 0..TOGETHER {
-            let k = turn % STRANDS * (TOGETHER / STRANDS) + turn / STRANDS;
+            let k = in_strands(turn);
             if k >= self.particles.len() {
                 continue;
             }

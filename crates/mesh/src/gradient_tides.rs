@@ -167,7 +167,7 @@ impl<T: Real, M: Made<T>> Work<T> for ReadDerivatives<'_, T, M> {
     ) {
         let stencil = Stencil::<L>::new(self.coefficients);
         let mut vectors = [[T::zero(); LANES]; TOGETHER];
-        together(all_vectors, particles, T::one(), &mut vectors);
+        together(all_vectors, particles, &mut vectors);
         vectors.iter_mut().flatten().for_each(|x| *x *= self.inverse_spacing);
         let (mut read, mut other) = ([[T::zero(); LANES]; TOGETHER], [[T::zero(); LANES]; TOGETHER]);
         let [mut block, mut mesh_block] = [[[T::zero(); SPAN]; REACH * REACH]; 2];

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::cloud::{Shape, for_window};
 use crate::lanes::{Lanes, Wide, widest};
 use crate::places::{ByPoint, Few, Places, TOGETHER, add_product, multiply};
-use crate::slabs::{Reach, Slab, Span, tiled};
+use crate::slabs::{Reach, Slab, Span, in_strands, tiled};
 use crate::{Cloud, Field, Quad};
 
 /// Most lines of mesh points that a particle touches.
@@ -28,9 +28,6 @@ trait Gift<T: Real, const K: usize>: Sync {
     const ROOM: usize;
     /// Whether shares need slopes.
     const SLOPES: bool;
-    /// Strands of a few particles that take turns. Neighbours on the lattice give to the same points, and a sum that was
-    /// stored as one half of a pair cannot be loaded as half of another before the store has reached the cache.
-    const STRANDS: usize;
     /// What a mesh point holds before the first particle.
     fn nothing() -> Self::Point;
     /// Computes what the shares need beside the weights of the particles that have these places.
@@ -63,7 +60,6 @@ struct Vectors<'a, T>([&'a [T]; 3]);
 impl<T: Real> Gift<T, 1> for Count {
     type Point = T;
     type Value = ();
-    const STRANDS: usize = 4;
     const ROOM: usize = 0;
     const SLOPES: bool = false;
 
@@ -96,7 +92,6 @@ impl<T: Real> Gift<T, 1> for Count {
 impl<T: Real> Gift<T, 1> for Values<'_, T> {
     type Point = T;
     type Value = ();
-    const STRANDS: usize = 4;
     const ROOM: usize = 0;
     const SLOPES: bool = false;
 
@@ -134,7 +129,6 @@ impl<T: Real> Gift<T, 1> for Values<'_, T> {
 impl<T: Real> Gift<T, 3> for Moved<'_, T> {
     type Point = T;
     type Value = ();
-    const STRANDS: usize = 4;
     const ROOM: usize = 0;
     const SLOPES: bool = true;
 
@@ -175,7 +169,6 @@ impl<T: Real> Gift<T, 3> for Moved<'_, T> {
 impl<T: Real> Gift<T, 1> for Vectors<'_, T> {
     type Point = Quad<T>;
     type Value = Quad<T>;
-    const STRANDS: usize = 4;
     const ROOM: usize = Field::<f64>::ROOM;
     const SLOPES: bool = false;
 
@@ -402,7 +395,7 @@ impl<T: Real> Shares<T> {
         points: &mut [G::Point],
     ) {
         for turn in 0..TOGETHER {
-            let k = turn % G::STRANDS * (TOGETHER / G::STRANDS) + turn / G::STRANDS;
+            let k = in_strands(turn);
             if k >= self.particles.len() {
                 continue;
             }

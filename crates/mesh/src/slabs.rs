@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::Cloud;
 use crate::cloud::Shape;
-use crate::places::{FARTHEST, Places};
+use crate::places::{FARTHEST, Places, TOGETHER};
 
 /// Rows of a tile.
 pub(crate) const TILE: usize = 16;
@@ -103,6 +103,16 @@ pub(crate) fn tiled(index: usize, side: usize) -> usize {
     let rows = TILE.min(side - first);
     let within = index - first * side;
     within / rows * side + first + within % rows
+}
+
+/// Strands of a few particles that take turns. Neighbours on the lattice give to the same points, and what was stored as one half of a
+/// pair cannot be loaded as half of another before the store has reached the cache.
+const STRANDS: usize = 4;
+
+/// Which of a few particles gives as number `turn`.
+#[inline(always)]
+pub(crate) fn in_strands(turn: usize) -> usize {
+    turn % STRANDS * (TOGETHER / STRANDS) + turn / STRANDS
 }
 
 /// The smallest and the largest of some numbers, and whether any of them is none.
