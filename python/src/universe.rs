@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lookback::lensing::{LightConeSettings, RaySettings, RayTracing};
 use lookback::mesh::{Grid, white_modes as fill_modes};
-use lookback::nbody::{Bias, Galaxies, Simulation};
+use lookback::nbody::{Bias, Galaxies, Simulation, Way};
 use lookback::operator::random::{Purpose, Stream};
 use lookback::runfile::{CosmologySection, LightConeSection, SimulationSection};
 use lookback::universe;
@@ -31,6 +31,11 @@ fn names(free: &[String]) -> Vec<&str> {
     free.iter().map(String::as_str).collect()
 }
 
+/// Refuses what has no memory for its derivatives: an operator gives both of them.
+fn check(memory: impl Fn(Way) -> usize) -> PyResult<()> {
+    lookback::memory::check_simulation(Way::most(&Way::DERIVATIVES, memory)).map_err(raise)
+}
+
 /// A simulation from its sections, if there is memory for it and its gradient.
 fn build_simulation(
     py: Python<'_>,
@@ -42,7 +47,7 @@ fn build_simulation(
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cosmology = cosmology.build().map_err(raise)?;
     let settings = simulation.settings(&cosmology).map_err(raise)?;
-    lookback::memory::check_simulation(settings.memory::<f64>(true)).map_err(raise)?;
+    check(|way| settings.memory::<f64>(way))?;
     Simulation::new(settings, cosmology, &names(free)).map_err(raise)
 }
 
@@ -79,7 +84,8 @@ pub(crate) fn light_cone(
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
     let settings: LightConeSettings = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
-    let cone = universe::light_cone::<f64>(&cosmology, &simulation, settings, &names(&free), true);
+    let cone =
+        universe::light_cone::<f64>(&cosmology, &simulation, settings, &names(&free), &Way::DERIVATIVES);
     Ok(PyOperator(Arc::new(cone.map_err(raise)?)))
 }
 
@@ -128,7 +134,7 @@ pub(crate) fn ray_tracing(
     let simulation = build_simulation(py, simulation, cosmology, &free)?;
     let rays = RaySettings { sources: redshifts, planes, edge };
     let rays = RayTracing::new(simulation, cone, rays).map_err(raise)?;
-    lookback::memory::check_simulation(rays.memory(true)).map_err(raise)?;
+    check(|way| rays.memory(way))?;
     Ok(PyOperator(Arc::new(rays)))
 }
 

@@ -1,11 +1,12 @@
-"""Are the posteriors of incomplete and noisy digits right? Coverage of pixels over the test set of MNIST.
+"""Are the posteriors of incomplete and noisy pictures right? Coverage of pixels over the test sets of MNIST and Fashion-MNIST.
 
     LOOKBACK_DATA=... python3 benches/compare/learned/inpainting.py MODEL [IMAGES] [CASES] [SAMPLING] [ERRORS]
 
 MODEL is the folder of `lookback train examples/learn_digits.toml`. Cases: `columns` (the first 16 columns are missing), `noise` (standard
-deviation 1.2 of the range of pixels), `both` (columns missing, noise 0.5). For each, with the adaptive, the correlated and a diagonal error
+deviation 1.2 of the range of pixels), `both` (columns missing, noise 0.5); and for clothes, with the model of `examples/learn_fashion.toml`, `box` (rows 8 to 15
+and columns 9 to 20 are missing, noise 0.1). For each, with the adaptive, the correlated and a diagonal error
 of the decoder, and the factor that `lookback model calibrate MODEL .../t10k-images-idx3-ubyte.gz -n 24` found (with the last images; those that
-are judged are the first): the share of true pixels within the central 68 and 95 % of 100 samples (where columns are missing, of missing pixels; of pixels
+are judged are the first): the share of true pixels within the central 68 and 95 % of 100 samples (where some are missing, of missing pixels; of pixels
 whose standard deviation over the test set is at least a tenth of the range; the rank of a pixel that is equal to some samples, as most are that are exactly zero, is random
 among theirs), the root mean square of truth minus mean, seconds until the modes are known and in all, and how many of 20 searches end at the best mode, and at one
 of those that are kept.
@@ -31,24 +32,32 @@ IMAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 CASES = sys.argv[3].split(",") if len(sys.argv) > 3 else ["columns", "noise", "both"]
 SAMPLING = sys.argv[4] if len(sys.argv) > 4 else "laplace"
 ERRORS = sys.argv[5].split(",") if len(sys.argv) > 5 else ["adaptive", "correlated", "diagonal"]
-MISSING = 16
+# Noise [range of pixels], missing rows and columns.
+KINDS = {"columns": (0.0, np.s_[:, :16]), "noise": (1.2, None), "both": (0.5, np.s_[:, :16]), "box": (0.1, np.s_[8:16, 9:21])}
+
+
+def test_set(case):
+    name = "fashion-mnist" if case == "box" else "mnist"
+    raw = gzip.open(Path(os.environ["LOOKBACK_DATA"]) / name / "t10k-images-idx3-ubyte.gz").read()[16:]
+    return np.frombuffer(raw, np.uint8).reshape(-1, 28, 28).astype(float)
 
 
 def main():
-    raw = gzip.open(Path(os.environ["LOOKBACK_DATA"]) / "mnist/t10k-images-idx3-ubyte.gz").read()[16:]
-    all_images = np.frombuffer(raw, np.uint8).reshape(-1, 28, 28).astype(float)
-    truth = all_images[:IMAGES]
-    lively = all_images.std(0) > 25.5
     print(f"{IMAGES} images, {SAMPLING}, 100 samples each")
     print("| case | model's error | within 68 % | within 95 % | rms of truth - mean [of 255] | s to the modes, all (medians) | of 20 searches at the best (median, least) | at a mode | Pareto k, median |")
     print("|---|---|---|---|---|---|---|---|---|")
     for case in CASES:
-        noise = {"columns": 0.0, "noise": 1.2, "both": 0.5}[case] * 255
+        images = test_set(case)
+        truth = images[:IMAGES]
+        lively = images.std(0) > 25.5
+        noise, missing = KINDS[case][0] * 255, KINDS[case][1]
         data = truth + noise * np.random.default_rng(2).normal(size=truth.shape)
-        judged = lively.copy()
-        if case != "noise":
-            data[:, :, :MISSING] = np.nan
-            judged[:, MISSING:] = False
+        judged = lively
+        if missing is not None:
+            hidden = np.zeros((28, 28), bool)
+            hidden[missing] = True
+            data[:, hidden] = np.nan
+            judged = lively & hidden
         for error in ERRORS:
             folder = Path(tempfile.mkdtemp())
             np.save(folder / "data.npy", data.astype(np.float32))

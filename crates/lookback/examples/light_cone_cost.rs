@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use lookback::lensing::LightCone;
 use lookback::mesh::{Grid, white_modes};
+use lookback::nbody::Way;
 use lookback::operator::random::{Purpose, Stream};
 use lookback::operator::{Linearization, Operator};
 use lookback::simulate::SimulateFile;
@@ -28,8 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let section = file.light_cone.as_ref().ok_or("the file has no [light_cone]")?;
     let settings = section.settings(section.sky()?, file.seed)?;
     let cone: LightCone<f32> =
-        light_cone(&file.cosmology, &file.simulation, settings, &["omega_m", "sigma8"], true)?;
-    let estimate = [cone.memory(false), cone.memory(true)].map(|bytes| bytes as f64 / 1e9);
+        light_cone(&file.cosmology, &file.simulation, settings, &["omega_m", "sigma8"], &[Way::Reverse])?;
+    let estimate = [Way::Forward, Way::Reverse].map(|way| cone.memory(way) as f64 / 1e9);
     let s = cone.simulation().settings();
     let grid = Grid::new(&[s.particles; 3], &[s.length; 3])?;
     let mut modes = vec![0.0f32; grid.len()];

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use lookback::cosmology::{Cosmology, Parameters, Settings as CosmologySettings};
 use lookback::mesh::{Grid, RealFft, Window};
-use lookback::nbody::{GradientKernel, Kernels, Lpt, Middle, Scheme, Settings, Simulation};
+use lookback::nbody::{GradientKernel, Kernels, Lpt, Middle, Scheme, Settings, Simulation, Way};
 use lookback::operator::random::{Purpose, Stream};
 use lookback::operator::{Linearization, Operator};
 
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             scheme: Scheme::FastPm(Middle::Geometric),
             times: (0..=steps).map(|i| 0.1 + 0.9 * i as f64 / steps as f64).collect(),
         };
-        let bytes = settings.memory::<f32>(!forward_only);
+        let bytes = settings.memory::<f32>(if forward_only { Way::Forward } else { Way::Reverse });
         let cosmology = Cosmology::new(Parameters::planck18(), CosmologySettings::default())?;
         let simulation = Simulation::<f32>::new(settings, cosmology, &["omega_m", "sigma8"])?;
         let x = {

@@ -1,6 +1,7 @@
 //! How much memory does a run need, and is there as much?
 
-use lookback_inference::{Number, Target};
+use lookback_inference::{MapOptions, Number, Optimizer, Target};
+use lookback_nbody::Way;
 use lookback_operator::Operator;
 
 use crate::problem::Problem;
@@ -68,16 +69,21 @@ fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 
         problem.links.iter().map(|link| 2 * link.codomain().len() + link.domain().len()).sum();
     let latents = problem.posterior.dim();
     let evaluator = size * (between + 3 * latents + 3 * problem.forward.codomain().len()) as f64;
-    let simulation = |gradient: bool| {
-        problem.prior.universe.as_ref().map_or(0.0, |universe| universe.cone.memory(gradient) as f64)
+    let simulation = |ways: &[Way]| {
+        let cone = problem.prior.universe.as_ref().map(|universe| &universe.cone);
+        cone.map_or(0.0, |cone| Way::most(ways, |way| cone.memory(way)) as f64)
     };
     let (threads, times) = (rayon::current_num_threads() as f64, times as f64);
     let bytes = |method: &MethodSection| {
         let load = Load::of(method, (latents, problem.posterior.crowd()), size);
+        let ways = match run.precondition.is_some() || takes_tangents(method) {
+            true => &Way::DERIVATIVES[..],
+            false => &[Way::Reverse],
+        };
         // Runs side by side share the threads.
         let at_work = (times * load.pieces).clamp(1.0, threads);
-        at_work * (simulation(true) + load.points * evaluator + load.working * size * latents as f64)
-            + times * load.resting * (simulation(false) + evaluator)
+        at_work * (simulation(ways) + load.points * evaluator + load.working * size * latents as f64)
+            + times * load.resting * (simulation(&[Way::Forward]) + evaluator)
             + times * load.kept * size * latents as f64
     };
     let methods = [Some(&run.method), run.warm_start.as_ref()];
@@ -85,6 +91,17 @@ fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 
     let record = 8 * problem.grid.len() * (6 + 2 * problem.observation.maps.len());
     let directions = run.precondition.as_ref().map_or(0, |options| 2 * options.rank.min(latents));
     largest + times * (record as f64 + directions as f64 * size * latents as f64)
+}
+
+/// Whether a method asks for products with the Fisher metric, and so for tangents beside gradients.
+fn takes_tangents(method: &MethodSection) -> bool {
+    match method {
+        MethodSection::Map(MapOptions { optimizer, samples, probes, curvature, .. }) => {
+            *optimizer == Optimizer::NewtonCg || *samples > 0 || *probes > 0 || curvature.is_some()
+        }
+        MethodSection::Pathfinder(_) | MethodSection::Thermodynamic(_) | MethodSection::Smc(_) => false,
+        method => !method.is_sampler(),
+    }
 }
 
 /// What a method asks for; vectors are as long as the latents.

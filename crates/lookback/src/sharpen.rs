@@ -8,7 +8,9 @@ use lookback_cosmology::Halofit;
 use lookback_inference::{Draw, Map, MapOptions, Method, Optimizer, Posterior, Progress, Workers};
 use lookback_likelihood::Gaussian;
 use lookback_mesh::{Grid, white_modes};
-use lookback_nbody::{SHARPENING_PARAMETERS, Settings, SharpenedPower, Sharpening, Simulation, Snapshot};
+use lookback_nbody::{
+    SHARPENING_PARAMETERS, Settings, SharpenedPower, Sharpening, Simulation, Snapshot, Way,
+};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Chain, DynOperator, Operator, Stack};
 use lookback_prior::Distribution;
@@ -82,7 +84,7 @@ pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn
     let most = options.snapshots.min(settings.times.len());
     let kept = 3 * size_of::<f32>() * settings.particles.pow(3) * (most + 6);
     // The bin of each mode, the mesh and two spectra of the power beside those of the forces.
-    check_simulation(settings.memory::<f32>(false) + kept + 20 * settings.cells.pow(3))?;
+    check_simulation(settings.memory::<f32>(Way::Forward) + kept + 20 * settings.cells.pow(3))?;
     std::fs::create_dir_all(&options.directory).map_err(Error::io("create", &options.directory))?;
 
     let simulation = Simulation::<f32>::new(settings.clone(), cosmology.clone(), &[])

@@ -10,7 +10,7 @@ use lookback_cosmology::{
 use lookback_lensing::{Crossing, LightCone, LightConeSettings, Sky, Tiling, free_numbers};
 use lookback_mesh::Window;
 use lookback_nbody::{
-    GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Sharpening, Simulation,
+    GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Sharpening, Simulation, Way,
 };
 use lookback_operator::Real;
 
@@ -291,13 +291,13 @@ impl LightConeSection {
 /// ([`free_numbers`]); the former stand first in its domain.
 ///
 /// # Errors
-/// If a section is wrong, or the machine has too little memory.
+/// If a section is wrong, or the machine has too little memory to run it in these ways.
 pub fn light_cone<T: Real>(
     cosmology: &CosmologySection,
     simulation: &SimulationSection,
     cone: LightConeSettings,
     free: &[&str],
-    gradient: bool,
+    ways: &[Way],
 ) -> Result<LightCone<T>> {
     let cosmology = cosmology.build()?;
     let settings = simulation.settings(&cosmology)?;
@@ -311,6 +311,6 @@ pub fn light_cone<T: Real>(
     })?;
     let cone = LightConeSettings { free: of_maps.into_iter().map(String::from).collect(), ..cone };
     let cone = LightCone::new(simulation, cone).map_err(|error| wrong("light_cone", error))?;
-    check_simulation(cone.memory(gradient))?;
+    check_simulation(Way::most(ways, |way| cone.memory(way)))?;
     Ok(cone)
 }

@@ -29,6 +29,6 @@ pub use run::{Run, Watch, WatchPull, WatchPush};
 pub use schedule::{Middle, Move, Schedule, Scheme, Start, View};
 pub use sharpened_power::{SharpenedPower, Snapshot};
 pub use sharpening::{SHARPENING_PARAMETERS, Sharpening};
-pub use simulation::{PerParameter, Settings, Simulation, State};
+pub use simulation::{PerParameter, Settings, Simulation, State, Way};
 
 lookback_operator::compile_here!(Simulation, SharpenedPower, Galaxies);

@@ -61,7 +61,7 @@ impl Settings {
         self.sharpening.as_ref().map_or(Ok(()), Sharpening::check)
     }
 
-    /// Bytes that a simulation holds at its peak, forward, or with its derivatives in either direction.
+    /// Bytes that a simulation holds at its peak.
     ///
     /// Forward: 9 numbers a particle for the state, the modes and their amplitudes; 2 a mesh cell for density and
     /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves, as they do in clouds in
@@ -69,7 +69,7 @@ impl Settings {
     /// needs 12 numbers a particle before there is a mesh, and 28 at third order. Reverse: 22 a particle, 48 at third order; 3 a cell and the
     /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 65 before. Sharpening: 6 more a particle, 12 along a tangent.
     /// (`tests/memory.rs` measures them.)
-    pub fn memory<T: Real>(&self, gradient: bool) -> usize {
+    pub fn memory<T: Real>(&self, way: Way) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
         let differences = self.kernels.gradient.differences().is_some();
         let spectral = if differences { 0 } else { 1 };
@@ -82,22 +82,46 @@ impl Settings {
             Lpt::Third => 28,
         };
         let forward = (start * particles).max((9 + sharpened) * particles + forward_cells);
-        let reverse = match self.lpt {
-            Lpt::First => 21 + sharpened,
-            Lpt::Second => (21 + sharpened).max(22),
-            Lpt::Third => 48,
-        };
-        let tangent = match self.lpt {
-            Lpt::First | Lpt::Second => 0,
-            Lpt::Third => 65 * particles + forward_cells,
-        };
-        let numbers = if gradient {
-            let reverse = reverse * particles + (3 + field + spectral) * mesh;
-            reverse.max((35 + 2 * sharpened) * particles + forward_cells).max(tangent)
-        } else {
-            forward
+        let numbers = match way {
+            Way::Forward => forward,
+            Way::Reverse => {
+                let each = match self.lpt {
+                    Lpt::First => 21 + sharpened,
+                    Lpt::Second => (21 + sharpened).max(22),
+                    Lpt::Third => 48,
+                };
+                each * particles + (3 + field + spectral) * mesh
+            }
+            Way::Tangent => {
+                let each = match self.lpt {
+                    Lpt::First | Lpt::Second => 35 + 2 * sharpened,
+                    Lpt::Third => (35 + 2 * sharpened).max(65),
+                };
+                each * particles + forward_cells
+            }
         };
         size_of::<T>() * numbers
+    }
+}
+
+/// Which way a simulation is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From modes to the end.
+    Forward,
+    /// That, and cotangents back from the end to modes and parameters.
+    Reverse,
+    /// That of a tangent beside the particles.
+    Tangent,
+}
+
+impl Way {
+    /// Those that derivatives take.
+    pub const DERIVATIVES: [Way; 2] = [Way::Reverse, Way::Tangent];
+
+    /// The most memory that one of these ways takes.
+    pub fn most(ways: &[Way], memory: impl Fn(Way) -> usize) -> usize {
+        ways.iter().map(|way| memory(*way)).max().unwrap_or(0)
     }
 }
 

@@ -10,7 +10,7 @@ mod weight;
 
 use lookback_cosmology::{Cosmology, Gradient, Kernel, Sources, Tracer};
 use lookback_mesh::{Grid, Healpix, RealFft};
-use lookback_nbody::{Error, PerParameter, Result, Run, Simulation};
+use lookback_nbody::{Error, PerParameter, Result, Run, Simulation, Way};
 use lookback_operator::vector::{axpy, dot};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 use num_complex::Complex;
@@ -344,17 +344,18 @@ impl<T: Real> LightCone<T> {
     }
 
     /// Bytes at the peak, as of [`lookback_nbody::Settings::memory`].
-    pub fn memory(&self, gradient: bool) -> usize {
+    pub fn memory(&self, way: Way) -> usize {
+        let derivatives = way != Way::Forward;
         let particles = self.simulation.settings().particles.pow(3);
-        self.simulation.settings().memory::<T>(gradient)
+        self.simulation.settings().memory::<T>(way)
             + size_of::<T>() * (painter::LAYERS + 2) * self.codomain.len()
             + if self.settings.has_galaxies() {
-                size_of::<T>() * (1 + usize::from(gradient)) * particles
+                size_of::<T>() * (1 + usize::from(derivatives)) * particles
             } else {
                 0
             }
             // What a batch of particles of one box is given, in vectors that grow by doubling.
-            + if gradient { 2 * painter::BATCH.min(particles) * (8 + 7 * size_of::<T>()) } else { 0 }
+            + if derivatives { 2 * painter::BATCH.min(particles) * (8 + 7 * size_of::<T>()) } else { 0 }
     }
 
     /// The light cone at a point of its domain.

@@ -3,7 +3,7 @@
 mod rays;
 
 use lookback_cosmology::{Cosmology, Gradient, Scalar, Tracer};
-use lookback_nbody::{Error, Result, Simulation};
+use lookback_nbody::{Error, Result, Simulation, Way};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 
 use crate::light_cone::{LightCone, Look, Settings, Sky};
@@ -99,10 +99,10 @@ impl<T: Real> RayTracing<T> {
     }
 
     /// Bytes at the peak: those of the light cone, and rays at each plane, with their cotangents in double precision.
-    pub fn memory(&self, gradient: bool) -> usize {
+    pub fn memory(&self, way: Way) -> usize {
         let rays = self.cone.codomain().len();
-        let each = 8 * size_of::<T>() + if gradient { 6 * size_of::<f64>() } else { 0 };
-        self.cone.memory(gradient) + each * rays
+        let each = 8 * size_of::<T>() + if way != Way::Forward { 6 * size_of::<f64>() } else { 0 };
+        self.cone.memory(way) + each * rays
     }
 
     /// The light cone whose maps are the planes.

@@ -7,6 +7,7 @@ use lookback_inference::Number;
 use lookback_learn::{ErrorKind, Generator};
 use lookback_lensing::{LightCone, Sky};
 use lookback_mesh::Grid;
+use lookback_nbody::Way;
 use lookback_operator::{Chain, DynOperator, Identity, LinearOperator, Operator, Remember, Space, Stack};
 use lookback_prior::{
     CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum, gaussian_field, lognormal_field,
@@ -187,7 +188,8 @@ fn build_field<T: Number>(
             };
             let settings = light_cone.settings(sky, run.seed)?;
             let free: Vec<&str> = free.iter().map(String::as_str).collect();
-            let cone = Arc::new(universe::light_cone::<T>(cosmology, simulation, settings, &free, true)?);
+            let cone =
+                Arc::new(universe::light_cone::<T>(cosmology, simulation, settings, &free, &[Way::Reverse])?);
             let modes = Space::new(cone.domain().blocks()[..1].to_vec());
             let mut inputs: Vec<DynOperator<T>> = vec![Identity::new(modes).shared()];
             // In the order of the domain: parameters of the universe, then numbers of the maps.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lookback_inference::Progress;
 use lookback_lensing::{LightCone, RaySettings, RayTracing, SphereShear};
-use lookback_nbody::Simulation;
+use lookback_nbody::{Simulation, Way};
 use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -162,7 +162,7 @@ impl<T: Real> Universe<T> {
         section.times = snapshots.0;
         let Some(cone) = &file.light_cone else {
             let simulation = box_of(file, &section)?;
-            check_simulation(simulation.settings().memory::<T>(false))?;
+            check_simulation(simulation.settings().memory::<T>(Way::Forward))?;
             return Ok(Universe { matter: Matter::Box(simulation), rays: None, snapshots: snapshots.1 });
         };
         let settings = cone.settings(cone.sky()?, file.seed)?;
@@ -174,14 +174,14 @@ impl<T: Real> Universe<T> {
                 RaySettings { sources, planes, edge },
             )
             .map_err(|error| Error::config("light_cone.rays", error.to_string()))?;
-            check_simulation(tracing.memory(false))?;
+            check_simulation(tracing.memory(Way::Forward))?;
             Ok(tracing)
         };
         let rays = cone.rays.as_ref().map(tracing).transpose()?;
         if let (true, Some(nside)) = (file.output.shear, cone.nside) {
             check_simulation(SphereShear::memory(nside))?;
         }
-        let cone = light_cone(&file.cosmology, &section, settings, &[], false)?;
+        let cone = light_cone(&file.cosmology, &section, settings, &[], &[Way::Forward])?;
         Ok(Universe { matter: Matter::Cone(cone), rays, snapshots: snapshots.1 })
     }
 
