@@ -8,6 +8,7 @@ use lookback::learn::{self, ReconstructOptions, Sampling, verbs};
 use lookback::learning::{Batch, Model};
 use lookback::{Result, files};
 
+use crate::commands::absolute;
 use crate::progress::Bar;
 
 /// Which model.
@@ -331,7 +332,11 @@ fn calibrate(
             println!("{factor:<9}{score:<27.5}{:<14}{:<14}{verdict}", share(0), share(1));
         }
     }
-    learn::write_calibrated(&model.with_error_factor(judged[0].factor)?, path)
+    let page = learn::write_calibrated(model, path, &judged, data, (last.rows(), starts, seed))?;
+    if let (Some(page), false) = (page, quiet) {
+        println!("report     file://{}", absolute(&page).display());
+    }
+    Ok(())
 }
 
 fn reconstruct(

@@ -145,10 +145,15 @@ fn uses(bench: &Bench, model: &str) {
     assert_eq!(found["examples"].as_array().map(Vec::len), Some(9));
     assert!(!bench.read("found/samples.npy").is_empty() && !bench.read("found/report.html").is_empty());
     let said = bench.good(&["model", "calibrate", model, "test.idx", "-n", "8", "--starts", "3"]);
-    assert!(said.contains("score of what was hidden"), "{said}");
+    assert!(said.contains("score of what was hidden") && said.contains("calibration.html"), "{said}");
+    let page = String::from_utf8_lossy(&bench.read(&format!("{model}/calibration.html"))).into_owned();
+    assert!(page.contains("what intervals held") && page.contains("test.idx"));
+    let judged: serde_json::Value =
+        serde_json::from_slice(&bench.read(&format!("{model}/calibration.json"))).expect("JSON");
     let card: serde_json::Value =
         serde_json::from_slice(&bench.read(&format!("{model}/card.json"))).expect("JSON");
     let factor = card["error_factor"].as_f64().expect("a number");
+    assert_eq!((judged["factors"][0]["factor"].as_f64(), judged["examples"].as_u64()), (Some(factor), Some(8)));
     assert!(bench.good(&["model", "card", model]).contains(&format!("\"error_factor\": {factor:?}")));
     assert_eq!(card["spread"]["channels"], 8);
     let wrong = bench.bad(&["model", "reconstruct", model, "a.npy", "--error-factor", "0", "-o", "no"]);

@@ -8,9 +8,9 @@ use lookback_learn::{Batch, Model, Shape};
 use serde::Serialize;
 
 use super::reconstruct::GOLDEN;
-use super::{Admitted, MODES, ReconstructOptions, Sampling, reconstruct};
+use super::{Admitted, MODES, ReconstructOptions, Sampling, calibrate_page, reconstruct};
 use crate::run::Reporter;
-use crate::{Error, Result};
+use crate::{Error, Result, VERSION};
 
 /// Factors that are tried.
 const FACTORS: [f64; 6] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0];
@@ -33,7 +33,7 @@ pub struct Judged {
 }
 
 /// Shares that intervals promise.
-const PROMISED: [f64; 2] = [0.68, 0.95];
+pub(super) const PROMISED: [f64; 2] = [0.68, 0.95];
 
 /// Differences of shares that no reader of error bars would notice.
 const UNNOTICED: f64 = 0.03;
@@ -123,18 +123,33 @@ pub fn calibrate(
     Ok(all)
 }
 
-/// Writes a model with its factor over the one that was read, and its card.
+/// Writes a model with the best of the factors that were `judged` over the one that was read; where `path` is its folder, also its card,
+/// `calibration.json`, and a page, whose place is returned. `data` says what the factors were judged by; the numbers are the examples, and the searches
+/// and the seed of [`calibrate`].
 ///
 /// # Errors
 /// If the disk refuses.
-pub fn write_calibrated(model: &Model<f32>, path: &Path) -> Result<()> {
+pub fn write_calibrated(
+    model: Model<f32>,
+    path: &Path,
+    judged: &[Judged],
+    data: &str,
+    numbers: (usize, usize, u64),
+) -> Result<Option<PathBuf>> {
     let place = super::model_file(path);
+    let model = model.with_error_factor(judged[0].factor)?;
     let bytes = model.to_bytes()?;
     crate::files::write_whole(&place, |out| out.write_all(&bytes))?;
-    match place.parent() {
-        Some(folder) if path.is_dir() => super::write_card(model.card(), folder),
-        _ => Ok(()),
-    }
+    let Some(folder) = place.parent().filter(|_| path.is_dir()) else { return Ok(None) };
+    super::write_card(model.card(), folder)?;
+    let (examples, starts, seed) = numbers;
+    let figures = serde_json::json!({
+        "version": VERSION, "data": data, "examples": examples, "starts": starts, "seed": seed, "factors": judged,
+    });
+    super::write_text(&folder.join("calibration.json"), &format!("{figures:#}\n"))?;
+    let page = folder.join("calibration.html");
+    super::write_text(&page, &calibrate_page::page(&model, judged, data, numbers)?)?;
+    Ok(Some(page))
 }
 
 fn is_hidden(shape: Shape, example: usize, place: usize) -> bool {

@@ -1,6 +1,7 @@
 //! `lookback train`: learned priors from examples; and what can be done with them.
 
 mod calibrate;
+mod calibrate_page;
 mod device;
 mod examples;
 mod file;
