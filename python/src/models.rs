@@ -121,10 +121,21 @@ impl PyModel {
         self.0.card().shape.clone()
     }
 
+    /// The same model, given what its latents depend on (`[data.condition]` of its training): a label or parameters of all examples, or a
+    /// row of them for each.
+    fn given(&self, values: &Bound<'_, PyAny>) -> PyResult<PyModel> {
+        let numpy = values.py().import("numpy")?;
+        let values = numpy.call_method1("ascontiguousarray", (values, numpy.getattr("float64")?))?;
+        let values: PyReadonlyArrayDyn<'_, f64> = values.extract()?;
+        let numbers = contiguous(&values).ok_or_else(|| raise("what is given cannot be read"))?;
+        let model = self.0.cast::<f32>().map_err(raise)?;
+        Ok(PyModel(model.given(numbers).map_err(raise)?))
+    }
+
     /// Artificial data: draws from the prior.
     #[pyo3(signature = (count = 1, *, seed = 42))]
     fn sample<'py>(&self, py: Python<'py>, count: usize, seed: u64) -> PyResult<Floats<'py>> {
-        let drawn = py.detach(|| verbs::sample(&self.0, count, seed));
+        let drawn = py.detach(|| verbs::sample(&self.0, count, seed)).map_err(raise)?;
         self.shaped(py, drawn, &[count])
     }
 
@@ -145,7 +156,7 @@ impl PyModel {
     #[pyo3(signature = (examples, *, normal = false))]
     fn encode<'py>(&self, examples: &Bound<'py, PyAny>, normal: bool) -> PyResult<Floats<'py>> {
         let z = self.0.encode(self.examples(examples)?);
-        self.latents_out(examples.py(), if normal { self.0.normalise(z) } else { z })
+        self.latents_out(examples.py(), if normal { self.0.normalise(z).map_err(raise)? } else { z })
     }
 
     /// Examples from latents; with `normal`, from standard normal numbers.
@@ -153,13 +164,13 @@ impl PyModel {
     fn decode<'py>(&self, latents: &Bound<'py, PyAny>, normal: bool) -> PyResult<Floats<'py>> {
         let z = self.rows(latents, self.0.latents(), "an array of latents")?;
         let count = z.rows();
-        let made = if normal { self.0.generate(z) } else { self.0.decode(z) };
+        let made = if normal { self.0.generate(z).map_err(raise)? } else { self.0.decode(z) };
         self.shaped(latents.py(), made, &[count])
     }
 
     /// `ln p(z)` of the latents of examples.
     fn log_prob<'py>(&self, examples: &Bound<'py, PyAny>) -> PyResult<Bound<'py, numpy::PyArray1<f64>>> {
-        let densities = self.0.log_density(self.0.encode(self.examples(examples)?));
+        let densities = self.0.log_density(self.0.encode(self.examples(examples)?)).map_err(raise)?;
         Ok(densities.into_pyarray(examples.py()))
     }
 

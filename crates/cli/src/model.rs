@@ -11,11 +11,21 @@ use lookback::{Result, files};
 use crate::commands::absolute;
 use crate::progress::Bar;
 
-/// Which model.
+/// Which model, and what it depends on.
 #[derive(Args)]
 pub(crate) struct Which {
     /// Folder of the model, or its file.
     model: PathBuf,
+    /// What the latents depend on, where the model was trained with `[data.condition]`: a label (`3`) or parameters (`0.3,0.8`) of all
+    /// examples, or an array with those of each.
+    #[arg(long, value_name = "NUMBERS|FILE")]
+    given: Option<String>,
+}
+
+impl Which {
+    fn load(&self) -> Result<Model<f32>> {
+        verbs::load_given(&self.model, self.given.as_deref())
+    }
 }
 
 /// Where results go.
@@ -33,8 +43,8 @@ pub(crate) struct Out {
 pub(crate) enum ModelCommand {
     /// Print the card of a model: architecture, data, preprocessing, scores.
     Card {
-        #[command(flatten)]
-        which: Which,
+        /// Folder of the model, or its file.
+        model: PathBuf,
     },
     /// Draw artificial data from the prior.
     Sample {
@@ -108,6 +118,9 @@ pub(crate) enum ModelCommand {
         /// The table.
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
+        /// The score by which examples are ranked.
+        #[arg(long, value_enum, default_value_t = By::Latent)]
+        by: By,
         /// A picture of the strangest (`.svg`).
         #[arg(long, value_name = "FILE")]
         picture: Option<PathBuf>,
@@ -178,6 +191,17 @@ fn positive(text: &str) -> std::result::Result<usize, String> {
     }
 }
 
+/// Scores.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// The density of the latents: is it where examples lie? The best of the three on the sets of clothes, digits and mirrored clothes.
+    Latent,
+    /// That of what the decoder cannot make.
+    Reconstruction,
+    /// Both together.
+    Combined,
+}
+
 /// Kinds of the model's error.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Admitted {
@@ -204,13 +228,14 @@ pub(crate) enum How {
 
 pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> Result<()> {
     match command {
-        ModelCommand::Card { which } => {
-            println!("{}", learn::Prior::load(&which.model)?.card_text()?);
+        ModelCommand::Card { model } => {
+            println!("{}", learn::Prior::load(&model)?.card_text()?);
             Ok(())
         }
         ModelCommand::Sample { which, count, seed, out } => match learn::Prior::load(&which.model)? {
-            learn::Prior::Examples(model) => {
-                let drawn = verbs::sample(&model, count, seed);
+            learn::Prior::Examples(_) => {
+                let model = which.load()?;
+                let drawn = verbs::sample(&model, count, seed)?;
                 write(&model, "artificial data", &drawn, 8, &out)
             }
             learn::Prior::Maps(model) => {
@@ -220,7 +245,7 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
             }
         },
         ModelCommand::Interpolate { which, from, to, steps, out } => {
-            let model = learn::load(&which.model)?;
+            let model = which.load()?;
             let ends = [&from, &to].map(|place| verbs::read_examples(&model, place, false));
             let [begin, end] = ends;
             let (begin, end) = (begin?, end?);
@@ -228,27 +253,27 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
             write(&model, "from one example to another", &path, steps, &out)
         }
         ModelCommand::Encode { which, data, normal, output } => {
-            let model = learn::load(&which.model)?;
+            let model = which.load()?;
             let z = model.encode(verbs::read_examples(&model, &data, false)?);
-            verbs::write_rows(&if normal { model.normalise(z) } else { z }, &output)
+            verbs::write_rows(&if normal { model.normalise(z)? } else { z }, &output)
         }
         ModelCommand::Decode { which, latents, normal, out } => {
-            let model = learn::load(&which.model)?;
+            let model = which.load()?;
             let z = verbs::read_latents(&model, &latents)?;
-            let made = if normal { model.generate(z) } else { model.decode(z) };
+            let made = if normal { model.generate(z)? } else { model.decode(z) };
             write(&model, "decoded", &made, 8, &out)
         }
         ModelCommand::LogProb { which, data, output } => {
-            let model = learn::load(&which.model)?;
+            let model = which.load()?;
             let z = model.encode(verbs::read_examples(&model, &data, false)?);
-            let densities = model.log_density(z).into_iter().map(|x| x as f32).collect();
+            let densities = model.log_density(z)?.into_iter().map(|x| x as f32).collect();
             verbs::write_rows(&Batch::new(1, densities), &output)
         }
-        ModelCommand::Score { which, data, output, picture, top } => {
-            score(&which.model, &data, &output, (picture.as_deref(), top))
+        ModelCommand::Score { which, data, output, by, picture, top } => {
+            score(&which.load()?, &data, (&output, by), (picture.as_deref(), top))
         }
         ModelCommand::Calibrate { which, data, count, starts, seed } => {
-            calibrate(&which.model, &data, (count, starts, seed), stop, quiet)
+            calibrate(&which, &data, (count, starts, seed), stop, quiet)
         }
         ModelCommand::Reconstruct {
             which,
@@ -285,7 +310,7 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
                 seed,
                 directory: output,
             };
-            reconstruct(&which.model, &data, &options, stop, quiet)
+            reconstruct(&which.load()?, &data, &options, stop, quiet)
         }
     }
 }
@@ -298,26 +323,35 @@ fn write(model: &Model<f32>, title: &str, examples: &Batch<f32>, columns: usize,
     Ok(())
 }
 
-fn score(model: &Path, data: &str, output: &Path, (picture, top): (Option<&Path>, usize)) -> Result<()> {
-    let model = learn::load(model)?;
-    let examples = verbs::read_examples(&model, data, false)?;
+fn score(
+    model: &Model<f32>,
+    data: &str,
+    (output, by): (&Path, By),
+    (picture, top): (Option<&Path>, usize),
+) -> Result<()> {
+    let by = match by {
+        By::Latent => verbs::By::Latent,
+        By::Reconstruction => verbs::By::Reconstruction,
+        By::Combined => verbs::By::Combined,
+    };
+    let examples = verbs::read_examples(model, data, false)?;
     let scores = model.score(&examples)?;
-    files::write_whole(output, |out| out.write_all(verbs::score_table(&scores).as_bytes()))?;
+    files::write_whole(output, |out| out.write_all(verbs::score_table(&scores, by).as_bytes()))?;
     if let Some(picture) = picture {
-        let strangest = examples.gather(verbs::strangest(&scores).into_iter().take(top));
-        verbs::write_picture(&model, "the strangest, the strangest first", &strangest, 8, picture)?;
+        let strangest = examples.gather(verbs::strangest(&scores, by).into_iter().take(top));
+        verbs::write_picture(model, "the strangest, the strangest first", &strangest, 8, picture)?;
     }
     Ok(())
 }
 
 fn calibrate(
-    path: &Path,
+    which: &Which,
     data: &str,
     (count, starts, seed): (usize, usize, u64),
     stop: &AtomicBool,
     quiet: bool,
 ) -> Result<()> {
-    let model = learn::load(path)?;
+    let model = which.load()?;
     let examples = verbs::read_examples(&model, data, false)?;
     let last = examples.gather(examples.rows().saturating_sub(count)..examples.rows());
     let mut bar = Bar::new(quiet);
@@ -332,7 +366,7 @@ fn calibrate(
             println!("{factor:<9}{score:<27.5}{:<14}{:<14}{verdict}", share(0), share(1));
         }
     }
-    let page = learn::write_calibrated(model, path, &judged, data, (last.rows(), starts, seed))?;
+    let page = learn::write_calibrated(model, &which.model, &judged, data, (last.rows(), starts, seed))?;
     if let (Some(page), false) = (page, quiet) {
         println!("report     file://{}", absolute(&page).display());
     }
@@ -340,19 +374,18 @@ fn calibrate(
 }
 
 fn reconstruct(
-    model: &Path,
+    model: &Model<f32>,
     data: &str,
     options: &ReconstructOptions,
     stop: &AtomicBool,
     quiet: bool,
 ) -> Result<()> {
-    let model = learn::load(model)?;
-    let data = verbs::read_examples(&model, data, true)?;
+    let data = verbs::read_examples(model, data, true)?;
     let mut bar = Bar::new(quiet);
-    let found = learn::reconstruct(&model, &data, options, stop, &mut bar);
+    let found = learn::reconstruct(model, &data, options, stop, &mut bar);
     bar.finish();
     let found = found?;
-    learn::write_reconstructions(&model, &data, &found, options)?;
+    learn::write_reconstructions(model, &data, &found, options)?;
     if !quiet {
         println!("results  {}", options.directory.display());
         println!(

@@ -34,6 +34,23 @@ fn blobs(count: usize, seed: u32) -> Vec<u8> {
     bytes
 }
 
+/// Whether there is more light on the left (0) or on the right (1) of each image: in idx format.
+fn sides(images: &[u8]) -> Vec<u8> {
+    let each = SIDE * SIDE;
+    let mut bytes = vec![0, 0, 8, 1];
+    bytes.extend((((images.len() - 16) / each) as u32).to_be_bytes());
+    bytes.extend(
+        images[16..].chunks_exact(each).map(|image| u8::from(light(image, true) > light(image, false))),
+    );
+    bytes
+}
+
+/// Light on the right half of an image, or on the left.
+fn light<T: Copy + Into<f64>>(image: &[T], right: bool) -> f64 {
+    let here = |pixel: &usize| (pixel % SIDE >= SIDE / 2) == right;
+    (0..image.len()).filter(here).map(|pixel| image[pixel].into()).sum()
+}
+
 const TRAIN: &str = r#"
 title = "Blobs"
 seed = 3
@@ -73,6 +90,13 @@ fn bench(text: &str) -> Bench {
 impl Bench {
     fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The numbers of an array in numpy's format.
+    fn floats(&self, name: &str) -> Vec<f32> {
+        let bytes = self.read(name);
+        let begin = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        bytes[begin..].as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
     }
 
     fn score(&self, model: &str, name: &str) -> f64 {
@@ -148,12 +172,16 @@ fn uses(bench: &Bench, model: &str) {
     assert!(said.contains("score of what was hidden") && said.contains("calibration.html"), "{said}");
     let page = String::from_utf8_lossy(&bench.read(&format!("{model}/calibration.html"))).into_owned();
     assert!(page.contains("what intervals held") && page.contains("test.idx"));
+    assert!(!page.contains("citations.bib"), "no such file is written beside a model");
     let judged: serde_json::Value =
         serde_json::from_slice(&bench.read(&format!("{model}/calibration.json"))).expect("JSON");
     let card: serde_json::Value =
         serde_json::from_slice(&bench.read(&format!("{model}/card.json"))).expect("JSON");
     let factor = card["error_factor"].as_f64().expect("a number");
-    assert_eq!((judged["factors"][0]["factor"].as_f64(), judged["examples"].as_u64()), (Some(factor), Some(8)));
+    assert_eq!(
+        (judged["factors"][0]["factor"].as_f64(), judged["examples"].as_u64()),
+        (Some(factor), Some(8))
+    );
     assert!(bench.good(&["model", "card", model]).contains(&format!("\"error_factor\": {factor:?}")));
     assert_eq!(card["spread"]["channels"], 8);
     let wrong = bench.bad(&["model", "reconstruct", model, "a.npy", "--error-factor", "0", "-o", "no"]);
@@ -254,6 +282,144 @@ fn a_stopped_training_ends_in_the_same_weights() {
 }
 
 #[test]
+fn a_killed_training_ends_in_the_same_weights() {
+    let long = TRAIN.replace("epochs = 40", "epochs = 120") + "[output]\ncheckpoint_seconds = 0.05\n";
+    let bench = bench(&long);
+    bench.good(&["train", "run.toml", "-o", "whole"]);
+    for _ in 0..3 {
+        let mut child = bench
+            .command(&["-q", "train", "run.toml", "-o", "parts", "--threads", "1"])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let began = Instant::now();
+        while !bench.path("parts/training.bin").exists() && began.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        child.kill().expect("SIGKILL");
+        child.wait().expect("ends");
+        assert!(bench.path("parts/training.bin").exists() && !bench.path("parts/model.safetensors").exists());
+    }
+    // A state that was cut off is named, and nothing is made of it.
+    let state = bench.read("parts/training.bin");
+    fs::write(bench.path("parts/training.bin"), &state[..state.len() / 2]).expect("writes");
+    let wrong = bench.bad(&["train", "run.toml", "-o", "parts"]);
+    assert!(wrong.contains("training.bin") && wrong.contains("damaged"), "{wrong}");
+    fs::write(bench.path("parts/training.bin"), &state).expect("writes");
+    bench.good(&["train", "run.toml", "-o", "parts"]);
+    assert!(bench.read("parts/model.safetensors") == bench.read("whole/model.safetensors"));
+}
+
+#[test]
+fn latents_depend_on_labels() {
+    let condition = "[data.condition]\nkind = \"labels\"\ntrain = \"sides.idx\"\ntest = \"test_sides.idx\"\n";
+    let text = TRAIN.replace("[autoencoder]\n", &format!("{condition}\n[autoencoder]\n"));
+    let bench = bench(&text);
+    fs::write(bench.path("sides.idx"), sides(&bench.read("blobs.idx"))).expect("writes");
+    let right = sides(&bench.read("test.idx"));
+    let mut wrong = right.clone();
+    wrong[8..].iter_mut().for_each(|label| *label = 1 - *label);
+    fs::write(bench.path("test_sides.idx"), right).expect("writes");
+    fs::write(bench.path("wrong_sides.idx"), wrong).expect("writes");
+    bench.good(&["train", "run.toml"]);
+    let model = "models/run";
+    // Draws of a label have their light on its side.
+    for label in 0..2 {
+        bench.good(&[
+            "model",
+            "sample",
+            model,
+            "--given",
+            &label.to_string(),
+            "-n",
+            "200",
+            "-o",
+            "drawn.npy",
+        ]);
+        let drawn = bench.floats("drawn.npy");
+        let is_right = |image: &&[f32]| (light(image, true) > light(image, false)) == (label == 1);
+        let share = drawn.chunks_exact(SIDE * SIDE).filter(is_right).count() as f64 / 200.0;
+        assert!(share > 0.9, "label {label}: {share}");
+    }
+    // A label halves the space, which is worth ln 2 of density; the wrong one costs more.
+    let density = |given: &str| {
+        bench.good(&["model", "log-prob", model, "test.idx", "--given", given, "-o", "p.npy"]);
+        let all = bench.floats("p.npy");
+        all.iter().map(|&x| f64::from(x)).sum::<f64>() / all.len() as f64
+    };
+    let (right, wrong) = (density("test_sides.idx"), density("wrong_sides.idx"));
+    assert!(right > wrong + 2.0, "{right} {wrong}");
+    assert!((right - bench.score(model, "test_latent_log_density")).abs() < 1e-3);
+    bench.good(&[
+        "model",
+        "reconstruct",
+        model,
+        "drawn.npy",
+        "--given",
+        "1",
+        "--noise-std",
+        "20",
+        "--starts",
+        "2",
+        "--samples",
+        "4",
+        "-o",
+        "r",
+    ]);
+    let run = "seed = 4\n[sky]\npixels = [8, 8]\npixel_arcmin = 1.0\n[prior.blob]\nkind = \"learned\"\nmodel = \"models/run\"\ngiven = [1]\n[data]\nkind = \"mock\"\nnoise_std = [10.0]\n[method]\nkind = \"map\"\n";
+    fs::write(bench.path("blob.toml"), run).expect("writes");
+    bench.good(&["run", "blob.toml", "-o", "out"]);
+    for (given, words) in [
+        (None, "it must be given"),
+        (Some("2"), "a label from 0 to 1"),
+        (Some("0,1"), "given for 2 examples"),
+    ] {
+        let mut arguments = vec!["model", "sample", model, "-o", "no.npy"];
+        arguments.extend(given.iter().flat_map(|given| ["--given", given]));
+        let said = bench.bad(&arguments);
+        assert!(said.contains(words), "{given:?}: {said}");
+    }
+    fs::write(bench.path("ungiven.toml"), run.replace("given = [1]\n", "")).expect("writes");
+    assert!(bench.bad(&["check", "ungiven.toml"]).contains("it must be given"));
+    fs::write(bench.path("short.toml"), text.replace("\"sides.idx\"", "\"test_sides.idx\"")).expect("writes");
+    let said = bench.bad(&["train", "short.toml", "-o", "short"]);
+    assert!(said.contains("each of 2000 examples"), "{said}");
+}
+
+#[test]
+fn one_latent_is_a_model_too() {
+    let one = TRAIN.replace("latents = 4", "latents = 1").replace("outputs = 4 }", "outputs = 1 }");
+    let bench = bench(&one.replace("epochs = 40", "epochs = 10"));
+    for (kind, out) in [("spline_coupling", "a"), ("real_nvp", "b"), ("sliced", "c"), ("flow_matching", "d")]
+    {
+        let flow = one
+            .replace("epochs = 40", "epochs = 10")
+            .replace("layers = 3", &format!("kind = \"{kind}\"\nlayers = 3"));
+        fs::write(bench.path("run.toml"), flow).expect("writes");
+        bench.good(&["train", "run.toml", "-o", out]);
+        let density = bench.score(out, "test_latent_log_density");
+        let gaussian = bench.score(out, "test_latent_log_density_of_a_gaussian");
+        assert!(density > gaussian - 0.3, "{kind}: {density} {gaussian}");
+        bench.good(&["model", "sample", out, "-n", "3", "-o", "x.npy"]);
+        bench.good(&[
+            "model",
+            "reconstruct",
+            out,
+            "x.npy",
+            "--noise-std",
+            "20",
+            "--starts",
+            "2",
+            "--samples",
+            "4",
+            "-o",
+            &format!("r{out}"),
+        ]);
+    }
+}
+
+#[test]
 fn a_device_that_cannot_be_used_is_named_before_anything_is_written() {
     let bench = bench(TRAIN);
     let train = |device: &str| {
@@ -276,6 +442,10 @@ fn training_files_that_cannot_work_are_refused() {
         ("outputs = 64", "outputs = 63", "the decoder gives 63 numbers where 64 are needed"),
         ("[autoencoder]\n", "[augment]\nnoise_std = -1.0\n[autoencoder]\n", "`noise_std` must be at least 0"),
         ("batch = 50", "batch = 0", "`batch` must be at least 1"),
+        ("batch = 50", "batch = 5000", "1800 examples are fewer than a step takes (5000)"),
+        ("batch = 100", "batch = 5000", "[flow] 1800 examples are fewer than a step takes"),
+        ("layers = 3", "kind = \"sliced\"\nsliced = { knots = 2 }\nlayers = 3", "`knots` must be at least 5"),
+        ("rank = 4\n", "rank = 4\n[output]\ncheckpoint_seconds = -1.0\n", "`checkpoint_seconds` = -1"),
         ("\"blobs.idx\"", "\"none.idx\"", "cannot read"),
         ("learning_rate", "learning_rat", "did you mean `learning_rate`?"),
         ("\"silu\"", "\"silly\"", "did you mean `silu`?"),

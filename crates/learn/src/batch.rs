@@ -66,6 +66,12 @@ impl<T: Real> Batch<T> {
         Batch::new(to - from, data)
     }
 
+    /// Rows with, after their numbers, those of a row of `other`: the one that `which` says.
+    pub fn beside(&self, other: &Batch<T>, which: impl Fn(usize) -> usize) -> Batch<T> {
+        let rows = (0..self.rows()).flat_map(|row| [self.row(row), other.row(which(row))]);
+        Batch::new(self.width + other.width, rows.flatten().copied().collect())
+    }
+
     /// The chosen rows, in this order.
     pub fn gather(&self, rows: impl IntoIterator<Item = usize>) -> Batch<T> {
         Batch::new(self.width, rows.into_iter().flat_map(|row| self.row(row)).copied().collect())

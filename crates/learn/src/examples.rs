@@ -1,4 +1,4 @@
-//! What is learned from: rows, perhaps with the precision of every number, and their labels.
+//! What is learned from: rows, perhaps with the precision of every number, and what they depend on.
 
 use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,8 @@ pub struct Examples {
     pub values: Batch<f32>,
     /// Inverse variance of every number over its mean, zero where a number is missing; all the same if `None`.
     pub precision: Option<Batch<f32>>,
-    /// Class of every example.
-    pub labels: Option<Vec<u32>>,
+    /// What the latents of every example depend on, as the networks see it.
+    pub condition: Option<Batch<f32>>,
 }
 
 impl Examples {
@@ -24,7 +24,7 @@ impl Examples {
     /// # Errors
     /// If a row has not the numbers of the shape, or a number is NaN or infinite.
     pub fn new(shape: Shape, values: Batch<f32>) -> Result<Examples> {
-        let examples = Examples { shape, values, precision: None, labels: None };
+        let examples = Examples { shape, values, precision: None, condition: None };
         examples.check()?;
         Ok(examples)
     }
@@ -61,7 +61,7 @@ impl Examples {
             return Err(Error::Data("every number is missing".into()));
         }
         precision.data_mut().iter_mut().for_each(|p| *p /= mean as f32);
-        let examples = Examples { shape, values, precision: Some(precision), labels: None };
+        let examples = Examples { shape, values, precision: Some(precision), condition: None };
         examples.check()?;
         Ok(examples)
     }
@@ -93,6 +93,14 @@ impl Examples {
         self.len() == 0
     }
 
+    /// Their latents `z` and, after them, what these depend on: rows for a flow.
+    pub fn beside(&self, z: Batch<f32>) -> Batch<f32> {
+        match &self.condition {
+            None => z,
+            Some(condition) => z.beside(condition, |row| row),
+        }
+    }
+
     /// The examples of these rows.
     pub fn subset(&self, rows: &[usize]) -> Examples {
         let pick = |batch: &Batch<f32>| batch.gather(rows.iter().copied());
@@ -100,7 +108,7 @@ impl Examples {
             shape: self.shape,
             values: pick(&self.values),
             precision: self.precision.as_ref().map(pick),
-            labels: self.labels.as_ref().map(|labels| rows.iter().map(|&row| labels[row]).collect()),
+            condition: self.condition.as_ref().map(pick),
         }
     }
 }

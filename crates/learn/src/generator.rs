@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lookback_operator::{Block, DynOperator, Error, Linearization, Operator, Real, Result, Space, vector};
 use serde::{Deserialize, Serialize};
 
-use crate::flow::Bijection;
+use crate::flow::{Bijection, Flow};
 use crate::layer::{Layer, Mode, Trace};
 use crate::{Batch, Model};
 
@@ -44,7 +44,7 @@ impl<T: Real> Generator<T> {
     /// The prior of a signal `name` of the given shape, which has as many numbers as an example.
     ///
     /// # Errors
-    /// If the shape does not fit.
+    /// If the shape does not fit, or the model's flow depends on what is not given once for all ([`Model::given`]).
     pub fn new(
         model: Arc<Model<T>>,
         error: ErrorKind,
@@ -58,6 +58,7 @@ impl<T: Real> Generator<T> {
                 format!("the model makes {:?} numbers, and the signal has {shape:?}", model.card().shape);
             return Err(Error::parameter("learned prior", message));
         }
+        model.check_given().map_err(|error| Error::parameter("learned prior", error.to_string()))?;
         let scale = f64::from(model.card().scaling.scale);
         let admitted = match error {
             ErrorKind::None => None,
@@ -175,14 +176,15 @@ impl<T: Real> Linearization<T> for AtPoint<'_, T> {
         self.check("input", x.len(), generator.domain.len())?;
         self.check("output", y.len(), generator.codomain.len())?;
         let model = &generator.model;
-        let mapped = model.flow.inverse_value(&model.flow_weights, generator.latents(x));
+        let failed = |error: crate::Error| Error::parameter(generator.name(), error.to_string());
+        let (z, flow_trace) = model.denormalised(generator.latents(x), 1).map_err(failed)?;
         let (decoder, range) = model.autoencoder.decoder();
-        let (value, trace) = decoder.forward(&model.weights[range], mapped.value, Mode::Frozen);
+        let (value, trace) = decoder.forward(&model.weights[range], z, Mode::Frozen);
         let (offset, scale) = (model.card().scaling.offset, model.card().scaling.scale);
         let (offset, scale) = (T::of(f64::from(offset)), T::of(f64::from(scale)));
         y.iter_mut().zip(value.data()).for_each(|(y, &v)| *y = v * scale + offset);
         generator.add_error(x, y);
-        self.traces = Some((mapped.trace, trace));
+        self.traces = Some((flow_trace, trace));
         Ok(())
     }
 
@@ -192,7 +194,7 @@ impl<T: Real> Linearization<T> for AtPoint<'_, T> {
         self.check("output", dy.len(), generator.codomain.len())?;
         let model = &generator.model;
         let (flow_trace, trace) = self.traces()?;
-        let dz = model.flow.push_inverse(&model.flow_weights, flow_trace, generator.latents(dx));
+        let dz = model.along(flow_trace, generator.latents(dx), Flow::push_inverse);
         let (decoder, range) = model.autoencoder.decoder();
         let pushed = decoder.push(&model.weights[range], trace, dz);
         let scale = T::of(f64::from(model.card().scaling.scale));
@@ -211,7 +213,7 @@ impl<T: Real> Linearization<T> for AtPoint<'_, T> {
         let scaled = Batch::new(model.width(), dy.iter().map(|&d| d * scale).collect());
         let (decoder, range) = model.autoencoder.decoder();
         let dz = decoder.pull(&model.weights[range], trace, scaled, None);
-        let du = model.flow.pull_inverse(&model.flow_weights, flow_trace, dz);
+        let du = model.along(flow_trace, dz, Flow::pull_inverse);
         generator.write_adjoint(dy, &du, dx);
         Ok(())
     }

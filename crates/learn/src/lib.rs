@@ -9,6 +9,7 @@ pub mod architecture;
 mod augment;
 mod autoencoder;
 mod batch;
+mod condition;
 mod covariance;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -36,6 +37,7 @@ pub use architecture::{LayerSection, Shape};
 pub use augment::Augmentation;
 pub use autoencoder::{Architecture, Autoencoder, AutoencoderSection, Reconstruction, Variational};
 pub use batch::Batch;
+pub use condition::{Condition, ConditionKind};
 pub use covariance::{ModelError, Precision};
 pub use error::{Error, Result};
 pub use examples::{Examples, Scaling, ScalingKind};

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::architecture::LayerSection;
 use crate::flow::{Bijection, Flow, FlowSection};
-use crate::layer::Weight;
+use crate::layer::{Trace, Weight};
 use crate::{
-    Augmentation, Autoencoder, AutoencoderSection, Batch, Error, ModelError, ResidualLaw, Result, Scaling,
-    Shape, Spread, SpreadSection, layers::Image,
+    Augmentation, Autoencoder, AutoencoderSection, Batch, Condition, Error, ModelError, ResidualLaw, Result,
+    Scaling, Shape, Spread, SpreadSection, layers::Image,
 };
 
 /// What a model is, how it came about, and how good it is.
@@ -34,6 +34,9 @@ pub struct Card {
     pub autoencoder: AutoencoderSection,
     /// From latents to normal numbers.
     pub flow: FlowSection,
+    /// What the flow depends on, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
     /// Correlated directions of the decoder's residuals.
     pub error_rank: usize,
     /// What the spread of its decoder's residuals is made of, if it was learned.
@@ -92,6 +95,8 @@ pub struct Model<T: Real> {
     pub(crate) weights: Vec<T>,
     pub(crate) flow: Flow<T>,
     pub(crate) flow_weights: Vec<T>,
+    /// What the flow depends on, as it sees it: no row, one for all examples, or one for each.
+    context: Batch<T>,
     error: ModelError,
     spread: Option<Spread>,
 }
@@ -201,7 +206,9 @@ impl Model<f32> {
                 format!("a flow of {} dimensions and {} latents", flow.dimensions(), autoencoder.latents());
             return Err(Error::Flow(message));
         }
+        let context = card.condition.as_ref().map_or(0, Condition::width);
         for (what, found, expected) in [
+            ("condition", context, flow.context()),
             ("autoencoder", weights.len(), autoencoder.len()),
             ("flow", flow_weights.len(), flow.len()),
             ("variances", error.variance.len(), shape.len()),
@@ -214,7 +221,8 @@ impl Model<f32> {
             }
         }
         let card = Card { spread: None, ..card };
-        Ok(Model { card, autoencoder, weights, flow, flow_weights, error, spread: None })
+        let context = Batch::zeros(0, context.max(1));
+        Ok(Model { card, autoencoder, weights, flow, flow_weights, context, error, spread: None })
     }
 
     /// The same with a spread of the decoder's residuals.
@@ -377,6 +385,7 @@ impl<T: Real> Model<T> {
             flow: self.card.flow.build()?,
             weights: cast(&self.weights),
             flow_weights: cast(&self.flow_weights),
+            context: self.context.cast(),
             card: self.card.clone(),
             error: self.error.clone(),
             spread: self.spread.clone(),
@@ -418,29 +427,113 @@ impl<T: Real> Model<T> {
         self.card.scaling.undo(self.autoencoder.decode(&self.weights, z))
     }
 
+    /// The same model, given what its flow depends on: for all examples, or in a row for each.
+    ///
+    /// # Errors
+    /// If the flow depends on nothing, or on other numbers.
+    pub fn given(self, values: &[f64]) -> Result<Model<T>> {
+        let Some(condition) = &self.card.condition else {
+            return Err(Error::Data("the flow of this model depends on nothing that could be given".into()));
+        };
+        let context = condition.encode(values)?;
+        Ok(Model { context, ..self })
+    }
+
+    /// The same, given what the flow sees of it, as [`Condition::encode`] has it.
+    pub fn in_context(self, context: Batch<T>) -> Model<T> {
+        Model { context, ..self }
+    }
+
+    /// Rows for the flow: their numbers, and what they depend on; each row of that serves `each` after another, or one of them all.
+    ///
+    /// # Errors
+    /// If the flow depends on what is not given, or is given for another number of examples.
+    fn beside(&self, z: Batch<T>, each: usize) -> Result<Batch<T>> {
+        let Some(condition) = &self.card.condition else { return Ok(z) };
+        match self.context.rows() {
+            0 => Err(Error::Data(format!("the flow of this model depends on {condition}: it must be given"))),
+            1 => Ok(z.beside(&self.context, |_| 0)),
+            rows if rows * each == z.rows() => Ok(z.beside(&self.context, |row| row / each)),
+            rows => Err(Error::Data(format!(
+                "{condition} given for {rows} examples, but there are {}",
+                z.rows() / each
+            ))),
+        }
+    }
+
+    /// The numbers of rows for the flow, without what they depend on.
+    fn apart(&self, rows: Batch<T>) -> Batch<T> {
+        if rows.width() == self.latents() { rows } else { rows.columns(0, self.latents()) }
+    }
+
+    /// Refuses a flow that depends on what is not given once for all.
+    ///
+    /// # Errors
+    /// As its message says.
+    pub fn check_given(&self) -> Result<()> {
+        self.beside(Batch::zeros(1, self.latents()), 1).map(|_| ())
+    }
+
+    /// Latents from standard normal numbers, with the trace of the flow's derivatives.
+    ///
+    /// # Errors
+    /// If what the flow depends on is not given.
+    pub(crate) fn denormalised(&self, u: Batch<T>, each: usize) -> Result<(Batch<T>, Trace<T>)> {
+        let mapped = self.flow.inverse_value(&self.flow_weights, self.beside(u, each)?);
+        Ok((self.apart(mapped.value), mapped.trace))
+    }
+
+    /// What `along` of the flow (one of its derivatives) makes of tangents or cotangents of its numbers alone.
+    pub(crate) fn along(
+        &self,
+        trace: &Trace<T>,
+        dz: Batch<T>,
+        along: impl Fn(&Flow<T>, &[T], &Trace<T>, Batch<T>) -> Batch<T>,
+    ) -> Batch<T> {
+        let fixed = Batch::zeros(1, self.flow.context().max(1));
+        let rows = if self.flow.context() == 0 { dz } else { dz.beside(&fixed, |_| 0) };
+        self.apart(along(&self.flow, &self.flow_weights, trace, rows))
+    }
+
     /// Latents as standard normal numbers.
-    pub fn normalise(&self, z: Batch<T>) -> Batch<T> {
-        self.flow.forward(&self.flow_weights, z).value
+    ///
+    /// # Errors
+    /// If what the flow depends on is not given.
+    pub fn normalise(&self, z: Batch<T>) -> Result<Batch<T>> {
+        Ok(self.apart(self.flow.forward(&self.flow_weights, self.beside(z, 1)?).value))
     }
 
     /// Latents from standard normal numbers.
-    pub fn denormalise(&self, u: Batch<T>) -> Batch<T> {
-        self.flow.inverse_value(&self.flow_weights, u).value
+    ///
+    /// # Errors
+    /// If what the flow depends on is not given.
+    pub fn denormalise(&self, u: Batch<T>) -> Result<Batch<T>> {
+        Ok(self.denormalised(u, 1)?.0)
     }
 
     /// Examples from standard normal numbers: artificial data, if the numbers are drawn.
-    pub fn generate(&self, u: Batch<T>) -> Batch<T> {
-        self.decode(self.denormalise(u))
+    ///
+    /// # Errors
+    /// If what the flow depends on is not given.
+    pub fn generate(&self, u: Batch<T>) -> Result<Batch<T>> {
+        Ok(self.decode(self.denormalise(u)?))
     }
 
     /// `ln p(z)` of latents, from the flow.
-    pub fn log_density(&self, z: Batch<T>) -> Vec<f64> {
-        self.flow.log_density(&self.flow_weights, z)
+    ///
+    /// # Errors
+    /// If what the flow depends on is not given.
+    pub fn log_density(&self, z: Batch<T>) -> Result<Vec<f64>> {
+        Ok(self.flow.log_density(&self.flow_weights, self.beside(z, 1)?))
     }
 
     /// Examples along straight lines in the normal space between pairs of examples, `steps` a pair, the ends included.
-    pub fn interpolate(&self, from: &Batch<T>, to: &Batch<T>, steps: usize) -> Batch<T> {
-        let ends = [from, to].map(|x| self.normalise(self.encode(x.clone())));
+    ///
+    /// # Errors
+    /// If what the flow depends on is not given.
+    pub fn interpolate(&self, from: &Batch<T>, to: &Batch<T>, steps: usize) -> Result<Batch<T>> {
+        let normal = |x: &Batch<T>| self.normalise(self.encode(x.clone()));
+        let ends = [normal(from)?, normal(to)?];
         let mut path = Batch::zeros(from.rows() * steps, self.latents());
         for row in 0..from.rows() {
             for step in 0..steps {
@@ -450,7 +543,7 @@ impl<T: Real> Model<T> {
                 between.zip(pair).for_each(|(out, (&a, &b))| *out = a + way * (b - a));
             }
         }
-        self.generate(path)
+        Ok(self.decode(self.denormalised(path, steps)?.0))
     }
 }
 
@@ -469,7 +562,7 @@ impl Model<f32> {
     /// How usual each example is; strange ones have low scores.
     ///
     /// # Errors
-    /// If the model's error cannot be inverted.
+    /// If what the flow depends on is not given, or the model's error cannot be inverted.
     pub fn score(&self, x: &Batch<f32>) -> Result<Vec<Score>> {
         use rayon::prelude::*;
         let scaled = self.card.scaling.apply(x.clone());
@@ -477,7 +570,7 @@ impl Model<f32> {
         let decoded = self.autoencoder.decode(&self.weights, z.clone());
         let residual = scaled.zip_with(&decoded, |x, d| *x -= d);
         let precision = self.error.precision()?;
-        let latent = self.log_density(z);
+        let latent = self.log_density(z)?;
         let scores = latent.into_par_iter().enumerate().map(|(row, latent)| {
             let reconstruction = precision.log_density(residual.row(row));
             Score { latent, reconstruction, combined: latent + reconstruction }

@@ -3,9 +3,9 @@
 use lookback_learn::flow::{Bijection, Flow, MaximumLikelihood, PublishedFlow};
 use lookback_learn::layers::{Function, Norm};
 use lookback_learn::{
-    Architecture, Augmentation, AutoencoderSection, Batch, Card, Error, Examples, LayerSection, Model,
-    ModelError, Objective, Pair, Reconstruction, Scaling, Shape, Training, TrainingOptions, Variational,
-    begin,
+    Architecture, Augmentation, AutoencoderSection, Batch, Card, Condition, Error, Examples, LayerSection,
+    Model, ModelError, Objective, Pair, Reconstruction, Scaling, Shape, Training, TrainingOptions,
+    Variational, begin,
 };
 use lookback_operator::random::{Purpose, Stream};
 
@@ -253,10 +253,21 @@ fn what_cannot_be_learned_from_is_refused() {
 }
 
 fn model() -> Model<f32> {
+    model_of(None)
+}
+
+/// An untrained model whose flow depends on something.
+fn model_of(condition: Option<Condition>) -> Model<f32> {
     let autoencoder = section(3, false, None);
-    let flow = PublishedFlow::Glow.section((3, 0), 2, 8);
+    let flow = PublishedFlow::Glow.section((3, condition.as_ref().map_or(0, Condition::width)), 2, 8);
     let net = begin(&autoencoder.build::<f32>(Shape::Row(WIDTH)).expect("a net").weights(), 1);
-    let flow_weights = begin(&Bijection::<f32>::weights(&flow.build::<f32>().expect("a flow")), 2);
+    let mut flow_weights = begin(&Bijection::<f32>::weights(&flow.build::<f32>().expect("a flow")), 2);
+    if condition.is_some() {
+        // The last layers begin at zero, where nothing would depend on anything.
+        let mut away = vec![0.0f32; flow_weights.len()];
+        Stream::new(3, Purpose::Test, 7).fill_normal(&mut away);
+        flow_weights.iter_mut().zip(away).for_each(|(w, a)| *w += 0.1 * a);
+    }
     let card = Card {
         lookback_version: "1".into(),
         title: "t".into(),
@@ -266,6 +277,7 @@ fn model() -> Model<f32> {
         augmentation: noise(),
         autoencoder,
         flow,
+        condition,
         error_rank: 2,
         spread: None,
         error_factor: 1.0,
@@ -299,14 +311,48 @@ fn encoded_latents_survive_the_flow_and_lines_end_at_their_ends() {
     let model = model();
     let x = examples(4, 3).values;
     let z = model.encode(x.clone());
-    let back = model.denormalise(model.normalise(z.clone()));
+    let back = model.denormalise(model.normalise(z.clone()).expect("normal")).expect("latents");
     let worst = back.data().iter().zip(z.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-5, "{worst}");
     let (from, to) = (x.gather([0, 1]), x.gather([2, 3]));
-    let path = model.interpolate(&from, &to, 5);
+    let path = model.interpolate(&from, &to, 5).expect("a path");
     let ends = model.decode(model.encode(x));
     for (place, end) in [(0, 0), (4, 2), (5, 1), (9, 3)] {
         let worst = path.row(place).iter().zip(ends.row(end)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-4, "{place}: {worst}");
     }
+}
+
+#[test]
+fn what_a_flow_depends_on_is_given_for_all_or_for_each() {
+    let labels = || model_of(Some(Condition::Labels { classes: 4 }));
+    let x = examples(3, 3).values;
+    let z = labels().encode(x.clone());
+    let given = |values: &[f64]| labels().given(values).expect("labels");
+    let densities = |values: &[f64]| given(values).log_density(z.clone()).expect("densities");
+    let (all, each) = ([0.0, 1.0, 3.0].map(|label| densities(&[label])), densities(&[0.0, 1.0, 3.0]));
+    for example in 0..3 {
+        assert_eq!(each[example], all[example][example]);
+        assert!((all[0][example] - all[2][example]).abs() > 1e-3, "the label must matter");
+    }
+    // There and back, each with its own; and a line between examples of one label keeps it.
+    let model = given(&[3.0, 0.0, 1.0]);
+    let back = model.denormalise(model.normalise(z.clone()).expect("normal")).expect("latents");
+    let worst = back.data().iter().zip(z.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-5 && back.width() == 3, "{worst}");
+    let line = given(&[3.0, 1.0]);
+    let path = line.interpolate(&x.gather([0, 1]), &x.gather([1, 2]), 4).expect("a path");
+    let second = given(&[1.0]).interpolate(&x.gather([1]), &x.gather([2]), 4).expect("a path");
+    let far =
+        path.data()[4 * WIDTH..].iter().zip(second.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(far < 1e-5, "{far}");
+    // It survives its file, and other numbers are refused.
+    let again = Model::from_bytes(&labels().to_bytes().expect("writes")).expect("reads");
+    assert_eq!(again.given(&[1.0]).expect("a label").log_density(z.clone()).expect("densities"), all[1]);
+    let refused = |model: Model<f32>| model.log_density(z.clone()).expect_err("refused").to_string();
+    assert!(refused(labels()).contains("depends on a label from 0 to 3: it must be given"));
+    assert!(refused(given(&[0.0, 1.0])).contains("given for 2 examples, but there are 3"));
+    assert!(labels().given(&[4.0]).is_err() && model_of(None).given(&[0.0]).is_err());
+    let parameters = Condition::Parameters { offset: vec![1.0, 2.0], scale: vec![1.0, 3.0] };
+    assert!(model_of(Some(parameters)).given(&[1.0]).is_err());
 }

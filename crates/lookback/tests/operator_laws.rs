@@ -9,8 +9,8 @@ use lookback_learn::field::{FieldCard, FieldGenerator, FieldModel, FieldSection}
 use lookback_learn::flow::{Bijection, PublishedFlow};
 use lookback_learn::layers::Image;
 use lookback_learn::{
-    Architecture, Augmentation, AutoencoderSection, Batch, Card, ErrorKind, Generator, Model, ModelError,
-    Published, Scaling, Shape,
+    Architecture, Augmentation, AutoencoderSection, Batch, Card, Condition, ErrorKind, Generator, Model,
+    ModelError, Published, Scaling, Shape,
 };
 use lookback_lensing::{
     LightCone, LightConeSettings, RaySettings, RayTracing, ReducedShear, ShearCalibration, Sky, SphereShear,
@@ -52,10 +52,21 @@ fn correlated<T: Real>(flexible: bool, rough: bool) -> DynOperator<T> {
 
 /// A model that nobody has trained, of 12 x 16 pixels, with smooth functions throughout.
 fn learned<T: Real>(error: ErrorKind) -> DynOperator<T> {
+    learned_of(error, None)
+}
+
+/// The same, where the latents depend on two numbers.
+fn learned_given_parameters<T: Real>() -> DynOperator<T> {
+    let parameters = Condition::Parameters { offset: vec![0.1, 2.0], scale: vec![1.5, 0.7] };
+    learned_of(ErrorKind::None, Some(parameters))
+}
+
+fn learned_of<T: Real>(error: ErrorKind, condition: Option<Condition>) -> DynOperator<T> {
     let image = Image { height: 12, width: 16, channels: 1 };
     let architecture = Architecture::Named(Published::Convolutional);
     let autoencoder = AutoencoderSection { latents: 4, architecture, dropout: 0.0, variational: None };
-    let flow = PublishedFlow::SplineCoupling.section((4, 0), 2, 6);
+    let flow =
+        PublishedFlow::SplineCoupling.section((4, condition.as_ref().map_or(0, Condition::width)), 2, 6);
     let drawn = |arrays: &[lookback_learn::Weight], away: f32| {
         let mut weights: Vec<f32> = lookback_learn::begin(arrays, 3);
         let mut shift = vec![0.0f32; weights.len()];
@@ -75,6 +86,7 @@ fn learned<T: Real>(error: ErrorKind) -> DynOperator<T> {
         augmentation: Augmentation::default(),
         autoencoder,
         flow,
+        condition,
         error_rank: 2,
         spread: None,
         error_factor: 1.0,
@@ -83,7 +95,12 @@ fn learned<T: Real>(error: ErrorKind) -> DynOperator<T> {
     };
     let factors = (0..2 * image.len()).map(|i| (i as f32 * 0.1).sin() * 0.1).collect();
     let wrong = ModelError { factors: Batch::new(image.len(), factors), variance: vec![0.04; image.len()] };
-    let model = Model::new(card, net, flow_weights, wrong).expect("a model").cast::<T>().expect("a model");
+    let conditional = card.condition.is_some();
+    let mut model =
+        Model::new(card, net, flow_weights, wrong).expect("a model").cast::<T>().expect("a model");
+    if conditional {
+        model = model.given(&[0.3, -1.0]).expect("parameters");
+    }
     Arc::new(Generator::new(Arc::new(model), error, "picture", &[12, 16], "").expect("a prior"))
 }
 
@@ -264,6 +281,8 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
             1.0,
         ),
         (learned(ErrorKind::None), 1.0),
+        (learned_given_parameters(), 1.0),
+        (learned_given_parameters().repeated(3).expect("networks"), 1.0),
         (learned(ErrorKind::Diagonal), 1.0),
         (learned(ErrorKind::Correlated), 1.0),
         (learned(ErrorKind::Correlated).repeated(3).expect("networks"), 1.0),

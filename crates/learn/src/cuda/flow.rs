@@ -17,12 +17,14 @@ pub struct DeviceLikelihood<'a> {
 }
 
 impl<'a> DeviceLikelihood<'a> {
-    /// True if every step of the flow can be trained on the device: couplings can, with scales and matrices between.
+    /// True if every step of the flow can be trained on the device: couplings that depend on nothing can, with scales and matrices between.
     pub fn takes(section: &FlowSection) -> bool {
-        section.steps.iter().all(|step| {
-            use BijectionSection::{ActNorm, Coupling, Linear};
-            matches!(step, ActNorm | Linear { .. } | Coupling { .. })
-        })
+        let mut steps = section.steps.iter();
+        section.context == 0
+            && steps.all(|step| {
+                use BijectionSection::{ActNorm, Coupling, Linear};
+                matches!(step, ActNorm | Linear { .. } | Coupling { .. })
+            })
     }
 
     /// The same training on the device; `section` describes the flow of `host`.

@@ -93,8 +93,8 @@ impl FlowSection {
     /// # Errors
     /// If a number is out of its range.
     pub fn build<T: Real>(&self) -> Result<Flow<T>> {
-        if self.dimensions < 2 {
-            return Err(Error::Flow(format!("a flow needs at least 2 dimensions, not {}", self.dimensions)));
+        if self.dimensions == 0 {
+            return Err(Error::Flow("a flow needs at least one dimension".into()));
         }
         let steps = self.steps.iter().map(|step| self.step(step)).collect::<Result<_>>()?;
         Ok(Flow::new(self.dimensions, self.context, steps))
@@ -108,6 +108,9 @@ impl FlowSection {
             BijectionSection::Coupling { warp, flipped, hidden, blocks } => {
                 warp.check()?;
                 positive("hidden", hidden)?;
+                if n < 2 {
+                    return Err(Error::Flow("one dimension has no halves to couple".into()));
+                }
                 Box::new(Coupling::new(sizes, flipped, warp, (hidden, blocks), self.function))
             }
             BijectionSection::Autoregressive { warp, reversed, ref hidden } => {
@@ -156,14 +159,17 @@ pub enum PublishedFlow {
 }
 
 impl PublishedFlow {
-    /// The steps, for so many dimensions and so much context.
+    /// The steps, for so many dimensions and so much context. One dimension has no halves to couple: there, couplings are autoregressive steps.
     pub fn section(self, (dimensions, context): (usize, usize), layers: usize, hidden: usize) -> FlowSection {
         let mut steps = vec![BijectionSection::ActNorm];
         for layer in 0..layers {
             let odd = layer % 2 == 1;
-            let coupling = |warp| BijectionSection::Coupling { warp, flipped: odd, hidden, blocks: 1 };
             let autoregressive =
                 |warp| BijectionSection::Autoregressive { warp, reversed: odd, hidden: vec![hidden; 2] };
+            let coupling = |warp| match dimensions {
+                1 => autoregressive(warp),
+                _ => BijectionSection::Coupling { warp, flipped: odd, hidden, blocks: 1 },
+            };
             let linear = BijectionSection::Linear { reversed: odd };
             match self {
                 PublishedFlow::RealNvp => steps.push(coupling(Warp::Affine)),

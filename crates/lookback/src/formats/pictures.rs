@@ -34,16 +34,25 @@ pub fn read(path: &Path) -> Result<Array> {
     Ok(Array { shape, values })
 }
 
-/// Reads all PNG pictures of a folder, in the order of their names: an array with the picture as its first axis.
+/// The PNG files of a folder, in the order of their names.
 ///
 /// # Errors
-/// If there are none, or they differ in shape.
-pub fn read_folder(path: &Path) -> Result<Array> {
+/// If the folder cannot be read.
+pub fn names(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
     let is_png = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
     let mut names: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_png).collect();
     names.sort();
+    Ok(names)
+}
+
+/// Reads all PNG pictures of a folder, in the order of their names: an array with the picture as its first axis.
+///
+/// # Errors
+/// If there are none, or they differ in shape.
+pub fn read_folder(path: &Path) -> Result<Array> {
+    let names = names(path)?;
     let mut all = Array { shape: Vec::new(), values: Vec::new() };
     for name in &names {
         let one = read(name)?;

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use lookback_learn::{Batch, DataSource, Examples, Scaling, Shape, layers::Image};
+use lookback_learn::{Batch, Condition, DataSource, Examples, Scaling, Shape, layers::Image};
 
 use lookback_operator::random::{Purpose, Stream};
 
-use super::TrainFile;
 use super::verbs::check_finite;
-use crate::formats::{self, Array};
+use super::{ConditionFile, TrainFile};
+use crate::formats::{self, Array, pictures};
 use crate::{Error, Result, files};
 
 /// The examples of a training, in the network's units.
@@ -17,6 +17,8 @@ pub(super) struct Sets {
     pub validation: Examples,
     pub test: Option<Examples>,
     pub scaling: Scaling,
+    /// What the flow depends on.
+    pub condition: Option<Condition>,
     pub sources: Vec<DataSource>,
 }
 
@@ -26,8 +28,8 @@ const FEWEST: usize = 10;
 impl Sets {
     pub(super) fn read(file: &TrainFile) -> Result<Sets> {
         let data = &file.data;
-        let (array, source) = read("train", &data.train)?;
-        let mut sources = vec![source];
+        let (array, origin) = read("train", &data.train)?;
+        let mut sources = vec![origin];
         let shape = shape_of(&array, &data.train)?;
         check_finite(&data.train, &array, true)?;
         let values = batch(&array, shape);
@@ -63,12 +65,24 @@ impl Sets {
             values.gather(kept.iter().copied()).data().iter().copied().filter(|x| x.is_finite()).collect();
         let scaling = data.scaling.of(&Batch::new(finite.len().max(1), finite)).map_err(wrong)?;
         let scaled_std = std.map(|std| Scaling { offset: 0.0, scale: scaling.scale }.apply(std));
-        let all = Examples::with_noise(shape, scaling.apply(values), scaled_std.as_ref()).map_err(wrong)?;
+        let mut all =
+            Examples::with_noise(shape, scaling.apply(values), scaled_std.as_ref()).map_err(wrong)?;
+        let condition = match &data.condition {
+            None => None,
+            Some(ConditionFile { kind, train, .. }) => {
+                let (numbers, width) = numbers_of_examples(train, count)?;
+                let refused = |error: lookback_learn::Error| Error::file(train, error.to_string());
+                let condition = Condition::learn(*kind, &numbers, width).map_err(refused)?;
+                all.condition = Some(condition.encode(&numbers).map_err(refused)?);
+                sources.push(source("condition", train, count)?);
+                Some(condition)
+            }
+        };
         let (train, validation) = (all.subset(kept), all.subset(held));
         let test = match &data.test {
             None => None,
             Some(place) => {
-                let (array, source) = read("test", place)?;
+                let (array, origin) = read("test", place)?;
                 if shape_of(&array, place)? != shape {
                     let message = format!(
                         "has examples of the shape {:?}, not those of the training",
@@ -76,21 +90,49 @@ impl Sets {
                     );
                     return Err(Error::file(place, message));
                 }
-                sources.push(source);
+                sources.push(origin);
                 check_finite(place, &array, true)?;
                 let values = scaling.apply(batch(&array, shape));
-                Some(
-                    Examples::with_noise(shape, values, None)
-                        .map_err(|error| Error::file(place, error.to_string()))?,
-                )
+                let refused = |error: lookback_learn::Error| Error::file(place, error.to_string());
+                let mut test = Examples::with_noise(shape, values, None).map_err(refused)?;
+                if let (Some(condition), Some(file)) = (&condition, &data.condition) {
+                    let Some(place) = &file.test else {
+                        let message = "`condition.test` must say what the test examples are";
+                        return Err(Error::config("data", message));
+                    };
+                    let (numbers, _) = numbers_of_examples(place, test.len())?;
+                    let refused = |error: lookback_learn::Error| Error::file(place, error.to_string());
+                    test.condition = Some(condition.encode(&numbers).map_err(refused)?);
+                    sources.push(source("condition of the test", place, test.len())?);
+                }
+                Some(test)
             }
         };
-        Ok(Sets { train, validation, test, scaling, sources })
+        Ok(Sets { train, validation, test, scaling, condition, sources })
     }
 
     /// What a user wants to see the model on: the test set, or what judged the training.
     pub(super) fn shown(&self) -> &Examples {
         self.test.as_ref().unwrap_or(&self.validation)
+    }
+}
+
+/// Numbers that belong to examples, row by row, and how many of each: an array of one axis, or of two.
+///
+/// # Errors
+/// If it cannot be read, or is one of another number of examples.
+pub(super) fn numbers_of_examples(place: &str, examples: usize) -> Result<(Vec<f64>, usize)> {
+    let array = formats::read_array(place)?;
+    match *array.shape.as_slice() {
+        [rows] if rows == examples => Ok((array.values, 1)),
+        [rows, width] if rows == examples && width > 0 => Ok((array.values, width)),
+        _ => {
+            let message = format!(
+                "has the shape {:?}, where one number or row is needed for each of {examples} examples",
+                array.shape
+            );
+            Err(Error::file(place, message))
+        }
     }
 }
 
@@ -100,11 +142,16 @@ fn read(role: &str, place: &str) -> Result<(Array, DataSource)> {
     Ok((array, source(role, place, examples)?))
 }
 
-/// Where examples come from, with the digest of the file.
+/// Where examples come from, with the digest of the file, or of the digests of all pictures of a folder.
 pub(super) fn source(role: &str, place: &str, examples: usize) -> Result<DataSource> {
-    let path = place.rsplit_once('#').map_or(place, |(path, _)| path);
-    let sha256 =
-        if Path::new(path).is_dir() { String::new() } else { files::sha256(&files::read(Path::new(path))?) };
+    let path = Path::new(place.rsplit_once('#').map_or(place, |(path, _)| path));
+    let digest = |path: &Path| Ok(files::sha256(&files::read(path)?));
+    let sha256 = if path.is_dir() {
+        let each = pictures::names(path)?.iter().map(|name| digest(name)).collect::<Result<Vec<_>>>()?;
+        files::sha256(each.concat().as_bytes())
+    } else {
+        digest(path)?
+    };
     let file = Path::new(place).file_name().map_or(place.into(), |name| name.to_string_lossy().into_owned());
     Ok(DataSource { role: role.into(), file, sha256, examples })
 }

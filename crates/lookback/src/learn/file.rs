@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use lookback_learn::flow::{PublishedFlow, SlicedOptions};
-use lookback_learn::{Augmentation, AutoencoderSection, ScalingKind, TrainingOptions};
+use lookback_learn::{Augmentation, AutoencoderSection, ConditionKind, ScalingKind, TrainingOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -98,6 +98,23 @@ pub struct TrainingData {
     /// What is done to the numbers before the network sees them.
     #[serde(default)]
     pub scaling: ScalingKind,
+    /// What the density of the latents is to depend on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<ConditionFile>,
+}
+
+/// `[data.condition]`: labels or parameters of the examples. The flow of the latents then depends on them, and whoever uses the model says which
+/// are given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConditionFile {
+    /// `"labels"`: classes 0, 1, ..., one for each example; `"parameters"`: any numbers, in a row for each.
+    pub kind: ConditionKind,
+    /// Those of the training examples: an array.
+    pub train: String,
+    /// Those of the test examples, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
 }
 
 fn tenth() -> f64 {
@@ -136,8 +153,21 @@ impl Default for FlowFile {
 }
 
 impl FlowFile {
-    /// Checks what the flow of whatever latents must be.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Checks what a flow must be that is trained on so many examples, and depends on something or not.
+    pub(super) fn check(&self, examples: usize, conditional: bool) -> Result<()> {
+        if self.kind == FlowKind::Sliced {
+            self.sliced.check()?;
+            if conditional {
+                let message = "a sliced flow cannot depend on `data.condition`; all other kinds can";
+                return Err(Error::config("flow", message));
+            }
+        } else if self.training.batch > examples {
+            let message = format!(
+                "{examples} examples are fewer than a step takes (`training.batch` = {})",
+                self.training.batch
+            );
+            return Err(Error::config("flow", message));
+        }
         for (name, value) in [("layers", self.layers), ("hidden", self.hidden)] {
             if self.kind != FlowKind::Sliced && value == 0 {
                 return Err(Error::config("flow", format!("`{name}` must be at least 1")));
@@ -213,12 +243,20 @@ impl Default for ErrorFile {
 }
 
 /// `[output]` of a training.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainOutput {
     /// Folder, made by the command; `models/NAME` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
+    /// Time between checkpoints \[s\].
+    pub checkpoint_seconds: f64,
+}
+
+impl Default for TrainOutput {
+    fn default() -> TrainOutput {
+        TrainOutput { directory: None, checkpoint_seconds: 30.0 }
+    }
 }
 
 impl TrainOutput {

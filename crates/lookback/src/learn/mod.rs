@@ -25,7 +25,9 @@ use lookback_learn::{Card, Model, Shape};
 pub use self::calibrate::{Judged, calibrate, write_calibrated};
 use self::device::Device;
 use self::examples::Sets;
-pub use self::file::{DeviceKind, ErrorFile, FlowFile, FlowKind, TrainFile, TrainOutput, TrainingData};
+pub use self::file::{
+    ConditionFile, DeviceKind, ErrorFile, FlowFile, FlowKind, TrainFile, TrainOutput, TrainingData,
+};
 use self::maps::Maps;
 pub use self::maps::sample as sample_maps;
 pub use self::maps_file::{MapsData, MapsFile};
@@ -74,13 +76,13 @@ pub fn train(
     reporter: &mut dyn Reporter,
 ) -> Result<Trained> {
     let began = std::time::Instant::now();
-    let directory = recipe.directory();
+    let (directory, every) = (recipe.directory(), recipe.checkpoint_interval()?);
     let bench = |digests: &[String], reporter| -> Result<Workbench<'_>> {
         let text = recipe.text()?;
         let fingerprint = files::sha256(format!("{text}{}", digests.join(" ")).as_bytes());
         open(&directory, overwrite)?;
         write_text(&directory.join("config.toml"), &text)?;
-        Ok(Workbench { directory: directory.clone(), fingerprint, stop, reporter })
+        Ok(Workbench { directory: directory.clone(), fingerprint, every, stop, reporter })
     };
     let digests = |sources: &[lookback_learn::DataSource]| -> Vec<String> {
         sources.iter().map(|source| source.sha256.clone()).collect()
@@ -94,7 +96,7 @@ pub fn train(
             if file.training.epochs == 0 && file.start.is_none() {
                 return Err(Error::config("training", "`epochs` = 0 needs weights to begin from: `start`"));
             }
-            file.flow.check()?;
+            file.flow.check(sets.train.len(), sets.condition.is_some())?;
             let mut digests = digests(&sets.sources);
             if let Some(start) = &file.start {
                 digests.push(files::sha256(&files::read(&stages::model_file(Path::new(start)))?));
@@ -154,6 +156,7 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
         augmentation: file.augment.clone(),
         autoencoder: file.autoencoder.clone(),
         flow: learned.flow_section.clone(),
+        condition: sets.condition.clone(),
         error_rank: learned.error.rank(),
         spread: None,
         error_factor: 1.0,

@@ -1,6 +1,7 @@
 //! What `lookback train` is given: the file of a probabilistic autoencoder, or of a prior of maps.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::file::{DeviceKind, TrainFile};
 use super::maps_file::MapsFile;
@@ -53,9 +54,10 @@ impl Recipe {
             }
             Recipe::Examples(file) => {
                 let data = &mut file.data;
+                let condition = data.condition.iter_mut().flat_map(|c| [Some(&mut c.train), c.test.as_mut()]);
                 let places =
                     [Some(&mut data.train), data.noise_std.as_mut(), data.test.as_mut(), file.start.as_mut()];
-                places.into_iter().flatten().collect()
+                places.into_iter().chain(condition).flatten().collect()
             }
         }
     }
@@ -92,6 +94,21 @@ impl Recipe {
             Recipe::Examples(file) => file.directory(),
             Recipe::Maps(file) => file.directory(),
         }
+    }
+
+    /// Time between checkpoints.
+    ///
+    /// # Errors
+    /// If it is not a number of seconds.
+    pub(super) fn checkpoint_interval(&self) -> Result<Duration> {
+        let output = match self {
+            Recipe::Examples(file) => &file.output,
+            Recipe::Maps(file) => &file.output,
+        };
+        Duration::try_from_secs_f64(output.checkpoint_seconds).map_err(|error| {
+            let message = format!("`checkpoint_seconds` = {}: {error}", output.checkpoint_seconds);
+            Error::config("output", message)
+        })
     }
 
     /// The file with all defaults written out.

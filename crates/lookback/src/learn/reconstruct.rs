@@ -134,7 +134,7 @@ impl Pool {
         let count = DRAWS.min(NUMBERS / model.width()).max(options.starts);
         let mut latents = Batch::zeros(count, model.latents());
         Stream::new(options.seed, Purpose::Start, 0).fill_normal(latents.data_mut());
-        let mut seen = model.generate(latents.clone());
+        let mut seen = model.generate(latents.clone())?;
         if let Some(blur) = blur {
             let rows = (0..count).map(|row| blur.apply(seen.row(row))).collect::<Result<Vec<_>, _>>()?;
             seen = Batch::new(model.width(), rows.concat());
@@ -240,7 +240,7 @@ impl<'a> Instrument<'a> {
 
     /// The signal of a sample of the latents: what the decoder makes, and what it could not.
     fn signal(&self, u: &[f32], case: &Case, stream: Stream) -> Result<Vec<f32>> {
-        let decoded = self.model.generate(Batch::new(u.len(), u.to_vec())).into_data();
+        let decoded = self.model.generate(Batch::new(u.len(), u.to_vec()))?.into_data();
         if self.options.model_error == Admitted::None {
             return Ok(decoded);
         }
@@ -336,7 +336,7 @@ impl Instrument<'_> {
     fn cases(&self, spread: &Spread, data: &[f32], latents: &[Vec<f32>]) -> Result<Vec<Case>> {
         let width = self.model.latents();
         let scaling = self.model.card().scaling;
-        let decoded = scaling.apply(self.model.generate(Batch::new(width, latents.concat())));
+        let decoded = scaling.apply(self.model.generate(Batch::new(width, latents.concat()))?);
         let mut variance = vec![0.0f32; data.len()];
         for row in spread.std(decoded).data().chunks_exact(data.len()) {
             variance.iter_mut().zip(row).for_each(|(v, s)| *v += s * s / latents.len() as f32);

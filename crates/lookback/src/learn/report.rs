@@ -1,6 +1,6 @@
 //! The page of a model: losses, reconstructions, artificial data, the strangest examples, and what the decoder gets wrong.
 
-use lookback_learn::{Batch, Epoch, Examples, Model, Score, Shape, gaussian_log_density, layers::Image};
+use lookback_learn::{Batch, Epoch, Examples, Model, Shape, gaussian_log_density, layers::Image};
 use lookback_operator::random::{Purpose, Stream};
 use serde_json::json;
 
@@ -8,6 +8,7 @@ use super::examples::Sets;
 use super::file::{FlowKind, TrainFile};
 use super::pictures::{self, curves, range};
 use super::stages::{Learned, standard_deviations};
+use super::verbs::{By, strangest};
 use crate::report::colour::Scale;
 use crate::report::curves::{COLOURS, Curve, Plot};
 use crate::report::mosaic::Mosaic;
@@ -34,7 +35,7 @@ pub(super) fn scores(sets: &Sets, learned: &Learned, file: &TrainFile) -> Result
         let z = latents(examples);
         let decoded = net.decode(&learned.autoencoder, z.clone());
         scores.push((format!("{name}_mse"), mean_square(examples, &decoded)));
-        let densities = flow.log_density(&learned.flow, z.clone());
+        let densities = flow.log_density(&learned.flow, examples.beside(z.clone()));
         scores.push((
             format!("{name}_latent_log_density"),
             densities.iter().sum::<f64>() / densities.len() as f64,
@@ -132,6 +133,18 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// The model, given what the flow depends on for the first examples that it has not seen.
+    fn given(&self, rows: impl IntoIterator<Item = usize>) -> Result<Model<f32>> {
+        let model = self.model.cast::<f32>()?;
+        let shown = self.sets.shown();
+        Ok(match &shown.condition {
+            None => model,
+            Some(condition) => {
+                model.in_context(condition.gather(rows.into_iter().map(|row| row % shown.len())))
+            }
+        })
+    }
+
     /// The first examples that the model has not seen, in the data's units.
     fn first(&self, count: usize) -> Batch<f32> {
         let shown = &self.sets.shown().values;
@@ -179,7 +192,7 @@ impl Scene<'_> {
         let mut normal = vec![0.0f32; 3 * SHOWN * latents];
         Stream::new(seed, Purpose::PriorDraw, 0).fill_normal(&mut normal);
         let normal = Batch::new(latents, normal);
-        let through = self.model.generate(normal.clone());
+        let through = self.given(0..normal.rows())?.generate(normal.clone())?;
         let z = self.model.encode(self.first(SCORED));
         let (mean, std) = (means(&z), standard_deviations(&z));
         let mut independent = normal;
@@ -191,7 +204,12 @@ impl Scene<'_> {
             "artificial data",
             &[&through],
             Vec::new(),
-            "Normal numbers through flow and decoder.",
+            match self.sets.condition {
+                None => "Normal numbers through flow and decoder.",
+                Some(_) => {
+                    "Normal numbers through flow and decoder, given what the first examples depend on."
+                }
+            },
         )?;
         figures.extend(self.pictures(
             "without the flow",
@@ -207,7 +225,7 @@ impl Scene<'_> {
         let ends = self.first(2 * PAIRS);
         let pairs = ends.rows() / 2;
         let (from, to) = (ends.gather((0..pairs).map(|i| 2 * i)), ends.gather((0..pairs).map(|i| 2 * i + 1)));
-        let path = self.model.interpolate(&from, &to, STEPS);
+        let path = self.given((0..pairs).map(|i| 2 * i))?.interpolate(&from, &to, STEPS)?;
         let svg = pictures::examples("from one example to another", self.sets.train.shape, &path, STEPS)?;
         let figures = vec![Figure { svg, caption: String::new() }];
         let words =
@@ -217,19 +235,14 @@ impl Scene<'_> {
 
     fn strangest(&self) -> Result<Section> {
         let data = self.first(SCORED);
-        let scores = self.model.score(&data)?;
-        let ranked = |of: fn(&Score) -> f64| {
-            let mut order: Vec<usize> = (0..scores.len()).collect();
-            order.sort_by(|&a, &b| of(&scores[a]).total_cmp(&of(&scores[b])));
-            order
-        };
+        let scores = self.given(0..data.rows())?.score(&data)?;
         let mut figures = Vec::new();
-        for (title, of) in [
-            ("lowest latent density", (|s| s.latent) as fn(&Score) -> f64),
-            ("worst reconstruction", |s| s.reconstruction),
-            ("lowest of both together", |s| s.combined),
+        for (title, by) in [
+            ("lowest latent density", By::Latent),
+            ("worst reconstruction", By::Reconstruction),
+            ("lowest of both together", By::Combined),
         ] {
-            let strange = data.gather(ranked(of).into_iter().take(SHOWN));
+            let strange = data.gather(strangest(&scores, by).into_iter().take(SHOWN));
             figures.extend(self.pictures(title, &[&strange], Vec::new(), "The strangest first.")?);
         }
         let words = format!("The strangest of {} examples, by three scores.", scores.len());

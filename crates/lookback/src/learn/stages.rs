@@ -110,9 +110,10 @@ impl Trainer<'_> {
         Ok((done.weights().to_vec(), done.history().to_vec()))
     }
 
+    /// Rows for the flow: latents, and what they depend on.
     fn latents(&self, weights: &[f32], train: bool) -> Batch<f32> {
         let examples = if train { &self.sets.train } else { &self.sets.validation };
-        self.autoencoder.encode(weights, examples.values.clone())
+        examples.beside(self.autoencoder.encode(weights, examples.values.clone()))
     }
 
     /// What the decoder gets wrong of examples that were not trained on: the covariance of the residuals, and their spread.
@@ -151,9 +152,12 @@ impl Trainer<'_> {
     ) -> Result<(FlowSection, Vec<f32>, Vec<Epoch>)> {
         let options = &self.file.flow;
         let Some(kind) = options.kind.trained() else { return self.fit_sliced_flow(train, validation) };
-        let section = kind.section((train.width(), 0), options.layers, options.hidden);
+        let latents = self.autoencoder.latents();
+        let section = kind.section((latents, train.width() - latents), options.layers, options.hidden);
         let flow = section.build::<f32>()?;
-        let jitter = standard_deviations(train).iter().map(|std| (options.jitter * std) as f32).collect();
+        // What latents depend on is known exactly.
+        let std = standard_deviations(&train.columns(0, latents));
+        let jitter = std.iter().map(|std| (options.jitter * std) as f32).collect();
         let keep =
             |training| Stage::Flow { autoencoder: before.0.to_vec(), history: before.1.to_vec(), training };
         let (options, seed, bench) = (&options.training, self.file.seed, &mut self.bench);

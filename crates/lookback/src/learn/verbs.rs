@@ -13,6 +13,22 @@ use crate::formats::{self, Array, npy};
 use crate::report::panel::robust_range;
 use crate::{Error, Result, files};
 
+/// A model from its file or its folder, given what its flow depends on: numbers with commas between, for all examples, or an array with
+/// one number or row for each.
+///
+/// # Errors
+/// If there is no such model, or the numbers are not those that it takes.
+pub fn load_given(path: &Path, given: Option<&str>) -> Result<Model<f32>> {
+    let model = super::load(path)?;
+    let Some(given) = given else { return Ok(model) };
+    let numbers = given.split(',').map(|word| word.trim().parse()).collect::<Result<Vec<f64>, _>>();
+    let values = match numbers {
+        Ok(numbers) => numbers,
+        Err(_) => formats::read_array(given)?.values,
+    };
+    model.given(&values).map_err(|error| Error::config("given", error.to_string()))
+}
+
 /// Reads examples that fit a model: an array of them, or a single one. NaNs are refused unless they may be missing.
 ///
 /// # Errors
@@ -96,10 +112,13 @@ pub fn write_rows(rows: &Batch<f32>, path: &Path) -> Result<()> {
 }
 
 /// Artificial data: `count` draws from the prior, the same for the same seed.
-pub fn sample(model: &Model<f32>, count: usize, seed: u64) -> Batch<f32> {
+///
+/// # Errors
+/// If what the model's flow depends on is not given.
+pub fn sample(model: &Model<f32>, count: usize, seed: u64) -> Result<Batch<f32>> {
     let mut normal = vec![0.0f32; count * model.latents()];
     Stream::new(seed, Purpose::PriorDraw, 0).fill_normal(&mut normal);
-    model.generate(Batch::new(model.latents(), normal))
+    Ok(model.generate(Batch::new(model.latents(), normal))?)
 }
 
 /// Examples along straight lines in the space of normal numbers, `steps` a line, the ends included.
@@ -119,20 +138,42 @@ pub fn interpolate(
     if steps < 2 {
         return Err(Error::config("interpolate", "a line has at least 2 examples, its ends"));
     }
-    Ok(model.interpolate(from, to, steps))
+    Ok(model.interpolate(from, to, steps)?)
 }
 
-/// The examples from the strangest to the most usual, by the combined score.
-pub fn strangest(scores: &[Score]) -> Vec<usize> {
+/// Which of its scores says how strange an example is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The density of the latents.
+    Latent,
+    /// That of what the decoder cannot make.
+    Reconstruction,
+    /// Both together.
+    Combined,
+}
+
+impl By {
+    /// The score.
+    pub fn of(self, score: &Score) -> f64 {
+        match self {
+            By::Latent => score.latent,
+            By::Reconstruction => score.reconstruction,
+            By::Combined => score.combined,
+        }
+    }
+}
+
+/// The examples from the strangest to the most usual.
+pub fn strangest(scores: &[Score], by: By) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[a].combined.total_cmp(&scores[b].combined));
+    order.sort_by(|&a, &b| by.of(&scores[a]).total_cmp(&by.of(&scores[b])));
     order
 }
 
-/// The scores as a table, with the rank of every example by the combined score: 1 is the strangest.
-pub fn score_table(scores: &[Score]) -> String {
+/// The scores as a table, with the rank of every example by one of them: 1 is the strangest.
+pub fn score_table(scores: &[Score], by: By) -> String {
     let mut rank = vec![0; scores.len()];
-    strangest(scores).iter().enumerate().for_each(|(place, &example)| rank[example] = place + 1);
+    strangest(scores, by).iter().enumerate().for_each(|(place, &example)| rank[example] = place + 1);
     let mut table = String::from("example,latent,reconstruction,combined,rank\n");
     for (example, Score { latent, reconstruction, combined }) in scores.iter().enumerate() {
         table += &format!("{example},{latent},{reconstruction},{combined},{}\n", rank[example]);

@@ -12,9 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::run::Reporter;
 use crate::{Error, Result, VERSION, files};
 
-/// Time between checkpoints.
-const EVERY: Duration = Duration::from_secs(30);
-
 /// The file of a training that is not finished.
 pub(super) const STATE: &str = "training.bin";
 
@@ -23,6 +20,8 @@ pub(super) struct Workbench<'a> {
     pub directory: PathBuf,
     /// What decides the result: the state of another training is refused.
     pub fingerprint: String,
+    /// Time between checkpoints.
+    pub every: Duration,
     pub stop: &'a AtomicBool,
     pub reporter: &'a mut dyn Reporter,
 }
@@ -54,7 +53,7 @@ impl Workbench<'_> {
             let steps = trainer.progress();
             self.reporter.step(&Progress { steps, message, done: false });
             let stopped = self.stop.load(Ordering::Relaxed);
-            if stopped || saved.elapsed() > EVERY {
+            if stopped || saved.elapsed() > self.every {
                 self.save(Some(keep(trainer.state()?.clone())))?;
                 saved = Instant::now();
             }

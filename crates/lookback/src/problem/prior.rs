@@ -159,7 +159,9 @@ fn build_field<T: Number>(
             }
             plain(field.operator, Some(spectrum), notes)
         }
-        PriorSection::Learned { model, model_error } => learned(name, (model, *model_error), grid, inputs),
+        PriorSection::Learned { model, model_error, given } => {
+            learned(name, (model, *model_error, given.as_deref()), grid, inputs)
+        }
         PriorSection::CorrelatedField(options) => plain(correlated(name, options, grid)?, None, Vec::new()),
         PriorSection::LightCone { cosmology, simulation, light_cone, free } => {
             let &[rows, columns] = grid.shape() else { unreachable!("a sky has two axes") };
@@ -218,7 +220,7 @@ fn build_field<T: Number>(
 /// A trained model, from its file or folder.
 fn learned<T: Number>(
     name: &str,
-    (model, error): (&str, Option<ErrorKind>),
+    (model, error, given): (&str, Option<ErrorKind>, Option<&[f64]>),
     grid: &Grid,
     inputs: &mut Inputs,
 ) -> Result<Built<T>> {
@@ -228,6 +230,9 @@ fn learned<T: Number>(
     let (field, modes) = match learn::Prior::from_bytes(&place, &bytes)? {
         learn::Prior::Maps(_) if error.is_some() => {
             return refuse("`model_error` is for models with a decoder; a prior of maps has none".into());
+        }
+        learn::Prior::Maps(_) if given.is_some() => {
+            return refuse("a prior of maps depends on nothing that could be given".into());
         }
         learn::Prior::Maps(model) => match model.prior(grid, name, "") {
             Ok(field) => (field, true),
@@ -240,7 +245,14 @@ fn learned<T: Number>(
                 return refuse(format!("the model makes images of {shape:?}, but [sky] says {sky:?} pixels"));
             }
             let error = error.unwrap_or_default();
-            let generator = Generator::new(Arc::new(model.cast()?), error, name, grid.shape(), "")?;
+            let model = match given {
+                None => model.cast()?,
+                Some(values) => match model.cast::<T>()?.given(values) {
+                    Ok(model) => model,
+                    Err(error) => return refuse(error.to_string()),
+                },
+            };
+            let generator = Generator::new(Arc::new(model), error, name, grid.shape(), "")?;
             (Arc::new(generator) as DynOperator<T>, false)
         }
     };

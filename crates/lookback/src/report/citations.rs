@@ -4,6 +4,9 @@ use lookback_inference::Optimizer;
 
 use crate::runfile::{ForwardStep, LikelihoodSection, MethodSection, PriorSection, RunFile, SourceSection};
 
+/// The file of a run that has them as BibTeX.
+pub(crate) const FILE: &str = "citations.bib";
+
 /// A paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Citation {

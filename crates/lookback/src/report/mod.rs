@@ -53,7 +53,7 @@ pub(crate) fn write<T: Number>(
     path: &Path,
 ) -> Result<()> {
     let sections = pages::sections(run, problem, recorder, analysis, summary)?;
-    let citations: Vec<[String; 2]> =
+    let cited: Vec<[String; 2]> =
         citations::of(run).into_iter().map(|citation| [citation.what.to_string(), citation.line()]).collect();
     let notes = [summary.verdicts(), problem.notes.clone()].concat();
     let page = render(serde_json::json!({
@@ -68,7 +68,8 @@ pub(crate) fn write<T: Number>(
         "notes": notes,
         "inputs": problem.inputs,
         "config": run.to_toml().unwrap_or_default(),
-        "citations": citations,
+        "citations": cited,
+        "bibliography": citations::FILE,
     }))?;
     files::write_whole(path, |out| out.write_all(page.as_bytes()))
 }

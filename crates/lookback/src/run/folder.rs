@@ -27,7 +27,7 @@ const OURS: [&str; 19] = [
     "trace.csv",
     "spectrum.csv",
     "peaks.csv",
-    "citations.bib",
+    crate::report::citations::FILE,
     "log.txt",
 ];
 

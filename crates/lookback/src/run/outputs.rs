@@ -34,7 +34,7 @@ pub(crate) fn write<T: Number>(
         write_samples(run, problem, checkpoint, folder)?;
     }
     let bibliography = citations::bibtex(run);
-    files::write_whole(&folder.file("citations.bib"), |out| out.write_all(bibliography.as_bytes()))?;
+    files::write_whole(&folder.file(citations::FILE), |out| out.write_all(bibliography.as_bytes()))?;
     summary.write(&folder.file("summary.json"))
 }
 

@@ -93,6 +93,9 @@ pub enum PriorSection {
         /// What is admitted of the decoder's error: `"correlated"` (if left out), `"diagonal"` or `"none"`; a prior of maps has none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model_error: Option<ErrorKind>,
+        /// What the model's flow depends on, if it does: a label, or parameters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        given: Option<Vec<f64>>,
     },
     /// Gaussian parameter.
     Normal {
