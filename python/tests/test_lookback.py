@@ -553,6 +553,50 @@ rank = 2
         lb.train(tmp_path / "wrong.toml", output=tmp_path / "none")
 
 
+def test_latents_depend_on_parameters(tmp_path):
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[:6, :6]
+    place = rng.uniform(1, 4, (400, 2, 1, 1))
+    images = np.exp(-((y - place[:, 0]) ** 2 + (x - place[:, 1]) ** 2) / 4)
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "heights.npy", place[:, 0, 0, 0])
+    (tmp_path / "blobs.toml").write_text("""
+[data]
+train = "images.npy"
+condition = { kind = "parameters", train = "heights.npy" }
+[autoencoder]
+latents = 2
+[autoencoder.architecture]
+encoder = [{ kind = "dense", outputs = 32 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 2 }]
+decoder = [{ kind = "dense", outputs = 32 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 36 }]
+[training]
+epochs = 60
+batch = 50
+learning_rate = 5e-3
+[flow]
+layers = 3
+hidden = 16
+training = { epochs = 40, batch = 50, learning_rate = 5e-3 }
+""")
+    lb.train(tmp_path / "blobs.toml", output=tmp_path / "model")
+    model = lb.Model(tmp_path / "model")
+    rows = np.arange(6)[:, None]
+
+    def height(of):
+        return (of * rows).sum((-2, -1)) / of.sum((-2, -1))
+
+    low, high = (np.median(height(np.clip(model.given(h).sample(200), 1e-3, None))) for h in (1.5, 3.5))
+    assert high - low > 0.8
+    right = model.given(place[:50, 0, 0]).log_prob(images[:50])
+    wrong = model.given(5.0 - place[:50, 0, 0]).log_prob(images[:50])
+    assert np.mean(right) > np.mean(wrong) + 0.5
+    prior = model.given([2.0]).prior()
+    assert np.isfinite(prior(np.zeros(sum(int(np.prod(s)) for s in prior.domain.values())))).all()
+    for refused, words in [(lambda: model.sample(3), "must be given"), (lambda: model.given([1.0, np.nan]), "not a finite number")]:
+        with pytest.raises(lb.LookbackError, match=words):
+            refused()
+
+
 def test_a_prior_of_maps_is_learned_and_used(tmp_path):
     grid = lb.Grid((32, 32), pixel_arcmin=1.0)
     prior = lb.lognormal_field(grid, lb.power_law(1e-9, pivot=1000.0, index=-1.0), shift=0.03)

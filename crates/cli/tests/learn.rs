@@ -391,8 +391,13 @@ fn latents_depend_on_labels() {
 fn one_latent_is_a_model_too() {
     let one = TRAIN.replace("latents = 4", "latents = 1").replace("outputs = 4 }", "outputs = 1 }");
     let bench = bench(&one.replace("epochs = 40", "epochs = 10"));
-    for (kind, out) in [("spline_coupling", "a"), ("real_nvp", "b"), ("sliced", "c"), ("flow_matching", "d")]
-    {
+    for (kind, out) in [
+        ("spline_coupling", "a"),
+        ("real_nvp", "b"),
+        ("sliced", "c"),
+        ("flow_matching", "d"),
+        ("sliced\"\nsliced.direction = \"to_data", "e"),
+    ] {
         let flow = one
             .replace("epochs = 40", "epochs = 10")
             .replace("layers = 3", &format!("kind = \"{kind}\"\nlayers = 3"));

@@ -3,7 +3,9 @@
 use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
 
-use super::{ActNorm, Autoregressive, Bijection, Continuous, Coupling, Flow, LowerUpper, Sliced, Warp};
+use super::{
+    ActNorm, Autoregressive, Bijection, Continuous, Coupling, Flow, Inverted, LowerUpper, Sliced, Warp,
+};
 use crate::layers::Function;
 use crate::{Error, Result};
 
@@ -56,6 +58,9 @@ pub enum BijectionSection {
         axes: usize,
         /// Knots of their splines.
         knots: usize,
+        /// It was fitted from normal numbers towards the data, and is taken backwards.
+        #[serde(default)]
+        inverted: bool,
     },
 }
 
@@ -123,14 +128,15 @@ impl FlowSection {
                 positive("steps", steps)?;
                 Box::new(Continuous::new(sizes, hidden, steps))
             }
-            BijectionSection::Sliced { axes, knots } => {
+            BijectionSection::Sliced { axes, knots, inverted } => {
                 if !(1..=n).contains(&axes) {
                     return Err(Error::option("axes", format!("must be from 1 to {n}, not {axes}")));
                 }
                 if knots < 3 {
                     return Err(Error::option("knots", format!("must be at least 3, not {knots}")));
                 }
-                Box::new(Sliced::new(n, axes, knots))
+                let step = Sliced::new(n, axes, knots);
+                if inverted { Box::new(Inverted(step)) } else { Box::new(step) }
             }
         })
     }

@@ -114,9 +114,41 @@ fn place<T: Real>(knots: &[T], x: T) -> Place {
     Place::Within(knots.partition_point(|knot| *knot <= x) - 1)
 }
 
-/// Knots of the spline that goes `way` of the way from the identity to a normal distribution: places, values and slopes. The
+/// Places, values and slopes at the knots of a spline.
+type SplineKnots = [Vec<f32>; 3];
+
+/// Knots of the spline that goes `way` of the way from the identity to what moves one marginal distribution to another: through normal
+/// numbers, from the values of `from` and back to those of `to`. `None` if either has no spread.
+pub(crate) fn transporting_spline(
+    from: Vec<f32>,
+    to: Vec<f32>,
+    knots: usize,
+    way: f64,
+) -> Option<SplineKnots> {
+    let [x, normal, slope] = gaussianising_spline(from, knots, 1.0)?;
+    let [to_x, to_normal, to_slope] = gaussianising_spline(to, knots, 1.0)?;
+    let target = Knots { x: &to_x, y: &to_normal, slope: &to_slope };
+    let mut out = [x, Vec::new(), Vec::new()];
+    for k in 0..knots {
+        let there = target.invert(normal[k]);
+        let steepness = f64::from(slope[k]) / f64::from(target.derivatives(there).0).max(1e-6);
+        let x = f64::from(out[0][k]);
+        out[1].push(((1.0 - way) * x + way * f64::from(there)) as f32);
+        out[2].push(((1.0 - way) + way * steepness.clamp(1e-2, 1e2)) as f32);
+    }
+    rising(&mut out);
+    Some(out)
+}
+
+/// Keeps the values of a spline from standing still or falling by rounding.
+fn rising(knots: &mut SplineKnots) {
+    let [x, y, _] = knots;
+    (1..x.len()).for_each(|k| y[k] = y[k].max(y[k - 1] + 1e-4 * (x[k] - x[k - 1])));
+}
+
+/// Knots of the spline that goes `way` of the way from the identity to a normal distribution. The
 /// distribution of the values is smoothed by a kernel of Scott's width. `None` if the values have no spread.
-pub(crate) fn gaussianising_spline(mut values: Vec<f32>, knots: usize, way: f64) -> Option<[Vec<f32>; 3]> {
+pub(crate) fn gaussianising_spline(mut values: Vec<f32>, knots: usize, way: f64) -> Option<SplineKnots> {
     values.sort_unstable_by(f32::total_cmp);
     let n = values.len();
     let quantile = |p: f64| f64::from(values[((p * n as f64) as usize).min(n - 1)]);
@@ -146,7 +178,7 @@ pub(crate) fn gaussianising_spline(mut values: Vec<f32>, knots: usize, way: f64)
         out[1].push(((1.0 - way) * x + way * y) as f32);
         out[2].push(((1.0 - way) + way * slope.clamp(1e-2, 1e2)) as f32);
     }
-    (1..knots).for_each(|k| out[1][k] = out[1][k].max(out[1][k - 1] + 1e-4 * (out[0][k] - out[0][k - 1])));
+    rising(&mut out);
     Some(out)
 }
 

@@ -5,7 +5,7 @@ use lookback_operator::random::{Purpose, Stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::knots::{Knots, gaussianising_spline, normal_quantile};
+use super::knots::{Knots, gaussianising_spline, normal_quantile, transporting_spline};
 use super::{Bijection, FlowSection, Mapped, description::BijectionSection};
 use crate::layer::{Begin, Role, Trace, Weight};
 use crate::layers::Function;
@@ -152,17 +152,30 @@ impl<T: Real> Bijection<T> for Sliced {
     }
 }
 
+/// Which way a sliced flow is fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlicedWay {
+    /// The data step by step to normal numbers (GIS): the better density.
+    #[default]
+    ToNormal,
+    /// Normal numbers step by step to the data (SIG): samples like the data, found by comparing them with samples.
+    ToData,
+}
+
 /// Options of [`fit_sliced`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SlicedOptions {
+    /// From the data to normal numbers, or back.
+    pub direction: SlicedWay,
     /// Most steps.
     pub steps: usize,
     /// Directions a step; all, if there are not so many.
     pub axes: usize,
     /// Knots of a spline.
     pub knots: usize,
-    /// Share of the way to normal marginals that a step goes.
+    /// Share of the way to the wanted marginals that a step goes.
     pub way: f64,
     /// Steps without a better density of the validation set before the end.
     pub patience: usize,
@@ -172,7 +185,8 @@ pub struct SlicedOptions {
 
 impl Default for SlicedOptions {
     fn default() -> SlicedOptions {
-        SlicedOptions { steps: 200, axes: 8, knots: 60, way: 0.6, patience: 8, examples: 8192 }
+        let direction = SlicedWay::ToNormal;
+        SlicedOptions { direction, steps: 200, axes: 8, knots: 60, way: 0.6, patience: 8, examples: 8192 }
     }
 }
 
@@ -200,9 +214,12 @@ pub type FittedSliced = (FlowSection, Vec<f32>, f64);
 
 /// Fits a sliced flow to `train`, greedily, until `validation` is described no better.
 ///
-/// Each step finds the directions along which the data are farthest from normal (the largest sliced Wasserstein distance), and warps
-/// them by splines through the quantiles of their smoothed marginals, `way` of the way. `watch` sees the number of the step and
+/// Each step finds the directions along which samples are farthest from what they are to become (the largest sliced Wasserstein distance), and
+/// warps them by splines through the quantiles of their smoothed marginals, `way` of the way. Samples are the data, which become normal, or as many
+/// normal numbers, which become the data (Dai & Seljak 2021, algorithms 1 and 2). `watch` sees the number of the step and
 /// the density; its error ends the fit.
+///
+/// Cost: a step is some passes over the samples; towards the data, its density takes all steps before it besides.
 ///
 /// # Errors
 /// If the data have no spread, an option is out of its range, or `watch` says so.
@@ -215,26 +232,29 @@ pub fn fit_sliced<E: From<Error>>(
 ) -> Result<FittedSliced, E> {
     options.check()?;
     let n = train.width();
-    let axes = options.axes.min(n);
-    let layer = Sliced::new(n, axes, options.knots);
     // Whitening first: what is left is not Gaussian.
     let first = super::ActNorm::new(n);
-    let mut weights = vec![0.0f32; 2 * n];
-    first.prepare(&mut weights, train);
-    let mut here = [train, validation].map(|set| first.forward(&weights, set.clone()));
-    let mut densities = here[1].log_det.clone();
-    let mut best = (0, mean_density(&here[1].value, &densities));
+    let mut whitening = vec![0.0f32; 2 * n];
+    first.prepare(&mut whitening, train);
+    let data = first.forward(&whitening, train.clone()).value;
+    let judging = first.forward(&whitening, validation.clone());
+    let mut fit = Fit {
+        layer: Sliced::new(n, options.axes.min(n), options.knots),
+        options,
+        seed,
+        samples: match options.direction {
+            SlicedWay::ToNormal => data.clone(),
+            SlicedWay::ToData => normal_rows(data.rows(), n, seed),
+        },
+        data: &data,
+        steps: Vec::new(),
+    };
+    let mut best = (0, mean_density(&judging.value, &judging.log_det));
+    let mut judged = judging.clone();
     for step in 0..options.steps {
-        let step_weights = fit_step(&layer, &here[0].value, options, seed, step)?;
-        for (set, mapped) in here.iter_mut().enumerate() {
-            let next = layer.forward(&step_weights, std::mem::take(&mut mapped.value));
-            mapped.value = next.value;
-            if set == 1 {
-                densities.iter_mut().zip(&next.log_det).for_each(|(all, here)| *all += here);
-            }
-        }
-        weights.extend(&step_weights);
-        let density = mean_density(&here[1].value, &densities);
+        fit.advance()?;
+        judged = fit.judge(&judging, judged);
+        let density = mean_density(&judged.value, &judged.log_det);
         watch(step + 1, density)?;
         if density > best.1 {
             best = (step + 1, density);
@@ -242,11 +262,112 @@ pub fn fit_sliced<E: From<Error>>(
             break;
         }
     }
-    let each = Weight::total(&Bijection::<f32>::weights(&layer));
-    weights.truncate(2 * n + best.0 * each);
-    let mut steps = vec![BijectionSection::ActNorm];
-    steps.extend(vec![BijectionSection::Sliced { axes, knots: options.knots }; best.0]);
-    Ok((FlowSection { dimensions: n, context: 0, function: Function::Silu, steps }, weights, best.1))
+    let (section, weights) = fit.finish(best.0, whitening);
+    Ok((section, weights, best.1))
+}
+
+/// A fit at work.
+struct Fit<'a> {
+    layer: Sliced,
+    options: &'a SlicedOptions,
+    seed: u64,
+    /// What is moved step by step.
+    samples: Batch<f32>,
+    data: &'a Batch<f32>,
+    /// The weights of every step.
+    steps: Vec<Vec<f32>>,
+}
+
+impl Fit<'_> {
+    /// Another step, and the samples after it.
+    fn advance(&mut self) -> Result<()> {
+        let stride = self.samples.rows().div_ceil(self.options.examples);
+        let some = |rows: &Batch<f32>| rows.gather((0..rows.rows()).step_by(stride));
+        let few = some(&self.samples);
+        let target = match self.options.direction {
+            SlicedWay::ToNormal => Target::normal(few.rows()),
+            SlicedWay::ToData => Target::Rows(some(self.data)),
+        };
+        let axes = far_directions(&few, &target, self.layer.axes, (self.seed, self.steps.len()));
+        let weights = self.splines(axes)?;
+        let samples = std::mem::take(&mut self.samples);
+        self.samples = self.layer.forward(&weights, samples).value;
+        self.steps.push(weights);
+        Ok(())
+    }
+
+    /// The weights of a step along these directions.
+    fn splines(&self, axes: Vec<f32>) -> Result<Vec<f32>> {
+        let (layer, options) = (&self.layer, self.options);
+        let begin = layer.dimensions * layer.axes;
+        let mut weights = axes;
+        weights.resize(begin + 3 * layer.axes * layer.knots, 0.0);
+        let column = |along: &Batch<f32>, axis: usize| -> Vec<f32> {
+            along.data().iter().skip(axis).step_by(layer.axes).copied().collect()
+        };
+        let along = layer.projected(&weights, &self.samples);
+        let wanted = (options.direction == SlicedWay::ToData).then(|| layer.projected(&weights, self.data));
+        let splines: Vec<Option<[Vec<f32>; 3]>> = (0..layer.axes)
+            .into_par_iter()
+            .map(|axis| match &wanted {
+                None => gaussianising_spline(column(&along, axis), layer.knots, options.way),
+                Some(wanted) => {
+                    let (from, to) = (column(&along, axis), column(wanted, axis));
+                    transporting_spline(from, to, layer.knots, options.way)
+                }
+            })
+            .collect();
+        for (axis, spline) in splines.into_iter().enumerate() {
+            let spline = spline
+                .ok_or_else(|| Error::Flow("the examples have no spread along some direction".into()))?;
+            for (array, values) in spline.into_iter().enumerate() {
+                let start = begin + (array * layer.axes + axis) * layer.knots;
+                weights[start..start + layer.knots].copy_from_slice(&values);
+            }
+        }
+        Ok(weights)
+    }
+
+    /// Where the flow takes what judges it, from where it was at the beginning and before the last step.
+    fn judge(&self, beginning: &Mapped<f32>, before: Mapped<f32>) -> Mapped<f32> {
+        let after = |mut all: Mapped<f32>, next: Mapped<f32>, sign: f32| {
+            all.log_det.iter_mut().zip(&next.log_det).for_each(|(all, here)| *all += sign * here);
+            Mapped { value: next.value, ..all }
+        };
+        match self.options.direction {
+            SlicedWay::ToNormal => {
+                let last = &self.steps[self.steps.len() - 1];
+                let next = self.layer.forward(last, before.value.clone());
+                after(before, next, 1.0)
+            }
+            // The newest step is the first to be undone.
+            SlicedWay::ToData => self.steps.iter().rev().fold(beginning.clone(), |all, step| {
+                let next = self.layer.inverse(step, all.value.clone());
+                after(all, next, -1.0)
+            }),
+        }
+    }
+
+    /// The flow of the first `count` steps.
+    fn finish(self, count: usize, whitening: Vec<f32>) -> (FlowSection, Vec<f32>) {
+        let inverted = self.options.direction == SlicedWay::ToData;
+        let mut kept: Vec<Vec<f32>> = self.steps.into_iter().take(count).collect();
+        if inverted {
+            kept.reverse();
+        }
+        let (dimensions, axes, knots) = (self.layer.dimensions, self.layer.axes, self.layer.knots);
+        let mut steps = vec![BijectionSection::ActNorm];
+        steps.extend(vec![BijectionSection::Sliced { axes, knots, inverted }; count]);
+        let section = FlowSection { dimensions, context: 0, function: Function::Silu, steps };
+        (section, [whitening, kept.concat()].concat())
+    }
+}
+
+/// Normal numbers to begin from.
+fn normal_rows(rows: usize, width: usize, seed: u64) -> Batch<f32> {
+    let mut normal = Batch::zeros(rows, width);
+    Stream::new(seed, Purpose::Training, 1 << 21).fill_normal(normal.data_mut());
+    normal
 }
 
 fn mean_density(y: &Batch<f32>, log_det: &[f32]) -> f64 {
@@ -256,58 +377,42 @@ fn mean_density(y: &Batch<f32>, log_det: &[f32]) -> f64 {
     (log_det - square / 2.0) / y.rows() as f64 - constant
 }
 
-fn fit_step(
-    layer: &Sliced,
-    x: &Batch<f32>,
-    options: &SlicedOptions,
-    seed: u64,
-    step: usize,
-) -> Result<Vec<f32>> {
-    let stride = x.rows().div_ceil(options.examples);
-    let few = x.gather((0..x.rows()).step_by(stride));
-    let axes = far_directions(&few, layer.axes, seed, step);
-    let mut weights = axes.clone();
-    weights.resize(layer.dimensions * layer.axes + 3 * layer.axes * layer.knots, 0.0);
-    let along = layer.projected(&weights, x);
-    let splines: Vec<Option<[Vec<f32>; 3]>> = (0..layer.axes)
-        .into_par_iter()
-        .map(|axis| {
-            let values: Vec<f32> = along.data().iter().skip(axis).step_by(layer.axes).copied().collect();
-            gaussianising_spline(values, layer.knots, options.way)
-        })
-        .collect();
-    let begin = layer.dimensions * layer.axes;
-    for (axis, spline) in splines.into_iter().enumerate() {
-        let spline =
-            spline.ok_or_else(|| Error::Flow("the examples have no spread along some direction".into()))?;
-        for (array, values) in spline.into_iter().enumerate() {
-            let start = begin + (array * layer.axes + axis) * layer.knots;
-            weights[start..start + layer.knots].copy_from_slice(&values);
-        }
+/// What samples are to become.
+enum Target {
+    /// Normal, with these quantiles along every direction.
+    Normal(Vec<f32>),
+    /// Like these, as many rows.
+    Rows(Batch<f32>),
+}
+
+impl Target {
+    fn normal(rows: usize) -> Target {
+        Target::Normal((0..rows).map(|i| normal_quantile((i as f64 + 0.5) / rows as f64) as f32).collect())
     }
-    Ok(weights)
 }
 
 /// Rounds of the search for directions.
 const ROUNDS: usize = 30;
 
-/// Orthonormal directions along which the rows are farthest from normal: gradient ascent of the squared Wasserstein distance,
-/// which is the mean squared difference of sorted projections and normal quantiles, on the Stiefel manifold.
-fn far_directions(x: &Batch<f32>, axes: usize, seed: u64, step: usize) -> Vec<f32> {
-    let (n, rows) = (x.width(), x.rows());
+/// Orthonormal directions along which the rows are farthest from their target: gradient ascent of the squared Wasserstein distance,
+/// which is the mean squared difference of sorted projections and of the target's, on the Stiefel manifold.
+fn far_directions(x: &Batch<f32>, target: &Target, axes: usize, (seed, step): (u64, usize)) -> Vec<f32> {
+    let n = x.width();
     let mut directions = vec![0.0f32; n * axes];
     Stream::new(seed, Purpose::Training, 1 << 20 | step as u32).fill_normal(&mut directions);
     orthonormalise(&mut directions, n, axes);
-    let quantiles: Vec<f32> =
-        (0..rows).map(|i| normal_quantile((i as f64 + 0.5) / rows as f64) as f32).collect();
-    let (mut distance, mut gradient) = wasserstein(x, &directions, axes, &quantiles);
+    if n == 1 {
+        // There is no other direction.
+        return directions;
+    }
+    let (mut distance, mut gradient) = wasserstein(x, target, &directions, axes);
     let mut size = 1.0;
     for _ in 0..ROUNDS {
         let length = lookback_operator::vector::norm2(&gradient).sqrt().max(1e-12);
         let mut tried: Vec<f32> =
             directions.iter().zip(&gradient).map(|(d, g)| d + (size / length) as f32 * g).collect();
         orthonormalise(&mut tried, n, axes);
-        let (there, gradient_there) = wasserstein(x, &tried, axes, &quantiles);
+        let (there, gradient_there) = wasserstein(x, target, &tried, axes);
         if there > distance {
             (directions, distance, gradient) = (tried, there, gradient_there);
             size *= 1.3;
@@ -318,35 +423,66 @@ fn far_directions(x: &Batch<f32>, axes: usize, seed: u64, step: usize) -> Vec<f3
     directions
 }
 
-/// Sum over the directions of the squared Wasserstein distance to a normal distribution, and its gradient.
-fn wasserstein(x: &Batch<f32>, directions: &[f32], axes: usize, quantiles: &[f32]) -> (f64, Vec<f32>) {
+/// Projections of rows on one direction in rising order, with their rows.
+fn sorted(along: &[f32], axis: usize, axes: usize) -> Vec<(f32, u32)> {
+    let each = along.iter().skip(axis).step_by(axes);
+    let mut order: Vec<(f32, u32)> = each.enumerate().map(|(row, &value)| (value, row as u32)).collect();
+    order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    order
+}
+
+/// The target along directions: the same quantiles for all, or projected rows.
+enum Goals<'a> {
+    Quantiles(&'a [f32]),
+    Along(&'a Batch<f32>, Vec<f32>),
+}
+
+/// Sum over the directions of the squared Wasserstein distance to the target, and its gradient.
+fn wasserstein(x: &Batch<f32>, target: &Target, directions: &[f32], axes: usize) -> (f64, Vec<f32>) {
     let (n, rows) = (x.width(), x.rows());
-    let mut along = vec![0.0f32; rows * axes];
-    let matrix = Matrix::new(directions, n, axes);
-    multiply(&mut along, false, Matrix::new(x.data(), rows, n), matrix, Threads::All);
-    let columns: Vec<(f64, Vec<f32>)> = (0..axes)
+    let projected = |x: &Batch<f32>| {
+        let mut along = vec![0.0f32; x.rows() * axes];
+        let matrix = Matrix::new(directions, n, axes);
+        multiply(&mut along, false, Matrix::new(x.data(), x.rows(), n), matrix, Threads::All);
+        along
+    };
+    let along = projected(x);
+    let goals = match target {
+        Target::Normal(quantiles) => Goals::Quantiles(quantiles),
+        Target::Rows(rows) => Goals::Along(rows, projected(rows)),
+    };
+    // How far each row is from its counterpart, in the order of the rows and in that of the counterparts.
+    let columns: Vec<(f64, Vec<f32>, Vec<f32>)> = (0..axes)
         .into_par_iter()
         .map(|axis| {
-            let mut order: Vec<(f32, u32)> =
-                (0..rows).map(|row| (along[row * axes + axis], row as u32)).collect();
-            order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            let mut away = vec![0.0; rows];
+            let goals = match &goals {
+                Goals::Quantiles(quantiles) => quantiles.iter().copied().zip(0..).collect(),
+                Goals::Along(_, along) => sorted(along, axis, axes),
+            };
+            let (mut away, mut theirs) = (vec![0.0; rows], vec![0.0; rows]);
             let mut distance = 0.0;
-            for (&(value, row), quantile) in order.iter().zip(quantiles) {
-                away[row as usize] = value - quantile;
-                distance += f64::from(value - quantile).powi(2);
+            for ((value, row), (goal, counterpart)) in sorted(&along, axis, axes).into_iter().zip(goals) {
+                away[row as usize] = value - goal;
+                theirs[counterpart as usize] = goal - value;
+                distance += f64::from(value - goal).powi(2);
             }
-            (distance / rows as f64, away)
+            (distance / rows as f64, away, theirs)
         })
         .collect();
     let mut gradient = vec![0.0f32; n * axes];
-    for (axis, (_, away)) in columns.iter().enumerate() {
+    let mut add = |axis: usize, away: &[f32], x: &Batch<f32>| {
         let mut column = vec![0.0f32; n];
         let away = Matrix::new(away, 1, rows);
         multiply(&mut column, false, away, Matrix::new(x.data(), rows, n), Threads::All);
-        column.iter().enumerate().for_each(|(i, c)| gradient[i * axes + axis] = c * 2.0 / rows as f32);
+        column.iter().enumerate().for_each(|(i, c)| gradient[i * axes + axis] += c * 2.0 / rows as f32);
+    };
+    for (axis, (_, away, theirs)) in columns.iter().enumerate() {
+        add(axis, away, x);
+        if let Goals::Along(counterparts, _) = &goals {
+            add(axis, theirs, counterparts);
+        }
     }
-    (columns.iter().map(|(distance, _)| distance).sum(), gradient)
+    (columns.iter().map(|(distance, ..)| distance).sum(), gradient)
 }
 
 /// Gram and Schmidt on the columns, twice against rounding.

@@ -197,7 +197,8 @@ pub enum FlowKind {
     /// Along a velocity field that is trained by regression on straight lines (Lipman et al. 2023); `layers` counts steps in time.
     /// Learns slowly and cheaply: give it ten times the epochs of a coupling.
     FlowMatching,
-    /// Fitted direction by direction, without gradients (Dai & Seljak 2021).
+    /// Fitted direction by direction, without gradients (Dai & Seljak 2021): from the data to normal numbers (GIS), or with
+    /// `sliced.direction = "to_data"` from normal numbers to the data (SIG).
     Sliced,
 }
 
