@@ -44,7 +44,7 @@ impl Condition {
     pub fn learn(kind: ConditionKind, values: &[f64], width: usize) -> Result<Condition> {
         match kind {
             ConditionKind::Labels if width == 1 => {
-                let label = |x: f64| x >= 0.0 && x < MOST_CLASSES && x.fract() == 0.0;
+                let label = |x: f64| (0.0..MOST_CLASSES).contains(&x) && x.fract() == 0.0;
                 if let Some(at) = values.iter().position(|&x| !label(x)) {
                     let message =
                         format!("label {at} is {}: classes are counted 0, 1, ... up to 999", values[at]);

@@ -10,8 +10,9 @@ use super::pictures::{self, curves, range};
 use super::stages::{Learned, standard_deviations};
 use super::verbs::{By, strangest};
 use crate::report::colour::Scale;
-use crate::report::curves::{COLOURS, Curve, Plot};
+use crate::report::curves::{COLOURS, Curve, Plot, histogram};
 use crate::report::mosaic::Mosaic;
+use crate::report::panel::robust_range;
 use crate::report::{Figure, Section, render};
 use crate::{Result, VERSION};
 
@@ -22,6 +23,8 @@ const PAIRS: usize = 6;
 const STEPS: usize = 9;
 /// Examples that are scored for the page.
 const SCORED: usize = 10_000;
+/// Bins of the histogram of their densities.
+const DENSITY_BINS: usize = 60;
 
 /// How good a model is, by name; all in the network's units.
 pub(super) fn scores(sets: &Sets, learned: &Learned, file: &TrainFile) -> Result<Vec<(String, f64)>> {
@@ -74,6 +77,7 @@ pub(super) fn page(file: &TrainFile, sets: &Sets, learned: &Learned, model: &Mod
         scene.losses(file.flow.kind)?,
         scene.reconstructions()?,
         scene.artificial(file.seed)?,
+        scene.densities(file.seed)?,
         scene.interpolations()?,
         scene.strangest()?,
         scene.errors()?,
@@ -219,6 +223,35 @@ impl Scene<'_> {
         )?);
         let words = "Draws from the prior: they should look like data.".into();
         Ok(Section { heading: "Artificial data".into(), words, figures })
+    }
+
+    /// The density of the latents of examples, and of draws: the same histogram, where the flow has learned what there is.
+    fn densities(&self, seed: u64) -> Result<Section> {
+        let data = self.first(SCORED);
+        let model = self.given(0..data.rows())?;
+        let mut normal = Batch::zeros(data.rows(), model.latents());
+        Stream::new(seed, Purpose::PriorDraw, 1).fill_normal(normal.data_mut());
+        let drawn = model.log_density(model.denormalise(normal)?)?;
+        let found = model.log_density(model.encode(data))?;
+        let (low, high) = robust_range(&[found.clone(), drawn.clone()].concat(), 0.002);
+        let curve = |name: &str, values: &[f64], colour: usize| Curve {
+            name: name.into(),
+            points: histogram(values, low, high, DENSITY_BINS),
+            colour: COLOURS[colour],
+            width: 2,
+        };
+        let plot = Plot {
+            title: "density of the latents",
+            x_name: "ln p of an example's latents",
+            y_name: "share of examples per nat",
+            shades: Vec::new(),
+            curves: vec![curve("examples", &found, 0), curve("draws", &drawn, 1)],
+            size: (440, 300),
+        };
+        let caption = "Examples that were not trained on, and as many draws of the flow.".into();
+        let figures = vec![Figure { svg: plot.linear()?, caption }];
+        let words = "Where examples are less dense than draws, the flow knows more than there is, and anomalies are hard to tell.".into();
+        Ok(Section { heading: "Density".into(), words, figures })
     }
 
     fn interpolations(&self) -> Result<Section> {
