@@ -446,29 +446,36 @@ directory = "{name}"
     assert abs(loo.p_loo - best["effective_parameters"]) < 0.02 * best["effective_parameters"]
 
 
+def small_networks(pixels):
+    """An autoencoder of two latents, and a training that suffices for blobs."""
+    return f"""
+[autoencoder]
+latents = 2
+[autoencoder.architecture]
+encoder = [{{ kind = "dense", outputs = 32 }}, {{ kind = "activation", function = "silu" }}, {{ kind = "dense", outputs = 2 }}]
+decoder = [{{ kind = "dense", outputs = 32 }}, {{ kind = "activation", function = "silu" }}, {{ kind = "dense", outputs = {pixels} }}]
+[training]
+epochs = 60
+batch = 50
+learning_rate = 5e-3
+"""
+
+
 def test_a_prior_is_learned_and_used(tmp_path):
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:8, :8]
     place = rng.uniform(2, 5, (600, 2, 1, 1))
     images = np.exp(-((y - place[:, 0]) ** 2 + (x - place[:, 1]) ** 2) / 4)
     np.save(tmp_path / "images.npy", images)
-    (tmp_path / "blobs.toml").write_text("""
+    (tmp_path / "blobs.toml").write_text(f"""
 title = "Blobs"
 [data]
 train = "images.npy"
-[autoencoder]
-latents = 2
-[autoencoder.architecture]
-encoder = [{ kind = "dense", outputs = 32 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 2 }]
-decoder = [{ kind = "dense", outputs = 32 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 64 }]
-[training]
-epochs = 60
-batch = 50
-learning_rate = 5e-3
+{small_networks(pixels=64)}
 [flow]
 layers = 2
 hidden = 16
-training = { epochs = 10, batch = 50 }
+training = {{ epochs = 10, batch = 50 }}
 [model_error]
 rank = 3
 """)
@@ -560,23 +567,15 @@ def test_latents_depend_on_parameters(tmp_path):
     images = np.exp(-((y - place[:, 0]) ** 2 + (x - place[:, 1]) ** 2) / 4)
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "heights.npy", place[:, 0, 0, 0])
-    (tmp_path / "blobs.toml").write_text("""
+    (tmp_path / "blobs.toml").write_text(f"""
 [data]
 train = "images.npy"
-condition = { kind = "parameters", train = "heights.npy" }
-[autoencoder]
-latents = 2
-[autoencoder.architecture]
-encoder = [{ kind = "dense", outputs = 32 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 2 }]
-decoder = [{ kind = "dense", outputs = 32 }, { kind = "activation", function = "silu" }, { kind = "dense", outputs = 36 }]
-[training]
-epochs = 60
-batch = 50
-learning_rate = 5e-3
+condition = {{ kind = "parameters", train = "heights.npy" }}
+{small_networks(pixels=36)}
 [flow]
 layers = 3
 hidden = 16
-training = { epochs = 40, batch = 50, learning_rate = 5e-3 }
+training = {{ epochs = 40, batch = 50, learning_rate = 5e-3 }}
 """)
     lb.train(tmp_path / "blobs.toml", output=tmp_path / "model")
     model = lb.Model(tmp_path / "model")

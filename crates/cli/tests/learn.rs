@@ -3,7 +3,7 @@
 mod bench;
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::Bench;
@@ -168,6 +168,18 @@ fn uses(bench: &Bench, model: &str) {
         serde_json::from_slice(&bench.read("found/reconstruction.json")).expect("JSON");
     assert_eq!(found["examples"].as_array().map(Vec::len), Some(9));
     assert!(!bench.read("found/samples.npy").is_empty() && !bench.read("found/report.html").is_empty());
+    bench.good(&["model", "sample", model, "-n", "1", "-o", "one.npy"]);
+    for (option, value, out) in
+        [("--sampling", "smc", "smc"), ("--sampling", "nuts", "nuts"), ("--blur", "0.8", "blurred")]
+    {
+        let arguments = ["--noise-std", "20", "--samples", "12", "--starts", "3", option, value, "-o", out];
+        bench.good(&[&["model", "reconstruct", model, "one.npy"][..], &arguments].concat());
+        let found: serde_json::Value =
+            serde_json::from_slice(&bench.read(&format!("{out}/reconstruction.json"))).expect("JSON");
+        let chi2 = found["examples"][0]["reduced_chi2"].as_f64().expect("a number");
+        assert!((0.0..4.0).contains(&chi2), "{out}: {chi2}");
+        assert_eq!(bench.floats(&format!("{out}/samples.npy")).len(), 12 * SIDE * SIDE);
+    }
     let said = bench.good(&["model", "calibrate", model, "test.idx", "-n", "8", "--starts", "3"]);
     assert!(said.contains("score of what was hidden") && said.contains("calibration.html"), "{said}");
     let page = String::from_utf8_lossy(&bench.read(&format!("{model}/calibration.html"))).into_owned();
@@ -254,22 +266,29 @@ samples = 20
     );
 }
 
-#[test]
-fn a_stopped_training_ends_in_the_same_weights() {
-    let long = TRAIN.replace("epochs = 40", "epochs = 120");
-    let bench = bench(&long);
-    bench.good(&["train", "run.toml", "-o", "whole"]);
-    let whole = bench.read("whole/model.safetensors");
-    let mut child = bench
+/// A training into the folder `parts`, at work until something is so.
+fn training_until(bench: &Bench, so: impl Fn() -> bool) -> Child {
+    let child = bench
         .command(&["train", "run.toml", "-o", "parts", "--threads", "1"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("starts");
     let began = Instant::now();
-    while !bench.path("parts/config.toml").exists() && began.elapsed() < Duration::from_secs(60) {
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing comes of the training");
         std::thread::sleep(Duration::from_millis(5));
     }
+    child
+}
+
+#[test]
+fn a_stopped_training_ends_in_the_same_weights() {
+    let long = TRAIN.replace("epochs = 40", "epochs = 120");
+    let bench = bench(&long);
+    bench.good(&["train", "run.toml", "-o", "whole"]);
+    let whole = bench.read("whole/model.safetensors");
+    let mut child = training_until(&bench, || bench.path("parts/config.toml").exists());
     std::thread::sleep(Duration::from_millis(400));
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("a signal");
     assert_eq!(child.wait().expect("ends").code(), Some(130));
@@ -287,16 +306,9 @@ fn a_killed_training_ends_in_the_same_weights() {
     let bench = bench(&long);
     bench.good(&["train", "run.toml", "-o", "whole"]);
     for _ in 0..3 {
-        let mut child = bench
-            .command(&["-q", "train", "run.toml", "-o", "parts", "--threads", "1"])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("starts");
-        let began = Instant::now();
-        while !bench.path("parts/training.bin").exists() && began.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        std::thread::sleep(Duration::from_millis(300));
+        let state = || fs::read(bench.path("parts/training.bin")).ok();
+        let before = state();
+        let mut child = training_until(&bench, || state().is_some_and(|now| Some(now) != before));
         child.kill().expect("SIGKILL");
         child.wait().expect("ends");
         assert!(bench.path("parts/training.bin").exists() && !bench.path("parts/model.safetensors").exists());
@@ -385,6 +397,25 @@ fn latents_depend_on_labels() {
     fs::write(bench.path("short.toml"), text.replace("\"sides.idx\"", "\"test_sides.idx\"")).expect("writes");
     let said = bench.bad(&["train", "short.toml", "-o", "short"]);
     assert!(said.contains("each of 2000 examples"), "{said}");
+}
+
+#[test]
+fn a_variational_autoencoder_ends_when_it_learns_no_more() {
+    let text = TRAIN
+        .replace("latents = 4\n", "latents = 4\nvariational = { noise_std = 0.1 }\n")
+        .replace("outputs = 4 }", "outputs = 8 }")
+        .replace("epochs = 40", "epochs = 300\npatience = 3");
+    let bench = bench(&text);
+    bench.good(&["train", "run.toml"]);
+    let history = String::from_utf8(bench.read("models/run/history.csv")).expect("text");
+    let losses: Vec<f64> = history
+        .lines()
+        .filter_map(|line| line.strip_prefix("autoencoder,")?.split(',').nth(2)?.parse().ok())
+        .collect();
+    let best = losses.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).expect("epochs").0;
+    assert!(losses.len() < 300 && losses.len() == best + 4, "{} epochs, the best {best}", losses.len());
+    let error = bench.score("models/run", "test_mse");
+    assert!(error < 0.07 / 10.0, "{error}");
 }
 
 #[test]

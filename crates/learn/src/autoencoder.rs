@@ -162,7 +162,8 @@ impl AutoencoderSection {
         let Pair { encoder, decoder } = self.layers(shape)?;
         let (encoder, end) = architecture::build(shape, &encoder)?;
         if end.len() != out {
-            let message = format!("the encoder gives {} numbers where {out} are needed", end.len());
+            let why = if self.variational.is_some() { ": a mean and a width of each latent" } else { "" };
+            let message = format!("the encoder gives {} numbers where {out} are needed{why}", end.len());
             return Err(Error::architecture(message));
         }
         let (decoder, end) = architecture::build(Shape::Row(self.latents), &decoder)?;

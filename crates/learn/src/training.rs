@@ -202,7 +202,7 @@ impl Training {
     pub fn is_done(&self, objective: &dyn Objective, options: &TrainingOptions) -> bool {
         let (steps, all) = self.progress(objective, options);
         let waited =
-            |patience| self.best.as_ref().is_some_and(|(best, _)| self.history.len() - best > patience);
+            |patience| self.best.as_ref().is_some_and(|(best, _)| self.history.len() - best >= patience);
         steps >= all || options.patience.is_some_and(waited)
     }
 
