@@ -122,14 +122,14 @@ impl PyModel {
     }
 
     /// The same model, given what its latents depend on (`[data.condition]` of its training): a label or parameters of all examples, or a
-    /// row of them for each.
+    /// row of them for each (posteriors take one for all).
     fn given(&self, values: &Bound<'_, PyAny>) -> PyResult<PyModel> {
         let numpy = values.py().import("numpy")?;
         let values = numpy.call_method1("ascontiguousarray", (values, numpy.getattr("float64")?))?;
         let values: PyReadonlyArrayDyn<'_, f64> = values.extract()?;
         let numbers = contiguous(&values).ok_or_else(|| raise("what is given cannot be read"))?;
         let model = self.0.cast::<f32>().map_err(raise)?;
-        Ok(PyModel(model.given(numbers).map_err(raise)?))
+        Ok(PyModel(model.given(values.shape(), numbers).map_err(raise)?))
     }
 
     /// Artificial data: draws from the prior.

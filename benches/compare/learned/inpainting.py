@@ -1,12 +1,12 @@
 """Are the posteriors of incomplete and noisy pictures right? Coverage of pixels over the test sets of MNIST and Fashion-MNIST.
 
-    LOOKBACK_DATA=... python3 benches/compare/learned/inpainting.py MODEL [IMAGES] [CASES] [SAMPLING] [ERRORS]
+    LOOKBACK_DATA=... python3 benches/compare/learned/inpainting.py MODEL [IMAGES] [CASES] [SAMPLING] [ERRORS] [FACTOR]
 
 MODEL is the folder of `lookback train examples/learn_digits.toml`. Cases: `columns` (the first 16 columns are missing), `noise` (standard
 deviation 1.2 of the range of pixels), `both` (columns missing, noise 0.5); and for clothes, with the model of `examples/learn_fashion.toml`, `box` (rows 8 to 15
 and columns 9 to 20 are missing, noise 0.1). For each, with the adaptive, the correlated and a diagonal error
 of the decoder, and the factor that `lookback model calibrate MODEL .../t10k-images-idx3-ubyte.gz -n 24` found (with the last images; those that
-are judged are the first): the share of true pixels within the central 68 and 95 % of 100 samples (where some are missing, of missing pixels; of pixels
+are judged are the first; another FACTOR if it is given): the share of true pixels within the central 68 and 95 % of 100 samples (where some are missing, of missing pixels; of pixels
 whose standard deviation over the test set is at least a tenth of the range; the rank of a pixel that is equal to some samples, as most are that are exactly zero, is random
 among theirs), the root mean square of truth minus mean, seconds until the modes are known and in all, and how many of 20 searches end at the best mode, and at one
 of those that are kept.
@@ -32,6 +32,7 @@ IMAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 CASES = sys.argv[3].split(",") if len(sys.argv) > 3 else ["columns", "noise", "both"]
 SAMPLING = sys.argv[4] if len(sys.argv) > 4 else "laplace"
 ERRORS = sys.argv[5].split(",") if len(sys.argv) > 5 else ["adaptive", "correlated", "diagonal"]
+FACTOR = ["--error-factor", sys.argv[6]] if len(sys.argv) > 6 else []
 # Noise [range of pixels], missing rows and columns.
 KINDS = {"columns": (0.0, np.s_[:, :16]), "noise": (1.2, None), "both": (0.5, np.s_[:, :16]), "box": (0.1, np.s_[8:16, 9:21])}
 
@@ -62,7 +63,7 @@ def main():
             folder = Path(tempfile.mkdtemp())
             np.save(folder / "data.npy", data.astype(np.float32))
             subprocess.run([ROOT / "target/release/lookback", "-q", "model", "reconstruct", MODEL, folder / "data.npy", "--noise-std", str(noise),
-                            "--model-error", error, "--sampling", SAMPLING, "-o", folder / "out"], check=True)
+                            "--model-error", error, *FACTOR, "--sampling", SAMPLING, "-o", folder / "out"], check=True)
             samples = np.load(folder / "out/samples.npy").reshape(IMAGES, 100, 28, 28)
             found = json.load(open(folder / "out/reconstruction.json"))["examples"]
             ties = np.random.default_rng(3).uniform(size=truth.shape) * (samples == truth[:, None]).mean(1)

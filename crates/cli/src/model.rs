@@ -17,7 +17,7 @@ pub(crate) struct Which {
     /// Folder of the model, or its file.
     model: PathBuf,
     /// What the latents depend on, where the model was trained with `[data.condition]`: a label (`3`) or parameters (`0.3,0.8`) of all
-    /// examples, or an array with those of each.
+    /// examples, or an array with those of each (posteriors take one for all).
     #[arg(long, value_name = "NUMBERS|FILE")]
     given: Option<String>,
 }
@@ -233,12 +233,13 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
             Ok(())
         }
         ModelCommand::Sample { which, count, seed, out } => match learn::Prior::load(&which.model)? {
-            learn::Prior::Examples(_) => {
-                let model = which.load()?;
+            learn::Prior::Examples(model) => {
+                let model = verbs::with_given(*model, which.given.as_deref())?;
                 let drawn = verbs::sample(&model, count, seed)?;
                 write(&model, "artificial data", &drawn, 8, &out)
             }
             learn::Prior::Maps(model) => {
+                verbs::refuse_given(which.given.as_deref())?;
                 let grid = model.grid()?;
                 let maps = learn::sample_maps(&model, &grid, count, seed)?;
                 verbs::write_maps(&grid, &maps, &out.output, out.picture.as_deref())

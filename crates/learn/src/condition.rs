@@ -26,7 +26,7 @@ pub enum Condition {
     },
     /// `(x - offset) / scale`.
     Parameters {
-        /// Taken away first: the means of the training examples.
+        /// Taken away first: the means of the examples, those that judge the training included.
         offset: Vec<f64>,
         /// Divided by then: their standard deviations.
         scale: Vec<f64>,
@@ -34,7 +34,10 @@ pub enum Condition {
 }
 
 /// Most classes: each is a column of every network of a flow.
-const MOST_CLASSES: f64 = 1000.0;
+const MOST_CLASSES: usize = 1000;
+
+/// Least spread of a parameter, in units of its size: rounding alone makes less.
+const LEAST_SPREAD: f64 = 1e-9;
 
 impl Condition {
     /// What the numbers of the training examples (`width` each) say.
@@ -44,10 +47,13 @@ impl Condition {
     pub fn learn(kind: ConditionKind, values: &[f64], width: usize) -> Result<Condition> {
         match kind {
             ConditionKind::Labels if width == 1 => {
-                let label = |x: f64| (0.0..MOST_CLASSES).contains(&x) && x.fract() == 0.0;
+                let label = |x: f64| (0.0..MOST_CLASSES as f64).contains(&x) && x.fract() == 0.0;
                 if let Some(at) = values.iter().position(|&x| !label(x)) {
-                    let message =
-                        format!("label {at} is {}: classes are counted 0, 1, ... up to 999", values[at]);
+                    let message = format!(
+                        "label {at} is {}: classes are counted 0, 1, ... up to {}",
+                        values[at],
+                        MOST_CLASSES - 1
+                    );
                     return Err(Error::Data(message));
                 }
                 let largest = values.iter().copied().fold(0.0, f64::max);
@@ -63,12 +69,29 @@ impl Condition {
                 let offset: Vec<f64> = (0..width).map(|i| column(i).sum::<f64>() / rows).collect();
                 let variance = |i: usize| column(i).map(|x| (x - offset[i]).powi(2)).sum::<f64>() / rows;
                 let scale: Vec<f64> = (0..width).map(|i| variance(i).sqrt()).collect();
-                match scale.iter().position(|scale| !(*scale > 0.0)) {
+                let size = |i: usize| column(i).fold(0.0f64, |most, x| most.max(x.abs()));
+                match (0..width).find(|&i| !(scale[i] > LEAST_SPREAD * size(i))) {
                     None => Ok(Condition::Parameters { offset, scale }),
                     Some(i) => Err(Error::Data(format!("parameter {i} is {} everywhere", offset[i]))),
                 }
             }
         }
+    }
+
+    /// Refuses what no training has written.
+    ///
+    /// # Errors
+    /// If there is no class, or offsets and scales do not belong together or are not finite.
+    pub fn check(&self) -> Result<()> {
+        let good = match self {
+            Condition::Labels { classes } => (1..=MOST_CLASSES).contains(classes),
+            Condition::Parameters { offset, scale } => {
+                let finite =
+                    offset.iter().zip(scale).all(|(o, s)| o.is_finite() && s.is_finite() && *s > 0.0);
+                finite && !offset.is_empty() && offset.len() == scale.len()
+            }
+        };
+        if good { Ok(()) } else { Err(Error::Data(format!("no flow can depend on {self:?}"))) }
     }
 
     /// Numbers that say it of an example.
@@ -87,15 +110,19 @@ impl Condition {
         }
     }
 
-    /// What the networks see of examples, [`given`](Condition::given) numbers each.
+    /// What the networks see of examples: an array with [`given`](Condition::given) numbers of one example, or with a row of them for each.
     ///
     /// # Errors
-    /// If there are not so many, a label is none, or a number is not finite.
-    pub fn encode<T: Real>(&self, values: &[f64]) -> Result<Batch<T>> {
+    /// If the array has another shape, a label is none, or a number is not finite.
+    pub fn encode<T: Real>(&self, shape: &[usize], values: &[f64]) -> Result<Batch<T>> {
         let each = self.given();
-        if values.is_empty() || !values.len().is_multiple_of(each) {
-            let message = format!("{} numbers given where the model takes {self}", values.len());
-            return Err(Error::Data(message));
+        let fits = match *shape {
+            [numbers] => each == 1 || numbers == each,
+            [_, numbers] => numbers == each,
+            _ => false,
+        };
+        if !fits || values.is_empty() || shape.iter().product::<usize>() != values.len() {
+            return Err(Error::Data(format!("an array of {shape:?} is given where the model takes {self}")));
         }
         match self {
             Condition::Labels { classes } => {
@@ -149,19 +176,30 @@ mod tests {
     fn labels_are_columns_and_parameters_are_scaled() {
         let labels = Condition::learn(ConditionKind::Labels, &[2.0, 0.0, 1.0], 1).expect("labels");
         assert_eq!((labels.given(), labels.width()), (1, 3));
-        let seen: Batch<f32> = labels.encode(&[1.0, 2.0]).expect("two labels");
+        let seen: Batch<f32> = labels.encode(&[2], &[1.0, 2.0]).expect("two labels");
         assert_eq!(seen.data(), [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
         for wrong in [[3.0], [-1.0], [0.5], [f64::NAN]] {
-            let error = labels.encode::<f32>(&wrong).expect_err("no label").to_string();
+            let error = labels.encode::<f32>(&[1], &wrong).expect_err("no label").to_string();
             assert!(error.contains("a label from 0 to 2"), "{error}");
         }
         let some = [1.0, 10.0, 3.0, 30.0];
         let parameters = Condition::learn(ConditionKind::Parameters, &some, 2).expect("parameters");
-        let seen: Batch<f64> = parameters.encode(&some).expect("two examples");
+        let seen: Batch<f64> = parameters.encode(&[2, 2], &some).expect("two examples");
         assert_eq!(seen.data(), [-1.0, -1.0, 1.0, 1.0]);
-        assert!(parameters.encode::<f64>(&[1.0]).is_err() && parameters.encode::<f64>(&[]).is_err());
-        for wrong in [[1.0, 2.0, 1.0, 3.0], [1.0, f64::NAN, 2.0, 3.0]] {
+        for shape in [&[1][..], &[4], &[1, 4], &[2, 2, 1], &[]] {
+            assert!(parameters.encode::<f64>(shape, &some[..shape.iter().product()]).is_err(), "{shape:?}");
+        }
+        for wrong in [[0.1, 2.0, 0.1, 3.0], [1.0, f64::NAN, 2.0, 3.0]] {
             assert!(Condition::learn(ConditionKind::Parameters, &wrong, 2).is_err());
+        }
+        // The mean of many equal numbers is rounded.
+        assert!(Condition::learn(ConditionKind::Parameters, &[0.1; 1000], 1).is_err());
+        for damaged in [
+            Condition::Labels { classes: 0 },
+            Condition::Parameters { offset: vec![1.0, 2.0], scale: vec![1.0] },
+            Condition::Parameters { offset: vec![1.0], scale: vec![0.0] },
+        ] {
+            assert!(damaged.check().is_err(), "{damaged:?}");
         }
         assert!(Condition::learn(ConditionKind::Labels, &[0.0, 1.5], 1).is_err());
         assert!(Condition::learn(ConditionKind::Labels, &some, 2).is_err());

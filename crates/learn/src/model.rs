@@ -97,6 +97,8 @@ pub struct Model<T: Real> {
     pub(crate) flow_weights: Vec<T>,
     /// What the flow depends on, as it sees it: no row, one for all examples, or one for each.
     context: Batch<T>,
+    /// The same as it was given.
+    given: Vec<f64>,
     error: ModelError,
     spread: Option<Spread>,
 }
@@ -206,6 +208,7 @@ impl Model<f32> {
                 format!("a flow of {} dimensions and {} latents", flow.dimensions(), autoencoder.latents());
             return Err(Error::Flow(message));
         }
+        card.condition.as_ref().map_or(Ok(()), Condition::check)?;
         let context = card.condition.as_ref().map_or(0, Condition::width);
         for (what, found, expected) in [
             ("condition", context, flow.context()),
@@ -222,7 +225,17 @@ impl Model<f32> {
         }
         let card = Card { spread: None, ..card };
         let context = Batch::zeros(0, context.max(1));
-        Ok(Model { card, autoencoder, weights, flow, flow_weights, context, error, spread: None })
+        Ok(Model {
+            card,
+            autoencoder,
+            weights,
+            flow,
+            flow_weights,
+            context,
+            given: Vec::new(),
+            error,
+            spread: None,
+        })
     }
 
     /// The same with a spread of the decoder's residuals.
@@ -386,6 +399,7 @@ impl<T: Real> Model<T> {
             weights: cast(&self.weights),
             flow_weights: cast(&self.flow_weights),
             context: self.context.cast(),
+            given: self.given.clone(),
             card: self.card.clone(),
             error: self.error.clone(),
             spread: self.spread.clone(),
@@ -427,21 +441,36 @@ impl<T: Real> Model<T> {
         self.card.scaling.undo(self.autoencoder.decode(&self.weights, z))
     }
 
-    /// The same model, given what its flow depends on: for all examples, or in a row for each.
+    /// The same model, given what its flow depends on: an array with the numbers of all examples, or with a row for each.
     ///
     /// # Errors
     /// If the flow depends on nothing, or on other numbers.
-    pub fn given(self, values: &[f64]) -> Result<Model<T>> {
+    pub fn given(self, shape: &[usize], values: &[f64]) -> Result<Model<T>> {
         let Some(condition) = &self.card.condition else {
             return Err(Error::Data("the flow of this model depends on nothing that could be given".into()));
         };
-        let context = condition.encode(values)?;
-        Ok(Model { context, ..self })
+        let context = condition.encode(shape, values)?;
+        Ok(Model { context, given: values.to_vec(), ..self })
     }
 
     /// The same, given what the flow sees of it, as [`Condition::encode`] has it.
-    pub fn in_context(self, context: Batch<T>) -> Model<T> {
-        Model { context, ..self }
+    ///
+    /// # Errors
+    /// If it sees other numbers.
+    pub fn in_context(self, context: Batch<T>) -> Result<Model<T>> {
+        match context.width() == self.flow.context() {
+            true => Ok(Model { context, ..self }),
+            false => Err(Error::Data(format!(
+                "{} numbers beside each example where the flow sees {}",
+                context.width(),
+                self.flow.context()
+            ))),
+        }
+    }
+
+    /// What was given to [`given`](Model::given).
+    pub fn what_is_given(&self) -> &[f64] {
+        &self.given
     }
 
     /// Rows for the flow: their numbers, and what they depend on; each row of that serves `each` after another, or one of them all.
@@ -471,6 +500,12 @@ impl<T: Real> Model<T> {
     /// # Errors
     /// As its message says.
     pub fn check_given(&self) -> Result<()> {
+        if let (Some(condition), 2..) = (&self.card.condition, self.context.rows()) {
+            return Err(Error::Data(format!(
+                "{condition} must be given once for all examples here, not for {} of them",
+                self.context.rows()
+            )));
+        }
         self.beside(Batch::zeros(1, self.latents()), 1).map(|_| ())
     }
 

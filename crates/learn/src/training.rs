@@ -84,6 +84,9 @@ impl TrainingOptions {
                 format!("must be at least 0 and below 1, not {}", self.warmup),
             ));
         }
+        if self.patience == Some(0) {
+            return Err(Error::option("patience", "must be at least 1"));
+        }
         self.adam.check()
     }
 }

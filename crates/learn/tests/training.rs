@@ -328,7 +328,7 @@ fn what_a_flow_depends_on_is_given_for_all_or_for_each() {
     let labels = || model_of(Some(Condition::Labels { classes: 4 }));
     let x = examples(3, 3).values;
     let z = labels().encode(x.clone());
-    let given = |values: &[f64]| labels().given(values).expect("labels");
+    let given = |values: &[f64]| labels().given(&[values.len()], values).expect("labels");
     let densities = |values: &[f64]| given(values).log_density(z.clone()).expect("densities");
     let (all, each) = ([0.0, 1.0, 3.0].map(|label| densities(&[label])), densities(&[0.0, 1.0, 3.0]));
     for example in 0..3 {
@@ -348,11 +348,14 @@ fn what_a_flow_depends_on_is_given_for_all_or_for_each() {
     assert!(far < 1e-5, "{far}");
     // It survives its file, and other numbers are refused.
     let again = Model::from_bytes(&labels().to_bytes().expect("writes")).expect("reads");
-    assert_eq!(again.given(&[1.0]).expect("a label").log_density(z.clone()).expect("densities"), all[1]);
+    assert_eq!(
+        again.given(&[1], &[1.0]).expect("a label").log_density(z.clone()).expect("densities"),
+        all[1]
+    );
     let refused = |model: Model<f32>| model.log_density(z.clone()).expect_err("refused").to_string();
     assert!(refused(labels()).contains("depends on a label from 0 to 3: it must be given"));
     assert!(refused(given(&[0.0, 1.0])).contains("given for 2 examples, but there are 3"));
-    assert!(labels().given(&[4.0]).is_err() && model_of(None).given(&[0.0]).is_err());
+    assert!(labels().given(&[1], &[4.0]).is_err() && model_of(None).given(&[1], &[0.0]).is_err());
     let parameters = Condition::Parameters { offset: vec![1.0, 2.0], scale: vec![1.0, 3.0] };
-    assert!(model_of(Some(parameters)).given(&[1.0]).is_err());
+    assert!(model_of(Some(parameters)).given(&[1], &[1.0]).is_err());
 }

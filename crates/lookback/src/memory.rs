@@ -1,6 +1,6 @@
 //! How much memory does a run need, and is there as much?
 
-use lookback_inference::{MapOptions, Number, Optimizer, Target};
+use lookback_inference::{Curvature, MapOptions, Number, Optimizer, Target};
 use lookback_nbody::Way;
 use lookback_operator::Operator;
 
@@ -97,8 +97,10 @@ fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 
 fn takes_tangents(method: &MethodSection) -> bool {
     match method {
         MethodSection::Map(MapOptions { optimizer, samples, probes, curvature, .. }) => {
-            *optimizer == Optimizer::NewtonCg || *samples > 0 || *probes > 0 || curvature.is_some()
+            let metric = (*samples > 0 || *probes > 0) && *curvature != Some(Curvature::Hessian);
+            *optimizer == Optimizer::NewtonCg || metric
         }
+        MethodSection::El2o(options) => options.optimizer == Optimizer::NewtonCg,
         MethodSection::Pathfinder(_) | MethodSection::Thermodynamic(_) | MethodSection::Smc(_) => false,
         method => !method.is_sampler(),
     }

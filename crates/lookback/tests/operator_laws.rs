@@ -99,7 +99,7 @@ fn learned_of<T: Real>(error: ErrorKind, condition: Option<Condition>) -> DynOpe
     let mut model =
         Model::new(card, net, flow_weights, wrong).expect("a model").cast::<T>().expect("a model");
     if conditional {
-        model = model.given(&[0.3, -1.0]).expect("parameters");
+        model = model.given(&[2], &[0.3, -1.0]).expect("parameters");
     }
     Arc::new(Generator::new(Arc::new(model), error, "picture", &[12, 16], "").expect("a prior"))
 }

@@ -451,20 +451,27 @@ fn wasserstein(x: &Batch<f32>, target: &Target, directions: &[f32], axes: usize)
         Target::Normal(quantiles) => Goals::Quantiles(quantiles),
         Target::Rows(rows) => Goals::Along(rows, projected(rows)),
     };
-    // How far each row is from its counterpart, in the order of the rows and in that of the counterparts.
+    // How far each row is from its counterpart, in the order of the rows and, where these are rows too, in that of the counterparts.
     let columns: Vec<(f64, Vec<f32>, Vec<f32>)> = (0..axes)
         .into_par_iter()
         .map(|axis| {
-            let goals = match &goals {
-                Goals::Quantiles(quantiles) => quantiles.iter().copied().zip(0..).collect(),
-                Goals::Along(_, along) => sorted(along, axis, axes),
-            };
-            let (mut away, mut theirs) = (vec![0.0; rows], vec![0.0; rows]);
-            let mut distance = 0.0;
-            for ((value, row), (goal, counterpart)) in sorted(&along, axis, axes).into_iter().zip(goals) {
+            let (mut away, mut theirs, mut distance) = (vec![0.0; rows], Vec::new(), 0.0);
+            let mut apart = |(value, row): (f32, u32), goal: f32| {
                 away[row as usize] = value - goal;
-                theirs[counterpart as usize] = goal - value;
                 distance += f64::from(value - goal).powi(2);
+            };
+            let order = sorted(&along, axis, axes);
+            match &goals {
+                Goals::Quantiles(goals) => {
+                    order.into_iter().zip(*goals).for_each(|(x, goal)| apart(x, *goal))
+                }
+                Goals::Along(_, along) => {
+                    theirs = vec![0.0; rows];
+                    for (x, (goal, row)) in order.into_iter().zip(sorted(along, axis, axes)) {
+                        apart(x, goal);
+                        theirs[row as usize] = goal - x.0;
+                    }
+                }
             }
             (distance / rows as f64, away, theirs)
         })

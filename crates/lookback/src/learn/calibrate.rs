@@ -14,6 +14,9 @@ use crate::{Error, Result, VERSION};
 
 /// Factors that are tried.
 const FACTORS: [f64; 6] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0];
+/// What is written beside a model that was calibrated.
+pub(super) const CALIBRATION_PAGE: &str = "calibration.html";
+pub(super) const CALIBRATION_FIGURES: &str = "calibration.json";
 /// Samples of each posterior.
 const SAMPLES: usize = 50;
 
@@ -144,10 +147,10 @@ pub fn write_calibrated(
     super::write_card(model.card(), folder)?;
     let (examples, starts, seed) = numbers;
     let figures = serde_json::json!({
-        "version": VERSION, "data": data, "examples": examples, "starts": starts, "seed": seed, "factors": judged,
+        "version": VERSION, "data": data, "given": model.what_is_given(), "examples": examples, "starts": starts, "seed": seed, "factors": judged,
     });
-    super::write_text(&folder.join("calibration.json"), &format!("{figures:#}\n"))?;
-    let page = folder.join("calibration.html");
+    super::write_text(&folder.join(CALIBRATION_FIGURES), &format!("{figures:#}\n"))?;
+    let page = folder.join(CALIBRATION_PAGE);
     super::write_text(&page, &calibrate_page::page(&model, judged, data, numbers)?)?;
     Ok(Some(page))
 }

@@ -36,7 +36,10 @@ pub(super) fn page(
         .collect();
     render(json!({
         "title": "How far is the decoder to be trusted?",
-        "kind": format!("Calibration of `{}` by what was hidden", model.card().title),
+        "kind": match model.card().title.as_str() {
+            "" => "Calibration of a model by what was hidden".to_string(),
+            title => format!("Calibration of `{title}` by what was hidden"),
+        },
         "footer": "Figures: <code>calibration.json</code>. The factor stands in the model.",
         "version": VERSION,
         "headlines": [
@@ -53,6 +56,7 @@ pub(super) fn page(
         "chain": [
             ["data", data],
             ["examples", format!("the last {count}")],
+            ["given", if model.what_is_given().is_empty() { "nothing".into() } else { format!("{:?}", model.what_is_given()) }],
             ["searches", format!("{starts} an example")],
         ],
         "summary": summary,

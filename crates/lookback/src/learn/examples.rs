@@ -70,10 +70,11 @@ impl Sets {
         let condition = match &data.condition {
             None => None,
             Some(ConditionFile { kind, train, .. }) => {
-                let (numbers, width) = numbers_of_examples(train, count)?;
+                let Array { shape, values } = numbers_of_examples(train, count)?;
                 let refused = |error: lookback_learn::Error| Error::file(train, error.to_string());
-                let condition = Condition::learn(*kind, &numbers, width).map_err(refused)?;
-                all.condition = Some(condition.encode(&numbers).map_err(refused)?);
+                let condition =
+                    Condition::learn(*kind, &values, shape.get(1).copied().unwrap_or(1)).map_err(refused)?;
+                all.condition = Some(condition.encode(&shape, &values).map_err(refused)?);
                 sources.push(source("condition", train, count)?);
                 Some(condition)
             }
@@ -100,9 +101,10 @@ impl Sets {
                         let message = "`condition.test` must say what the test examples are";
                         return Err(Error::config("data", message));
                     };
-                    let (numbers, _) = numbers_of_examples(place, test.len())?;
+                    let numbers = numbers_of_examples(place, test.len())?;
                     let refused = |error: lookback_learn::Error| Error::file(place, error.to_string());
-                    test.condition = Some(condition.encode(&numbers).map_err(refused)?);
+                    test.condition =
+                        Some(condition.encode(&numbers.shape, &numbers.values).map_err(refused)?);
                     sources.push(source("condition of the test", place, test.len())?);
                 }
                 Some(test)
@@ -117,15 +119,15 @@ impl Sets {
     }
 }
 
-/// Numbers that belong to examples, row by row, and how many of each: an array of one axis, or of two.
+/// Numbers that belong to examples: an array of one axis, or of two.
 ///
 /// # Errors
 /// If it cannot be read, or is one of another number of examples.
-pub(super) fn numbers_of_examples(place: &str, examples: usize) -> Result<(Vec<f64>, usize)> {
+fn numbers_of_examples(place: &str, examples: usize) -> Result<Array> {
     let array = formats::read_array(place)?;
     match *array.shape.as_slice() {
-        [rows] if rows == examples => Ok((array.values, 1)),
-        [rows, width] if rows == examples && width > 0 => Ok((array.values, width)),
+        [rows] if rows == examples => Ok(array),
+        [rows, width] if rows == examples && width > 0 => Ok(array),
         _ => {
             let message = format!(
                 "has the shape {:?}, where one number or row is needed for each of {examples} examples",

@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicBool;
 
 use lookback_learn::{Card, Model, Shape};
 
+use self::calibrate::{CALIBRATION_FIGURES, CALIBRATION_PAGE};
 pub use self::calibrate::{Judged, calibrate, write_calibrated};
 use self::device::Device;
 use self::examples::Sets;
@@ -79,7 +80,8 @@ pub fn train(
     let (directory, every) = (recipe.directory(), recipe.checkpoint_interval()?);
     let bench = |digests: &[String], reporter| -> Result<Workbench<'_>> {
         let text = recipe.text()?;
-        let fingerprint = files::sha256(format!("{text}{}", digests.join(" ")).as_bytes());
+        let decisive = format!("{}{}", recipe.decisive_text()?, digests.join(" "));
+        let fingerprint = files::sha256(decisive.as_bytes());
         open(&directory, overwrite)?;
         write_text(&directory.join("config.toml"), &text)?;
         Ok(Workbench { directory: directory.clone(), fingerprint, every, stop, reporter })
@@ -125,7 +127,10 @@ fn open(directory: &Path, overwrite: bool) -> Result<()> {
     let (state, model) = (directory.join(STATE), directory.join(stages::MODEL));
     let shown = directory.display();
     if overwrite {
-        std::fs::remove_file(&state).ok();
+        // A calibration is of the model that goes.
+        for name in [STATE, CALIBRATION_PAGE, CALIBRATION_FIGURES] {
+            std::fs::remove_file(directory.join(name)).ok();
+        }
     } else if model.exists() && !state.exists() {
         return Err(Error::Busy(format!(
             "{shown} holds a model already; `--overwrite` trains again, `--output` goes elsewhere"

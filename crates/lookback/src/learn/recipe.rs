@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::{DeviceKind, TrainFile};
+use super::file::{DeviceKind, TrainFile, TrainOutput};
 use super::maps_file::MapsFile;
 use crate::runfile;
 use crate::{Error, Result, files};
@@ -109,6 +109,16 @@ impl Recipe {
             let message = format!("`checkpoint_seconds` = {}: {error}", output.checkpoint_seconds);
             Error::config("output", message)
         })
+    }
+
+    /// What decides the weights: the file without its output.
+    pub(super) fn decisive_text(&self) -> Result<String> {
+        let mut decisive = self.clone();
+        match &mut decisive {
+            Recipe::Examples(file) => file.output = TrainOutput::default(),
+            Recipe::Maps(file) => file.output = TrainOutput::default(),
+        }
+        decisive.text()
     }
 
     /// The file with all defaults written out.

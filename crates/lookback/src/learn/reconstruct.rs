@@ -706,6 +706,7 @@ pub fn write(
         "lookback_version": VERSION,
         "model": model.card().title,
         "options": options,
+        "given": model.what_is_given(),
         "examples": found.examples,
     });
     let text =

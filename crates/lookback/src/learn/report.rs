@@ -91,7 +91,13 @@ pub(super) fn page(file: &TrainFile, sets: &Sets, learned: &Learned, model: &Mod
         .map_or(String::new(), |(flow, gaussian)| format!("{:.2} nat", flow - gaussian));
     let headlines = [
         [format!("mean squared error, {which}"), number(format!("{which}_mse"))],
-        ["flow beats a Gaussian by".into(), gain],
+        [
+            match sets.condition {
+                None => "flow beats a Gaussian by".into(),
+                Some(_) => "flow, given what it depends on, beats a Gaussian of all examples by".into(),
+            },
+            gain,
+        ],
         ["latents".into(), model.latents().to_string()],
         ["weights".into(), (learned.autoencoder.len() + learned.flow.len()).to_string()],
     ];
@@ -137,16 +143,16 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// The model, given what the flow depends on for the first examples that it has not seen.
-    fn given(&self, rows: impl IntoIterator<Item = usize>) -> Result<Model<f32>> {
-        let model = self.model.cast::<f32>()?;
+    /// Does something with the model, given what the flow depends on for these of the examples that it has not seen.
+    fn given<U>(
+        &self,
+        rows: impl IntoIterator<Item = usize>,
+        with: impl FnOnce(&Model<f32>) -> Result<U>,
+    ) -> Result<U> {
         let shown = self.sets.shown();
-        Ok(match &shown.condition {
-            None => model,
-            Some(condition) => {
-                model.in_context(condition.gather(rows.into_iter().map(|row| row % shown.len())))
-            }
-        })
+        let Some(condition) = &shown.condition else { return with(self.model) };
+        let context = condition.gather(rows.into_iter().map(|row| row % shown.len()));
+        with(&self.model.cast::<f32>()?.in_context(context)?)
     }
 
     /// The first examples that the model has not seen, in the data's units.
@@ -196,7 +202,7 @@ impl Scene<'_> {
         let mut normal = vec![0.0f32; 3 * SHOWN * latents];
         Stream::new(seed, Purpose::PriorDraw, 0).fill_normal(&mut normal);
         let normal = Batch::new(latents, normal);
-        let through = self.given(0..normal.rows())?.generate(normal.clone())?;
+        let through = self.given(0..normal.rows(), |model| Ok(model.generate(normal.clone())?))?;
         let z = self.model.encode(self.first(SCORED));
         let (mean, std) = (means(&z), standard_deviations(&z));
         let mut independent = normal;
@@ -228,11 +234,12 @@ impl Scene<'_> {
     /// The density of the latents of examples, and of draws: the same histogram, where the flow has learned what there is.
     fn densities(&self, seed: u64) -> Result<Section> {
         let data = self.first(SCORED);
-        let model = self.given(0..data.rows())?;
-        let mut normal = Batch::zeros(data.rows(), model.latents());
+        let mut normal = Batch::zeros(data.rows(), self.model.latents());
         Stream::new(seed, Purpose::PriorDraw, 1).fill_normal(normal.data_mut());
-        let drawn = model.log_density(model.denormalise(normal)?)?;
-        let found = model.log_density(model.encode(data))?;
+        let (drawn, found) = self.given(0..data.rows(), |model| {
+            let drawn = model.log_density(model.denormalise(normal)?)?;
+            Ok((drawn, model.log_density(model.encode(data.clone()))?))
+        })?;
         let (low, high) = robust_range(&[found.clone(), drawn.clone()].concat(), 0.002);
         let curve = |name: &str, values: &[f64], colour: usize| Curve {
             name: name.into(),
@@ -258,7 +265,8 @@ impl Scene<'_> {
         let ends = self.first(2 * PAIRS);
         let pairs = ends.rows() / 2;
         let (from, to) = (ends.gather((0..pairs).map(|i| 2 * i)), ends.gather((0..pairs).map(|i| 2 * i + 1)));
-        let path = self.given((0..pairs).map(|i| 2 * i))?.interpolate(&from, &to, STEPS)?;
+        let begins = (0..pairs).map(|i| 2 * i);
+        let path = self.given(begins, |model| Ok(model.interpolate(&from, &to, STEPS)?))?;
         let svg = pictures::examples("from one example to another", self.sets.train.shape, &path, STEPS)?;
         let figures = vec![Figure { svg, caption: String::new() }];
         let words =
@@ -268,7 +276,7 @@ impl Scene<'_> {
 
     fn strangest(&self) -> Result<Section> {
         let data = self.first(SCORED);
-        let scores = self.given(0..data.rows())?.score(&data)?;
+        let scores = self.given(0..data.rows(), |model| Ok(model.score(&data)?))?;
         let mut figures = Vec::new();
         for (title, by) in [
             ("lowest latent density", By::Latent),

@@ -19,14 +19,32 @@ use crate::{Error, Result, files};
 /// # Errors
 /// If there is no such model, or the numbers are not those that it takes.
 pub fn load_given(path: &Path, given: Option<&str>) -> Result<Model<f32>> {
-    let model = super::load(path)?;
+    with_given(super::load(path)?, given)
+}
+
+/// The same for a model that was read.
+///
+/// # Errors
+/// If the numbers are not those that it takes.
+pub fn with_given(model: Model<f32>, given: Option<&str>) -> Result<Model<f32>> {
     let Some(given) = given else { return Ok(model) };
     let numbers = given.split(',').map(|word| word.trim().parse()).collect::<Result<Vec<f64>, _>>();
-    let values = match numbers {
-        Ok(numbers) => numbers,
-        Err(_) => formats::read_array(given)?.values,
+    let Array { shape, values } = match numbers {
+        Ok(values) => Array { shape: vec![values.len()], values },
+        Err(_) => formats::read_array(given)?,
     };
-    model.given(&values).map_err(|error| Error::config("given", error.to_string()))
+    model.given(&shape, &values).map_err(|error| Error::config("given", error.to_string()))
+}
+
+/// Refuses to give anything to a prior of maps.
+///
+/// # Errors
+/// If something is given.
+pub fn refuse_given(given: Option<&str>) -> Result<()> {
+    match given {
+        None => Ok(()),
+        Some(_) => Err(Error::config("given", "a prior of maps depends on nothing that could be given")),
+    }
 }
 
 /// Reads examples that fit a model: an array of them, or a single one. NaNs are refused unless they may be missing.

@@ -247,7 +247,7 @@ fn learned<T: Number>(
             let error = error.unwrap_or_default();
             let model = match given {
                 None => model.cast()?,
-                Some(values) => match model.cast::<T>()?.given(values) {
+                Some(values) => match model.cast::<T>()?.given(&[values.len()], values) {
                     Ok(model) => model,
                     Err(error) => return refuse(error.to_string()),
                 },
