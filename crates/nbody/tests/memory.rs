@@ -32,7 +32,7 @@ fn cases() -> Vec<(&'static str, Settings)> {
         ("as many cells as particles", settings()),
         ("half more", Settings { cells: 96, ..settings() }),
         ("twice as many", Settings { cells: 128, ..settings() }),
-        ("four times as many", Settings { particles: 32, cells: 128, ..settings() }),
+        ("four times as many", Settings { cells: 256, ..settings() }),
         ("wider clouds", Settings { cells: 128, window: Window::Tsc, ..settings() }),
         ("spectral gradients", Settings { kernels: spectral, ..settings() }),
         ("spectral gradients, twice as many", Settings { kernels: spectral, cells: 128, ..settings() }),
