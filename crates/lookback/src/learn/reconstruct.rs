@@ -524,7 +524,7 @@ impl Instrument<'_> {
             starts: options.starts,
             modes: options.modes,
             optimizer: Optimizer::Lbfgs,
-            max_iterations: 300,
+            max_iterations: 3000,
             rounds: 0,
             tolerance: 0.1,
             samples,
