@@ -266,6 +266,9 @@ samples = 20
     );
 }
 
+/// How posteriors are asked for that need not be good.
+const QUICK: [&str; 6] = ["--noise-std", "20", "--starts", "2", "--samples", "4"];
+
 /// A training into the folder `parts`, at work until something is so.
 fn training_until(bench: &Bench, so: impl Fn() -> bool) -> Child {
     let child = bench
@@ -374,22 +377,9 @@ fn latents_depend_on_labels() {
     let (right, wrong) = (density("test_sides.idx"), density("wrong_sides.idx"));
     assert!(right > wrong + 2.0, "{right} {wrong}");
     assert!((right - bench.score(model, "test_latent_log_density")).abs() < 1e-3);
-    bench.good(&[
-        "model",
-        "reconstruct",
-        model,
-        "drawn.npy",
-        "--given",
-        "1",
-        "--noise-std",
-        "20",
-        "--starts",
-        "2",
-        "--samples",
-        "4",
-        "-o",
-        "r",
-    ]);
+    bench.good(
+        &[&["model", "reconstruct", model, "drawn.npy", "-o", "r", "--given", "1"], &QUICK[..]].concat(),
+    );
     let run = "seed = 4\n[sky]\npixels = [8, 8]\npixel_arcmin = 1.0\n[prior.blob]\nkind = \"learned\"\nmodel = \"models/run\"\ngiven = [1]\n[data]\nkind = \"mock\"\nnoise_std = [10.0]\n[method]\nkind = \"map\"\n";
     fs::write(bench.path("blob.toml"), run).expect("writes");
     bench.good(&["run", "blob.toml", "-o", "out"]);
@@ -475,20 +465,8 @@ fn one_latent_is_a_model_too() {
         let gaussian = bench.score(out, "test_latent_log_density_of_a_gaussian");
         assert!(density > gaussian + gain, "{kind}: {density} {gaussian}");
         bench.good(&["model", "sample", out, "-n", "3", "-o", "x.npy"]);
-        bench.good(&[
-            "model",
-            "reconstruct",
-            out,
-            "x.npy",
-            "--noise-std",
-            "20",
-            "--starts",
-            "2",
-            "--samples",
-            "4",
-            "-o",
-            &format!("r{out}"),
-        ]);
+        let place = format!("r{out}");
+        bench.good(&[&["model", "reconstruct", out, "x.npy", "-o", &place], &QUICK[..]].concat());
     }
 }
 

@@ -459,7 +459,7 @@ impl<T: Real> Model<T> {
     /// If it sees other numbers.
     pub fn in_context(self, context: Batch<T>) -> Result<Model<T>> {
         match context.width() == self.flow.context() {
-            true => Ok(Model { context, ..self }),
+            true => Ok(Model { context, given: Vec::new(), ..self }),
             false => Err(Error::Data(format!(
                 "{} numbers beside each example where the flow sees {}",
                 context.width(),
@@ -525,8 +525,10 @@ impl<T: Real> Model<T> {
         dz: Batch<T>,
         along: impl Fn(&Flow<T>, &[T], &Trace<T>, Batch<T>) -> Batch<T>,
     ) -> Batch<T> {
-        let fixed = Batch::zeros(1, self.flow.context().max(1));
-        let rows = if self.flow.context() == 0 { dz } else { dz.beside(&fixed, |_| 0) };
+        let rows = match self.flow.context() {
+            0 => dz,
+            context => dz.beside(&Batch::zeros(1, context), |_| 0),
+        };
         self.apart(along(&self.flow, &self.flow_weights, trace, rows))
     }
 

@@ -89,6 +89,18 @@ impl TrainingOptions {
         }
         self.adam.check()
     }
+
+    /// Refuses fewer examples than a step takes.
+    ///
+    /// # Errors
+    /// [`Error::Data`].
+    pub fn check_examples(&self, examples: usize) -> Result<()> {
+        if examples < self.batch {
+            let message = format!("{examples} examples are fewer than a step takes ({})", self.batch);
+            return Err(Error::Data(message));
+        }
+        Ok(())
+    }
 }
 
 /// One epoch in the history of a training.
@@ -171,11 +183,7 @@ impl Training {
                 weights.len()
             )));
         }
-        if objective.examples() < options.batch {
-            let message =
-                format!("{} examples are fewer than a step takes ({})", objective.examples(), options.batch);
-            return Err(Error::Data(message));
-        }
+        options.check_examples(objective.examples())?;
         let average = (options.average > 0).then(|| weights.clone());
         let adam = Adam::new(weights.len());
         Ok(Training {

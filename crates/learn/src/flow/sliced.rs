@@ -330,21 +330,17 @@ impl Fit<'_> {
 
     /// Where the flow takes what judges it, from where it was at the beginning and before the last step.
     fn judge(&self, beginning: &Mapped<f32>, before: Mapped<f32>) -> Mapped<f32> {
-        let after = |mut all: Mapped<f32>, next: Mapped<f32>, sign: f32| {
-            all.log_det.iter_mut().zip(&next.log_det).for_each(|(all, here)| *all += sign * here);
-            Mapped { value: next.value, ..all }
-        };
         match self.options.direction {
             SlicedWay::ToNormal => {
                 let last = &self.steps[self.steps.len() - 1];
-                let next = self.layer.forward(last, before.value.clone());
-                after(before, next, 1.0)
+                further(before, 1.0, |x| self.layer.forward(last, x))
             }
             // The newest step is the first to be undone.
-            SlicedWay::ToData => self.steps.iter().rev().fold(beginning.clone(), |all, step| {
-                let next = self.layer.inverse(step, all.value.clone());
-                after(all, next, -1.0)
-            }),
+            SlicedWay::ToData => self
+                .steps
+                .iter()
+                .rev()
+                .fold(beginning.clone(), |all, step| further(all, -1.0, |x| self.layer.inverse(step, x))),
         }
     }
 
@@ -361,6 +357,13 @@ impl Fit<'_> {
         let section = FlowSection { dimensions, context: 0, function: Function::Silu, steps };
         (section, [whitening, kept.concat()].concat())
     }
+}
+
+/// What was mapped, mapped once more, with a determinant that counts with this sign.
+fn further(mut all: Mapped<f32>, sign: f32, map: impl FnOnce(Batch<f32>) -> Mapped<f32>) -> Mapped<f32> {
+    let next = map(std::mem::take(&mut all.value));
+    all.log_det.iter_mut().zip(&next.log_det).for_each(|(all, here)| *all += sign * here);
+    Mapped { value: next.value, ..all }
 }
 
 /// Normal numbers to begin from.

@@ -161,12 +161,8 @@ impl FlowFile {
                 let message = "a sliced flow cannot depend on `data.condition`; all other kinds can";
                 return Err(Error::config("flow", message));
             }
-        } else if self.training.batch > examples {
-            let message = format!(
-                "{examples} examples are fewer than a step takes (`training.batch` = {})",
-                self.training.batch
-            );
-            return Err(Error::config("flow", message));
+        } else if let Err(error) = self.training.check_examples(examples) {
+            return Err(Error::config("flow", error.to_string()));
         }
         for (name, value) in [("layers", self.layers), ("hidden", self.hidden)] {
             if self.kind != FlowKind::Sliced && value == 0 {

@@ -245,13 +245,13 @@ fn learned<T: Number>(
                 return refuse(format!("the model makes images of {shape:?}, but [sky] says {sky:?} pixels"));
             }
             let error = error.unwrap_or_default();
-            let model = match given {
-                None => model.cast()?,
-                Some(values) => match model.cast::<T>()?.given(&[values.len()], values) {
+            let mut model = model.cast::<T>()?;
+            if let Some(values) = given {
+                model = match model.given(&[values.len()], values) {
                     Ok(model) => model,
                     Err(error) => return refuse(error.to_string()),
-                },
-            };
+                };
+            }
             let generator = Generator::new(Arc::new(model), error, name, grid.shape(), "")?;
             (Arc::new(generator) as DynOperator<T>, false)
         }
