@@ -188,8 +188,9 @@ impl PyModel {
     }
 
     /// Posteriors of examples that were observed with noise, blurred, or in part (NaN where missing): `mean`, `std`, `samples`, the
-    /// `latents` behind them, and for each example what the search found (`examples`).
-    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "adaptive", error_factor = None, sampling = "laplace", starts = 20, modes = 16, samples = 100, seed = 42))]
+    /// `latents` behind them, what is decoded at all `modes` (those of an example from its `first_mode` on, the heaviest first), and for each
+    /// example what the search found (`examples`).
+    #[pyo3(signature = (data, *, noise_std = 0.0, blur = None, model_error = "adaptive", error_factor = None, sampling = "laplace", starts = 20, modes = 20, samples = 100, seed = 42))]
     #[allow(clippy::too_many_arguments)]
     fn reconstruct<'py>(
         &self,
@@ -247,6 +248,8 @@ impl PyModel {
         let latents =
             found.latents.into_data().into_pyarray(py).reshape([count, samples, self.0.latents()])?;
         out.set_item("latents", latents)?;
+        let modes = found.modes.rows();
+        out.set_item("modes", self.shaped(py, found.modes, &[modes])?)?;
         Ok(out)
     }
 

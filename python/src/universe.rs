@@ -104,7 +104,9 @@ pub(crate) fn galaxies(
 ) -> PyResult<PyOperator> {
     let simulation = build_simulation(py, simulation, cosmology, &free)?;
     let bias = Bias { b1: bias.0, b2: bias.1 };
-    Ok(PyOperator(Arc::new(Galaxies::new(simulation, bias, free_bias, redshift_space).map_err(raise)?)))
+    let galaxies = Galaxies::new(simulation, bias, free_bias, redshift_space).map_err(raise)?;
+    check(|way| galaxies.memory(way))?;
+    Ok(PyOperator(Arc::new(galaxies)))
 }
 
 /// Convergence, shear and rotation of each source beyond the Born approximation: rays through `planes` lens planes of a

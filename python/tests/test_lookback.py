@@ -284,6 +284,15 @@ def test_a_simulation_gives_the_density():
     assert delta.shape == (16, 16, 16) and abs(delta.mean()) < 1e-12
 
 
+def test_a_simulation_that_keeps_potentials_has_the_same_gradient():
+    x = lb.white_modes(8, seed=1).ravel()
+    anew = lb.vjp(lb.nbody(SIMULATION), x, np.ones(512) + x)[1]
+    kept = lb.vjp(lb.nbody(SIMULATION | {"keep_potentials": True}), x, np.ones(512) + x)[1]
+    np.testing.assert_allclose(kept, anew, rtol=1e-9, atol=1e-12)
+    with pytest.raises(lb.LookbackError, match="not spectral"):
+        lb.nbody(SIMULATION | {"keep_potentials": True, "gradient": "spectral"})
+
+
 def test_full_skies_rays_and_galaxies_have_derivatives():
     sky = {"sources": [{"z": 0.1}], "shells": [{"near": 100.0, "far": 200.0}], "nside": 2}
     full = lb.light_cone(SIMULATION, sky, free=["sigma8"])
@@ -327,7 +336,81 @@ def test_shear_on_the_sphere_goes_around_mass():
         lb.sphere_shear(0)
 
 
+def test_every_choice_of_a_light_cone_counts():
+    x = lb.white_modes(8, seed=1).ravel()
+    neutrinos = {"m_nu": 0.3}
+    sections = ({}, {}, {}), ({}, {}, neutrinos)
+    base, massive = (
+        lb.light_cone(SIMULATION | s, LIGHT_CONE | c, cosmology=u, seed=3)(x) for s, c, u in sections
+    )
+    choices = [
+        ({"scheme": "fast_pm"}, {}, {}),
+        ({"scheme": "fast_pm_arithmetic"}, {}, {}),
+        ({"gradient": "two_point"}, {}, {}),
+        ({"gradient": "spectral"}, {}, {}),
+        ({"laplace": "finite_difference"}, {}, {}),
+        ({"start_gradient": "four_point"}, {}, {}),
+        ({"start_laplace": "finite_difference"}, {}, {}),
+        ({"compensate": True}, {}, {}),
+        ({"window": "tsc"}, {}, {}),
+        ({"lpt": 1}, {}, {}),
+        ({"spacing": "growth"}, {}, {}),
+        ({"times": [0.2, 0.5, 0.8, 1.0]}, {}, {}),
+        ({"sharpening": {"alpha": 0.1, "mu": 0.0, "kl": 0.05, "ks": 0.5}}, {}, {}),
+        ({}, {"tiling": "permutations"}, {}),
+        ({}, {"tiling": "aligned"}, {}),
+        ({}, {"crossing": "lagrangian"}, {}),
+        ({}, {"softness": 0.2}, {}),
+        ({}, {"nearest": 60.0}, {}),
+        ({}, {"subtract_mean": False}, {}),
+        ({}, {"compensate": False}, {}),
+        ({}, {"centre_pixels": [0.5, -0.5]}, {}),
+        ({}, {}, {"transfer": "no_wiggle"}),
+        ({}, {}, {"radiation": False}),
+        ({}, {}, {"n_eff": 4.0}),
+        ({}, {}, {"t_cmb": 2.9}),
+        ({}, {}, {"a_s": 2.2}),
+        ({}, {}, neutrinos | {"massive_neutrinos": 3}),
+    ]
+    for simulation, light_cone, cosmology in choices:
+        cone = lb.light_cone(SIMULATION | simulation, LIGHT_CONE | light_cone, cosmology=cosmology, seed=3)
+        value, before = cone(x), massive if "m_nu" in cosmology else base
+        assert np.isfinite(value).all(), (simulation, light_cone, cosmology)
+        change = np.abs(value - before).max() / before.std()
+        assert 1e-8 < change < 50, (simulation, light_cone, cosmology, change)
+    nearly = lb.light_cone(SIMULATION | {"keep_potentials": True}, LIGHT_CONE, seed=3)(x)
+    np.testing.assert_allclose(nearly, base, rtol=1e-9, atol=1e-12)
+
+
+def test_a_spectrum_from_a_file_has_its_own_amplitude(tmp_path):
+    k = np.geomspace(1e-4, 30.0, 400)
+    table = tmp_path / "power.txt"
+    power = 2.5e4 * (k / 0.02) / (1 + (k / 0.02) ** 2) ** 1.3
+    np.savetxt(table, np.column_stack([k, power]), header="k/h P")
+    x = lb.white_modes(8, seed=1).ravel()
+
+    def density(**more):
+        return lb.nbody(SIMULATION, cosmology={"table": str(table)} | more)(x)
+
+    np.savetxt(tmp_path / "twice.txt", np.column_stack([k, 2 * power]))
+    twice = lb.nbody(SIMULATION, cosmology={"table": str(tmp_path / "twice.txt")})(x)
+    assert twice.std() > 1.2 * density().std()
+    same = [lb.nbody(SIMULATION, cosmology={"table": str(tmp_path / name), "sigma8": 0.7})(x) for name in ("twice.txt", "power.txt")]
+    np.testing.assert_allclose(*same, rtol=1e-9)
+    with pytest.raises(lb.LookbackError, match="its own"):
+        density(a_s=2.1)
+    with pytest.raises(lb.LookbackError, match="its own amplitude"):
+        lb.nbody(SIMULATION, cosmology={"table": str(table)}, free=["sigma8"])
+    assert "sigma8" in lb.nbody(SIMULATION, cosmology={"table": str(table), "sigma8": 0.7}, free=["sigma8"]).domain
+
+
 def test_wrong_universes_are_refused_in_words():
+    with pytest.raises(lb.LookbackError, match="`steps` must lie between 1 and 10000"):
+        lb.nbody(SIMULATION | {"steps": 10**11})
+    with pytest.raises(lb.LookbackError, match="lower `nearest`"):
+        lb.light_cone(SIMULATION, LIGHT_CONE | {"nearest": 5000.0})
+    with pytest.raises(lb.LookbackError, match="`centre_pixels` is for flat maps"):
+        lb.light_cone(SIMULATION, {"sources": [{"z": 0.1}], "nside": 2, "centre_pixels": [0.5, 0.5]})
     with pytest.raises(lb.LookbackError, match="mesh_factor"):
         lb.nbody(SIMULATION | {"mesh_factor": 1.3})
     with pytest.raises(lb.LookbackError, match="partcles"):
@@ -348,6 +431,13 @@ def test_a_jax_function_has_the_gradient(cone):
     np.testing.assert_allclose(function(x), cone(x), rtol=1e-12)
     gradient = jax.grad(lambda x: (function(x) * v).sum())(x)
     np.testing.assert_allclose(gradient, lb.vjp(cone, x, v)[1], rtol=1e-12)
+    # A value and two gradients at two points, the last of which is kept, in no particular order.
+    other, back = jax.vjp(jax_function(cone), x)
+    value, back_there = jax.vjp(jax_function(cone), 0.5 * x)
+    np.testing.assert_allclose(value, cone(0.5 * x), rtol=1e-12)
+    np.testing.assert_allclose(back_there(v)[0], lb.vjp(cone, 0.5 * x, v)[1], rtol=1e-12)
+    np.testing.assert_allclose(back(v)[0], gradient, rtol=1e-12)
+    np.testing.assert_allclose(other, cone(x), rtol=1e-12)
 
 
 def test_a_torch_function_has_the_gradient(cone):
@@ -496,6 +586,11 @@ rank = 3
     data[:, :, 4:] = np.nan
     found = model.reconstruct(data, noise_std=0.1, starts=6, samples=50)
     assert found["samples"].shape == (2, 50, 8, 8) and len(found["examples"]) == 2
+    shares = [one["mode_weights"] for one in found["examples"]]
+    assert found["modes"].shape == (sum(map(len, shares)), 8, 8)
+    assert [one["first_mode"] for one in found["examples"]] == [0, len(shares[0])]
+    # Mostly one mode, near the mean of the samples.
+    assert np.abs(found["modes"][0] - found["mean"][0]).mean() < 0.1
     error = (found["mean"] - images[:2]) / found["std"]
     assert np.sqrt(np.mean(error**2)) < 2
 

@@ -27,12 +27,12 @@ def environment():
     return python
 
 
-def lookback(particles, factor, steps, forward):
+def lookback(particles, factor, steps, forward, kept=False):
     command = ["cargo", "run", "--release", "--quiet", "-p", "lookback", "--example", "nbody_cost", "--"]
-    command += [str(particles), str(factor), str(steps), "--json", *(["--forward"] if forward else [])]
+    command += [str(particles), str(factor), str(steps), "--json", *(["--forward"] if forward else []), *(["--keep"] if kept else [])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True,
                           env=os.environ | {"RAYON_NUM_THREADS": "2"})
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    found = json.loads(done.stdout.strip().splitlines()[-1]) | ({"code": "lookback, potentials kept"} if kept else {})
     return {name: value for name, value in found.items() if not (forward and name.startswith("gradient"))}
 
 
@@ -66,7 +66,8 @@ def main():
     for particles in options.particles:
         for factor in options.factors:
             ours = lookback(particles, factor, options.steps, options.forward)
-            rows = [ours] + [peer(python, code, particles, factor, options.steps, options.forward) for code in ("pmpp", "jaxpm")]
+            rows = [ours] + ([] if options.forward else [lookback(particles, factor, options.steps, False, kept=True)])
+            rows += [peer(python, code, particles, factor, options.steps, options.forward) for code in ("pmpp", "jaxpm")]
             for row in rows:
                 if "unsupported" in row:
                     print(f"| {particles}^3 | {factor} | {row['code']} | {row['unsupported']} | | | | |", flush=True)

@@ -179,6 +179,8 @@ fn uses(bench: &Bench, model: &str) {
         let chi2 = found["examples"][0]["reduced_chi2"].as_f64().expect("a number");
         assert!((0.0..4.0).contains(&chi2), "{out}: {chi2}");
         assert_eq!(bench.floats(&format!("{out}/samples.npy")).len(), 12 * SIDE * SIDE);
+        let modes = found["examples"][0]["mode_weights"].as_array().expect("shares");
+        assert_eq!(bench.floats(&format!("{out}/modes.npy")).len(), modes.len() * SIDE * SIDE);
     }
     let said = bench.good(&["model", "calibrate", model, "test.idx", "-n", "8", "--starts", "3"]);
     assert!(said.contains("score of what was hidden") && said.contains("calibration.html"), "{said}");

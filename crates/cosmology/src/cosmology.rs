@@ -28,6 +28,11 @@ impl Cosmology<f64> {
         Cosmology::with_table(parameters, settings, None)
     }
 
+    /// Whether the linear spectrum is that of a table, which no parameter scales.
+    pub fn keeps_amplitude_of_table(&self) -> bool {
+        self.table.is_some() && self.settings.normalization == Normalization::PrimordialAmplitude
+    }
+
     /// The same with the shape of the linear spectrum from a table at redshift 0. With
     /// [`Normalization::PrimordialAmplitude`] the table keeps its own amplitude.
     ///

@@ -189,6 +189,12 @@ impl<T: Number> El2o<T> {
         modes.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(which, _)| which)
     }
 
+    /// The centres of the modes and their shares of the evidence, as modes are counted in the figures.
+    pub fn modes(&self) -> impl Iterator<Item = (Vec<T>, f64)> + '_ {
+        let centre = |mode: &Mode| mode.gaussian.mean.iter().map(|x| T::of(*x)).collect();
+        self.modes.iter().map(move |mode| (centre(mode), mode.log_weight.exp()))
+    }
+
     fn rules(&self) -> Rules<'static> {
         let El2oOptions { optimizer, tolerance, max_iterations, start_scale, .. } = self.options;
         Rules::plain(optimizer, tolerance, max_iterations, self.seed, start_scale)

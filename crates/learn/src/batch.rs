@@ -72,6 +72,15 @@ impl<T: Real> Batch<T> {
         Batch::new(self.width + other.width, rows.flatten().copied().collect())
     }
 
+    /// Rows of the same width after those that are there.
+    ///
+    /// # Panics
+    /// If the width is another.
+    pub fn append(&mut self, other: &Batch<T>) {
+        assert_eq!(self.width, other.width, "width of rows");
+        self.data.extend_from_slice(&other.data);
+    }
+
     /// The chosen rows, in this order.
     pub fn gather(&self, rows: impl IntoIterator<Item = usize>) -> Batch<T> {
         Batch::new(self.width, rows.into_iter().flat_map(|row| self.row(row)).copied().collect())

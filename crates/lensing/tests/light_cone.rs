@@ -23,6 +23,7 @@ fn settings(particles: usize, length: f64, steps: usize) -> Settings {
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
         sharpening: None,
+        keep_potentials: false,
         scheme: Scheme::BullFrog,
         times: (0..=steps).map(|i| 0.2 + 0.8 * i as f64 / steps as f64).collect(),
     }
@@ -93,10 +94,15 @@ fn every_kind_of_light_cone_obeys_the_laws() {
                 ..base.clone()
             },
         ),
+        (Settings { sharpening, keep_potentials: true, ..settings(8, 160.0, 4) }, base.clone()),
         (Settings { sharpening, ..settings(8, 160.0, 4) }, base),
         (settings(8, 400.0, 4), LightConeSettings::of(tracers.clone(), flat(12, 0.2, true))),
         (settings(8, 400.0, 4), LightConeSettings::of(tracers, Sky::Full { nside: 4 })),
         (settings(8, 400.0, 4), with_galaxies(flat(12, 0.2, true))),
+        (
+            Settings { keep_potentials: true, cells: 16, ..settings(8, 400.0, 4) },
+            with_galaxies(flat(12, 0.2, true)),
+        ),
         (settings(8, 400.0, 4), with_galaxies(Sky::Full { nside: 4 })),
     ];
     for (simulation, cone) in kinds {
@@ -128,6 +134,35 @@ fn gradient_agrees_with_differences(cone: &LightCone<f64>, x: &[f64]) {
     for (direction, (exact, difference)) in slopes.into_iter().enumerate() {
         let error = (exact - difference).abs() / exact.abs().max(1e-2);
         assert!(error < 1e-6, "{} direction {direction}: {exact} {difference}", cone.name());
+    }
+}
+
+#[test]
+fn single_precision_gives_the_gradient_of_maps_to_a_thousandth() {
+    fn gradient<T: Real>(keep_potentials: bool) -> Vec<f64> {
+        let settings = Settings { cells: 32, keep_potentials, ..settings(16, 300.0, 10) };
+        let simulation = Simulation::<T>::new(settings, cosmology(), &FREE).expect("a simulation");
+        let cone = LightCone::new(simulation, LightConeSettings::new(sources(), 16, 0.08)).expect("a cone");
+        let modes: Vec<T> = white::<f64>(4096).into_iter().map(T::of).collect();
+        let x = cone.point(&modes);
+        // Half the sum of squares, as a likelihood has it.
+        let (maps, mut linearization) = cone.linearize(&x).expect("evaluated");
+        let mut gradient = vec![T::zero(); x.len()];
+        linearization.pull(&maps, &mut gradient).expect("a gradient");
+        gradient.into_iter().map(Real::f64).collect()
+    }
+    for keep in [false, true] {
+        let (single, double) = (gradient::<f32>(keep), gradient::<f64>(keep));
+        let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let difference: Vec<f64> = single.iter().zip(&double).map(|(a, b)| a - b).collect();
+        let modes = norm(&difference[..4096]) / norm(&double[..4096]);
+        println!("gradient of maps by modes, f32 against f64, potentials kept {keep}: {modes:.1e}");
+        assert!(modes < 1e-3, "{modes:.1e}");
+        for (name, i) in FREE.into_iter().zip(4096..) {
+            let relative = (difference[i] / double[i]).abs();
+            println!("by {name}: {relative:.1e}");
+            assert!(relative < 1e-3, "{name}: {relative:.1e}");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ fn simulation(particles: usize, length: f64, sigma8: f64, free: &[&str]) -> Simu
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
         sharpening: None,
+        keep_potentials: false,
         scheme: Scheme::BullFrog,
         times: (0..=4).map(|i| 0.2 + 0.2 * f64::from(i)).collect(),
     };
@@ -42,17 +43,22 @@ fn white<T: Real>(len: usize) -> Vec<T> {
 #[test]
 fn rays_obey_the_laws() {
     let free = ["omega_m", "sigma8", "w0"];
-    let settings = RaySettings { sources: vec![0.5, 1.0], planes: 4, edge: 0.3 };
-    let rays = RayTracing::new(simulation(8, 200.0, 0.8, &free), cone(12, 0.1), settings).expect("made");
-    let x = rays.cone().simulation().point(&white(512));
-    let violation = laws::dot_product(&rays, &x).expect("evaluated");
-    assert!(violation < 1e-10, "{violation:.1e}");
-    let weight: Vec<f64> = white(rays.codomain().len());
-    let directions = laws::directions(&white::<f64>(512), x.len());
-    let slopes = laws::slopes(&rays, &weight, &x, &directions, 1e-6).expect("evaluated");
-    for (direction, (exact, difference)) in slopes.into_iter().enumerate() {
-        let error = (exact - difference).abs() / exact.abs().max(1e-2);
-        assert!(error < 1e-6, "direction {direction}: {exact} {difference}");
+    for keep_potentials in [false, true] {
+        let settings = RaySettings { sources: vec![0.5, 1.0], planes: 4, edge: 0.3 };
+        let matter = simulation(8, 200.0, 0.8, &free);
+        let of_matter = Settings { keep_potentials, ..matter.settings().clone() };
+        let matter = Simulation::new(of_matter, matter.cosmology().clone(), &free).expect("made");
+        let rays = RayTracing::new(matter, cone(12, 0.1), settings).expect("made");
+        let x = rays.cone().simulation().point(&white(512));
+        let violation = laws::dot_product(&rays, &x).expect("evaluated");
+        assert!(violation < 1e-10, "{violation:.1e}");
+        let weight: Vec<f64> = white(rays.codomain().len());
+        let directions = laws::directions(&white::<f64>(512), x.len());
+        let slopes = laws::slopes(&rays, &weight, &x, &directions, 1e-6).expect("evaluated");
+        for (direction, (exact, difference)) in slopes.into_iter().enumerate() {
+            let error = (exact - difference).abs() / exact.abs().max(1e-2);
+            assert!(error < 1e-6, "direction {direction}: {exact} {difference}");
+        }
     }
 }
 

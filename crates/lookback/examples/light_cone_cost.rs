@@ -1,7 +1,8 @@
 //! Time and memory of the convergence of a light cone, and of its gradient with respect to the initial conditions and two
 //! cosmological parameters: by default the job of MADLens' paper.
 //!
-//! `cargo run --release -p lookback --example light_cone_cost -- [FILE.toml] [ROUNDS]` with a file of `lookback simulate`.
+//! `cargo run --release -p lookback --example light_cone_cost -- [FILE.toml] [ROUNDS] [--keep]` with a file of `lookback simulate`;
+//! with `--keep`, potentials are kept for the gradient.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -23,14 +24,17 @@ fn peak_gb() -> f64 {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = std::env::args().nth(1).map_or(root.join("examples/madlens_256.toml"), PathBuf::from);
-    let rounds: usize = std::env::args().nth(2).map_or(Ok(1), |word| word.parse())?;
-    let file = SimulateFile::load(&path)?;
+    let (words, flags): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|word| !word.starts_with("--"));
+    let path = words.first().map_or(root.join("examples/madlens_256.toml"), PathBuf::from);
+    let rounds: usize = words.get(1).map_or(Ok(1), |word| word.parse())?;
+    let mut file = SimulateFile::load(&path)?;
+    file.simulation.keep_potentials |= flags.iter().any(|flag| flag == "--keep");
     let section = file.light_cone.as_ref().ok_or("the file has no [light_cone]")?;
     let settings = section.settings(section.sky()?, file.seed)?;
     let cone: LightCone<f32> =
         light_cone(&file.cosmology, &file.simulation, settings, &["omega_m", "sigma8"], &[Way::Reverse])?;
-    let estimate = [Way::Forward, Way::Reverse].map(|way| cone.memory(way) as f64 / 1e9);
+    let estimate = [Way::Ready, Way::Reverse].map(|way| cone.memory(way) as f64 / 1e9);
     let s = cone.simulation().settings();
     let grid = Grid::new(&[s.particles; 3], &[s.length; 3])?;
     let mut modes = vec![0.0f32; grid.len()];
@@ -38,6 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let x = cone.simulation().point(&modes);
     drop(modes);
     let mut look = cone.look()?;
+    look.run().expect_derivatives();
     let mut maps = vec![0.0f32; cone.codomain().len()];
     for _ in 0..rounds {
         let start = Instant::now();

@@ -22,6 +22,7 @@ fn simulation<T: Real>(side: usize, scheme: Scheme, times: Vec<f64>) -> Outcome<
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
         sharpening: None,
+        keep_potentials: false,
         scheme,
         times,
     };

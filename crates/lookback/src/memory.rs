@@ -83,7 +83,7 @@ fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 
         // Runs side by side share the threads.
         let at_work = (times * load.pieces).clamp(1.0, threads);
         at_work * (simulation(ways) + load.points * evaluator + load.working * size * latents as f64)
-            + times * load.resting * (simulation(&[Way::Forward]) + evaluator)
+            + times * load.resting * (simulation(&[Way::Ready]) + evaluator)
             + times * load.kept * size * latents as f64
     };
     let methods = [Some(&run.method), run.warm_start.as_ref()];

@@ -32,10 +32,17 @@ impl CosmologySection {
     /// # Errors
     /// If a parameter is out of range, both amplitudes are given, or the table cannot be read.
     pub fn build(&self) -> Result<Cosmology<f64>> {
+        let planck = Parameters::planck18();
         let (normalization, amplitude) = match (self.sigma8, self.a_s) {
             (Some(_), Some(_)) => return Err(wrong("cosmology", "give `sigma8` or `a_s`, not both")),
+            (None, Some(_)) if self.table.is_some() => {
+                let message = "the amplitude of a `table` is its own, or `sigma8`; leave `a_s` out";
+                return Err(wrong("cosmology", message));
+            }
             (None, Some(a_s)) => (Normalization::PrimordialAmplitude, a_s),
-            (sigma8, None) => (Normalization::Sigma8, sigma8.unwrap_or(Parameters::planck18().amplitude)),
+            // A table has an amplitude.
+            (None, None) if self.table.is_some() => (Normalization::PrimordialAmplitude, planck.amplitude),
+            (sigma8, None) => (Normalization::Sigma8, sigma8.unwrap_or(planck.amplitude)),
         };
         let parameters = Parameters {
             omega_m: self.omega_m,
@@ -47,7 +54,8 @@ impl CosmologySection {
             wa: self.wa,
             omega_k: self.omega_k,
             m_nu: self.m_nu,
-            ..Parameters::planck18()
+            n_eff: self.n_eff,
+            t_cmb: self.t_cmb,
         };
         let transfer = match self.transfer {
             TransferName::EisensteinHu => Transfer::EisensteinHu,
@@ -57,7 +65,7 @@ impl CosmologySection {
             normalization,
             transfer,
             radiation: self.radiation,
-            ..CosmologySettings::default()
+            massive_neutrinos: self.massive_neutrinos,
         };
         let table = self.table.as_ref().map(|place| read_table(place)).transpose()?;
         Cosmology::with_table(parameters, settings, table).map_err(|error| wrong("cosmology", error))
@@ -94,7 +102,9 @@ impl SimulationSection {
         }
         let times = match (self.times.is_empty(), self.steps) {
             (false, _) => self.times.clone(),
-            (true, 0) => return bad("`steps` must be at least 1".into()),
+            (true, 0 | MOST_STEPS..) => {
+                return bad(format!("`steps` must lie between 1 and {}, not {}", MOST_STEPS - 1, self.steps));
+            }
             (true, steps) => steps_between(self.start, steps, self.spacing, cosmology),
         };
         let lpt = match self.lpt {
@@ -102,15 +112,6 @@ impl SimulationSection {
             2 => Lpt::Second,
             3 => Lpt::Third,
             other => return bad(format!("`lpt` must be 1, 2 or 3, not {other}")),
-        };
-        let gradient = match self.gradient {
-            GradientName::FourPoint => GradientKernel::FourPoint,
-            GradientName::TwoPoint => GradientKernel::TwoPoint,
-            GradientName::Spectral => GradientKernel::Spectral,
-        };
-        let laplace = match self.laplace {
-            LaplaceName::Spectral => LaplaceKernel::Spectral,
-            LaplaceName::FiniteDifference => LaplaceKernel::FiniteDifference,
         };
         let settings = Settings {
             particles: self.particles,
@@ -120,8 +121,8 @@ impl SimulationSection {
                 WindowName::Cic => Window::Cic,
                 WindowName::Tsc => Window::Tsc,
             },
-            kernels: Kernels { gradient, laplace, compensate: self.compensate },
-            start_kernels: Kernels::default(),
+            kernels: kernels(self.gradient, self.laplace, self.compensate),
+            start_kernels: kernels(self.start_gradient, self.start_laplace, false),
             lpt,
             sharpening: self.sharpening.map(|s| Sharpening { alpha: s.alpha, mu: s.mu, kl: s.kl, ks: s.ks }),
             scheme: match self.scheme {
@@ -130,10 +131,27 @@ impl SimulationSection {
                 SchemeName::FastPmArithmetic => Scheme::FastPm(Middle::Arithmetic),
             },
             times,
+            keep_potentials: self.keep_potentials,
         };
         settings.check().map_err(|error| wrong("simulation", error))?;
         Ok(settings)
     }
+}
+
+/// One step more than a simulation may have.
+const MOST_STEPS: usize = 10_001;
+
+fn kernels(gradient: GradientName, laplace: LaplaceName, compensate: bool) -> Kernels {
+    let gradient = match gradient {
+        GradientName::FourPoint => GradientKernel::FourPoint,
+        GradientName::TwoPoint => GradientKernel::TwoPoint,
+        GradientName::Spectral => GradientKernel::Spectral,
+    };
+    let laplace = match laplace {
+        LaplaceName::Spectral => LaplaceKernel::Spectral,
+        LaplaceName::FiniteDifference => LaplaceKernel::FiniteDifference,
+    };
+    Kernels { gradient, laplace, compensate }
 }
 
 /// Scale factors from the start to today.
@@ -238,18 +256,24 @@ impl LightConeSection {
     /// # Errors
     /// If it describes none, or two kinds.
     pub fn sky(&self) -> Result<Sky> {
-        let compensate = self.compensate;
+        if self.nside.is_some() && self.centre_pixels != [0.0; 2] {
+            return Err(wrong("light_cone", "`centre_pixels` is for flat maps; leave it out"));
+        }
         match (self.nside, self.pixels, self.field_deg) {
             (Some(nside), None, None) => Ok(Sky::Full { nside }),
-            (None, Some(pixels), Some(field)) => {
-                Ok(Sky::Flat { pixels, field: field.to_radians(), centre: [0.0; 2], compensate })
-            }
+            (None, Some(pixels), Some(field)) => Ok(self.flat(pixels, field.to_radians())),
             (Some(_), ..) => {
                 Err(wrong("light_cone", "give `nside` (full sky), or `pixels` and `field_deg`, not both"))
             }
             (None, None, _) => Err(wrong("light_cone", "`pixels` is missing (or `nside`, for the full sky)")),
             (None, _, None) => Err(wrong("light_cone", "`field_deg` is missing")),
         }
+    }
+
+    /// Flat pixels, so many a side of a field \[rad\].
+    pub(crate) fn flat(&self, pixels: usize, field: f64) -> Sky {
+        let centre = self.centre_pixels.map(|c| c * field / pixels as f64);
+        Sky::Flat { pixels, field, centre, compensate: self.compensate }
     }
 
     /// The settings that the section describes, on the pixels of a sky.

@@ -244,6 +244,7 @@ fn small_simulation(particles: usize, length: f64) -> Simulation<f64> {
         start_kernels: Kernels::default(),
         lpt: Lpt::First,
         sharpening: None,
+        keep_potentials: false,
         scheme: Scheme::BullFrog,
         times: vec![0.3, 0.6, 1.0],
     };

@@ -18,7 +18,8 @@ use lookback_lensing::{
 };
 use lookback_mesh::{Grid, Healpix, Readout, Window};
 use lookback_nbody::{
-    Bias, Galaxies, Kernels, Lpt, Scheme, Settings as SimulationSettings, Sharpening, Simulation,
+    Bias, Galaxies, GradientKernel, Kernels, Lpt, Scheme, Settings as SimulationSettings, Sharpening,
+    Simulation,
 };
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{
@@ -206,6 +207,7 @@ fn small() -> SimulationSettings {
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
         sharpening: None,
+        keep_potentials: false,
         scheme: Scheme::BullFrog,
         times: vec![0.1, 0.5, 1.0],
     }
@@ -223,6 +225,7 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (0..40).map(|i| (1.4e-2 * f64::from(i) / 40.0, 1.1e-2 * f64::from(i * 7 % 40) / 40.0)).collect();
     let parameter = |d: Distribution| -> DynOperator<T> { Arc::new(d.operator("p", &[3], "")) };
     let sharpening = Some(Sharpening { alpha: 0.3, mu: -1.2, kl: 0.2, ks: 0.8 });
+    let by_differences = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
     let flat = Sky::Flat { pixels: 8, field: 0.1, centre: [0.0; 2], compensate: true };
     let two_maps = || -> DynOperator<T> { Arc::new(Pointwise::exp(shear.clone())) };
     let gaussian = || gaussian_field::<T>(&grid, &spectrum(), "kappa", "").shared();
@@ -232,6 +235,15 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (Identity::new(map.clone()).shared(), 1.0),
         (universe(small()), 1.0),
         (universe(SimulationSettings { lpt: Lpt::Third, sharpening, ..small() }), 1.0),
+        (
+            universe(SimulationSettings {
+                keep_potentials: true,
+                kernels: by_differences,
+                window: Window::Tsc,
+                ..small()
+            }),
+            1.0,
+        ),
         (galaxies(), 1.0),
         (light_cone(flat, [0.6, 1.0], 160.0), 1.0),
         (light_cone(Sky::Full { nside: 2 }, [0.05, 0.1], 160.0), 1.0),

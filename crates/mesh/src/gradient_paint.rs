@@ -22,8 +22,8 @@ const PLANES: Reach = Reach { first: -(BELOW as i32), planes: REACH as i32 };
 const OUTSIDE: u32 = u32::MAX;
 
 impl Cloud {
-    /// Writes `bar(m) = sum_p sum_d c_d(p) (D_d^T W)(x_p - m)`, the transpose of [`visit_gradient`](Cloud::visit_gradient), and the
-    /// counts of [`paint`](Cloud::paint): as [`paint_vectors`](Cloud::paint_vectors) and
+    /// Writes `bar(m) = sum_p sum_d c_d(p) (D_d^T W)(x_p - m)`, the transpose of [`visit_gradient`](Cloud::visit_gradient), and, where
+    /// there is a mesh for them, the counts of [`paint`](Cloud::paint): as [`paint_vectors`](Cloud::paint_vectors) and
     /// [`Field::difference_adjoint`](crate::Field::difference_adjoint), for clouds in cells, and without the memory of that field.
     ///
     /// As long as numbers are finite, results do not depend on the number of threads.
@@ -35,18 +35,24 @@ impl Cloud {
         displacement: &[T],
         c: &[T],
         kernel: Differences,
-        [bar, counts]: [&mut [T]; 2],
+        bar: &mut [T],
+        counts: Option<&mut [T]>,
     ) {
         assert_eq!(self.window(), Window::Cic, "window of the particles");
-        assert_eq!([bar.len(), counts.len()], [self.mesh_len(); 2], "lengths of the meshes");
+        assert_eq!(bar.len(), self.mesh_len(), "length of the mesh");
+        assert!(counts.as_ref().is_none_or(|counts| counts.len() == self.mesh_len()), "length of the counts");
         let (x, c) = (self.components(displacement), self.components(c));
         let coefficients = self.coefficients(kernel);
         let spans = self.spans::<Cic, T>(x[0], PLANES);
         let (planes, area) = (self.planes_of_slabs(), self.cells * self.cells);
-        let slabs = bar.par_chunks_mut(planes * area).zip(counts.par_chunks_mut(planes * area)).enumerate();
-        slabs.for_each(|(index, (bar, counts))| {
+        let slabs = bar.chunks_mut(planes * area);
+        let mut counts = counts.map(|counts| counts.chunks_mut(planes * area));
+        let slabs: Vec<_> = slabs.map(|bar| (bar, counts.as_mut().and_then(Iterator::next))).collect();
+        slabs.into_par_iter().enumerate().for_each(|(index, (bar, mut counts))| {
             bar.fill(T::zero());
-            counts.fill(T::zero());
+            if let Some(counts) = &mut counts {
+                counts.fill(T::zero());
+            }
             let slab = Slab { first: index * planes, planes: bar.len() / area, line: self.cells };
             let given = [Given::new(self), Given::new(self)];
             widest(Give {
@@ -57,10 +63,16 @@ impl Cloud {
                 c,
                 coefficients,
                 given,
-                meshes: [bar, counts],
+                meshes: Meshes { bar, counts },
             });
         });
     }
+}
+
+/// A slab of what is given to the potential, and of the counts where somebody wants them.
+struct Meshes<'a, T> {
+    bar: &'a mut [T],
+    counts: Option<&'a mut [T]>,
 }
 
 /// What a few particles give to the points that their differences take, and where these are.
@@ -100,8 +112,7 @@ struct Give<'a, T: Real> {
     c: [&'a [T]; 3],
     coefficients: [T; 2],
     given: [Box<Given<T>>; 2],
-    /// What is given to the potential, and counts.
-    meshes: [&'a mut [T]; 2],
+    meshes: Meshes<'a, T>,
 }
 
 impl<T: Real> Wide<T> for Give<'_, T> {
@@ -157,7 +168,7 @@ impl<T: Real> Given<T> {
 
     /// Looks around the few particles, and asks for the memory there.
     #[inline(always)]
-    fn look<L: Lanes<T>>(&mut self, cells: usize, slab: &Slab, [bar, counts]: &[&mut [T]; 2]) {
+    fn look<L: Lanes<T>>(&mut self, cells: usize, slab: &Slab, meshes: &Meshes<'_, T>) {
         let Given { taps, farthest, .. } = self;
         let (first, planes, area) = (slab.first as u32, slab.planes as u32, (cells * cells) as u32);
         taps.points(0, cells, |point| {
@@ -169,13 +180,15 @@ impl<T: Real> Given<T> {
         for starts in &taps.starts[0] {
             farthest.iter_mut().zip(starts).for_each(|(farthest, start)| *farthest = (*farthest).max(*start));
         }
-        taps.soon::<L>(bar, BELOW + 2..REACH);
-        taps.soon::<L>(counts, BELOW..BELOW + 2);
+        taps.soon::<L>(meshes.bar, BELOW + 2..REACH);
+        if let Some(counts) = &meshes.counts {
+            taps.soon::<L>(counts, BELOW..BELOW + 2);
+        }
     }
 
     /// Adds what the few particles give, a particle at a time.
     #[inline(always)]
-    fn give<L: Lanes<T>>(&self, cells: usize, stencil: &Stencil<L>, [bar, counts]: &mut [&mut [T]; 2]) {
+    fn give<L: Lanes<T>>(&self, cells: usize, stencil: &Stencil<L>, meshes: &mut Meshes<'_, T>) {
         for turn in 0..TOGETHER {
             let k = in_strands(turn);
             if k >= self.particles.len() {
@@ -185,11 +198,11 @@ impl<T: Real> Given<T> {
             match self.taps.side_by_side(k, cells) {
                 Some(first) if self.farthest[k] != OUTSIDE => {
                     let starts = [planes.map(|plane| plane + first), lines];
-                    self.give_one(k, stencil, &mut Straight { starts, bar, counts });
+                    self.give_one(k, stencil, &mut Straight { starts, meshes });
                 }
                 _ => {
                     let (starts, columns) = ([planes, lines], self.taps.columns_of(k, cells));
-                    self.give_one(k, stencil, &mut Wrapped { starts, columns, bar, counts });
+                    self.give_one(k, stencil, &mut Wrapped { starts, columns, meshes });
                 }
             }
         }
@@ -213,8 +226,10 @@ impl<T: Real> Given<T> {
             let line = L::each([self.across[at][k]; 2]).times(inner);
             to.add_along(at, line.plus_product(L::each([self.along[at][k]; 2]), along));
         }
-        let of_lines = weights(stencil.pairs, L::each([y[k]; 2])).times(columns);
-        to.count(weights(stencil.planes, L::each([x[k]; 2])).times(of_lines));
+        if to.counts() {
+            let of_lines = weights(stencil.pairs, L::each([y[k]; 2])).times(columns);
+            to.count(weights(stencil.planes, L::each([x[k]; 2])).times(of_lines));
+        }
     }
 }
 
@@ -224,18 +239,19 @@ trait Points<T: Real> {
     fn add_beside<L: Lanes<T>>(&mut self, t: usize, x: L);
     /// Adds to the points of one of the four lines of the window.
     fn add_along<L: Lanes<T>>(&mut self, at: usize, x: L);
+    /// Whether there are counts.
+    fn counts(&self) -> bool;
     /// Adds to the counts of the window, those of its first plane and those of its second.
     fn count<L: Lanes<T>>(&mut self, x: L);
 }
 
 /// Points side by side: from the first of each plane and line on, `SPAN` points lie in the meshes.
-struct Straight<'a, T> {
+struct Straight<'a, 'b, T> {
     starts: Starts,
-    bar: &'a mut [T],
-    counts: &'a mut [T],
+    meshes: &'a mut Meshes<'b, T>,
 }
 
-impl<T: Real> Straight<'_, T> {
+impl<T: Real> Straight<'_, '_, T> {
     /// Adds to pairs.
     #[inline(always)]
     fn add<L: Lanes<T>>([[a, b], [c, d]]: Pairs, mesh: &mut [T], starts: &Starts, x: L) {
@@ -251,35 +267,41 @@ impl<T: Real> Straight<'_, T> {
     }
 }
 
-impl<T: Real> Points<T> for Straight<'_, T> {
+impl<T: Real> Points<T> for Straight<'_, '_, T> {
     #[inline(always)]
     fn add_beside<L: Lanes<T>>(&mut self, t: usize, x: L) {
-        Self::add(beside(t), self.bar, &self.starts, x);
+        Self::add(beside(t), self.meshes.bar, &self.starts, x);
     }
 
     #[inline(always)]
     fn add_along<L: Lanes<T>>(&mut self, at: usize, x: L) {
         let start = line_start(&self.starts, at);
-        debug_assert!(start + SPAN <= self.bar.len());
+        debug_assert!(start + SPAN <= self.meshes.bar.len());
         // SAFETY: as in `add`.
-        x.add_to(unsafe { &mut *self.bar.as_mut_ptr().add(start).cast() });
+        x.add_to(unsafe { &mut *self.meshes.bar.as_mut_ptr().add(start).cast() });
+    }
+
+    #[inline(always)]
+    fn counts(&self) -> bool {
+        self.meshes.counts.is_some()
     }
 
     #[inline(always)]
     fn count<L: Lanes<T>>(&mut self, x: L) {
-        Self::add(WINDOW, self.counts, &self.starts, x);
+        if let Some(counts) = &mut self.meshes.counts {
+            Self::add(WINDOW, counts, &self.starts, x);
+        }
     }
 }
 
 /// Points on lines that begin anew among them, or in planes of which some lie outside of the slab.
-struct Wrapped<'a, T> {
+struct Wrapped<'a, 'b, T> {
     starts: Starts,
     columns: [usize; REACH],
-    bar: &'a mut [T],
-    counts: &'a mut [T],
+    meshes: &'a mut Meshes<'b, T>,
 }
 
-impl<T: Real> Wrapped<'_, T> {
+impl<T: Real> Wrapped<'_, '_, T> {
     /// Adds to the points of a line, from one of the columns on.
     #[inline(always)]
     fn add(&mut self, [plane, line]: [usize; 2], from: usize, x: &[T], count: bool) {
@@ -288,7 +310,12 @@ impl<T: Real> Wrapped<'_, T> {
             return;
         }
         let start = planes[plane] + lines[line];
-        let mesh = if count { &mut *self.counts } else { &mut *self.bar };
+        let Meshes { bar, counts } = &mut *self.meshes;
+        let mesh = match counts {
+            Some(counts) if count => counts,
+            _ if !count => bar,
+            _ => return,
+        };
         for (x, column) in x.iter().zip(&self.columns[from..]) {
             mesh[start + column] += *x;
         }
@@ -304,7 +331,7 @@ impl<T: Real> Wrapped<'_, T> {
     }
 }
 
-impl<T: Real> Points<T> for Wrapped<'_, T> {
+impl<T: Real> Points<T> for Wrapped<'_, '_, T> {
     #[inline(always)]
     fn add_beside<L: Lanes<T>>(&mut self, t: usize, x: L) {
         self.add_pairs(beside(t), x, false);
@@ -315,6 +342,11 @@ impl<T: Real> Points<T> for Wrapped<'_, T> {
         let mut numbers = [[T::zero(); LANES]; 2];
         x.add_to(&mut numbers);
         self.add([BELOW + at / 2, BELOW + at % 2], 0, numbers.as_flattened(), false);
+    }
+
+    #[inline(always)]
+    fn counts(&self) -> bool {
+        self.meshes.counts.is_some()
     }
 
     #[inline(always)]

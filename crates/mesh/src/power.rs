@@ -76,7 +76,9 @@ fn weighted_power<T: Real>(
     let second = second.as_ref().unwrap_or(&first);
     let bins = edges.len() - 1;
     let (mut k_sum, mut p_sum, mut modes) = (vec![0.0; bins], vec![0.0; bins], vec![0usize; bins]);
-    for (i, ((f, g), k)) in first.iter().zip(second).zip(grid.half_wave_numbers()).enumerate() {
+    for (i, (f, g)) in first.iter().zip(second).enumerate() {
+        let vector = grid.wave_vector(i / grid.half_columns(), i % grid.half_columns());
+        let k = vector.iter().map(|k| k * k).sum::<f64>().sqrt();
         let bin = edges.partition_point(|&edge| edge <= k);
         if k == 0.0 || bin == 0 || bin > bins {
             continue;
@@ -84,8 +86,7 @@ fn weighted_power<T: Real>(
         let count = grid.multiplicity(i % grid.half_columns());
         let power = f.re.f64() * g.re.f64() + f.im.f64() * g.im.f64();
         k_sum[bin - 1] += k * count as f64;
-        let weight = weight(grid.wave_vector(i / grid.half_columns(), i % grid.half_columns()), k);
-        p_sum[bin - 1] += weight * power * count as f64;
+        p_sum[bin - 1] += weight(vector, k) * power * count as f64;
         modes[bin - 1] += count;
     }
     let norm = grid.volume() / (grid.len() as f64).powi(2);

@@ -130,7 +130,7 @@ fn a_particle_that_is_nowhere_harms_nobody() {
                     cloud.visit_gradient(&mut x.clone(), &mut p, source, |_, _, _| {});
                     let mut meshes = [vec![0.0; cloud.mesh_len()], vec![0.0; cloud.mesh_len()]];
                     let [bar, counts] = &mut meshes;
-                    cloud.paint_gradient_adjoint(&x, &p, source.1, [&mut *bar, &mut *counts]);
+                    cloud.paint_gradient_adjoint(&x, &p, source.1, bar, Some(counts));
                     let count: f64 = counts.iter().sum();
                     let right =
                         if strange.is_nan() { count.is_nan() } else { (count - particles).abs() < 1e-9 };
@@ -408,8 +408,8 @@ fn what_gradients_give_back_agrees_with_a_field_of_vectors_on_any_number_of_thre
                 for threads in [1, 2, 5] {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
                     let mut found = meshes();
-                    let found_meshes = found.each_mut().map(|mesh| &mut mesh[..]);
-                    pool.install(|| cloud.paint_gradient_adjoint(&x, &c, kernel, found_meshes));
+                    let [bar, counts] = &mut found;
+                    pool.install(|| cloud.paint_gradient_adjoint(&x, &c, kernel, bar, Some(counts)));
                     for (a, b) in found.concat().iter().zip(expected.concat()) {
                         assert!((a - b).abs() < 1e-11, "{cloud:?} {kernel:?}: {a} {b}");
                     }
@@ -417,10 +417,14 @@ fn what_gradients_give_back_agrees_with_a_field_of_vectors_on_any_number_of_thre
                         first = found.clone();
                     }
                     assert_eq!(found, first);
+                    // Without counts, too.
+                    let mut bar = vec![1.0; cloud.mesh_len()];
+                    pool.install(|| cloud.paint_gradient_adjoint(&x, &c, kernel, &mut bar, None));
+                    assert_eq!(bar, first[0]);
                     let (x, c) = (single(&x), single(&c));
                     let mut rounded = [vec![1.0; cloud.mesh_len()], vec![1.0; cloud.mesh_len()]];
-                    let meshes = rounded.each_mut().map(|mesh| &mut mesh[..]);
-                    pool.install(|| cloud.paint_gradient_adjoint(&x, &c, kernel, meshes));
+                    let [bar, counts] = &mut rounded;
+                    pool.install(|| cloud.paint_gradient_adjoint(&x, &c, kernel, bar, Some(counts)));
                     for (a, b) in rounded.concat().iter().zip(expected.concat()) {
                         assert!((f64::from(*a) - b).abs() < 3e-4, "{cloud:?} {kernel:?}: {a} {b}");
                     }

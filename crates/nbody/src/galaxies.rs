@@ -5,7 +5,7 @@ use lookback_operator::vector::{axpy, check_finite, dot};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 use rayon::prelude::*;
 
-use crate::{Error, PerParameter, Result, Run, Simulation};
+use crate::{Error, PerParameter, Result, Run, Simulation, Way};
 
 /// Names of the parameters of a [`Bias`], as they are called where they are free.
 pub const BIAS_PARAMETERS: [&str; 2] = ["b1", "b2"];
@@ -62,6 +62,13 @@ impl<T: Real> Galaxies<T> {
         let domain = simulation.domain().join(&Space::new(free.collect()));
         let codomain = Space::single("delta_g", &[simulation.settings().cells; 3], "");
         Ok(Galaxies { simulation, bias, bias_is_free, redshift_space, domain, codomain })
+    }
+
+    /// Bytes at the peak, as of [`Settings::memory`](crate::Settings::memory).
+    pub fn memory(&self, way: Way) -> usize {
+        let more = if matches!(way, Way::Reverse | Way::Tangent) { 11 } else { 5 };
+        let settings = self.simulation.settings();
+        settings.memory::<T>(way) + size_of::<T>() * more * settings.particles.pow(3)
     }
 
     /// The matter behind the galaxies.
@@ -156,7 +163,7 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
         self.run.cloud().paint_values(&self.place, &self.weight, y);
         let scale = self.scale();
         y.par_iter_mut().for_each(|y| *y = *y * scale - T::one());
-        Ok(())
+        check_finite("galaxies", "density", y)
     }
 
     fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {
@@ -253,6 +260,24 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
     }
 }
 
+impl<T: Real> Galaxies<T> {
+    /// Galaxies that nobody has seen yet.
+    fn seen(&self) -> Result<Seen<'_, T>> {
+        let n = self.simulation.settings().particles.pow(3);
+        Ok(Seen {
+            galaxies: self,
+            run: self.simulation.run()?,
+            bias: self.bias,
+            growth: 0.0,
+            shift: 0.0,
+            delta: vec![T::zero(); n],
+            variance: 0.0,
+            place: Vec::new(),
+            weight: vec![T::zero(); n],
+        })
+    }
+}
+
 impl<T: Real> Operator<T> for Galaxies<T> {
     fn name(&self) -> String {
         let space = if self.redshift_space { ", in redshift space" } else { "" };
@@ -267,21 +292,17 @@ impl<T: Real> Operator<T> for Galaxies<T> {
         &self.codomain
     }
 
+    fn apply_into(&self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
+        // A value alone needs nothing that is kept for derivatives.
+        self.seen()?.move_to(x, y)
+    }
+
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
-        let s = self.simulation.settings();
-        let n = s.particles.pow(3);
-        match self.simulation.run() {
-            Ok(run) => Box::new(Seen {
-                galaxies: self,
-                run,
-                bias: self.bias,
-                growth: 0.0,
-                shift: 0.0,
-                delta: vec![T::zero(); n],
-                variance: 0.0,
-                place: Vec::new(),
-                weight: vec![T::zero(); n],
-            }),
+        match self.seen() {
+            Ok(mut seen) => {
+                seen.run.expect_derivatives();
+                Box::new(seen)
+            }
             Err(error) => Box::new(Unavailable(error.into())),
         }
     }

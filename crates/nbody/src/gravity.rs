@@ -27,6 +27,8 @@ pub struct Gravity<T: Real> {
     band: Option<Band>,
     mesh: Vec<T>,
     second: Vec<T>,
+    /// The potential of the particles, where it is known.
+    known: Option<Vec<T>>,
     spectrum: Vec<Complex<T>>,
     filtered: Vec<Complex<T>>,
     /// Made when it is needed: on finer meshes particles take differences themselves.
@@ -86,6 +88,7 @@ impl<T: Real> Gravity<T> {
             band: None,
             mesh: zeros(cloud.mesh_len()),
             second: Vec::new(),
+            known: None,
             spectrum: fft.make_spectrum(),
             filtered,
             field: None,
@@ -99,6 +102,27 @@ impl<T: Real> Gravity<T> {
         self.band = Some(band);
         let result = f(self);
         self.band = None;
+        result
+    }
+
+    /// Keeps the potential that the particles were kicked by: takes it from here, and leaves its place to the next one.
+    pub(crate) fn keep(&mut self, kept: &mut Vec<T>) {
+        if kept.len() != self.mesh.len() {
+            *kept = zeros(self.mesh.len());
+        }
+        std::mem::swap(&mut self.mesh, kept);
+    }
+
+    /// Does something with the gravity of particles whose potential may have been [kept](Gravity::keep).
+    pub(crate) fn knowing<R>(
+        &mut self,
+        kept: Option<&mut Vec<T>>,
+        f: impl FnOnce(&mut Gravity<T>) -> R,
+    ) -> R {
+        let Some(kept) = kept else { return f(self) };
+        self.known = Some(std::mem::take(kept));
+        let result = f(self);
+        *kept = self.known.take().unwrap_or_default();
         result
     }
 
@@ -129,13 +153,21 @@ impl<T: Real> Gravity<T> {
         self.fft.convolve(mesh, &mut self.spectrum, factor);
     }
 
-    /// From the density in `self.mesh` to the field; with `adjoint`, its fourth number is `self.second`.
+    /// From the density of the particles in `self.mesh` to the potential, unless that is known.
+    fn find_potential(&mut self) {
+        if self.known.is_none() {
+            self.solve_potential(false);
+        }
+    }
+
+    /// From the density in `self.mesh`, or the known potential, to the field; with `adjoint`, its fourth number is `self.second`.
     fn solve(&mut self, adjoint: bool) {
         match self.kernels.gradient.differences() {
             Some(kernel) => {
-                self.solve_potential(false);
+                self.find_potential();
                 let fourth = adjoint.then_some(&self.second[..]);
-                field_of(&self.cloud, &mut self.field).set_differences(&self.mesh, kernel, fourth);
+                let potential = self.known.as_deref().unwrap_or(&self.mesh);
+                field_of(&self.cloud, &mut self.field).set_differences(potential, kernel, fourth);
             }
             None => {
                 self.fft.forward(&self.mesh, &mut self.spectrum);
@@ -206,10 +238,11 @@ impl<T: Real> Gravity<T> {
         let [x, .., c] = &particles;
         match self.differences_at_particles() {
             Some(kernel) => {
-                self.cloud.paint_gradient_adjoint(x, c, kernel, [&mut self.second, &mut self.mesh]);
+                let counts = self.known.is_none().then_some(&mut self.mesh[..]);
+                self.cloud.paint_gradient_adjoint(x, c, kernel, &mut self.second, counts);
                 self.solve_potential(true);
-                self.solve_potential(false);
-                let potentials = ([&self.mesh[..], &self.second[..]], kernel);
+                self.find_potential();
+                let potentials = ([self.known.as_deref().unwrap_or(&self.mesh), &self.second[..]], kernel);
                 self.cloud.visit_gradient_tides(particles, potentials, f)
             }
             None => {
@@ -255,11 +288,13 @@ impl<T: Real> Gravity<T> {
 
     /// Writes `g` and its change `dg/dx dx`.
     pub fn push(&mut self, displacement: &[T], dx: &[T], g: &mut [T], tangent: &mut [T]) {
-        self.cloud.paint(displacement, &mut self.mesh);
+        if self.known.is_none() {
+            self.cloud.paint(displacement, &mut self.mesh);
+        }
         match self.differences_at_particles() {
             Some(kernel) => {
-                self.solve_potential(false);
-                let potential = (&self.mesh[..], kernel);
+                self.find_potential();
+                let potential = (self.known.as_deref().unwrap_or(&self.mesh), kernel);
                 self.cloud.push_gradients([displacement, dx], potential, [&mut *g, &mut *tangent]);
             }
             None => {
@@ -268,6 +303,8 @@ impl<T: Real> Gravity<T> {
                 self.cloud.push_forces(displacement, dx, field, g, tangent);
             }
         }
+        // What follows is the field of the change.
+        let known = self.known.take();
         self.cloud.paint_push(displacement, dx, &mut self.mesh);
         let mut x = displacement.to_vec();
         self.visit(&mut x, tangent, |_, out, g| {
@@ -275,6 +312,7 @@ impl<T: Real> Gravity<T> {
                 out.iter_mut().zip(g).for_each(|(out, g)| *out += *g);
             }
         });
+        self.known = known;
     }
 
     /// Leaves in `self.second` what the mesh gives to positions through the density, when the particles have the

@@ -47,6 +47,8 @@ pub struct Run<'a, T: Real> {
     /// The first view from which on somebody looks, and others at which somebody does.
     first_view: usize,
     looks: Vec<usize>,
+    /// The potentials of the kicks that brought the particles where they are, if they are kept.
+    potentials: Option<Vec<Vec<T>>>,
 }
 
 impl<'a, T: Real> Run<'a, T> {
@@ -70,8 +72,16 @@ impl<'a, T: Real> Run<'a, T> {
             gradient: OnceLock::new(),
             first_view: 0,
             looks: Vec::new(),
+            potentials: None,
             grid,
         })
+    }
+
+    /// Prepares for derivatives: the next time that particles are moved, and from then on, potentials are kept, if the settings say so.
+    pub fn expect_derivatives(&mut self) {
+        if self.simulation.settings().keep_potentials && self.potentials.is_none() {
+            self.potentials = Some(Vec::new());
+        }
     }
 
     /// The modes of this simulation, to turn a field of white noise into its latent.
@@ -154,7 +164,10 @@ impl<'a, T: Real> Run<'a, T> {
         self.done = self.schedule.moves.len();
         self.done -= usize::from(matches!(self.schedule.moves.last(), Some(Move::Kick { .. })));
         let moves = &self.schedule.moves[..self.done];
-        let mut view = 0;
+        let (mut view, mut kicks) = (0, 0);
+        if let Some(potentials) = &mut self.potentials {
+            potentials.resize_with(kicks_of(moves), Vec::new);
+        }
         for (i, step) in moves.iter().enumerate() {
             match *step {
                 Move::Kick { keep, pull } => {
@@ -164,6 +177,10 @@ impl<'a, T: Real> Run<'a, T> {
                         _ => 0.0,
                     };
                     self.gravity.kick_drift(x, p, KickDrift { keep, pull, by });
+                    if let Some(potentials) = &mut self.potentials {
+                        self.gravity.keep(&mut potentials[kicks]);
+                    }
+                    kicks += 1;
                 }
                 Move::Drift { before, after } => {
                     // The kick before has taken the drift along, as far as it could.
@@ -275,12 +292,15 @@ impl<'a, T: Real> Run<'a, T> {
 
     /// Particles at the end.
     pub fn state(&mut self) -> State<T> {
-        let unit = T::of(self.schedule.momentum_unit);
-        let [displacement, momentum] = self.end();
-        State {
-            displacement: displacement.to_vec(),
-            momentum: momentum.par_iter().map(|p| *p * unit).collect(),
-        }
+        let momentum = self.momentum(1.0);
+        State { displacement: self.displacement.clone(), momentum }
+    }
+
+    /// Momenta at the end, times a factor.
+    pub fn momentum(&mut self, factor: f64) -> Vec<T> {
+        let unit = T::of(factor * self.schedule.momentum_unit);
+        let [_, momentum] = self.end();
+        momentum.par_iter().map(|p| *p * unit).collect()
     }
 
     /// Scale factor of the end.
@@ -363,7 +383,7 @@ impl<'a, T: Real> Run<'a, T> {
         // Cotangents of the factors, last first; those of moves that were not made and of the unit are zero.
         let mut factors = vec![0.0; 1 + 2 * (self.schedule.moves.len() - moves.len())];
         let mut sharpening_bar = [0.0; 4];
-        let mut view = self.schedule.views.len();
+        let (mut view, mut kicks) = (self.schedule.views.len(), kicks_of(&moves));
         // Undoes a drift, or a part of it.
         let undrift = |by: f64, x: &mut [T], p: &[T], x_bar: &[T], p_bar: &mut [T]| {
             let slope = dot(x_bar, p);
@@ -380,7 +400,10 @@ impl<'a, T: Real> Run<'a, T> {
                         _ => 0.0,
                     };
                     let particles = Backwards { x: &mut x, p: &mut p, x_bar: &mut x_bar, p_bar: &mut p_bar };
-                    let [by_keep, by_pull, by_drift] = self.gravity.undo(particles, keep, pull, drift);
+                    kicks -= 1;
+                    let known = self.potentials.as_mut().and_then(|all| all.get_mut(kicks));
+                    let [by_keep, by_pull, by_drift] =
+                        self.gravity.knowing(known, |gravity| gravity.undo(particles, keep, pull, drift));
                     factors.extend([by_pull, by_keep]);
                     if i > 0 {
                         factors.push(by_drift);
@@ -544,13 +567,15 @@ impl<'a, T: Real> Run<'a, T> {
         let [mut x, mut p] = combine_both(orders, lpt, [&start.displacement, &start.momentum]);
         let (mut g, mut dg) = (zeros(x.len()), zeros(x.len()));
         let mut next = || slopes.next().unwrap_or(0.0);
-        let mut view = 0;
+        let (mut view, mut kicks) = (0, 0);
         let moves = self.schedule.moves[..self.done].to_vec();
         for step in moves {
             match step {
                 Move::Kick { keep, pull } => {
                     let (keep_slope, pull_slope) = (next(), next());
-                    self.gravity.push(&x, &dx, &mut g, &mut dg);
+                    let known = self.potentials.as_mut().and_then(|all| all.get_mut(kicks));
+                    kicks += 1;
+                    self.gravity.knowing(known, |gravity| gravity.push(&x, &dx, &mut g, &mut dg));
                     kick(&mut dp, keep, pull_slope, &g);
                     axpy(keep_slope, &p, &mut dp);
                     kick(&mut p, keep, pull, &g);
@@ -592,6 +617,11 @@ impl<'a, T: Real> Run<'a, T> {
         }
         parameters
     }
+}
+
+/// How many of the moves are kicks.
+fn kicks_of(moves: &[Move<f64>]) -> usize {
+    moves.iter().filter(|step| matches!(step, Move::Kick { .. })).count()
 }
 
 /// Displacements as they are seen at a scale factor.
@@ -641,7 +671,7 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
         check_length("output", y.len(), self.simulation.codomain().len())?;
         self.evolve(x, None)?;
         self.density(y);
-        Ok(())
+        check_finite("simulation", "density", y)
     }
 
     fn push(&mut self, dx: &[T], dy: &mut [T]) -> OperatorResult<()> {

@@ -2,7 +2,7 @@
 
 use lookback_cosmology::{Cosmology, PARAMETERS, Parameters, shapes_history};
 use lookback_mesh::{Window, reads_gradients};
-use lookback_operator::{Block, Linearization, Operator, Real, Space, Unavailable};
+use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 
 use crate::sharpening::{SHARPENING_PARAMETERS, Sharpening};
 use crate::{Error, Kernels, Lpt, Result, Run, Schedule, Scheme};
@@ -37,6 +37,8 @@ pub struct Settings {
     pub times: Vec<f64>,
     /// How particles are sharpened where they are seen: at the end, and on the light cone.
     pub sharpening: Option<Sharpening>,
+    /// Whether derivatives keep the potential of every kick, a mesh a step, instead of solving for it once more: less time for more memory.
+    pub keep_potentials: bool,
 }
 
 impl Settings {
@@ -58,6 +60,12 @@ impl Settings {
         if !(self.length.is_finite() && self.length > 0.0) {
             return wrong(format!("the box must have a positive length [Mpc/h], not {}", self.length));
         }
+        if self.keep_potentials && self.kernels.gradient.differences().is_none() {
+            return wrong(
+                "potentials can be kept where the gradient takes differences of them: four_point or two_point, not spectral"
+                    .into(),
+            );
+        }
         self.sharpening.as_ref().map_or(Ok(()), Sharpening::check)
     }
 
@@ -67,7 +75,8 @@ impl Settings {
     /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves, as they do in clouds in
     /// cells on a mesh that is finer than the lattice by half or more. The start
     /// needs 12 numbers a particle before there is a mesh, and 28 at third order. Reverse: 22 a particle, 48 at third order; 3 a cell and the
-    /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 65 before. Sharpening: 6 more a particle, 12 along a tangent.
+    /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 65 before. Sharpening: 6 more a particle, 12 along a tangent. Derivatives that
+    /// keep potentials: one more a mesh cell for each step.
     /// (`tests/memory.rs` measures them.)
     pub fn memory<T: Real>(&self, way: Way) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
@@ -82,22 +91,24 @@ impl Settings {
             Lpt::Third => 28,
         };
         let forward = (start * particles).max((9 + sharpened) * particles + forward_cells);
+        let kept = if self.keep_potentials { self.times.len().saturating_sub(1) * mesh } else { 0 };
         let numbers = match way {
             Way::Forward => forward,
+            Way::Ready => 9 * particles + forward_cells + kept,
             Way::Reverse => {
                 let each = match self.lpt {
                     Lpt::First => 21 + sharpened,
                     Lpt::Second => (21 + sharpened).max(22),
                     Lpt::Third => 48,
                 };
-                each * particles + (3 + field + spectral) * mesh
+                each * particles + (3 + field + spectral) * mesh + kept
             }
             Way::Tangent => {
                 let each = match self.lpt {
                     Lpt::First | Lpt::Second => 35 + 2 * sharpened,
                     Lpt::Third => (35 + 2 * sharpened).max(65),
                 };
-                each * particles + forward_cells
+                each * particles + forward_cells + kept
             }
         };
         size_of::<T>() * numbers
@@ -109,6 +120,8 @@ impl Settings {
 pub enum Way {
     /// From modes to the end.
     Forward,
+    /// What stays after that, with what is kept for derivatives.
+    Ready,
     /// That, and cotangents back from the end to modes and parameters.
     Reverse,
     /// That of a tangent beside the particles.
@@ -138,7 +151,8 @@ pub struct State<T> {
 ///
 /// The reverse pass runs the kicks and drifts backwards from the final state (Li et al. 2022, "Differentiable
 /// cosmological simulation with the adjoint method"), so its memory does not depend on the number of steps
-/// (see [`Settings::memory`]). Cost: a force a step forward; a force and its transposed Jacobian a step in reverse.
+/// (see [`Settings::memory`]). Cost: a force a step forward; a force and its transposed Jacobian a step in reverse, the latter alone
+/// where [potentials are kept](Settings::keep_potentials).
 #[derive(Clone)]
 pub struct Simulation<T: Real> {
     settings: Settings,
@@ -166,6 +180,10 @@ impl<T: Real> Simulation<T> {
             .to_vec();
         if settings.sharpening.is_some() {
             names.extend(SHARPENING_PARAMETERS);
+        }
+        if cosmology.keeps_amplitude_of_table() && free.iter().any(|name| ["sigma8", "a_s"].contains(name)) {
+            let message = "the spectrum of the table keeps its own amplitude; give a value of `sigma8`, which can then be free";
+            return Err(Error::Setting(message.into()));
         }
         for &name in free {
             let Some(index) = names.iter().position(|known| *known == name) else {
@@ -280,9 +298,17 @@ impl<T: Real> Operator<T> for Simulation<T> {
         &self.codomain
     }
 
+    fn apply_into(&self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
+        // A value alone needs nothing that is kept for derivatives.
+        self.run()?.move_to(x, y)
+    }
+
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
         match self.run() {
-            Ok(run) => Box::new(run),
+            Ok(mut run) => {
+                run.expect_derivatives();
+                Box::new(run)
+            }
             Err(error) => Box::new(Unavailable(error.into())),
         }
     }

@@ -7,8 +7,8 @@ use std::process::Command;
 use lookback_cosmology::{Cosmology, Parameters, Settings as CosmologySettings};
 use lookback_mesh::Window;
 use lookback_nbody::{GradientKernel, Kernels, Lpt, Scheme, Settings, Sharpening, Simulation, Way};
-use lookback_operator::Operator;
 use lookback_operator::random::{Purpose, Stream};
+use lookback_operator::{Linearization, Operator};
 
 fn settings() -> Settings {
     Settings {
@@ -20,6 +20,7 @@ fn settings() -> Settings {
         start_kernels: Kernels::default(),
         lpt: Lpt::Second,
         sharpening: None,
+        keep_potentials: false,
         scheme: Scheme::BullFrog,
         times: vec![0.1, 0.4, 0.7, 1.0],
     }
@@ -36,6 +37,8 @@ fn cases() -> Vec<(&'static str, Settings)> {
         ("wider clouds", Settings { cells: 128, window: Window::Tsc, ..settings() }),
         ("spectral gradients", Settings { kernels: spectral, ..settings() }),
         ("spectral gradients, twice as many", Settings { kernels: spectral, cells: 128, ..settings() }),
+        ("potentials kept", Settings { keep_potentials: true, ..settings() }),
+        ("potentials kept, twice as many", Settings { keep_potentials: true, cells: 128, ..settings() }),
         ("first order", Settings { lpt: Lpt::First, ..settings() }),
         ("third order", Settings { lpt: Lpt::Third, ..settings() }),
         ("third order, twice as many", Settings { lpt: Lpt::Third, cells: 128, ..settings() }),
@@ -54,7 +57,7 @@ fn status(name: &str) -> Option<f64> {
 /// Tells a child which case it measures, and which way of it.
 const CASE: &str = "LOOKBACK_TEST_MEMORY_CASE";
 
-const WAYS: [Way; 3] = [Way::Forward, Way::Reverse, Way::Tangent];
+const WAYS: [Way; 4] = [Way::Forward, Way::Ready, Way::Reverse, Way::Tangent];
 
 /// What a child does.
 fn measure(case: usize, way: Way) {
@@ -73,14 +76,26 @@ fn measure(case: usize, way: Way) {
     if way == Way::Tangent {
         // As a light cone does: somebody looks at every step.
         let mut run = simulation.run().expect("a machine");
+        run.expect_derivatives();
         run.evolve(&x, Some(&mut |_, _, _| ())).expect("evolved");
         let parameters = run.parameters_of(&x);
         run.push_state(&x[..side.pow(3)], &parameters, Some(&mut |_, _, _, _, _| ())).expect("a tangent");
     } else {
-        let mut there = simulation.linearization();
-        there.move_to(&x, &mut y).expect("evolved");
+        let mut run = simulation.run().expect("a machine");
+        if way != Way::Forward {
+            run.expect_derivatives();
+        }
+        // Twice, as whoever goes from point to point does.
+        for _ in 0..if way == Way::Forward { 1 } else { 2 } {
+            run.move_to(&x, &mut y).expect("evolved");
+        }
+        if way == Way::Ready {
+            let code = status("RssFile").expect("a figure") - code_before;
+            println!("bytes {}", status("VmRSS").expect("a figure") - before - code);
+            return;
+        }
         if way == Way::Reverse {
-            there.pull(&y, &mut dx).expect("a cotangent");
+            run.pull(&y, &mut dx).expect("a cotangent");
         }
     }
     // Code that is run for the first time comes to memory, too, but is not asked for.
@@ -92,7 +107,7 @@ fn measure(case: usize, way: Way) {
 fn a_simulation_needs_what_it_says() {
     if let Ok(word) = std::env::var(CASE) {
         let word: usize = word.parse().expect("a number");
-        return measure(word / 3, WAYS[word % 3]);
+        return measure(word / WAYS.len(), WAYS[word % WAYS.len()]);
     }
     if status("VmHWM").is_none() {
         println!("this system does not tell how much memory a process needs");
@@ -100,10 +115,10 @@ fn a_simulation_needs_what_it_says() {
     }
     let mut wrong = Vec::new();
     for (case, (name, settings)) in cases().into_iter().enumerate() {
-        let share = [0, 1, 2].map(|way| {
+        let share = [0, 1, 2, 3].map(|way| {
             let output = Command::new(std::env::current_exe().expect("this file"))
                 .args(["--exact", "a_simulation_needs_what_it_says", "--nocapture"])
-                .env(CASE, (3 * case + way).to_string())
+                .env(CASE, (WAYS.len() * case + way).to_string())
                 .env("RAYON_NUM_THREADS", "2")
                 // Every array is given back when it is dropped.
                 .env("MALLOC_MMAP_THRESHOLD_", "65536")
@@ -116,8 +131,8 @@ fn a_simulation_needs_what_it_says() {
             found / settings.memory::<f32>(WAYS[way]) as f64
         });
         println!(
-            "{name}: of what it says, forward {:.3}, in reverse {:.3}, along a tangent {:.3}",
-            share[0], share[1], share[2]
+            "{name}: of what it says, forward {:.3}, ready {:.3}, in reverse {:.3}, along a tangent {:.3}",
+            share[0], share[1], share[2], share[3]
         );
         // Rounded up, but not by much; threads and tables take a little that does not grow with the simulation.
         if share.iter().any(|share| !(*share < 1.03)) || share.iter().any(|share| *share < 0.9) {

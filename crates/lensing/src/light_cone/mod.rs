@@ -189,8 +189,15 @@ impl Settings {
         lookback_cosmology::smooth_step(d / self.nearest - 1.0)
     }
 
-    /// Refuses galaxies of which more than one in a hundred lies where particles count in part: their map would be no contrast.
+    /// Refuses what lies where no particle counts: its map would be zero; and galaxies of which more than one in a hundred lies where particles count in part: their map would be no contrast.
     fn check_nearest(&self, cosmology: &Cosmology<f64>, tracer: &Tracer, name: &str) -> Result<()> {
+        if tracer.farthest(cosmology) <= self.nearest {
+            return Err(Error::Setting(format!(
+                "{name} lies within {:.1} Mpc/h, and particles nearer than `nearest` = {} Mpc/h do not count; lower `nearest`",
+                tracer.farthest(cosmology),
+                self.nearest
+            )));
+        }
         let Tracer::Galaxies { .. } = tracer else { return Ok(()) };
         let kernel = Kernel::new(cosmology, tracer)?;
         let (count, end) = (1000, (2.0 * self.nearest).min(tracer.farthest(cosmology)));
@@ -345,7 +352,7 @@ impl<T: Real> LightCone<T> {
 
     /// Bytes at the peak, as of [`lookback_nbody::Settings::memory`].
     pub fn memory(&self, way: Way) -> usize {
-        let derivatives = way != Way::Forward;
+        let derivatives = matches!(way, Way::Reverse | Way::Tangent);
         let particles = self.simulation.settings().particles.pow(3);
         self.simulation.settings().memory::<T>(way)
             + size_of::<T>() * (painter::LAYERS + 2) * self.codomain.len()
@@ -818,9 +825,17 @@ impl<T: Real> Operator<T> for LightCone<T> {
         &self.codomain
     }
 
+    fn apply_into(&self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
+        // A value alone needs nothing that is kept for derivatives.
+        self.look()?.move_to(x, y)
+    }
+
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
         match self.look() {
-            Ok(look) => Box::new(look),
+            Ok(mut look) => {
+                look.run.expect_derivatives();
+                Box::new(look)
+            }
             Err(error) => Box::new(Unavailable(error.into())),
         }
     }

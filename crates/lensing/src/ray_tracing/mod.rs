@@ -101,7 +101,8 @@ impl<T: Real> RayTracing<T> {
     /// Bytes at the peak: those of the light cone, and rays at each plane, with their cotangents in double precision.
     pub fn memory(&self, way: Way) -> usize {
         let rays = self.cone.codomain().len();
-        let each = 8 * size_of::<T>() + if way != Way::Forward { 6 * size_of::<f64>() } else { 0 };
+        let each = 8 * size_of::<T>()
+            + if matches!(way, Way::Reverse | Way::Tangent) { 6 * size_of::<f64>() } else { 0 };
         self.cone.memory(way) + each * rays
     }
 
@@ -215,6 +216,23 @@ impl<T: Real> Linearization<T> for Traced<'_, T> {
     }
 }
 
+impl<T: Real> RayTracing<T> {
+    /// Rays that are nowhere yet.
+    fn traced(&self) -> Result<Traced<'_, T>> {
+        let Some(grid) = self.cone.grid() else {
+            return Err(Error::Setting("rays are traced on a flat map".into()));
+        };
+        Ok(Traced {
+            tracing: self,
+            look: self.cone.look()?,
+            rays: Rays::new(grid),
+            planes: vec![T::zero(); self.cone.codomain().len()],
+            states: Vec::new(),
+            geometry: Geometry { between: Vec::new(), to_source: Vec::new() },
+        })
+    }
+}
+
 impl<T: Real> Operator<T> for RayTracing<T> {
     fn name(&self) -> String {
         format!("rays through {} planes of {}", self.distances.len(), self.cone.name())
@@ -228,20 +246,17 @@ impl<T: Real> Operator<T> for RayTracing<T> {
         &self.codomain
     }
 
+    fn apply_into(&self, x: &[T], y: &mut [T]) -> OperatorResult<()> {
+        // A value alone needs nothing that is kept for derivatives.
+        self.traced()?.move_to(x, y)
+    }
+
     fn linearization(&self) -> Box<dyn Linearization<T> + '_> {
-        let Some(grid) = self.cone.grid() else {
-            let error = Error::Setting("rays are traced on a flat map".into());
-            return Box::new(Unavailable(error.into()));
-        };
-        match self.cone.look() {
-            Ok(look) => Box::new(Traced {
-                tracing: self,
-                look,
-                rays: Rays::new(grid),
-                planes: vec![T::zero(); self.cone.codomain().len()],
-                states: Vec::new(),
-                geometry: Geometry { between: Vec::new(), to_source: Vec::new() },
-            }),
+        match self.traced() {
+            Ok(mut traced) => {
+                traced.look.run().expect_derivatives();
+                Box::new(traced)
+            }
             Err(error) => Box::new(Unavailable(error.into())),
         }
     }

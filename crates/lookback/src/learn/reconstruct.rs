@@ -47,8 +47,9 @@ pub struct ReconstructOptions {
     pub directory: PathBuf,
 }
 
-/// Modes that are kept: most posteriors have fewer, and those of noisy images now and then more than ten.
-pub const MODES: usize = 16;
+/// Modes that are kept: as many as there are searches. Most posteriors have fewer, those of noisy images now and then more than ten, and those of
+/// many latents now and then another one for each search.
+pub const MODES: usize = 20;
 
 /// What is admitted of a decoder's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -86,6 +87,8 @@ pub enum Sampling {
 pub struct Reconstructed {
     /// Shares of the modes, the heaviest first.
     pub mode_weights: Vec<f64>,
+    /// Where their signals begin among those of all modes ([`Reconstructions::modes`]).
+    pub first_mode: usize,
     /// Starts of the first search that ended at the best mode.
     pub starts_at_best: f64,
     /// Starts that ended at it or at another mode that is kept.
@@ -405,6 +408,8 @@ pub struct Reconstructions {
     pub samples: Batch<f32>,
     /// The latents behind them, as normal numbers.
     pub latents: Batch<f32>,
+    /// What is decoded at the modes, those of one example after the other.
+    pub modes: Batch<f32>,
 }
 
 /// Finds the posteriors of examples that were observed with noise, blurred, or in part (NaN where missing).
@@ -444,6 +449,7 @@ pub fn reconstruct(
         std: Batch::zeros(n, width),
         samples: Batch::zeros(n * options.samples, width),
         latents: Batch::zeros(n * options.samples, model.latents()),
+        modes: Batch::zeros(0, width),
     };
     for example in 0..n {
         let message = format!("posterior of example {example}");
@@ -622,8 +628,13 @@ fn one(
     }
     let mut white = vec![0.0; width];
     cases[0].likelihood.residual(&instrument.forward.apply(&found.centre)?, &mut white);
+    let modes = modes_of(&found);
+    let first_mode = all.modes.rows();
+    let centres = modes.iter().flat_map(|(centre, _)| centre).copied().collect();
+    all.modes.append(&instrument.model.generate(Batch::new(instrument.model.latents(), centres))?);
     Ok(Reconstructed {
-        mode_weights: mode_weights(&found),
+        mode_weights: modes.into_iter().map(|(_, share)| share).collect(),
+        first_mode,
         starts_at_best: searched.figure("starts_at_best").unwrap_or(1.0),
         starts_at_modes: searched.figure("starts_at_modes").unwrap_or(1.0),
         log_evidence: match &found.crowd {
@@ -637,21 +648,17 @@ fn one(
     })
 }
 
-/// Shares of the modes, the heaviest first.
-fn mode_weights(search: &Search) -> Vec<f64> {
-    let mut weights = match &search.crowd {
-        Some((shares, _)) => shares.clone(),
-        None => {
-            let figures = search.method.figures().into_iter();
-            let weights = figures.filter(|(name, _)| name.starts_with("mode_") && name.ends_with("_weight"));
-            weights.map(|(_, value)| value).collect()
-        }
-    };
-    if weights.is_empty() {
-        weights.push(1.0);
+/// The centres of the modes and their shares, the heaviest first.
+fn modes_of(search: &Search) -> Vec<(Vec<f32>, f64)> {
+    let mut modes: Vec<_> = search.method.modes().collect();
+    if let Some((shares, _)) = &search.crowd {
+        // Particles have the last word; a mode that none of them belongs to has no share.
+        let shares = shares.iter().copied().chain(std::iter::repeat(0.0));
+        modes.iter_mut().zip(shares).for_each(|((_, of_mode), share)| *of_mode = share);
+        modes.retain(|(_, share)| *share > 0.0);
     }
-    weights.sort_by(|a, b| b.total_cmp(a));
-    weights
+    modes.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    modes
 }
 
 /// Chains of the No-U-Turn sampler.
@@ -698,7 +705,9 @@ pub fn write(
 ) -> Result<()> {
     let folder = &options.directory;
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    for (name, batch) in [("mean", &found.mean), ("std", &found.std), ("samples", &found.samples)] {
+    for (name, batch) in
+        [("mean", &found.mean), ("std", &found.std), ("samples", &found.samples), ("modes", &found.modes)]
+    {
         write_examples(model, batch, &folder.join(format!("{name}.npy")))?;
     }
     write_rows(&found.latents, &folder.join("latents.npy"))?;

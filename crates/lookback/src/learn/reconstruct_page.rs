@@ -13,6 +13,8 @@ use crate::{Result, VERSION};
 /// Examples and samples that are shown.
 const EXAMPLES: usize = 16;
 const SAMPLES: usize = 4;
+/// Modes that are shown.
+const MODES: usize = 3;
 
 /// The page as HTML.
 pub(super) fn page(
@@ -37,8 +39,18 @@ pub(super) fn page(
             images.extend((0..shown).map(|i| found.samples.row(i * options.samples + sample)));
             rows.push(format!("sample {}", sample + 1));
         }
+        // An example with fewer modes has an empty place.
+        let empty = vec![low; data.width()];
+        let most = found.examples.iter().take(shown).map(|e| e.mode_weights.len()).max().unwrap_or(0);
+        for mode in 0..most.min(MODES) {
+            images.extend(found.examples.iter().take(shown).map(|e| match e.mode_weights.get(mode) {
+                Some(_) => found.modes.row(e.first_mode + mode),
+                None => &empty[..],
+            }));
+            rows.push(format!("mode {}", mode + 1));
+        }
         let shape = [height, width, channels];
-        let title = "data, posterior mean and samples";
+        let title = "data, posterior mean, samples and modes";
         let all = Mosaic { title, shape, images, columns: shown, rows, range, scale: Scale::Signal };
         let widest = found.std.data().iter().copied().fold(0.0, f32::max);
         let std = Mosaic {
@@ -50,7 +62,12 @@ pub(super) fn page(
             range: (0.0, f64::from(widest).max(1e-12)),
             scale: Scale::Width,
         };
-        figures.push(Figure { svg: all.draw()?, caption: "What is missing is dark in the data.".into() });
+        figures.push(Figure {
+            svg: all.draw()?,
+            caption:
+                "What is missing is dark in the data. Modes are what is decoded there, the heaviest first."
+                    .into(),
+        });
         figures.push(Figure { svg: std.draw()?, caption: format!("From 0 to {widest:.3}.") });
     }
     let median = |of: fn(&super::Reconstructed) -> f64| {
@@ -87,7 +104,7 @@ pub(super) fn page(
     render(json!({
         "title": "Reconstruction with a learned prior",
         "kind": format!("Posteriors of {} examples under `{}`", found.examples.len(), model.card().title),
-        "footer": "Arrays: <code>mean.npy</code>, <code>std.npy</code>, <code>samples.npy</code>, <code>latents.npy</code>. Figures: <code>reconstruction.json</code>.",
+        "footer": "Arrays: <code>mean.npy</code>, <code>std.npy</code>, <code>samples.npy</code>, <code>latents.npy</code>, <code>modes.npy</code>. Figures: <code>reconstruction.json</code>.",
         "version": VERSION,
         "headlines": headlines,
         "sections": [Section { heading: "Posteriors".into(), words: "Each sample is a signal that could have made the data.".into(), figures }],

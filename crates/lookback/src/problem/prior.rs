@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lookback_inference::Number;
 use lookback_learn::{ErrorKind, Generator};
-use lookback_lensing::{LightCone, Sky};
+use lookback_lensing::LightCone;
 use lookback_mesh::Grid;
 use lookback_nbody::Way;
 use lookback_operator::{Chain, DynOperator, Identity, LinearOperator, Operator, Remember, Space, Stack};
@@ -182,12 +182,7 @@ fn build_field<T: Number>(
                     "a run sees flat maps of convergence and galaxies: no `nside` and no `shells`".into(),
                 );
             }
-            let sky = Sky::Flat {
-                pixels: rows,
-                field: grid.lengths()[0],
-                centre: [0.0; 2],
-                compensate: light_cone.compensate,
-            };
+            let sky = light_cone.flat(rows, grid.lengths()[0]);
             let settings = light_cone.settings(sky, run.seed)?;
             let free: Vec<&str> = free.iter().map(String::as_str).collect();
             let cone =

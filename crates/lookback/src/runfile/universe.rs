@@ -14,7 +14,7 @@ pub struct CosmologySection {
     pub h: f64,
     /// Slope of the primordial spectrum.
     pub n_s: f64,
-    /// Amplitude of the linear density today; either this or `a_s`.
+    /// Amplitude of the linear density today; either this or `a_s`. Planck 2018 if neither is given, or that of the `table`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sigma8: Option<f64>,
     /// Primordial amplitude at 0.05 / Mpc in units of 1e-9.
@@ -28,11 +28,18 @@ pub struct CosmologySection {
     pub omega_k: f64,
     /// Sum of the neutrino masses \[eV\].
     pub m_nu: f64,
+    /// Number of neutrino species that share `m_nu`.
+    pub massive_neutrinos: u8,
+    /// Effective number of neutrino species.
+    pub n_eff: f64,
+    /// Temperature of the microwave background \[K\].
+    pub t_cmb: f64,
     /// Whether radiation takes part in the expansion.
     pub radiation: bool,
     /// Shape of the linear spectrum.
     pub transfer: TransferName,
-    /// File of CAMB or CLASS (`k` \[h/Mpc\], `P` \[(Mpc/h)^3\] at redshift 0) instead of a formula.
+    /// File of CAMB or CLASS (`k` \[h/Mpc\], `P` \[(Mpc/h)^3\] at redshift 0) instead of a formula;
+    /// it keeps its amplitude unless `sigma8` gives one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
 }
@@ -51,6 +58,9 @@ impl Default for CosmologySection {
             wa: p.wa,
             omega_k: p.omega_k,
             m_nu: p.m_nu,
+            massive_neutrinos: lookback_cosmology::Settings::default().massive_neutrinos,
+            n_eff: p.n_eff,
+            t_cmb: p.t_cmb,
             radiation: true,
             transfer: TransferName::EisensteinHu,
             table: None,
@@ -106,9 +116,18 @@ pub struct SimulationSection {
     /// Laplacian of the force.
     #[serde(default)]
     pub laplace: LaplaceName,
+    /// Gradient of the displacements at the start.
+    #[serde(default = "spectral")]
+    pub start_gradient: GradientName,
+    /// Laplacian of the same.
+    #[serde(default)]
+    pub start_laplace: LaplaceName,
     /// Divide the window out of the force.
     #[serde(default)]
     pub compensate: bool,
+    /// Whether derivatives keep the potential of every step, which takes more memory and less time.
+    #[serde(default)]
+    pub keep_potentials: bool,
     /// Sharpen what is seen, at the end and on the light cone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharpening: Option<SharpeningSection>,
@@ -126,6 +145,10 @@ pub struct SharpeningSection {
     pub kl: f64,
     /// Wave number above which nothing is moved \[h/Mpc\].
     pub ks: f64,
+}
+
+fn spectral() -> GradientName {
+    GradientName::Spectral
 }
 
 fn one() -> f64 {
@@ -347,6 +370,9 @@ pub struct LightConeSection {
     /// Side of the map \[deg\] (in run files `sky` says it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field_deg: Option<f64>,
+    /// Where the line of sight to the observer's corner of the boxes meets a flat map, in pixels from its centre along both axes.
+    #[serde(default)]
+    pub centre_pixels: [f64; 2],
     /// How copies of the box fill the cone.
     #[serde(default)]
     pub tiling: TilingName,

@@ -22,6 +22,7 @@ use crate::universe::light_cone;
 use crate::{Error, Result, VERSION, files};
 
 pub use realisation::Spectra;
+use realisation::memory_of_matter;
 
 /// A file for `lookback simulate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -162,7 +163,8 @@ impl<T: Real> Universe<T> {
         section.times = snapshots.0;
         let Some(cone) = &file.light_cone else {
             let simulation = box_of(file, &section)?;
-            check_simulation(simulation.settings().memory::<T>(Way::Forward))?;
+            let settings = simulation.settings();
+            check_simulation(settings.memory::<T>(Way::Forward) + memory_of_matter::<T>(file, settings))?;
             return Ok(Universe { matter: Matter::Box(simulation), rays: None, snapshots: snapshots.1 });
         };
         let settings = cone.settings(cone.sky()?, file.seed)?;
@@ -182,6 +184,8 @@ impl<T: Real> Universe<T> {
             check_simulation(SphereShear::memory(nside))?;
         }
         let cone = light_cone(&file.cosmology, &section, settings, &[], &[Way::Forward])?;
+        let matter = memory_of_matter::<T>(file, cone.simulation().settings());
+        check_simulation(cone.memory(Way::Forward) + matter)?;
         Ok(Universe { matter: Matter::Cone(cone), rays, snapshots: snapshots.1 })
     }
 

@@ -9,7 +9,7 @@ use lookback_mesh::{
 };
 use lookback_nbody::{Run, Settings, Simulation, galaxy_weights, redshift_shift};
 use lookback_operator::random::{Purpose, Stream};
-use lookback_operator::vector::axpy;
+use lookback_operator::vector::{axpy, check_finite};
 use lookback_operator::{DynOperator, LinearOperator, Operator, Real};
 use serde::{Deserialize, Serialize};
 
@@ -301,6 +301,20 @@ fn cards(file: &SimulateFile, number: u32, name: &str) -> Vec<Card> {
     ]
 }
 
+/// Whether what is written of the end depends on velocities.
+fn needs_momenta(file: &SimulateFile) -> bool {
+    file.output.particles || file.galaxies.is_some()
+}
+
+/// Bytes that are needed to measure and write matter, beside the simulation: the density and its spectrum; where they are wanted, momenta,
+/// and the linear density, weights and places of galaxies. What is written goes to its file number by number.
+pub(super) fn memory_of_matter<T: Real>(file: &SimulateFile, settings: &Settings) -> usize {
+    let (particles, cells) = (settings.particles.pow(3), settings.cells.pow(3));
+    let momenta = if needs_momenta(file) { 3 } else { 0 };
+    let galaxies = if file.galaxies.is_some() { 5 } else { 0 };
+    size_of::<T>() * (2 * cells + (momenta + galaxies) * particles)
+}
+
 /// Particles at one moment.
 struct Moment<'a, T> {
     /// Displacements as they are seen \[Mpc/h\].
@@ -329,8 +343,8 @@ impl<T: Real> MatterPainter<'_, T> {
         let at = self.simulation.settings().times.last().copied().unwrap_or(1.0);
         // States are given as a^2 dx/dt.
         let unit = self.simulation.cosmology().instant(at).momentum_factor();
-        let state = run.state();
-        let momentum: Vec<T> = state.momentum.iter().map(|p| T::of(p.f64() / unit)).collect();
+        let moving = needs_momenta(self.file);
+        let momentum = if moving { run.momentum(1.0 / unit) } else { Vec::new() };
         self.write(&Moment { displacement: &run.seen(), momentum: &momentum, at }, folder)
     }
 
@@ -343,6 +357,7 @@ impl<T: Real> MatterPainter<'_, T> {
         let mut delta = vec![T::zero(); grid.len()];
         cloud.paint(moment.displacement, &mut delta);
         contrast(&cloud, &mut delta);
+        check_finite("simulation", "density", &delta)?;
         let n = settings.cells;
         // A slab of about 10 Mpc/h, seen along the first axis.
         let depth = ((10.0 / settings.length * n as f64).round() as usize).clamp(1, n);
