@@ -1,10 +1,11 @@
 """Do the modes of a posterior have the right weights? Digits whose left columns are missing, beside annealed importance and long chains.
 
-    LOOKBACK_DATA=... python3 benches/compare/learned/modes.py MODEL [IMAGES] [DRAWS] [PARTICLES]
+    LOOKBACK_DATA=... python3 benches/compare/learned/modes.py MODEL [IMAGES] [DRAWS] [PARTICLES] [DIGITS]
 
 MODEL is the folder of `lookback train examples/learn_digits.toml`. Of the first IMAGES test digits with 16 of 28 columns missing, those are
 taken whose samples (`lookback model reconstruct --model-error correlated`: Gaussians at the modes, moved) are decoded to more than one digit, in the eyes of a
-classifier that is trained here. For each, the shares of its digits
+classifier that is trained here; with two DIGITS, as 35, of those that are one of them the three whose samples are most nearly half the one and half the other. For
+each, the shares of its digits
 
 - among 400 of these samples, and among 400 of `--sampling smc`;
 - among PARTICLES (4096) particles of a sequential Monte Carlo (Del Moral et al. 2006) that is written here in numpy on the decoder alone: from the prior to the posterior, by powers of the likelihood
@@ -34,6 +35,7 @@ MODEL = Path(sys.argv[1])
 IMAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 DRAWS = int(sys.argv[3]) if len(sys.argv) > 3 else 400
 PARTICLES = int(sys.argv[4]) if len(sys.argv) > 4 else 4096
+DIGITS = [int(digit) for digit in sys.argv[5]] if len(sys.argv) > 5 else []
 LOOKBACK = ROOT / "target/release/lookback"
 MISSING, LEAST = 16, 0.1
 PLACE = Path(tempfile.mkdtemp())
@@ -132,11 +134,18 @@ def main():
     digits = classifier()
     data = read("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:IMAGES].astype(float)
     data[:, :, :MISSING] = np.nan
+    labels = read("t10k-labels-idx1-ubyte.gz", 8)[:IMAGES]
+    numbers = np.flatnonzero(np.isin(labels, DIGITS or range(10)))
+    data = data[numbers]
     first, _ = latents(data, 100, "laplace")
-    seen = digits(first).reshape(IMAGES, -1)
+    seen = digits(first).reshape(len(data), -1)
     shares = np.array([np.bincount(row, minlength=10) / len(row) for row in seen])
-    chosen = [i for i in range(IMAGES) if np.sort(shares[i])[-2] >= LEAST]
-    print(f"{len(chosen)} of {IMAGES} images show a second digit in at least {LEAST:.0%} of their samples", flush=True)
+    both = np.sort(shares, axis=1)[:, -2] if not DIGITS else shares[:, DIGITS].min(axis=1)
+    chosen = [i for i in range(len(data)) if both[i] >= LEAST]
+    what = f"both {DIGITS[0]} and {DIGITS[1]}" if DIGITS else "a second digit"
+    print(f"{len(chosen)} of {len(data)} images show {what} in at least {LEAST:.0%} of their samples", flush=True)
+    if DIGITS:
+        chosen = sorted(sorted(chosen, key=lambda i: -both[i])[:3])
     ways, seconds = {}, {}
     for way in ("laplace", "smc"):
         many, found = latents(data[chosen], 400, way)
@@ -151,7 +160,7 @@ def main():
         energy = posterior(data[image])
         judged = np.array([digits(annealed(energy, first.shape[-1], seed)[0]) for seed in (1, 2)])
         changes = (np.diff(chains[k], axis=1) != 0).sum(1).mean()
-        for digit in np.argsort(-shares[image])[:2]:
+        for digit in DIGITS or np.argsort(-shares[image])[:2]:
             mine = {way: (seen[k] == digit).mean() for way, seen in ways.items()}
             each, twice = (chains[k] == digit).mean(1), (judged == digit).mean(1)
             spread = max(twice.mean() * (1 - twice.mean()), 1e-3)
@@ -162,7 +171,7 @@ def main():
             for way in ways:
                 pulls[way, "annealed"].append((mine[way] - twice.mean()) / np.hypot(own, half))
                 pulls[way, "chains"].append((mine[way] - each.mean()) / np.hypot(own, error))
-            print(f"| {image} | {digit} | {mine['laplace']:.3f} | {mine['smc']:.3f} | {own:.3f} | {twice.mean():.3f} | {half:.3f} | {each.mean():.3f} "
+            print(f"| {numbers[image]} | {digit} | {mine['laplace']:.3f} | {mine['smc']:.3f} | {own:.3f} | {twice.mean():.3f} | {half:.3f} | {each.mean():.3f} "
                   f"| {error:.3f} | {changes:.0f} |", flush=True)
     for (way, judge), some in pulls.items():
         print(f"{way} beside {judge}: {pull(some)}")

@@ -66,7 +66,7 @@ impl<T: Real> Galaxies<T> {
 
     /// Bytes at the peak, as of [`Settings::memory`](crate::Settings::memory).
     pub fn memory(&self, way: Way) -> usize {
-        let more = if matches!(way, Way::Reverse | Way::Tangent) { 11 } else { 5 };
+        let more = if way.derives() { 11 } else { 5 };
         let settings = self.simulation.settings();
         settings.memory::<T>(way) + size_of::<T>() * more * settings.particles.pow(3)
     }

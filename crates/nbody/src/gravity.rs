@@ -206,6 +206,10 @@ impl<T: Real> Gravity<T> {
 
     /// Hands `g` of the density in `self.mesh` to `f`, row by row of the particles.
     fn visit(&mut self, x: &mut [T], p: &mut [T], f: impl Fn(RowOf<'_, T>, RowOf<'_, T>, [&[T]; 3]) + Sync) {
+        debug_assert!(
+            self.known.is_none(),
+            "a potential that is known is not that of the density painted here"
+        );
         match self.differences_at_particles() {
             Some(kernel) => {
                 self.solve_potential(false);

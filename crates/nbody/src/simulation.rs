@@ -129,6 +129,11 @@ pub enum Way {
 }
 
 impl Way {
+    /// Whether derivatives go this way.
+    pub fn derives(self) -> bool {
+        Way::DERIVATIVES.contains(&self)
+    }
+
     /// Those that derivatives take.
     pub const DERIVATIVES: [Way; 2] = [Way::Reverse, Way::Tangent];
 

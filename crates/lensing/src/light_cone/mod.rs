@@ -189,7 +189,8 @@ impl Settings {
         lookback_cosmology::smooth_step(d / self.nearest - 1.0)
     }
 
-    /// Refuses what lies where no particle counts: its map would be zero; and galaxies of which more than one in a hundred lies where particles count in part: their map would be no contrast.
+    /// Refuses what lies where no particle counts, for its map would be zero; and galaxies of which more than one in a hundred lies where
+    /// particles count in part, for their map would be no contrast.
     fn check_nearest(&self, cosmology: &Cosmology<f64>, tracer: &Tracer, name: &str) -> Result<()> {
         if tracer.farthest(cosmology) <= self.nearest {
             return Err(Error::Setting(format!(
@@ -352,7 +353,7 @@ impl<T: Real> LightCone<T> {
 
     /// Bytes at the peak, as of [`lookback_nbody::Settings::memory`].
     pub fn memory(&self, way: Way) -> usize {
-        let derivatives = matches!(way, Way::Reverse | Way::Tangent);
+        let derivatives = way.derives();
         let particles = self.simulation.settings().particles.pow(3);
         self.simulation.settings().memory::<T>(way)
             + size_of::<T>() * (painter::LAYERS + 2) * self.codomain.len()

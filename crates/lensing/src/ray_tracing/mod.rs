@@ -101,8 +101,7 @@ impl<T: Real> RayTracing<T> {
     /// Bytes at the peak: those of the light cone, and rays at each plane, with their cotangents in double precision.
     pub fn memory(&self, way: Way) -> usize {
         let rays = self.cone.codomain().len();
-        let each = 8 * size_of::<T>()
-            + if matches!(way, Way::Reverse | Way::Tangent) { 6 * size_of::<f64>() } else { 0 };
+        let each = 8 * size_of::<T>() + if way.derives() { 6 * size_of::<f64>() } else { 0 };
         self.cone.memory(way) + each * rays
     }
 

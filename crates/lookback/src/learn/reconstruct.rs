@@ -630,8 +630,10 @@ fn one(
     cases[0].likelihood.residual(&instrument.forward.apply(&found.centre)?, &mut white);
     let modes = modes_of(&found);
     let first_mode = all.modes.rows();
-    let centres = modes.iter().flat_map(|(centre, _)| centre).copied().collect();
-    all.modes.append(&instrument.model.generate(Batch::new(instrument.model.latents(), centres))?);
+    let centres: Vec<f32> = modes.iter().flat_map(|(centre, _)| centre).copied().collect();
+    if !centres.is_empty() {
+        all.modes.append(&instrument.model.generate(Batch::new(instrument.model.latents(), centres))?);
+    }
     Ok(Reconstructed {
         mode_weights: modes.into_iter().map(|(_, share)| share).collect(),
         first_mode,

@@ -28,8 +28,8 @@ const GAP: usize = 1;
 const WORDS: u32 = 110;
 /// Room for the title.
 const TOP: u32 = 26;
-/// Least width, for the title.
-const NARROWEST: u32 = 300;
+/// Width of a letter of the title, and a little more.
+const LETTER: u32 = 8;
 /// Largest width of the picture.
 const WIDEST: u32 = 760;
 
@@ -57,7 +57,8 @@ impl Mosaic<'_> {
         let (shown_width, shown_height) = (all_width as u32 * zoom, all_height as u32 * zoom);
         let picture = image(words, TOP, shown_width, shown_height, &png(all_width, all_height, &colours)?);
         // Room for the title above a few small images.
-        let (full_width, full_height) = ((words + shown_width).max(NARROWEST), TOP + shown_height);
+        let of_title = LETTER * self.title.chars().count() as u32;
+        let (full_width, full_height) = (words + shown_width.max(of_title), TOP + shown_height);
         let mut svg = format!(
             "<svg width=\"{full_width}\" height=\"{full_height}\" viewBox=\"0 0 {full_width} {full_height}\" xmlns=\"http://www.w3.org/2000/svg\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>{picture}\n<text x=\"{words}\" y=\"17\" font-family=\"sans-serif\" font-size=\"14\">{}</text>\n",
             self.title
