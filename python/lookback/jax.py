@@ -27,10 +27,11 @@ def jax_function(operator):
         return np.asarray(operator(flat(x)), dtype=x.dtype).reshape(shape)
 
     def linearized(x):
-        if not np.array_equal(last.get("x"), flat(x)):
+        x = flat(x)
+        if not np.array_equal(last.get("x"), x):
             last.clear()
-            last["value"], last["linearization"] = operator.linearize(flat(x))
-            last["x"] = flat(x)
+            value, linearization = operator.linearize(x)
+            last.update(x=x, value=value, linearization=linearization)
         return last
 
     def value_to_differentiate(x):
