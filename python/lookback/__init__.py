@@ -19,6 +19,7 @@ posterior to a method::
 """
 
 from ._lookback import (
+    Cosmology,
     Grid,
     Likelihood,
     Linearization,
@@ -59,6 +60,7 @@ from ._lookback import (
     muse,
     nbody,
     nuts,
+    particles,
     pathfinder,
     poisson,
     power_law,
@@ -69,7 +71,9 @@ from ._lookback import (
     reduced_shear,
     resume,
     run,
+    sharpen,
     shear,
+    simulate_file,
     smooth,
     spectrum_table,
     sphere_shear,

@@ -37,6 +37,30 @@ class Operator:
     @property
     def codomain(self) -> dict[str, list[int]]: ...
 
+class Cosmology:
+    def __new__(cls, parameters: dict[str, Any] | None = None) -> Cosmology: ...
+    @property
+    def parameters(self) -> dict[str, float]: ...
+    @property
+    def sigma8(self) -> float: ...
+    def hubble(self, a: ArrayLike, *, derivatives: bool = False) -> Any: ...
+    def distance(self, a: ArrayLike, *, derivatives: bool = False) -> Any: ...
+    def transverse_distance(self, a: ArrayLike, *, derivatives: bool = False) -> Any: ...
+    def scale_factor(self, distance: ArrayLike, *, derivatives: bool = False) -> Any: ...
+    def growth(self, a: ArrayLike, *, derivatives: bool = False) -> Any: ...
+    def growth_rate(self, a: ArrayLike, *, derivatives: bool = False) -> Any: ...
+    def linear_power(self, k: ArrayLike, a: float = 1.0, *, derivatives: bool = False) -> Any: ...
+    def halofit(self, k: ArrayLike, a: float = 1.0, *, derivatives: bool = False) -> Any: ...
+    def convergence_spectrum(
+        self,
+        ell: ArrayLike,
+        sources: dict[str, Any],
+        other: dict[str, Any] | None = None,
+        *,
+        linear: bool = False,
+        derivatives: bool = False,
+    ) -> Any: ...
+
 class Likelihood:
     def energy(self, prediction: Array) -> tuple[float, Array]: ...
     def simulate(self, prediction: Array, seed: int) -> Array: ...
@@ -332,8 +356,31 @@ def calibrate(
     output: str | PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]: ...
+def simulate_file(
+    file: str | PathLike[str], *, output: str | PathLike[str] | None = None, overwrite: bool = False
+) -> dict[str, Any]: ...
+def sharpen(
+    file: str | PathLike[str],
+    *,
+    snapshots: int = 3,
+    start: float = 0.5,
+    k_min: float | None = None,
+    k_max: float | None = None,
+    output: str | PathLike[str] | None = None,
+) -> dict[str, Any]: ...
 def nbody(
-    simulation: dict[str, Any], *, cosmology: dict[str, Any] | None = None, free: Sequence[str] = ()
+    simulation: dict[str, Any],
+    *,
+    cosmology: dict[str, Any] | None = None,
+    free: Sequence[str] = (),
+    precision: Literal["f32", "f64"] = "f64",
+) -> Operator: ...
+def particles(
+    simulation: dict[str, Any],
+    *,
+    cosmology: dict[str, Any] | None = None,
+    free: Sequence[str] = (),
+    precision: Literal["f32", "f64"] = "f64",
 ) -> Operator: ...
 def light_cone(
     simulation: dict[str, Any],
@@ -342,6 +389,7 @@ def light_cone(
     cosmology: dict[str, Any] | None = None,
     free: Sequence[str] = (),
     seed: int = 42,
+    precision: Literal["f32", "f64"] = "f64",
 ) -> Operator: ...
 def galaxies(
     simulation: dict[str, Any],
@@ -351,6 +399,7 @@ def galaxies(
     cosmology: dict[str, Any] | None = None,
     free: Sequence[str] = (),
     free_bias: bool = False,
+    precision: Literal["f32", "f64"] = "f64",
 ) -> Operator: ...
 def ray_tracing(
     simulation: dict[str, Any],
@@ -362,6 +411,7 @@ def ray_tracing(
     cosmology: dict[str, Any] | None = None,
     free: Sequence[str] = (),
     seed: int = 42,
+    precision: Literal["f32", "f64"] = "f64",
 ) -> Operator: ...
 def white_modes(side: int, *, seed: int, realisation: int = 0) -> Array: ...
 def train(

@@ -1,6 +1,7 @@
 //! The Python face: names as in Rust, arrays in, arrays out, no logic of its own.
 
 mod arrays;
+mod cosmology;
 mod errors;
 mod functions;
 mod inference;
@@ -16,6 +17,8 @@ use pyo3::prelude::*;
 #[pymodule]
 #[pyo3(name = "_lookback")]
 mod lookback_module {
+    #[pymodule_export]
+    use crate::cosmology::PyCosmology;
     #[pymodule_export]
     use crate::errors::LookbackError;
     #[pymodule_export]
@@ -36,9 +39,9 @@ mod lookback_module {
         shear, smooth, spectrum_table, sphere_shear, stack,
     };
     #[pymodule_export]
-    use crate::runs::{calibrate, check, compare, resume, run};
+    use crate::runs::{calibrate, check, compare, resume, run, sharpen, simulate_file};
     #[pymodule_export]
-    use crate::universe::{galaxies, light_cone, nbody, ray_tracing, white_modes};
+    use crate::universe::{galaxies, light_cone, nbody, particles, ray_tracing, white_modes};
 
     use pyo3::prelude::*;
 

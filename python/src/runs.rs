@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use lookback::calibrate::{CalibrateOptions, Calibrated, default_directory};
+use lookback::nbody::Sharpening;
 use lookback::run::{Options, Outcome, Silent};
 use lookback::runfile::RunFile;
+use lookback::sharpen::{self as sharpening, SharpenOptions};
+use lookback::simulate::{SimulateFile, simulate};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -102,4 +105,61 @@ pub(crate) fn compare(py: Python<'_>, directories: Vec<PathBuf>) -> PyResult<Bou
 #[pyfunction]
 pub(crate) fn check(py: Python<'_>, file: PathBuf) -> PyResult<String> {
     py.detach(|| lookback::explain(&RunFile::load(&file)?)).map_err(|error: lookback::Error| raise(error))
+}
+
+/// Simulates the universes of a file for `lookback simulate` that are not there yet: maps, spectra and a report in the folder that is
+/// returned as `directory`, with the number of `realisations` and the `seconds` of the new ones. Ctrl-C stops after the universe at hand; the same
+/// call goes on.
+#[pyfunction]
+#[pyo3(signature = (file, *, output = None, overwrite = false))]
+pub(crate) fn simulate_file<'py>(
+    py: Python<'py>,
+    file: PathBuf,
+    output: Option<PathBuf>,
+    overwrite: bool,
+) -> PyResult<Bound<'py, PyDict>> {
+    let simulated = interruptible(py, move |stop: &AtomicBool| -> lookback::Result<_> {
+        let mut file = SimulateFile::load(&file)?;
+        if let Some(output) = output {
+            file.output.directory = Some(output.to_string_lossy().into_owned());
+        }
+        simulate(&file, overwrite, stop, &mut Silent)
+    })?;
+    let out = PyDict::new(py);
+    out.set_item("directory", simulated.directory.to_string_lossy())?;
+    out.set_item("report", simulated.report().to_string_lossy())?;
+    out.set_item("realisations", simulated.realisations.1)?;
+    out.set_item("seconds", simulated.seconds)?;
+    Ok(out)
+}
+
+/// Fits the sharpening of a simulation file to halofit: a dict for its section `sharpening`, and the rms of `P / theory - 1` before
+/// and after. The picture and the table are in the folder `output`.
+#[pyfunction]
+#[pyo3(signature = (file, *, snapshots = 3, start = 0.5, k_min = None, k_max = None, output = None))]
+pub(crate) fn sharpen<'py>(
+    py: Python<'py>,
+    file: PathBuf,
+    snapshots: usize,
+    start: f64,
+    k_min: Option<f64>,
+    k_max: Option<f64>,
+    output: Option<PathBuf>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let directory = output.unwrap_or_else(|| sharpening::default_directory(&file));
+    let options = SharpenOptions { snapshots, from: start, k_min, k_max, directory };
+    let fitted = interruptible(py, move |stop: &AtomicBool| {
+        sharpening::sharpen(&SimulateFile::load(&file)?, &options, stop, &mut Silent)
+    })?;
+    let section = PyDict::new(py);
+    let Sharpening { alpha, mu, kl, ks } = fitted.sharpening;
+    for (name, value) in [("alpha", alpha), ("mu", mu), ("kl", kl), ("ks", ks)] {
+        section.set_item(name, value)?;
+    }
+    let out = PyDict::new(py);
+    out.set_item("sharpening", section)?;
+    out.set_item("off_before", fitted.off.0)?;
+    out.set_item("off_after", fitted.off.1)?;
+    out.set_item("directory", fitted.directory.to_string_lossy())?;
+    Ok(out)
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use lookback::lensing::{LightConeSettings, RaySettings, RayTracing};
 use lookback::mesh::{Grid, white_modes as fill_modes};
-use lookback::nbody::{Bias, Galaxies, Simulation, Way};
+use lookback::nbody::{Bias, Galaxies, Particles, Simulation, Way};
 use lookback::operator::random::{Purpose, Stream};
+use lookback::operator::{DynOperator, InSingle, Operator, Real};
 use lookback::runfile::{CosmologySection, LightConeSection, SimulationSection};
 use lookback::universe;
 use numpy::IntoPyArray;
@@ -19,7 +20,11 @@ use crate::errors::raise;
 use crate::operators::PyOperator;
 
 /// A section of a run file from a dict with the same keys.
-fn section<S: DeserializeOwned>(py: Python<'_>, name: &str, dict: Option<&Bound<'_, PyDict>>) -> PyResult<S> {
+pub(crate) fn section<S: DeserializeOwned>(
+    py: Python<'_>,
+    name: &str,
+    dict: Option<&Bound<'_, PyDict>>,
+) -> PyResult<S> {
     let text = match dict {
         Some(dict) => py.import("json")?.call_method1("dumps", (dict,))?.extract::<String>()?,
         None => "{}".to_string(),
@@ -36,42 +41,99 @@ fn check(memory: impl Fn(Way) -> usize) -> PyResult<()> {
     lookback::memory::check_simulation(Way::most(&Way::DERIVATIVES, memory)).map_err(raise)
 }
 
+/// What a simulation computes in: `f64`, or `f32` for half the memory. Arrays are float64 on either way.
+trait Precision: Real {
+    fn hold(operator: impl Operator<Self> + 'static) -> PyOperator;
+}
+
+impl Precision for f64 {
+    fn hold(operator: impl Operator<f64> + 'static) -> PyOperator {
+        PyOperator(Arc::new(operator))
+    }
+}
+
+impl Precision for f32 {
+    fn hold(operator: impl Operator<f32> + 'static) -> PyOperator {
+        let operator: DynOperator<f32> = Arc::new(operator);
+        PyOperator(Arc::new(InSingle::new(operator)))
+    }
+}
+
+/// Does something in the precision of that name, which `$real` stands for.
+macro_rules! in_precision {
+    ($precision:expr, |$real:ident| $work:expr) => {
+        match $precision {
+            "f32" => {
+                type $real = f32;
+                $work
+            }
+            "f64" => {
+                type $real = f64;
+                $work
+            }
+            other => Err(raise(format!("precision must be \"f32\" or \"f64\", not \"{other}\""))),
+        }
+    };
+}
+
 /// A simulation from its sections, if there is memory for it and its gradient.
-fn build_simulation(
+fn build_simulation<T: Real>(
     py: Python<'_>,
     simulation: &Bound<'_, PyDict>,
     cosmology: Option<&Bound<'_, PyDict>>,
     free: &[String],
-) -> PyResult<Simulation<f64>> {
+) -> PyResult<Simulation<T>> {
     let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cosmology = cosmology.build().map_err(raise)?;
     let settings = simulation.settings(&cosmology).map_err(raise)?;
-    check(|way| settings.memory::<f64>(way))?;
+    check(|way| settings.memory::<T>(way))?;
     Simulation::new(settings, cosmology, &names(free)).map_err(raise)
 }
 
 /// An N-body simulation: white noise on the modes of the lattice, then the free parameters, to the density contrast at the
-/// end. `simulation` and `cosmology` have the keys of the sections of run files.
+/// end. `simulation` and `cosmology` have the keys of the sections of run files. With `precision = "f32"` it computes in single
+/// precision, in half the memory, and takes and gives float64 as before.
 #[pyfunction]
-#[pyo3(signature = (simulation, *, cosmology = None, free = Vec::new()))]
+#[pyo3(signature = (simulation, *, cosmology = None, free = Vec::new(), precision = "f64"))]
 pub(crate) fn nbody(
     py: Python<'_>,
     simulation: &Bound<'_, PyDict>,
     cosmology: Option<&Bound<'_, PyDict>>,
     free: Vec<String>,
+    precision: &str,
 ) -> PyResult<PyOperator> {
-    let simulation = build_simulation(py, simulation, cosmology, &free)?;
-    Ok(PyOperator(Arc::new(simulation)))
+    in_precision!(precision, |T| {
+        let simulation = build_simulation::<T>(py, simulation, cosmology, &free)?;
+        Ok(T::hold(simulation))
+    })
+}
+
+/// The particles of a simulation at its end: displacements from the lattice [Mpc/h], then peculiar velocities [km/s], each of the shape
+/// `(3, n, n, n)`; `split` gives them by name. The rest as in `nbody`.
+#[pyfunction]
+#[pyo3(signature = (simulation, *, cosmology = None, free = Vec::new(), precision = "f64"))]
+pub(crate) fn particles(
+    py: Python<'_>,
+    simulation: &Bound<'_, PyDict>,
+    cosmology: Option<&Bound<'_, PyDict>>,
+    free: Vec<String>,
+    precision: &str,
+) -> PyResult<PyOperator> {
+    in_precision!(precision, |T| {
+        let simulation = build_simulation::<T>(py, simulation, cosmology, &free)?;
+        Ok(T::hold(Particles::new(simulation).map_err(raise)?))
+    })
 }
 
 /// Maps of a simulated light cone: white noise on the modes of the lattice, then the free parameters, to the convergence of
 /// each source, the density of each shell, and the density contrast of each sample of galaxies. `light_cone` has the keys of the
 /// section of simulation files, `pixels` and `field_deg`, or `nside`, included. What is `free` may be a parameter of the universe,
 /// `a_ia` (alignment of sources), `b1` or `b2` (`b1_1`, `b1_2`, ... of several samples): in the domain, parameters of the universe
-/// stand first.
+/// stand first. `precision` as in `nbody`.
 #[pyfunction]
-#[pyo3(signature = (simulation, light_cone, *, cosmology = None, free = Vec::new(), seed = 42))]
+#[pyo3(signature = (simulation, light_cone, *, cosmology = None, free = Vec::new(), seed = 42, precision = "f64"))]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn light_cone(
     py: Python<'_>,
     simulation: &Bound<'_, PyDict>,
@@ -79,20 +141,24 @@ pub(crate) fn light_cone(
     cosmology: Option<&Bound<'_, PyDict>>,
     free: Vec<String>,
     seed: u64,
+    precision: &str,
 ) -> PyResult<PyOperator> {
     let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
     let settings: LightConeSettings = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
-    let cone =
-        universe::light_cone::<f64>(&cosmology, &simulation, settings, &names(&free), &Way::DERIVATIVES);
-    Ok(PyOperator(Arc::new(cone.map_err(raise)?)))
+    let free = names(&free);
+    in_precision!(precision, |T| {
+        let cone = universe::light_cone::<T>(&cosmology, &simulation, settings, &free, &Way::DERIVATIVES);
+        Ok(T::hold(cone.map_err(raise)?))
+    })
 }
 
 /// Density contrast of galaxies of a simulation at its end: Lagrangian `bias = (b1, b2)`, in redshift space along the last
-/// axis or not. With `free_bias` the two numbers follow the other free parameters.
+/// axis or not. With `free_bias` the two numbers follow the other free parameters. `precision` as in `nbody`.
 #[pyfunction]
-#[pyo3(signature = (simulation, bias, *, redshift_space = true, cosmology = None, free = Vec::new(), free_bias = false))]
+#[pyo3(signature = (simulation, bias, *, redshift_space = true, cosmology = None, free = Vec::new(), free_bias = false, precision = "f64"))]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn galaxies(
     py: Python<'_>,
     simulation: &Bound<'_, PyDict>,
@@ -101,19 +167,22 @@ pub(crate) fn galaxies(
     cosmology: Option<&Bound<'_, PyDict>>,
     free: Vec<String>,
     free_bias: bool,
+    precision: &str,
 ) -> PyResult<PyOperator> {
-    let simulation = build_simulation(py, simulation, cosmology, &free)?;
     let bias = Bias { b1: bias.0, b2: bias.1 };
-    let galaxies = Galaxies::new(simulation, bias, free_bias, redshift_space).map_err(raise)?;
-    check(|way| galaxies.memory(way))?;
-    Ok(PyOperator(Arc::new(galaxies)))
+    in_precision!(precision, |T| {
+        let simulation = build_simulation::<T>(py, simulation, cosmology, &free)?;
+        let galaxies = Galaxies::new(simulation, bias, free_bias, redshift_space).map_err(raise)?;
+        check(|way| galaxies.memory(way))?;
+        Ok(T::hold(galaxies))
+    })
 }
 
 /// Convergence, shear and rotation of each source beyond the Born approximation: rays through `planes` lens planes of a
 /// simulated light cone. `light_cone` has `pixels`, `field_deg` and the options of the cone, and no `sources`; `redshifts` are
-/// those of the sources.
+/// those of the sources. `precision` as in `nbody`.
 #[pyfunction]
-#[pyo3(signature = (simulation, light_cone, redshifts, *, planes = 20, edge = 0.2, cosmology = None, free = Vec::new(), seed = 42))]
+#[pyo3(signature = (simulation, light_cone, redshifts, *, planes = 20, edge = 0.2, cosmology = None, free = Vec::new(), seed = 42, precision = "f64"))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn ray_tracing(
     py: Python<'_>,
@@ -125,6 +194,7 @@ pub(crate) fn ray_tracing(
     cosmology: Option<&Bound<'_, PyDict>>,
     free: Vec<String>,
     seed: u64,
+    precision: &str,
 ) -> PyResult<PyOperator> {
     let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
     if !cone.sources.is_empty() || !cone.shells.is_empty() || !cone.galaxies.is_empty() {
@@ -133,11 +203,13 @@ pub(crate) fn ray_tracing(
         ));
     }
     let cone = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
-    let simulation = build_simulation(py, simulation, cosmology, &free)?;
     let rays = RaySettings { sources: redshifts, planes, edge };
-    let rays = RayTracing::new(simulation, cone, rays).map_err(raise)?;
-    check(|way| rays.memory(way))?;
-    Ok(PyOperator(Arc::new(rays)))
+    in_precision!(precision, |T| {
+        let simulation = build_simulation::<T>(py, simulation, cosmology, &free)?;
+        let rays = RayTracing::new(simulation, cone, rays).map_err(raise)?;
+        check(|way| rays.memory(way))?;
+        Ok(T::hold(rays))
+    })
 }
 
 /// White noise on the modes of a lattice of `side^3` particles: the same large scales for every `side`.

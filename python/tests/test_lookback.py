@@ -284,6 +284,119 @@ def test_a_simulation_gives_the_density():
     assert delta.shape == (16, 16, 16) and abs(delta.mean()) < 1e-12
 
 
+def test_particles_of_a_simulation_make_its_density():
+    x = lb.white_modes(8, seed=1).ravel()
+    particles = lb.particles(SIMULATION | {"scheme": "fast_pm"}, free=["omega_m"])
+    found = particles.split(particles(np.append(x, 0.3111)))
+    assert list(found) == ["displacement", "velocity"] and found["velocity"].shape == (3, 8, 8, 8)
+    place = np.indices((8, 8, 8)) * 20.0 + found["displacement"]
+    cells = np.zeros((8, 8, 8))
+    low = np.floor(place / 20.0)
+    for corner in np.ndindex(2, 2, 2):
+        at = low + np.reshape(corner, (3, 1, 1, 1))
+        share = np.prod(1 - np.abs(place / 20.0 - at), axis=0)
+        np.add.at(cells, tuple(at.astype(int) % 8), share)
+    delta = lb.nbody(SIMULATION | {"scheme": "fast_pm"})(x)
+    np.testing.assert_allclose(cells - 1, delta, atol=1e-11)
+    # On large scales velocities are what brought particles where they are: f E a H x = 100 f E x km/s.
+    universe = lb.Cosmology()
+    flow = 100.0 * universe.growth_rate(1.0) * universe.hubble(1.0)
+    ratio = (found["velocity"] * found["displacement"]).sum() / (found["displacement"] ** 2).sum()
+    assert ratio == pytest.approx(flow, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        lambda p: lb.nbody(SIMULATION, free=["sigma8"], precision=p),
+        lambda p: lb.particles(SIMULATION, free=["sigma8"], precision=p),
+        lambda p: lb.light_cone(SIMULATION, LIGHT_CONE, free=["sigma8"], precision=p),
+        lambda p: lb.galaxies(SIMULATION, (0.5, 0.1), free=["sigma8"], precision=p),
+        lambda p: lb.ray_tracing(
+            SIMULATION, {"pixels": 8, "field_deg": 5.0, "nearest": 60.0}, [0.5], planes=4, free=["sigma8"], precision=p
+        ),
+    ],
+)
+def test_single_precision_gives_nearly_the_same(operator):
+    x = np.append(lb.white_modes(8, seed=1).ravel(), 0.81)
+    single, double = operator("f32"), operator("f64")
+    assert single.domain == double.domain and single.codomain == double.codomain
+    cotangent = np.random.default_rng(1).normal(size=np.ravel(double(x)).size)
+    (a, ga), (b, gb) = lb.vjp(single, x, cotangent), lb.vjp(double, x, cotangent)
+    for found, exact in [(a, b), (ga, gb)]:
+        off = np.abs(np.ravel(found) - np.ravel(exact)).max() / np.abs(exact).max()
+        assert 0 < off < 1e-3, off
+    with pytest.raises(lb.LookbackError, match="f16"):
+        operator("f16")
+
+
+def test_a_cosmology_knows_its_derivatives():
+    universe = lb.Cosmology({"omega_m": 0.3, "sigma8": 0.8, "omega_k": 0.02})
+    assert universe.parameters["omega_m"] == 0.3 and universe.sigma8 == pytest.approx(0.8)
+    a = np.array([[0.2, 0.5], [0.8, 1.0]])
+    assert universe.distance(a).shape == (2, 2) and float(universe.distance(1.0)) == 0.0
+    assert (universe.transverse_distance(a) >= universe.distance(a)).all()
+    np.testing.assert_allclose(universe.scale_factor(universe.distance(a)), a, rtol=1e-9)
+    assert float(universe.growth(1)) == 1.0 and universe.hubble(1.0) == pytest.approx(1.0)
+    ell, source = [100.0, 1000.0], {"z": 1.0}
+    distribution = {"redshift": [0.5, 1.0, 1.5], "density": [0.0, 1.0, 0.0]}
+    asked = [
+        lambda u, **more: u.growth_rate([0.3, 0.7], **more),
+        lambda u, **more: u.linear_power([0.1, 1.0], 0.5, **more),
+        lambda u, **more: u.halofit([0.1, 1.0], **more),
+        lambda u, **more: u.convergence_spectrum(ell, source, distribution, **more),
+    ]
+    for ask in asked:
+        value, by = ask(universe, derivatives=True)
+        np.testing.assert_array_equal(value, ask(universe))
+        assert set(by) == set(universe.parameters)
+        for name, step in [("omega_m", 1e-5), ("sigma8", 1e-5), ("omega_k", 1e-5)]:
+            around = [
+                ask(lb.Cosmology({"omega_m": 0.3, "sigma8": 0.8, "omega_k": 0.02} | {name: universe.parameters[name] + h}))
+                for h in (step, -step)
+            ]
+            np.testing.assert_allclose(by[name], (around[0] - around[1]) / (2 * step), rtol=1e-4, atol=1e-6 * np.abs(value).max())
+    assert (universe.convergence_spectrum(ell, source, linear=True) < universe.convergence_spectrum(ell, source)).all()
+    with pytest.raises(lb.LookbackError, match="scale factor a must lie"):
+        universe.distance([0.5, 1.5])
+    with pytest.raises(lb.LookbackError, match="k .* must lie"):
+        universe.halofit([0.1, np.nan])
+    with pytest.raises(lb.LookbackError, match="omega_n"):
+        lb.Cosmology({"omega_n": 0.3})
+
+
+def test_simulation_files_run_from_python(tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(
+        """
+seed = 3
+realisations = 2
+[simulation]
+particles = 16
+box_size = 64.0
+mesh_factor = 2
+steps = 4
+[light_cone]
+sources = [{ z = 0.5 }]
+pixels = 16
+field_deg = 3.0
+[output]
+reduced_shear = true
+npy = true
+"""
+    )
+    done = lb.simulate_file(file, output=tmp_path / "universes")
+    assert done["realisations"] == 2 and (tmp_path / "universes" / "report.html").exists()
+    folder = tmp_path / "universes" / "realisation_0001"
+    kappa, g = np.load(folder / "kappa.npy"), np.load(folder / "g1_1.npy")
+    gamma = lb.shear(lb.Grid((16, 16), pixel_arcmin=3.0 * 60 / 16))(np.ascontiguousarray(kappa, dtype=float))
+    np.testing.assert_allclose(g, gamma[:256].reshape(16, 16) / (1 - kappa), rtol=1e-4, atol=1e-7)
+    assert lb.simulate_file(file, output=tmp_path / "universes")["seconds"] < done["seconds"]
+    fitted = lb.sharpen(file, snapshots=2, output=tmp_path / "sharp")
+    assert set(fitted["sharpening"]) == {"alpha", "mu", "kl", "ks"} and fitted["off_after"] < fitted["off_before"]
+    assert (tmp_path / "sharp" / "power.svg").exists()
+
+
 def test_a_simulation_that_keeps_potentials_has_the_same_gradient():
     x = lb.white_modes(8, seed=1).ravel()
     anew = lb.vjp(lb.nbody(SIMULATION), x, np.ones(512) + x)[1]

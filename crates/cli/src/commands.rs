@@ -197,7 +197,7 @@ fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
     }
     let mut bar = Bar::new(quiet);
     // No handler of Ctrl-C: it ends the process at once, and the universes that are finished stay.
-    let outcome = lookback::simulate::simulate(&file, place.overwrite, &mut bar);
+    let outcome = lookback::simulate::simulate(&file, place.overwrite, &AtomicBool::new(false), &mut bar);
     bar.finish();
     let outcome = outcome?;
     if !quiet {
@@ -207,6 +207,7 @@ fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
             println!("{:<36}{before}", "... that were there already");
         }
         println!("{:<36}{:.2}", "seconds", outcome.seconds);
+        outcome.notes.iter().for_each(|note| println!("\nnote: {note}"));
         println!("\nresults  {}", outcome.directory.display());
         println!("report   file://{}", absolute(&outcome.report()).display());
     }
@@ -216,7 +217,7 @@ fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
 fn fit_sharpening(file: &Path, options: &SharpenOptions, quiet: bool) -> Result<()> {
     let file = SimulateFile::load(file)?;
     let mut bar = Bar::new(quiet);
-    let fitted = sharpen::sharpen(&file, options, &mut bar);
+    let fitted = sharpen::sharpen(&file, options, &AtomicBool::new(false), &mut bar);
     bar.finish();
     let fitted = fitted?;
     print!("{}", sharpen::section(&fitted.sharpening));

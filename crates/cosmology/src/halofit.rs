@@ -59,9 +59,9 @@ impl<S: Scalar> Halofit<S> {
             alpha_n: (n * 1.3373 - n2 * 0.1959 - c * 5.5274 + 6.0835).abs(),
             beta_n: n * -0.7354 + n2 * 0.3157 + n3 * 1.2490 + n4 * 0.3980 - c * 0.1682 + 2.0379,
             nu_n: ten(n * 3.6902 + 5.2105),
-            f1: omega_m.powf(-0.0307),
-            f2: omega_m.powf(-0.0585),
-            f3: omega_m.powf(0.0743),
+            f1: of_density(omega_m, omega_de, -0.0732, -0.0307),
+            f2: of_density(omega_m, omega_de, -0.1423, -0.0585),
+            f3: of_density(omega_m, omega_de, 0.0725, 0.0743),
         })
     }
 
@@ -77,6 +77,19 @@ impl<S: Scalar> Halofit<S> {
             / (self.nu_n / (y * y) + 1.0);
         (quasi + halo) / unit
     }
+}
+
+/// A power of the matter density: that of open universes without dark energy and that of flat ones (Smith et al. 2003, equations C17 and C18),
+/// and between them as much of the latter as dark energy has of what is not matter, as CAMB does. It is smooth where all is matter.
+fn of_density<S: Scalar>(omega_m: S, omega_de: S, open: f64, flat: f64) -> S {
+    let rest = S::of(1.0) - omega_m;
+    // (omega_m^flat - omega_m^open) / (1 - omega_m)
+    let slope = if rest.value().abs() < 1e-4 {
+        rest * (0.5 * (flat * (flat - 1.0) - open * (open - 1.0))) + (open - flat)
+    } else {
+        (omega_m.powf(flat) - omega_m.powf(open)) / rest
+    };
+    omega_m.powf(open) + omega_de * slope
 }
 
 /// `(k, Delta^2(k) dln k)` at the nodes of a quadrature in `ln k`.

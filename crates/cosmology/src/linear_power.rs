@@ -98,6 +98,14 @@ impl<S: Scalar> LinearPower<S> {
         self.shape.at(k) * self.scale
     }
 
+    /// Wave numbers \[h/Mpc\] between which the spectrum is known; beyond them a table is continued as a power law. All, if it is a formula.
+    pub fn range(&self) -> [f64; 2] {
+        match &self.shape {
+            Shape::Formula { .. } => [0.0, f64::INFINITY],
+            Shape::Table(table) => table.range(),
+        }
+    }
+
     /// `sigma8` today.
     pub fn sigma8(&self) -> S {
         self.sigma8

@@ -64,6 +64,11 @@ impl PowerTable {
         PowerTable::new(&k, &power)
     }
 
+    /// The first and the last wave number \[h/Mpc\].
+    pub fn range(&self) -> [f64; 2] {
+        [self.ln_k[0].exp(), self.ln_k[self.ln_k.len() - 1].exp()]
+    }
+
     /// `P(k)` \[(Mpc/h)^3\] at `k` \[h/Mpc\].
     pub fn power<S: Scalar>(&self, k: S) -> S {
         let (ln_p, slope) = self.logarithm(k.value().ln());

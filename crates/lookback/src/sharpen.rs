@@ -61,8 +61,13 @@ const TOLERANCE: f64 = 0.05;
 /// the distance between particles.
 ///
 /// # Errors
-/// If a section is wrong, memory is short, or the disk refuses.
-pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn Reporter) -> Result<Fitted> {
+/// If a section is wrong, memory is short, the disk refuses, or `stop` ends the fit.
+pub fn sharpen(
+    file: &SimulateFile,
+    options: &SharpenOptions,
+    stop: &AtomicBool,
+    reporter: &mut dyn Reporter,
+) -> Result<Fitted> {
     let wrong = |message: String| Error::config("sharpen", message);
     let cosmology = file.cosmology.build()?;
     let settings = Settings { sharpening: None, ..file.simulation.settings(&cosmology)? };
@@ -124,7 +129,7 @@ pub fn sharpen(file: &SimulateFile, options: &SharpenOptions, reporter: &mut dyn
     let model: DynOperator<f32> = Arc::new(Chain::new(vec![inputs.clone(), power.clone()])?);
     let sigma: Vec<f32> = target.iter().map(|p| TOLERANCE as f32 * p).collect();
     let likelihood = Gaussian::new(power.codomain().clone(), target.clone(), &sigma)?;
-    let latent = maximum(&Posterior::new(model, Arc::new(likelihood))?, file.seed, reporter)?;
+    let latent = maximum(&Posterior::new(model, Arc::new(likelihood))?, file.seed, stop, reporter)?;
     let numbers = inputs.apply(&latent)?;
     let after = power.apply(&numbers)?;
     let sharpening = Sharpening::from_array(std::array::from_fn(|i| f64::from(numbers[i])));
@@ -171,7 +176,12 @@ fn snapshots(
     Ok(snapshots)
 }
 
-fn maximum(posterior: &Posterior<f32>, seed: u64, reporter: &mut dyn Reporter) -> Result<Vec<f32>> {
+fn maximum(
+    posterior: &Posterior<f32>,
+    seed: u64,
+    stop: &AtomicBool,
+    reporter: &mut dyn Reporter,
+) -> Result<Vec<f32>> {
     let options = MapOptions {
         optimizer: Optimizer::NewtonCg,
         // Bins are many and good to a few percent: the posterior is a hundred times narrower than its prior.
@@ -181,8 +191,7 @@ fn maximum(posterior: &Posterior<f32>, seed: u64, reporter: &mut dyn Reporter) -
         ..MapOptions::default()
     };
     let mut map = Map::new(options, seed)?;
-    let stop = AtomicBool::new(false);
-    let workers = Workers::new(posterior, &stop);
+    let workers = Workers::new(posterior, stop);
     let mut found = vec![0.0; 4];
     loop {
         let mut keep = |draw: Draw<f32>| {

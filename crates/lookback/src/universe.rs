@@ -187,7 +187,11 @@ impl SourceSection {
         }
     }
 
-    fn build(&self) -> Result<Tracer> {
+    /// What the map of its convergence shows.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn build(&self) -> Result<Tracer> {
         let (sources, alignment) = match self {
             SourceSection::Plane { z, alignment } => (Sources::Plane(*z), alignment),
             SourceSection::Distribution { redshift, density, alignment } => {

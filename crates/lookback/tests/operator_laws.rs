@@ -18,13 +18,13 @@ use lookback_lensing::{
 };
 use lookback_mesh::{Grid, Healpix, Readout, Window};
 use lookback_nbody::{
-    Bias, Galaxies, GradientKernel, Kernels, Lpt, Scheme, Settings as SimulationSettings, Sharpening,
-    Simulation,
+    Bias, Galaxies, GradientKernel, Kernels, Lpt, Particles, Scheme, Settings as SimulationSettings,
+    Sharpening, Simulation,
 };
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{
-    Block, Chain, DynOperator, Forget, Identity, LinearOperator, Operator, Pointwise, Real, Remember,
-    Renamed, Space, Stack, laws,
+    Block, Chain, DynOperator, Forget, Identity, InSingle, LinearOperator, Operator, Pointwise, Real,
+    Remember, Renamed, Space, Stack, laws,
 };
 use lookback_prior::{
     CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum, gaussian_field, lognormal_field,
@@ -179,6 +179,13 @@ fn galaxies<T: Real>() -> DynOperator<T> {
     Arc::new(Galaxies::new(simulation, Bias { b1: 0.5, b2: 0.2 }, false, true).expect("galaxies"))
 }
 
+/// Its particles.
+fn particles<T: Real>() -> DynOperator<T> {
+    let settings = SimulationSettings { window: Window::Tsc, ..small() };
+    let simulation = Simulation::new(settings, small_cosmology(), &[]).expect("a simulation");
+    Arc::new(Particles::new(simulation).expect("particles"))
+}
+
 /// Rays through planes of it.
 fn ray_tracing<T: Real>(sky: Sky) -> DynOperator<T> {
     let settings = SimulationSettings { length: 160.0, times: vec![0.3, 0.6, 1.0], ..small() };
@@ -245,6 +252,7 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
             1.0,
         ),
         (galaxies(), 1.0),
+        (particles(), 1.0),
         (light_cone(flat, [0.6, 1.0], 160.0), 1.0),
         (light_cone(Sky::Full { nside: 2 }, [0.05, 0.1], 160.0), 1.0),
         (galaxies_of_light_cone(flat), 1.0),
@@ -330,9 +338,42 @@ fn all_operators_obey_the_laws_in_f32() {
     all_obey::<f32>(1e-4);
 }
 
+/// What computes in f32 among f64 does what it does in f32, which obeys the laws, and differs from f64 by roundings.
+#[test]
+fn operators_in_single_precision_are_those_in_f32() {
+    for (single, double) in [(galaxies::<f32>(), galaxies::<f64>()), (learned_field(), learned_field())] {
+        let wrapped = InSingle::new(single.clone());
+        let draw = |len: usize, substream: u32| {
+            let mut x = vec![0.0f64; len];
+            Stream::new(11, Purpose::Test, substream).fill_normal(&mut x);
+            x
+        };
+        let round = |x: &[f64]| x.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+        let (n, m) = (double.domain().len(), double.codomain().len());
+        let (x, dx, dy) = (draw(n, 0), draw(n, 1), draw(m, 2));
+        let (value, mut there) = wrapped.linearize(&x).expect("fits");
+        let (inner_value, mut inner) = single.linearize(&round(&x)).expect("fits");
+        let (mut pushed, mut inner_pushed) = (vec![0.0; m], vec![0.0f32; m]);
+        there.push(&dx, &mut pushed).expect("fits");
+        inner.push(&round(&dx), &mut inner_pushed).expect("fits");
+        let (mut pulled, mut inner_pulled) = (vec![0.0; n], vec![0.0f32; n]);
+        there.pull(&dy, &mut pulled).expect("fits");
+        inner.pull(&round(&dy), &mut inner_pulled).expect("fits");
+        for (wrapped, inner) in [(&value, inner_value), (&pushed, inner_pushed), (&pulled, inner_pulled)] {
+            assert!(wrapped.iter().zip(inner).all(|(wrapped, inner)| *wrapped == f64::from(inner)));
+        }
+        assert_eq!(value, wrapped.apply(&x).expect("fits"), "{}", wrapped.name());
+        let exact = double.apply(&x).expect("fits");
+        let size = exact.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
+        let most = value.iter().zip(&exact).fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));
+        assert!(most > 0.0 && most < 1e-4 * size, "{}: {most:.1e} of {size:.1e}", wrapped.name());
+    }
+}
+
 #[test]
 fn wrong_lengths_are_errors_not_panics() {
-    for (operator, _) in registry::<f64>() {
+    let in_single: DynOperator<f64> = Arc::new(InSingle::new(galaxies()));
+    for (operator, _) in registry::<f64>().into_iter().chain([(in_single, 1.0)]) {
         let name = operator.name();
         let (n, m) = (operator.domain().len(), operator.codomain().len());
         let mut linearization = operator.linearization();

@@ -69,6 +69,33 @@ impl Settings {
         self.sharpening.as_ref().map_or(Ok(()), Sharpening::check)
     }
 
+    /// Refuses a spectrum that does not know the waves of the lattice, from the longest in the box to the shortest along an axis.
+    fn check_spectrum(&self, [low, high]: [f64; 2]) -> Result<()> {
+        let longest = std::f64::consts::TAU / self.length;
+        let shortest = std::f64::consts::PI * self.particles as f64 / self.length;
+        // Whoever asks for a table up to that wave gets it but for rounding.
+        if longest >= 0.999 * low && shortest <= 1.001 * high {
+            return Ok(());
+        }
+        Err(Error::Setting(format!(
+            "the table of the linear spectrum goes from k = {low:.3e} to {high:.3e} h/Mpc, the waves of these particles from {longest:.3e} to \
+             {shortest:.3e}; let the code that made it write as far"
+        )))
+    }
+
+    /// What is slow about the sizes, and which ones near them are not: transforms of 2 x 31 x 4 cells a side take four times as long as of 2^8.
+    pub fn advice(&self) -> Option<String> {
+        let slow = [("particles", self.particles), ("mesh cells", self.cells)];
+        let (what, size) = slow.into_iter().find(|(_, size)| largest_prime(*size) > 13)?;
+        let quick = |size: &usize| size.is_multiple_of(2) && largest_prime(*size) <= 7;
+        let below = (4..size).rev().find(quick).unwrap_or(4);
+        let above = (size..).find(quick).unwrap_or(size);
+        Some(format!(
+            "{size} {what} a side have a factor {}, with which Fourier transforms are slow; {below} and {above} have not",
+            largest_prime(size)
+        ))
+    }
+
     /// Bytes that a simulation holds at its peak.
     ///
     /// Forward: 9 numbers a particle for the state, the modes and their amplitudes; 2 a mesh cell for density and
@@ -113,6 +140,20 @@ impl Settings {
         };
         size_of::<T>() * numbers
     }
+}
+
+/// The largest prime factor.
+fn largest_prime(mut n: usize) -> usize {
+    let (mut largest, mut factor) = (1, 2);
+    while n > 1 {
+        if n.is_multiple_of(factor) {
+            largest = factor;
+            n /= factor;
+        } else {
+            factor += 1;
+        }
+    }
+    largest
 }
 
 /// Which way a simulation is run.
@@ -176,6 +217,7 @@ impl<T: Real> Simulation<T> {
     /// If a setting is out of range or a parameter is not known.
     pub fn new(settings: Settings, cosmology: Cosmology<f64>, free: &[&str]) -> Result<Simulation<T>> {
         settings.check()?;
+        settings.check_spectrum(cosmology.linear().range())?;
         Schedule::new(&cosmology, settings.scheme, settings.lpt, &settings.times)?;
         let side = settings.particles;
         let mut blocks = vec![Block::new("modes", &[side; 3], "")];

@@ -1,9 +1,9 @@
 //! What must hold for every simulation: laws of operators, reversal in time, and the same numbers in either precision.
 
-use lookback_cosmology::{Cosmology, Normalization, Parameters, Settings as CosmologySettings};
+use lookback_cosmology::{Cosmology, Normalization, Parameters, PowerTable, Settings as CosmologySettings};
 use lookback_mesh::{Grid, Window, bin_edges, power_spectrum};
 use lookback_nbody::{
-    GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, SHARPENING_PARAMETERS, Scheme, Settings,
+    GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Particles, SHARPENING_PARAMETERS, Scheme, Settings,
     SharpenedPower, Sharpening, Simulation, Snapshot,
 };
 use lookback_operator::random::{Purpose, Stream};
@@ -75,14 +75,45 @@ fn every_kind_of_simulation_obeys_the_laws() {
         let x = simulation.point(&white(512));
         let violation = laws::dot_product(&simulation, &x).expect("evaluated");
         assert!(violation < 1e-10, "{}: {violation:.1e}", simulation.name());
-        gradient_agrees_with_differences(&simulation, &x);
+        gradient_agrees_with_differences(&simulation, &x, 512);
     }
 }
 
+/// What particles are at the end is what a run says, and has derivatives by modes and parameters.
+#[test]
+fn particles_obey_the_laws() {
+    let half = vec![0.1, 0.3, 0.5];
+    for (scheme, times) in
+        [(Scheme::BullFrog, half), (Scheme::FastPm(Middle::Geometric), vec![0.1, 0.4, 1.0])]
+    {
+        let settings = Settings { scheme, times, ..settings(8, 3) };
+        let end = settings.times[2];
+        let simulation = Simulation::<f64>::new(settings, cosmology(), &FREE).expect("a simulation");
+        let x = simulation.point(&white(512));
+        let mut run = simulation.run().expect("a run");
+        run.evolve(&x, None).expect("evolved");
+        let state = run.state();
+        let particles = Particles::new(simulation.clone()).expect("particles");
+        let found = particles.apply(&x).expect("evolved");
+        // Momenta are a^2 dx/dt in H0 Mpc/h, velocities a dx/dt in km/s.
+        let velocities = state.momentum.iter().map(|p| 100.0 * p / end);
+        let expected: Vec<f64> = state.displacement.iter().copied().chain(velocities).collect();
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-11 * (1.0 + expected.abs()), "{found} {expected}");
+        }
+        let violation = laws::dot_product(&particles, &x).expect("evaluated");
+        assert!(violation < 1e-10, "{violation:.1e}");
+        gradient_agrees_with_differences(&particles, &x, 512);
+    }
+    let sharpening = Some(Sharpening { alpha: 0.3, mu: -1.2, kl: 0.2, ks: 0.8 });
+    let sharpened = Settings { sharpening, ..settings(8, 3) };
+    let sharpened = Simulation::<f64>::new(sharpened, cosmology(), &[]).expect("a simulation");
+    assert!(Particles::new(sharpened).err().expect("refused").to_string().contains("sharpening"));
+}
+
 /// The derivative along the modes and along each parameter, against central differences of a smooth function.
-fn gradient_agrees_with_differences(simulation: &Simulation<f64>, x: &[f64]) {
+fn gradient_agrees_with_differences(simulation: &dyn Operator<f64>, x: &[f64], modes: usize) {
     let weight: Vec<f64> = white(simulation.codomain().len());
-    let modes = simulation.settings().particles.pow(3);
     let directions = laws::directions(&white::<f64>(modes), x.len());
     // The weights have kinks where a particle crosses a cell, so the step is as small as rounding allows.
     let slopes = laws::slopes(simulation, &weight, x, &directions, 1e-6).expect("evaluated");
@@ -230,6 +261,37 @@ fn schemes_converge_to_one_answer() {
             "{scheme:?}: relative error of displacements {coarse:.2e} after 10 steps, {fine:.2e} after 20"
         );
         assert!((3.0..5.0).contains(&(coarse / fine)), "{scheme:?}: {coarse:.2e} {fine:.2e}");
+    }
+}
+
+#[test]
+fn sizes_that_are_slow_are_told() {
+    for quick in [64, 96, 130, 256] {
+        assert_eq!(settings(quick, 1).advice(), None);
+    }
+    let advice = settings(62, 1).advice().expect("a factor 31");
+    assert!(advice.contains("62 particles") && advice.contains("60 and 64"), "{advice}");
+    let advice = Settings { cells: 236, ..settings(64, 1) }.advice().expect("a factor 59");
+    assert!(advice.contains("236 mesh cells") && advice.contains("224 and 240"), "{advice}");
+}
+
+/// A table that ends before the waves of the lattice do would be continued by a guess.
+#[test]
+fn a_spectrum_that_is_too_short_is_refused() {
+    let table = |from: f64, to: f64| {
+        let k: Vec<f64> = (0..100).map(|i| from * (to / from).powf(f64::from(i) / 99.0)).collect();
+        let power: Vec<f64> = k.iter().map(|k| 1e4 * k / (1.0 + (k / 0.02).powf(2.4))).collect();
+        let table = std::sync::Arc::new(PowerTable::new(&k, &power).expect("a table"));
+        let settings =
+            CosmologySettings { normalization: Normalization::PrimordialAmplitude, ..Default::default() };
+        let cosmology = Cosmology::with_table(Parameters::planck18(), settings, Some(table));
+        // 40 Mpc/h, 8 particles a side: waves from 0.157 to 0.628 h/Mpc.
+        Simulation::<f64>::new(self::settings(8, 1), cosmology.expect("a cosmology"), &[]).err()
+    };
+    assert!(table(0.1, 0.7).is_none());
+    for (from, to) in [(0.2, 0.7), (0.1, 0.6)] {
+        let error = table(from, to).expect("refused").to_string();
+        assert!(error.contains("from 1.571e-1 to 6.283e-1"), "{error}");
     }
 }
 

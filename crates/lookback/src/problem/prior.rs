@@ -205,8 +205,9 @@ fn build_field<T: Number>(
             let seen: DynOperator<T> = Arc::new(Remember::new(cone.clone(), free.len())?);
             let field: DynOperator<T> =
                 if free.is_empty() { cone.clone() } else { Arc::new(Chain::new(vec![point.clone(), seen])?) };
+            let notes = cone.simulation().settings().advice().into_iter().collect();
             let universe = Some(Universe { cone, point, free: free.len() });
-            Ok(Built { field, spectrum: None, universe, modes: true, notes: Vec::new() })
+            Ok(Built { field, spectrum: None, universe, modes: true, notes })
         }
         _ => Err(Error::config(format!("prior.{name}"), "is not a field")),
     }

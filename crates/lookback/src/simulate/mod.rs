@@ -4,6 +4,7 @@ mod realisation;
 mod report;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lookback_inference::Progress;
 use lookback_lensing::{LightCone, RaySettings, RayTracing, SphereShear};
@@ -90,6 +91,15 @@ pub struct SimulateOutput {
     /// Write the shear of each map of convergence, as `gamma1_N.fits` and `gamma2_N.fits`; flat maps count as periodic (Kaiser &
     /// Squires 1993), so that a margin of them is wrong.
     pub shear: bool,
+    /// Write the reduced shear `g = gamma / (1 - kappa)` of each, which shapes of galaxies show, as `g1_N.fits` and `g2_N.fits`.
+    pub reduced_shear: bool,
+}
+
+impl SimulateOutput {
+    /// Whether any shear is wanted.
+    pub(crate) fn any_shear(&self) -> bool {
+        self.shear || self.reduced_shear
+    }
 }
 
 /// How particles are written.
@@ -180,7 +190,7 @@ impl<T: Real> Universe<T> {
             Ok(tracing)
         };
         let rays = cone.rays.as_ref().map(tracing).transpose()?;
-        if let (true, Some(nside)) = (file.output.shear, cone.nside) {
+        if let (true, Some(nside)) = (file.output.any_shear(), cone.nside) {
             check_simulation(SphereShear::memory(nside))?;
         }
         let cone = light_cone(&file.cosmology, &section, settings, &[], &[Way::Forward])?;
@@ -252,6 +262,8 @@ pub struct Simulated {
     pub realisations: (u32, u32),
     /// Seconds of the new ones.
     pub seconds: f64,
+    /// What the user should know.
+    pub notes: Vec<String>,
 }
 
 impl Simulated {
@@ -264,18 +276,24 @@ impl Simulated {
 /// Simulates all realisations that are not there yet, and draws the report.
 ///
 /// # Errors
-/// If a section is wrong, the folder holds other simulations, the machine has too little memory, or the disk refuses. Killed,
-/// finished realisations stay, and the same call goes on with the others.
-pub fn simulate(file: &SimulateFile, overwrite: bool, reporter: &mut dyn Reporter) -> Result<Simulated> {
+/// If a section is wrong, the folder holds other simulations, the machine has too little memory, or the disk refuses. Killed, or stopped
+/// between two realisations by `stop`, finished realisations stay, and the same call goes on with the others.
+pub fn simulate(
+    file: &SimulateFile,
+    overwrite: bool,
+    stop: &AtomicBool,
+    reporter: &mut dyn Reporter,
+) -> Result<Simulated> {
     match file.precision {
-        Precision::F32 => simulate_in::<f32>(file, overwrite, reporter),
-        Precision::F64 => simulate_in::<f64>(file, overwrite, reporter),
+        Precision::F32 => simulate_in::<f32>(file, overwrite, stop, reporter),
+        Precision::F64 => simulate_in::<f64>(file, overwrite, stop, reporter),
     }
 }
 
 fn simulate_in<T: Real>(
     file: &SimulateFile,
     overwrite: bool,
+    stop: &AtomicBool,
     reporter: &mut dyn Reporter,
 ) -> Result<Simulated> {
     if file.realisations == 0 {
@@ -288,8 +306,8 @@ fn simulate_in<T: Real>(
         let message = "galaxies are painted from particles as they move: leave out `simulation.sharpening`";
         return Err(Error::config("galaxies", message));
     }
-    if file.output.shear && file.light_cone.as_ref().is_none_or(|cone| cone.sources.is_empty()) {
-        return Err(Error::config("output", "`shear` needs a light cone with `sources`"));
+    if file.output.any_shear() && file.light_cone.as_ref().is_none_or(|cone| cone.sources.is_empty()) {
+        return Err(Error::config("output", "`shear` and `reduced_shear` need a light cone with `sources`"));
     }
     let universe = Universe::<T>::build(file)?;
     let directory = file.directory();
@@ -304,6 +322,10 @@ fn simulate_in<T: Real>(
             done_before += 1;
             continue;
         }
+        if stop.load(Ordering::Relaxed) {
+            let goes_on = format!("{number} universes are there; the same call goes on with the others");
+            return Err(Error::Interrupted { goes_on });
+        }
         let mut step = u64::from(number) * each;
         let mut tick = |words: &str| {
             step += 1;
@@ -315,7 +337,8 @@ fn simulate_in<T: Real>(
     let seconds = start.elapsed().as_secs_f64();
     let all = realisation::load(file, &directory)?;
     report::write(file, &universe, &all, &directory)?;
-    Ok(Simulated { directory, realisations: (done_before, file.realisations), seconds })
+    let notes = universe.simulation().settings().advice().into_iter().collect();
+    Ok(Simulated { directory, realisations: (done_before, file.realisations), seconds, notes })
 }
 
 /// Makes the folder, or checks that what it holds was made by the same file; more realisations may be added.

@@ -114,7 +114,7 @@ pub(super) fn run<T: Real>(
             for (name, map) in cone.settings().names().iter().zip(values.chunks(pixels)) {
                 written.push(write_map(file, cone, (name, map), number, folder)?);
             }
-            if file.output.shear {
+            if file.output.any_shear() {
                 write_shear(file, cone, &written, number, folder)?;
             }
             let measured = Measured::of(cone, &written)?;
@@ -190,7 +190,7 @@ fn write_map<T: Real, U: Real>(
     Ok(map)
 }
 
-/// Writes the shear of each map of convergence.
+/// Writes the shear of each map of convergence, the reduced shear, or both.
 fn write_shear<T: Real>(
     file: &SimulateFile,
     cone: &LightCone<T>,
@@ -204,24 +204,41 @@ fn write_shear<T: Real>(
         (None, None) => unreachable!("maps are flat or of the sphere"),
     };
     let lensed = cone.settings().maps.iter().zip(maps).filter(|(tracer, _)| is_lensed(tracer));
-    let mut names = shear_names(cone).into_iter();
-    for (_, kappa) in lensed {
-        let gamma = shear.apply(kappa)?;
-        for (map, name) in gamma.chunks(kappa.len()).zip(&mut names) {
-            write_map(file, cone, (&name, map), number, folder)?;
+    for (source, (_, kappa)) in lensed.enumerate() {
+        let mut gamma = shear.apply(kappa)?;
+        let write = |prefix: &str, gamma: &[f64]| -> Result<()> {
+            for (map, name) in gamma.chunks(kappa.len()).zip(components(prefix, source + 1)) {
+                write_map(file, cone, (&name, map), number, folder)?;
+            }
+            Ok(())
+        };
+        if file.output.shear {
+            write("gamma", &gamma)?;
+        }
+        if file.output.reduced_shear {
+            for component in gamma.chunks_mut(kappa.len()) {
+                component.iter_mut().zip(kappa).for_each(|(gamma, kappa)| *gamma /= 1.0 - kappa);
+            }
+            check_finite("light cone", "reduced shear", &gamma)?;
+            write("g", &gamma)?;
         }
     }
     Ok(())
+}
+
+/// Names of both components of a shear.
+fn components(prefix: &str, source: usize) -> [String; 2] {
+    [1, 2].map(|component| format!("{prefix}{component}_{source}"))
 }
 
 fn is_lensed(tracer: &Tracer) -> bool {
     matches!(tracer, Tracer::Convergence { .. })
 }
 
-/// Names of the maps of shear: both components of the first source, of the second, and so on.
-pub(super) fn shear_names<T: Real>(cone: &LightCone<T>) -> Vec<String> {
+/// Names of the maps of a shear, `gamma` or the reduced one `g`: both components of the first source, of the second, and so on.
+pub(super) fn shear_names<T: Real>(cone: &LightCone<T>, prefix: &str) -> Vec<String> {
     let sources = cone.settings().maps.iter().filter(|tracer| is_lensed(tracer)).count();
-    (1..=sources).flat_map(|source| [1, 2].map(|component| format!("gamma{component}_{source}"))).collect()
+    (1..=sources).flat_map(|source| components(prefix, source)).collect()
 }
 
 /// Maps of one sky, ready for their spectra.

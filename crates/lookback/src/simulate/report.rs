@@ -56,14 +56,13 @@ pub(super) fn write<T: Real>(
             "Convergence of the sources (kappa), and density contrast of shells and galaxies, of the first realisation, the mean of a smooth universe {words}. The colours leave out half a percent of the pixels at either end."
         );
         sections.push(maps("Maps", words, cone, &cone.settings().names(), directory)?);
-        if file.output.shear {
-            let words = if cone.sphere().is_some() {
-                "Shear of the sources, of the first realisation, as healpy has it: gamma1 along meridians and parallels, gamma2 between them."
-            } else {
-                "Shear of the sources, of the first realisation: gamma1 along the axes of the map, gamma2 along its diagonals. Maps count as periodic: a margin is wrong."
+        for (wanted, heading, symbol) in
+            [(file.output.shear, "Shear", "gamma"), (file.output.reduced_shear, "Reduced shear", "g")]
+        {
+            if wanted {
+                let names = shear_names(cone, symbol);
+                sections.push(maps(heading, words_on_shear(heading, symbol, cone), cone, &names, directory)?);
             }
-            .into();
-            sections.push(maps("Shear", words, cone, &shear_names(cone), directory)?);
         }
         sections.extend(map_spectra(cone, all, directory)?);
     }
@@ -94,12 +93,26 @@ pub(super) fn write<T: Real>(
         "sections": sections,
         "chain": [["initial conditions, standard normal".to_string(), universe.simulation().name_of_latents()]],
         "summary": [["threads".to_string(), rayon::current_num_threads().to_string()]],
-        "notes": Vec::<String>::new(),
+        "notes": universe.simulation().settings().advice().as_slice(),
         "inputs": Vec::<String>::new(),
         "config": file.text()?,
         "citations": citations(file),
     }))?;
     files::write_whole(&directory.join("report.html"), |out| out.write_all(page.as_bytes()))
+}
+
+fn words_on_shear<T: Real>(heading: &str, symbol: &str, cone: &LightCone<T>) -> String {
+    let (along, periodic) = if cone.sphere().is_some() {
+        ("as healpy has it: {g}1 along meridians and parallels, {g}2 between them", "")
+    } else {
+        (
+            "{g}1 along the axes of the map, {g}2 along its diagonals",
+            " Maps count as periodic: a margin is wrong.",
+        )
+    };
+    let along = along.replace("{g}", symbol);
+    let formula = if symbol == "g" { ", gamma / (1 - kappa)" } else { "" };
+    format!("{heading} of the sources{formula}, of the first realisation: {along}.{periodic}")
 }
 
 fn citations(file: &SimulateFile) -> Vec<[String; 2]> {
