@@ -108,7 +108,15 @@ class Model:
         samples: int = 100,
         seed: int = 42,
     ) -> dict[str, Any]: ...
-    def calibrate(self, examples: ArrayLike, *, starts: int = 8, seed: int = 42) -> list[dict[str, Any]]: ...
+    def calibrate(
+        self,
+        examples: ArrayLike,
+        *,
+        like: ArrayLike | None = None,
+        noise_std: float = 0.0,
+        starts: int = 8,
+        seed: int = 42,
+    ) -> list[dict[str, Any]]: ...
     def prior(
         self, *, model_error: Literal["correlated", "diagonal", "none"] = "correlated", name: str = "signal"
     ) -> Operator: ...

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use lookback::learn::{self, Admitted, DeviceKind, Recipe, ReconstructOptions, Sampling, verbs};
+use lookback::learn::{
+    self, Admitted, CalibrateOptions, DeviceKind, Recipe, ReconstructOptions, Sampling, verbs,
+};
 use lookback::learning::field::FieldModel;
 use lookback::learning::{Batch, ErrorKind, Generator, Model};
 use lookback::run::Silent;
@@ -256,18 +258,23 @@ impl PyModel {
     /// By how much the decoder's error is to be taken as larger where latents are judged by it (`error_factor` of `reconstruct`): halves
     /// of these examples are hidden and foretold. Factors with their scores (less is better), the shares of hidden numbers within the central
     /// 68 and 95 % with their errors, and whether these are right (`calibrated`); the best first: the lowest score among those that are.
-    /// `lookback model calibrate` writes the best into the model.
-    #[pyo3(signature = (examples, *, starts = 8, seed = 42))]
+    /// With data `like` those that are to be reconstructed, what is missing in them (NaN) is hidden instead of halves; noise of `noise_std` is laid
+    /// upon the rest. `lookback model calibrate` writes the best into the model.
+    #[pyo3(signature = (examples, *, like = None, noise_std = 0.0, starts = 8, seed = 42))]
     fn calibrate<'py>(
         &self,
         examples: &Bound<'py, PyAny>,
+        like: Option<&Bound<'py, PyAny>>,
+        noise_std: f64,
         starts: usize,
         seed: u64,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = examples.py();
         let examples = self.examples(examples)?;
+        let like = like.map(|data| self.rows(data, self.0.width(), "an array of data")).transpose()?;
+        let options = CalibrateOptions { like, noise_std, starts, seed, ..CalibrateOptions::default() };
         let judged = interruptible(py, |stop: &AtomicBool| {
-            learn::calibrate(&self.0, &examples, (starts, seed), stop, &mut Silent)
+            learn::calibrate(&self.0, &examples, &options, stop, &mut Silent)
         })?;
         let text = serde_json::to_string(&judged).map_err(raise)?;
         py.import("json")?.call_method1("loads", (text,))

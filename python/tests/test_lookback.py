@@ -298,11 +298,11 @@ def test_particles_of_a_simulation_make_its_density():
         np.add.at(cells, tuple(at.astype(int) % 8), share)
     delta = lb.nbody(SIMULATION | {"scheme": "fast_pm"})(x)
     np.testing.assert_allclose(cells - 1, delta, atol=1e-11)
-    # On large scales velocities are what brought particles where they are: f E a H x = 100 f E x km/s.
-    universe = lb.Cosmology()
-    flow = 100.0 * universe.growth_rate(1.0) * universe.hubble(1.0)
-    ratio = (found["velocity"] * found["displacement"]).sum() / (found["displacement"] ** 2).sum()
-    assert ratio == pytest.approx(flow, rel=0.15)
+    # In a smooth universe displacements grow as D: velocities are 100 f km/s for each Mpc/h. (A mesh as coarse as the lattice
+    # weakens the force on short waves, so that most of the way is left to perturbation theory.)
+    smooth = lb.particles(SIMULATION | {"start": 0.98, "steps": 1}, cosmology={"sigma8": 0.01})
+    x, v = smooth(x).reshape(2, -1)
+    assert (v @ x) / (x @ x) == pytest.approx(100.0 * lb.Cosmology().growth_rate(1.0), rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ npy = true
     done = lb.simulate_file(file, output=tmp_path / "universes")
     assert done["realisations"] == 2 and (tmp_path / "universes" / "report.html").exists()
     folder = tmp_path / "universes" / "realisation_0001"
-    kappa, g = np.load(folder / "kappa.npy"), np.load(folder / "g1_1.npy")
+    kappa, g = np.load(folder / "kappa1.npy"), np.load(folder / "g1_1.npy")
     gamma = lb.shear(lb.Grid((16, 16), pixel_arcmin=3.0 * 60 / 16))(np.ascontiguousarray(kappa, dtype=float))
     np.testing.assert_allclose(g, gamma[:256].reshape(16, 16) / (1 - kappa), rtol=1e-4, atol=1e-7)
     assert lb.simulate_file(file, output=tmp_path / "universes")["seconds"] < done["seconds"]
@@ -713,6 +713,8 @@ rank = 3
     scores = [one["score"] for one in judged if one["calibrated"]]
     assert scores == sorted(scores)
     assert {one["factor"] for one in judged} >= {1.0, 10.0, 100.0}
+    alike = model.calibrate(images[:4], like=data, noise_std=0.1, starts=2)
+    assert len(alike) in (7, 8) and alike != judged
 
     prior = model.prior(model_error="none")
     truth = np.array([0.3, -0.4])

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand, ValueEnum};
-use lookback::learn::{self, ReconstructOptions, Sampling, verbs};
+use lookback::learn::{self, CalibrateOptions, ReconstructOptions, Sampling, verbs};
 use lookback::learning::{Batch, Model};
 use lookback::{Result, files};
 
@@ -130,6 +130,9 @@ pub(crate) enum ModelCommand {
     },
     /// Find by how much the decoder's error is to be taken as larger: halves of examples are hidden and foretold. The factor that foretells
     /// them best, of those whose intervals hold what they promise, goes into the model.
+    ///
+    /// What is missing and how noisy the rest is matters: with `--like DATA --noise-std SIGMA` examples are hidden as the data are that you
+    /// will reconstruct.
     Calibrate {
         #[command(flatten)]
         which: Which,
@@ -138,10 +141,16 @@ pub(crate) enum ModelCommand {
         /// How many of them are used, from the last backwards.
         #[arg(long, short = 'n', default_value_t = 40, value_name = "N", value_parser = positive)]
         count: usize,
+        /// An array of data: what is missing in them (NaN) is hidden, instead of halves.
+        #[arg(long, value_name = "DATA")]
+        like: Option<String>,
+        /// Standard deviation of the noise that is laid upon what is seen.
+        #[arg(long, default_value_t = 0.0, value_name = "SIGMA")]
+        noise_std: f64,
         /// Searches for modes, from the best of 4096 draws of the prior (fewer where examples have more than 1024 numbers).
         #[arg(long, default_value_t = 8, value_name = "N", value_parser = positive)]
         starts: usize,
-        /// Seed of starts and samples.
+        /// Seed of noise, starts and samples.
         #[arg(long, default_value_t = 42)]
         seed: u64,
     },
@@ -273,8 +282,14 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
         ModelCommand::Score { which, data, output, by, picture, top } => {
             score(&which.load()?, &data, (&output, by), (picture.as_deref(), top))
         }
-        ModelCommand::Calibrate { which, data, count, starts, seed } => {
-            calibrate(&which, &data, (count, starts, seed), stop, quiet)
+        ModelCommand::Calibrate { which, data, count, like, noise_std, starts, seed } => {
+            let mut options = CalibrateOptions { noise_std, starts, seed, ..CalibrateOptions::default() };
+            let model = which.load()?;
+            if let Some(like) = like {
+                options.like = Some(verbs::read_examples(&model, &like, true)?);
+                options.hidden = format!("what is missing in {like}");
+            }
+            calibrate(model, &which.model, (&data, count), &options, (stop, quiet))
         }
         ModelCommand::Reconstruct {
             which,
@@ -346,17 +361,16 @@ fn score(
 }
 
 fn calibrate(
-    which: &Which,
-    data: &str,
-    (count, starts, seed): (usize, usize, u64),
-    stop: &AtomicBool,
-    quiet: bool,
+    model: Model<f32>,
+    place: &Path,
+    (data, count): (&str, usize),
+    options: &CalibrateOptions,
+    (stop, quiet): (&AtomicBool, bool),
 ) -> Result<()> {
-    let model = which.load()?;
     let examples = verbs::read_examples(&model, data, false)?;
     let last = examples.gather(examples.rows().saturating_sub(count)..examples.rows());
     let mut bar = Bar::new(quiet);
-    let judged = learn::calibrate(&model, &last, (starts, seed), stop, &mut bar);
+    let judged = learn::calibrate(&model, &last, options, stop, &mut bar);
     bar.finish();
     let judged = judged?;
     if !quiet {
@@ -367,7 +381,7 @@ fn calibrate(
             println!("{factor:<9}{score:<27.5}{:<14}{:<14}{verdict}", share(0), share(1));
         }
     }
-    let page = learn::write_calibrated(model, &which.model, &judged, data, (last.rows(), starts, seed))?;
+    let page = learn::write_calibrated(model, place, &judged, (data, last.rows()), options)?;
     if let (Some(page), false) = (page, quiet) {
         println!("report     file://{}", absolute(&page).display());
     }

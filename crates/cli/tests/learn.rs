@@ -200,6 +200,12 @@ fn uses(bench: &Bench, model: &str) {
     assert_eq!(card["spread"]["channels"], 8);
     let wrong = bench.bad(&["model", "reconstruct", model, "a.npy", "--error-factor", "0", "-o", "no"]);
     assert!(wrong.contains("must be above 0"), "{wrong}");
+    let few = ["model", "calibrate", model, "test.idx", "-n", "2", "--starts", "2", "--like", "a.npy"];
+    let wrong = bench.bad(&few);
+    assert!(wrong.contains("no noise"), "{wrong}");
+    bench.good(&[&few[..], &["--noise-std", "20"]].concat());
+    let page = String::from_utf8_lossy(&bench.read(&format!("{model}/calibration.html"))).into_owned();
+    assert!(page.contains("what is missing in a.npy"));
     let wrong = bench.bad(&["model", "encode", model, "z.npy", "-o", "no.npy"]);
     assert!(wrong.contains("has the shape [300, 4], but an example of the model has [8, 8, 1]"), "{wrong}");
     let none = bench.lookback(&["model", "sample", model, "-n", "0", "-o", "no.npy"]);

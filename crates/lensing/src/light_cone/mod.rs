@@ -249,6 +249,9 @@ impl Settings {
 /// Galaxies are particles that weigh as much as the linear density where they began says ([`lookback_cosmology::Bias`]); in
 /// redshift space `W` is read where they seem to be, `v / (a H)` away (Kaiser 1987). Sharpened particles carry their galaxies
 /// along. Free numbers of the maps ([`Settings::free`]) follow the parameters of the universe.
+///
+/// In a curved universe the box stays flat: angles are `x / d` where they should be `x / r(d)` with the transverse distance `r`, 0.1 % more at
+/// `omega_k = 0.01` and redshift 1. `W`, expansion and growth take the curvature.
 pub struct LightCone<T: Real> {
     simulation: Simulation<T>,
     settings: Settings,

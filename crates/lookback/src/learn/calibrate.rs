@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use lookback_inference::Progress;
 use lookback_learn::{Batch, Model, Shape};
+use lookback_operator::random::{Purpose, Stream};
 use serde::Serialize;
 
 use super::reconstruct::GOLDEN;
@@ -12,11 +13,13 @@ use super::{Admitted, MODES, ReconstructOptions, Sampling, calibrate_page, recon
 use crate::run::Reporter;
 use crate::{Error, Result, VERSION};
 
-/// Factors that are tried.
+/// Factors that are tried first.
 const FACTORS: [f64; 6] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0];
 /// What is written beside a model that was calibrated.
 pub(super) const CALIBRATION_PAGE: &str = "calibration.html";
 pub(super) const CALIBRATION_FIGURES: &str = "calibration.json";
+/// Most factors that are tried in all.
+const MOST_TRIED: u64 = FACTORS.len() as u64 + 2;
 /// Samples of each posterior.
 const SAMPLES: usize = 50;
 
@@ -51,39 +54,63 @@ fn miss(within: &[f64; 2], error: &[f64; 2]) -> f64 {
     shares.map(miss).fold(0.0, f64::max)
 }
 
-/// Hides a half of each example (the left, the right, the upper, the lower in turn), foretells it from the other, and judges by what is
-/// hidden: the factors with their scores, the best first. That is the sharpest of those that are calibrated (Gneiting, Balabdaoui & Raftery
+/// How examples are hidden, and foretold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CalibrateOptions {
+    /// Data in which is missing (NaN) what is to be hidden, one example after the other in turn; halves, if left out. Where nothing is missing,
+    /// all is foretold from what the noise leaves.
+    pub like: Option<Batch<f32>>,
+    /// What is hidden, in words for the page.
+    pub hidden: String,
+    /// Standard deviation of the noise that is laid upon what is seen, in the data's units.
+    pub noise_std: f64,
+    /// Searches for modes, an example.
+    pub starts: usize,
+    /// Seed of noise, starts and samples.
+    pub seed: u64,
+}
+
+impl Default for CalibrateOptions {
+    fn default() -> CalibrateOptions {
+        CalibrateOptions {
+            like: None,
+            hidden: "a half of each, in turn the left, the right, the upper and the lower one".into(),
+            noise_std: 0.0,
+            starts: 8,
+            seed: 42,
+        }
+    }
+}
+
+/// Hides a half of each example (the left, the right, the upper, the lower in turn), or what is missing in data like those that are to be understood,
+/// foretells it from the rest, and judges by what was hidden: the factors with their scores, the best first. That is the sharpest of those that are calibrated (Gneiting, Balabdaoui & Raftery
 /// 2007): the one with the lowest score among those whose intervals hold what they promise; where none do, the one that misses it least.
 ///
 /// The score is `E|x - y| - E|x - x'| / 2` over samples `x` and the truth `y` (Gneiting & Raftery 2007, eq. 21). The rank of a truth that is equal to
-/// some samples is anywhere among theirs. Cost: six reconstructions of every example.
+/// some samples is anywhere among theirs. Six factors from 1 to 300 are tried, then those in the middle between the best of them and its neighbours.
+/// Cost: seven or eight reconstructions of every example.
 ///
 /// # Errors
-/// As for a reconstruction.
+/// As for a reconstruction; if the data are not like the examples, or tell all.
 pub fn calibrate(
     model: &Model<f32>,
     examples: &Batch<f32>,
-    (starts, seed): (usize, u64),
+    options: &CalibrateOptions,
     stop: &AtomicBool,
     reporter: &mut dyn Reporter,
 ) -> Result<Vec<Judged>> {
-    let shape = model.card().example_shape()?;
     if examples.rows() < 2 {
         return Err(Error::config("calibrate", "needs at least two examples to judge by"));
     }
-    let mut hidden = examples.clone();
-    let width = examples.width();
-    for (at, x) in hidden.data_mut().iter_mut().enumerate() {
-        if is_hidden(shape, at / width, at % width) {
-            *x = f32::NAN;
-        }
-    }
-    let mut all = Vec::new();
-    for (number, factor) in FACTORS.into_iter().enumerate() {
+    let hidden = hide(model.card().example_shape()?, examples, options)?;
+    let &CalibrateOptions { noise_std, starts, seed, .. } = options;
+    let mut reconstructions = 0;
+    let mut judge = |factor: f64| {
         let message = format!("the decoder's error taken {factor} times as large");
-        reporter.step(&Progress { steps: (number as u64, FACTORS.len() as u64), message, done: false });
+        reporter.step(&Progress { steps: (reconstructions, MOST_TRIED), message, done: false });
+        reconstructions += 1;
         let options = ReconstructOptions {
-            noise_std: 0.0,
+            noise_std,
             blur_pixels: None,
             model_error: Admitted::Adaptive,
             error_factor: Some(factor),
@@ -95,40 +122,101 @@ pub fn calibrate(
             directory: PathBuf::new(),
         };
         let found = reconstruct(model, &hidden, &options, stop, &mut crate::run::Silent)?;
-        let (mut scores, mut shares) = (Vec::new(), Vec::new());
-        for (row, truths) in examples.data().chunks_exact(width).enumerate() {
-            let columns = (0..width).filter(|&column| hidden.row(row)[column].is_nan());
-            let numbers = columns.map(|column| {
-                let draws =
-                    (0..SAMPLES).map(|draw| f64::from(found.samples.row(row * SAMPLES + draw)[column]));
-                // Places of ties fill the unit interval evenly.
-                ranked_score(draws.collect(), f64::from(truths[column]), (column as f64 * GOLDEN).fract())
-            });
-            let numbers: Vec<(f64, f64)> = numbers.collect();
-            let mean =
-                |f: &dyn Fn(&(f64, f64)) -> f64| numbers.iter().map(f).sum::<f64>() / numbers.len() as f64;
-            scores.push(mean(&|(score, _)| *score));
-            let held = |level: f64| mean(&|(_, rank)| f64::from(u8::from((rank - 0.5).abs() <= level / 2.0)));
-            shares.push(PROMISED.map(held));
-        }
-        let n = scores.len() as f64;
-        let score = scores.iter().sum::<f64>() / n;
-        let within = [0, 1].map(|level| shares.iter().map(|share| share[level]).sum::<f64>() / n);
-        let error = [0, 1].map(|level| {
-            let square: f64 = shares.iter().map(|share| (share[level] - within[level]).powi(2)).sum();
-            (square / (n * (n - 1.0))).sqrt()
-        });
-        let calibrated = miss(&within, &error) <= 1.0;
-        all.push(Judged { factor, score, within, error, calibrated });
-    }
-    let merit = |of: &Judged| if of.calibrated { of.score } else { miss(&of.within, &of.error) };
-    all.sort_by(|a, b| b.calibrated.cmp(&a.calibrated).then(merit(a).total_cmp(&merit(b))));
+        Ok(judged(factor, examples, &hidden, &found.samples))
+    };
+    let mut all = FACTORS.into_iter().map(&mut judge).collect::<Result<Vec<_>>>()?;
+    rank(&mut all);
+    let finer = between(all[0].factor).into_iter().map(judge).collect::<Result<Vec<_>>>()?;
+    all.extend(finer);
+    rank(&mut all);
     Ok(all)
 }
 
+/// The examples with noise, and NaN where they are hidden.
+fn hide(shape: Shape, examples: &Batch<f32>, options: &CalibrateOptions) -> Result<Batch<f32>> {
+    let refuse = |message: String| Err(Error::config("calibrate", message));
+    let (mut hidden, width) = (examples.clone(), examples.width());
+    if let Some(like) = &options.like {
+        if like.width() != width || like.rows() == 0 {
+            let message =
+                format!("data with {} numbers an example are not like examples of {width}", like.width());
+            return refuse(message);
+        }
+        let tells_all = |row: usize| !like.row(row).iter().any(|x| x.is_nan());
+        if options.noise_std == 0.0 && (0..like.rows()).any(tells_all) {
+            return refuse(
+                "nothing is missing in an example of the data, and there is no noise: nothing to foretell"
+                    .into(),
+            );
+        }
+    }
+    for (row, seen) in hidden.data_mut().chunks_exact_mut(width).enumerate() {
+        if options.noise_std > 0.0 {
+            let mut noise = vec![0.0f32; width];
+            Stream::new(options.seed, Purpose::Noise, row as u32).fill_normal(&mut noise);
+            seen.iter_mut().zip(noise).for_each(|(x, noise)| *x += options.noise_std as f32 * noise);
+        }
+        for (column, x) in seen.iter_mut().enumerate() {
+            let missing = match &options.like {
+                None => is_hidden(shape, row, column),
+                Some(like) => like.row(row % like.rows())[column].is_nan(),
+            };
+            if missing {
+                *x = f32::NAN;
+            }
+        }
+    }
+    Ok(hidden)
+}
+
+/// The factors in the middle between one that was tried first and its neighbours, to two digits.
+fn between(factor: f64) -> Vec<f64> {
+    let middle = |a: f64, b: f64| {
+        let middle = (a * b).sqrt();
+        let scale = 10f64.powi(1 - middle.log10().floor() as i32);
+        (middle * scale).round() / scale
+    };
+    let pairs = FACTORS.windows(2).filter(|pair| pair.contains(&factor));
+    pairs.map(|pair| middle(pair[0], pair[1])).collect()
+}
+
+/// How well the hidden numbers of examples are foretold by samples.
+fn judged(factor: f64, examples: &Batch<f32>, hidden: &Batch<f32>, samples: &Batch<f32>) -> Judged {
+    let width = examples.width();
+    let (mut scores, mut shares) = (Vec::new(), Vec::new());
+    for (row, truths) in examples.data().chunks_exact(width).enumerate() {
+        // All, where nothing is hidden but by noise.
+        let all = !hidden.row(row).iter().any(|x| x.is_nan());
+        let columns = (0..width).filter(|&column| all || hidden.row(row)[column].is_nan());
+        let numbers = columns.map(|column| {
+            let draws = (0..SAMPLES).map(|draw| f64::from(samples.row(row * SAMPLES + draw)[column]));
+            // Places of ties fill the unit interval evenly.
+            ranked_score(draws.collect(), f64::from(truths[column]), (column as f64 * GOLDEN).fract())
+        });
+        let numbers: Vec<(f64, f64)> = numbers.collect();
+        let mean = |f: &dyn Fn(&(f64, f64)) -> f64| numbers.iter().map(f).sum::<f64>() / numbers.len() as f64;
+        scores.push(mean(&|(score, _)| *score));
+        let held = |level: f64| mean(&|(_, rank)| f64::from(u8::from((rank - 0.5).abs() <= level / 2.0)));
+        shares.push(PROMISED.map(held));
+    }
+    let n = scores.len() as f64;
+    let score = scores.iter().sum::<f64>() / n;
+    let within = [0, 1].map(|level| shares.iter().map(|share| share[level]).sum::<f64>() / n);
+    let error = [0, 1].map(|level| {
+        let square: f64 = shares.iter().map(|share| (share[level] - within[level]).powi(2)).sum();
+        (square / (n * (n - 1.0))).sqrt()
+    });
+    Judged { factor, score, within, error, calibrated: miss(&within, &error) <= 1.0 }
+}
+
+/// The best first: the sharpest of those that are calibrated, then those that miss least what they promise.
+fn rank(all: &mut [Judged]) {
+    let merit = |of: &Judged| if of.calibrated { of.score } else { miss(&of.within, &of.error) };
+    all.sort_by(|a, b| b.calibrated.cmp(&a.calibrated).then(merit(a).total_cmp(&merit(b))));
+}
+
 /// Writes a model with the best of the factors that were `judged` over the one that was read; where `path` is its folder, also its card,
-/// `calibration.json`, and a page, whose place is returned. `data` says what the factors were judged by; the numbers are the examples, and the searches
-/// and the seed of [`calibrate`].
+/// `calibration.json`, and a page, whose place is returned. `data` and `count` say which examples the factors were judged by, and how many.
 ///
 /// # Errors
 /// If the disk refuses.
@@ -136,8 +224,8 @@ pub fn write_calibrated(
     model: Model<f32>,
     path: &Path,
     judged: &[Judged],
-    data: &str,
-    numbers: (usize, usize, u64),
+    (data, count): (&str, usize),
+    options: &CalibrateOptions,
 ) -> Result<Option<PathBuf>> {
     let place = super::model_file(path);
     let model = model.with_error_factor(judged[0].factor)?;
@@ -145,13 +233,14 @@ pub fn write_calibrated(
     crate::files::write_whole(&place, |out| out.write_all(&bytes))?;
     let Some(folder) = place.parent().filter(|_| path.is_dir()) else { return Ok(None) };
     super::write_card(model.card(), folder)?;
-    let (examples, starts, seed) = numbers;
+    let CalibrateOptions { hidden, noise_std, starts, seed, .. } = options;
     let figures = serde_json::json!({
-        "version": VERSION, "data": data, "given": model.what_is_given(), "examples": examples, "starts": starts, "seed": seed, "factors": judged,
+        "version": VERSION, "data": data, "given": model.what_is_given(), "examples": count, "hidden": hidden, "noise_std": noise_std,
+        "starts": starts, "seed": seed, "factors": judged,
     });
     super::write_text(&folder.join(CALIBRATION_FIGURES), &format!("{figures:#}\n"))?;
     let page = folder.join(CALIBRATION_PAGE);
-    super::write_text(&page, &calibrate_page::page(&model, judged, data, numbers)?)?;
+    super::write_text(&page, &calibrate_page::page(&model, judged, (data, count), options)?)?;
     Ok(Some(page))
 }
 
@@ -188,6 +277,39 @@ fn ranked_score(mut samples: Vec<f64>, truth: f64, tie: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn examples_are_hidden_as_the_data_are() {
+        let examples = Batch::new(4, (0..12u8).map(f32::from).collect());
+        let hidden = |like: Option<Vec<f32>>, noise_std: f64| {
+            let options = CalibrateOptions {
+                like: like.map(|x| Batch::new(4, x)),
+                noise_std,
+                ..CalibrateOptions::default()
+            };
+            hide(Shape::Row(4), &examples, &options)
+        };
+        let missing = |batch: &Batch<f32>| batch.data().iter().map(|x| x.is_nan()).collect::<Vec<_>>();
+        let halves = missing(&hidden(None, 0.0).expect("hidden"));
+        assert_eq!(halves[..8], [true, true, false, false, false, false, true, true]);
+        let nan = f32::NAN;
+        let like = vec![nan, 0.0, 0.0, 0.0, 0.0, 0.0, nan, nan];
+        let same = hidden(Some(like.clone()), 0.0).expect("hidden");
+        assert_eq!(missing(&same)[..8], like.iter().map(|x| x.is_nan()).collect::<Vec<_>>()[..]);
+        assert_eq!(missing(&same)[8..], [true, false, false, false]);
+        assert_eq!(same.row(0)[1..], [1.0, 2.0, 3.0]);
+        let noisy = hidden(Some(vec![0.0; 4]), 0.5).expect("noisy");
+        let off = noisy.data().iter().zip(examples.data()).map(|(a, b)| (a - b).powi(2)).sum::<f32>() / 12.0;
+        assert!((0.05..0.8).contains(&off), "{off}");
+        let error = hidden(Some(vec![0.0; 4]), 0.0).expect_err("nothing to foretell").to_string();
+        assert!(error.contains("no noise"), "{error}");
+    }
+
+    #[test]
+    fn finer_factors_lie_beside_the_best() {
+        assert_eq!(between(10.0), [5.5, 17.0]);
+        assert_eq!((between(1.0), between(300.0)), (vec![1.7], vec![170.0]));
+    }
 
     /// The score of a normal distribution at its mean is `(sqrt 2 - 1) / sqrt pi` of its width (Gneiting & Raftery 2007, eq. 5), and more
     /// for one that is too narrow or too wide.

@@ -3,7 +3,7 @@
 use lookback_learn::Model;
 use serde_json::json;
 
-use super::calibrate::{Judged, PROMISED};
+use super::calibrate::{CalibrateOptions, Judged, PROMISED};
 use crate::report::curves::{COLOURS, Curve, Plot};
 use crate::report::{Figure, Section, render};
 use crate::{Result, VERSION};
@@ -14,9 +14,10 @@ const SIZE: (u32, u32) = (520, 360);
 pub(super) fn page(
     model: &Model<f32>,
     judged: &[Judged],
-    data: &str,
-    (count, starts, seed): (usize, usize, u64),
+    (data, count): (&str, usize),
+    options: &CalibrateOptions,
 ) -> Result<String> {
+    let CalibrateOptions { hidden, noise_std, starts, seed, .. } = options;
     let best = &judged[0];
     let verdict = if best.calibrated {
         "Intervals hold what they promise with this factor, and are the sharpest of those that do."
@@ -49,20 +50,22 @@ pub(super) fn page(
             ["examples", count.to_string()],
         ],
         "sections": [Section {
-            heading: "Halves that were hidden".into(),
-            words: format!("A half of each example was foretold from the other, with the decoder's error taken so many times as large. {verdict}"),
+            heading: "What was hidden".into(),
+            words: format!("What was hidden of each example was foretold from what was seen, with the decoder's error taken so many times as large. {verdict}"),
             figures: vec![coverage(judged)?, sharpness(judged)?],
         }],
         "chain": [
             ["data", data],
             ["examples", format!("the last {count}")],
+            ["hidden", hidden],
+            ["noise on what is seen", if *noise_std > 0.0 { format!("{noise_std}") } else { "none".into() }],
             ["given", if model.what_is_given().is_empty() { "nothing".into() } else { format!("{:?}", model.what_is_given()) }],
             ["searches", format!("{starts} an example")],
         ],
         "summary": summary,
         "notes": [],
         "inputs": [],
-        "config": format!("starts = {starts}\nseed = {seed}\n"),
+        "config": format!("noise_std = {noise_std}\nstarts = {starts}\nseed = {seed}\n"),
         "citations": [
             ["calibration before sharpness", "Gneiting, Balabdaoui & Raftery 2007, JRSS B 69, 243"],
             ["continuous ranked probability score", "Gneiting & Raftery 2007, JASA 102, 359"],

@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 use lookback_learn::{Card, Model, Shape};
 
 use self::calibrate::{CALIBRATION_FIGURES, CALIBRATION_PAGE};
-pub use self::calibrate::{Judged, calibrate, write_calibrated};
+pub use self::calibrate::{CalibrateOptions, Judged, calibrate, write_calibrated};
 use self::device::Device;
 use self::examples::Sets;
 pub use self::file::{

@@ -228,7 +228,7 @@ pub enum LaplaceName {
 
 /// Lensed galaxies: all at a redshift, or a distribution.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a source needs `z`, or `redshift` and `density`, or `file`")]
 pub enum SourceSection {
     /// `{ z = 1.0 }`
     Plane {
