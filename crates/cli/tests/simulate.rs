@@ -235,14 +235,20 @@ fn the_full_sky_is_written_as_healpix() {
         .replace("sources = [{ z = 0.5 }, { z = 1.0 }]", "sources = [{ z = 0.1 }, { z = 0.15 }]")
         .replace("box_size = 100.0", "box_size = 200.0")
         .replace("pixels = 16\nfield_deg = 4.0", "nside = 8\nshells = [{ near = 100.0, far = 300.0 }]")
-        .replace("density = true", "density = true\nshear = true")
+        .replace("density = true", "density = true\nshear = true\nreduced_shear = true")
         .replace("realisations = 2", "realisations = 1");
     let bench = Bench::new(&sky);
     let (good, words) = bench.simulate();
     assert!(good, "{words}");
-    for name in
-        ["kappa1.fits", "gamma1_1.fits", "gamma2_2.fits", "shell1.fits", "shell1.npy", "cl_shell1.csv"]
-    {
+    for name in [
+        "kappa1.fits",
+        "gamma1_1.fits",
+        "gamma2_2.fits",
+        "g1_2.fits",
+        "shell1.fits",
+        "shell1.npy",
+        "cl_shell1.csv",
+    ] {
         assert!(!bench.read(&format!("realisation_0000/{name}")).is_empty(), "{name}");
     }
     let file = bench.read("realisation_0000/shell1.fits");
@@ -265,10 +271,14 @@ fn the_full_sky_is_written_as_healpix() {
         page.contains("C_ell of shell1")
             && page.contains("Shear of the sources")
             && page.contains("gamma2_2")
+            && page.contains("Reduced shear of the sources, gamma / (1 - kappa)")
     );
     let unlensed = Bench::new(&sky.replace("sources = [{ z = 0.1 }, { z = 0.15 }]\n", ""));
     let (good, words) = unlensed.simulate();
-    assert!(!good && words.contains("`shear` needs a light cone with `sources`"), "{words}");
+    assert!(
+        !good && words.contains("`shear` and `reduced_shear` need a light cone with `sources`"),
+        "{words}"
+    );
 }
 
 const SAMPLE: &str = "{ redshift = [0.2, 0.4, 0.6], density = [0.0, 1.0, 0.0], b1 = 0.5 }";
