@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Integrator = Literal["leapfrog", "minimal_norm", "two_stage"]
 Floats = NDArray[np.float32]
 Pair = tuple[float, float]
 
@@ -274,6 +275,7 @@ def hmc(
     thin: int = 1,
     path_length: float = 1.5,
     target_acceptance: float = 0.8,
+    integrator: Integrator = "leapfrog",
     start_scale: float = 0.1,
     precondition: int | None = None,
     start: Array | None = None,
@@ -288,6 +290,7 @@ def mala(
     thin: int = 1,
     path_length: float = 1.5,
     target_acceptance: float = 0.8,
+    integrator: Integrator = "leapfrog",
     start_scale: float = 0.1,
     precondition: int | None = None,
     start: Array | None = None,
@@ -302,6 +305,7 @@ def mams(
     thin: int = 1,
     path_length: float = 1.5,
     target_acceptance: float = 0.8,
+    integrator: Integrator = "leapfrog",
     start_scale: float = 0.1,
     precondition: int | None = None,
     start: Array | None = None,
@@ -316,6 +320,7 @@ def nuts(
     thin: int = 1,
     target_acceptance: float = 0.8,
     max_depth: int = 10,
+    integrator: Integrator = "leapfrog",
     metric: Literal["diagonal", "unit"] = "diagonal",
     start_scale: float = 0.1,
     precondition: int | None = None,
@@ -330,7 +335,7 @@ def mclmc(
     draws: int = 10_000,
     thin: int = 10,
     energy_error: float = 5e-4,
-    integrator: Literal["minimal_norm", "leapfrog"] = "minimal_norm",
+    integrator: Integrator = "minimal_norm",
     metric: Literal["diagonal", "unit"] = "diagonal",
     start_scale: float = 0.1,
     precondition: int | None = None,

@@ -1,5 +1,7 @@
 //! Distances, growth and spectra of a universe, with their derivatives.
 
+use std::ops::RangeInclusive;
+
 use lookback::cosmology::{
     Cosmology, Gradient, Halofit, PARAMETERS, Result, Scalar, Tracer, limber_spectrum,
 };
@@ -15,7 +17,7 @@ use crate::universe::section;
 /// A universe: `Cosmology({"omega_m": 0.3, "sigma8": 0.8})`, with the keys of the section `cosmology` of run files, and Planck 2018 where
 /// nothing is said.
 ///
-/// Functions of numbers or arrays. With `derivatives = True` they give `(value, {"omega_m": ..., ...})`, exact derivatives by every
+/// Functions of numbers, which give a number, or of arrays. With `derivatives = True` they give `(value, {"omega_m": ..., ...})`, exact derivatives by every
 /// parameter.
 #[pyclass(name = "Cosmology", frozen, module = "lookback")]
 pub(crate) struct PyCosmology(Cosmology<f64>);
@@ -34,14 +36,19 @@ enum Quantity {
 }
 
 impl Quantity {
-    /// The range of what it is a function of, and its name.
-    fn argument(&self) -> (&'static str, std::ops::RangeInclusive<f64>) {
-        match self {
-            Quantity::ScaleFactor => ("distance [Mpc/h]", 0.0..=f64::MAX),
-            Quantity::LinearPower(_) | Quantity::Halofit(_) => ("k [h/Mpc]", f64::MIN_POSITIVE..=1e6),
+    /// The range of what it is a function of, and its name, unless the function refuses what is beyond.
+    fn argument(&self, cosmology: &Cosmology<f64>) -> Option<(&'static str, RangeInclusive<f64>)> {
+        let argument = match self {
+            Quantity::ScaleFactor => return None,
+            // No code that writes a table knows more, so that nobody takes its continuation for it.
+            Quantity::LinearPower(_) | Quantity::Halofit(_) => {
+                let [low, high] = cosmology.linear().range();
+                ("k [h/Mpc]", low.max(1e-10)..=high.min(1e6))
+            }
             Quantity::Limber { .. } => ("ell", 0.0..=1e6),
-            _ => ("scale factor a", 1e-5..=1.0),
-        }
+            _ => ("scale factor a", EARLIEST..=1.0),
+        };
+        Some(argument)
     }
 
     fn at<S: Scalar>(&self, cosmology: &Cosmology<S>, x: &[f64]) -> Result<Vec<S>> {
@@ -69,8 +76,15 @@ impl Quantity {
     }
 }
 
+/// The first scale factor that may be asked for.
+const EARLIEST: f64 = 1e-5;
+
 fn scale_factor(a: f64) -> PyResult<f64> {
-    if a > 1e-5 && a <= 1.0 { Ok(a) } else { Err(raise(format!("a must lie between 1e-5 and 1, not {a}"))) }
+    if (EARLIEST..=1.0).contains(&a) {
+        Ok(a)
+    } else {
+        Err(raise(format!("a must lie between {EARLIEST:e} and 1, not {a}")))
+    }
 }
 
 impl PyCosmology {
@@ -82,32 +96,45 @@ impl PyCosmology {
         quantity: &Quantity,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
+        let cosmology = &self.0;
         let keywords = PyDict::new(py);
         keywords.set_item("dtype", "float64")?;
         let array = py.import("numpy")?.call_method("ascontiguousarray", (x,), Some(&keywords))?;
         let scalar = py.import("numpy")?.call_method1("ndim", (x,))?.extract::<usize>()? == 0;
         let array = array.cast_into::<PyArrayDyn<f64>>()?.readonly();
-        let x = contiguous(&array).ok_or_else(|| raise("an array in C order is needed"))?;
-        let (name, range) = quantity.argument();
-        if let Some(wrong) = x.iter().find(|x| !range.contains(x)) {
+        let x = contiguous(&array).ok_or_else(|| raise("an array in C order is needed"))?.to_vec();
+        if let Some((name, range)) = quantity.argument(cosmology)
+            && let Some(wrong) = x.iter().find(|x| !range.contains(x))
+        {
             let (low, high) = (range.start(), range.end());
             return Err(raise(format!("{name} must lie between {low:e} and {high:e}, not {wrong}")));
         }
-        let shape = if scalar { Vec::new() } else { array.shape().to_vec() };
-        let shaped =
-            |values: Vec<f64>| -> PyResult<Output<'py>> { values.into_pyarray(py).reshape(shape.clone()) };
+        let shaped = |values: Vec<f64>| -> PyResult<Bound<'py, PyAny>> {
+            if scalar {
+                return Ok(values[0].into_pyobject(py)?.into_any());
+            }
+            let values: Output<'py> = values.into_pyarray(py).reshape(array.shape().to_vec())?;
+            Ok(values.into_any())
+        };
         if !derivatives {
-            return Ok(shaped(quantity.at(&self.0, x).map_err(raise)?)?.into_any());
+            return shaped(py.detach(|| quantity.at(cosmology, &x)).map_err(raise)?);
         }
-        let found: Vec<Gradient> =
-            self.0.with_gradient().and_then(|cosmology| quantity.at(&cosmology, x)).map_err(raise)?;
+        let found: Vec<Gradient> = py
+            .detach(|| cosmology.with_gradient().and_then(|cosmology| quantity.at(&cosmology, &x)))
+            .map_err(raise)?;
         let by = PyDict::new(py);
-        for (i, name) in PARAMETERS.into_iter().enumerate() {
-            let name = if name == "amplitude" { self.0.amplitude_name() } else { name };
+        for (i, name) in self.names() {
             by.set_item(name, shaped(found.iter().map(|value| value.gradient[i]).collect())?)?;
         }
         let values = shaped(found.iter().map(|value| value.value).collect())?;
-        Ok(PyTuple::new(py, [values.into_any(), by.into_any()])?.into_any())
+        Ok(PyTuple::new(py, [values, by.into_any()])?.into_any())
+    }
+
+    /// Places and names of the parameters. A table that keeps its own amplitude leaves none to name.
+    fn names(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        let all = PARAMETERS.into_iter().enumerate();
+        all.filter(|(_, name)| *name != "amplitude" || !self.0.keeps_amplitude_of_table())
+            .map(|(i, name)| (i, if name == "amplitude" { self.0.amplitude_name() } else { name }))
     }
 }
 
@@ -120,12 +147,13 @@ impl PyCosmology {
         parameters.build().map(PyCosmology).map_err(raise)
     }
 
-    /// All parameters by name.
+    /// All parameters by name; without an amplitude, where that is the one of a table.
     #[getter]
     fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let all = PyDict::new(py);
-        for (name, value) in PARAMETERS.into_iter().zip(self.0.parameters().to_array()) {
-            all.set_item(if name == "amplitude" { self.0.amplitude_name() } else { name }, value)?;
+        let values = self.0.parameters().to_array();
+        for (i, name) in self.names() {
+            all.set_item(name, values[i])?;
         }
         Ok(all)
     }
@@ -180,7 +208,7 @@ impl PyCosmology {
         self.give(a, derivatives, &Quantity::GrowthRate)
     }
 
-    /// Linear power [(Mpc/h)^3] at wave numbers [h/Mpc] and a scale factor.
+    /// Linear power [(Mpc/h)^3] at wave numbers [h/Mpc] and a scale factor; of a table, at those that it has.
     #[pyo3(signature = (k, a = 1.0, *, derivatives = false))]
     fn linear_power<'py>(
         &self,
@@ -191,14 +219,15 @@ impl PyCosmology {
         self.give(k, derivatives, &Quantity::LinearPower(scale_factor(a)?))
     }
 
-    /// Power [(Mpc/h)^3] by halofit (Takahashi et al. 2012).
+    /// Power [(Mpc/h)^3] by halofit (Takahashi et al. 2012); with a table, at the wave numbers that it has.
     #[pyo3(signature = (k, a = 1.0, *, derivatives = false))]
     fn halofit<'py>(&self, k: &Bound<'py, PyAny>, a: f64, derivatives: bool) -> PyResult<Bound<'py, PyAny>> {
         self.give(k, derivatives, &Quantity::Halofit(scale_factor(a)?))
     }
 
     /// Spectrum of the convergence of sources, or of two sets of them, in Limber's approximation with halofit or linear power:
-    /// `{"z": 1.0}` or `{"redshift": [...], "density": [...]}`, with `alignment` if they are aligned.
+    /// `{"z": 1.0}` or `{"redshift": [...], "density": [...]}`, with `alignment` if they are aligned. Beyond its ends a table is continued as a
+    /// power law.
     #[pyo3(signature = (ell, sources, other = None, *, linear = false, derivatives = false))]
     fn convergence_spectrum<'py>(
         &self,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lookback_inference::{
-    Curvature, Derivative, Draw, El2o, El2oOptions, Hmc, HmcOptions, Integrator, Map, MapOptions, Mclmc,
-    MclmcOptions, Method, Metric, Mgvi, MgviOptions, Muse, MuseOptions, Nuts, NutsOptions, Optimizer,
-    Pathfinder, PathfinderOptions, Posterior, PreconditionOptions, Preconditioned, Sampler, Smc, SmcOptions,
-    Target, Thermodynamic, ThermodynamicOptions, Wiener, WienerOptions, Workers, diagnostics as diagnose,
+    Curvature, Derivative, Draw, El2o, El2oOptions, Hmc, HmcOptions, INTEGRATORS, Integrator, Map,
+    MapOptions, Mclmc, MclmcOptions, Method, Metric, Mgvi, MgviOptions, Muse, MuseOptions, Nuts, NutsOptions,
+    Optimizer, Pathfinder, PathfinderOptions, Posterior, PreconditionOptions, Preconditioned, Sampler, Smc,
+    SmcOptions, Target, Thermodynamic, ThermodynamicOptions, Wiener, WienerOptions, Workers,
+    diagnostics as diagnose,
 };
 use lookback_operator::Space;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
@@ -406,7 +407,7 @@ macro_rules! trajectories {
     ($(#[$doc:meta])* $name:ident, $constructor:ident) => {
         $(#[$doc])*
         #[pyfunction]
-        #[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, start_scale = 0.1, precondition = None, start = None, seed = 42))]
+        #[pyo3(signature = (posterior, *, chains = 4, warmup = 200, draws = 500, thin = 1, path_length = 1.5, target_acceptance = 0.8, integrator = "leapfrog", start_scale = 0.1, precondition = None, start = None, seed = 42))]
         #[allow(clippy::too_many_arguments)]
         pub(crate) fn $name(
             py: Python<'_>,
@@ -417,12 +418,15 @@ macro_rules! trajectories {
             thin: usize,
             path_length: f64,
             target_acceptance: f64,
+            integrator: &str,
             start_scale: f64,
             precondition: Option<usize>,
             start: Option<Vec<Vec<f64>>>,
             seed: u64,
         ) -> PyResult<PyResult_> {
-            let options = HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, start_scale };
+            let integrator = integrator_named(integrator)?;
+            let options =
+                HmcOptions { chains, warmup, draws, thin, path_length, target_acceptance, integrator, start_scale };
             chains_of(py, posterior, Hmc::$constructor(options, seed).map_err(raise)?, precondition, start, seed)
         }
     };
@@ -430,7 +434,7 @@ macro_rules! trajectories {
 
 trajectories! {
     /// Hamiltonian Monte Carlo; samples of the chains take turns. `precondition` is the number of directions in which the posterior around its
-    /// maximum is made round first, and `start` are latents at which chains start, a row each, such as the samples of an
+    /// maximum is made round first, `integrator` one of `leapfrog`, `minimal_norm` and `two_stage`, and `start` are latents at which chains start, a row each, such as the samples of an
     /// approximation; here and for the other samplers.
     hmc, new
 }
@@ -467,9 +471,18 @@ fn metric_named(name: &str) -> PyResult<Metric> {
     }
 }
 
-/// The No-U-Turn sampler; samples of the chains take turns.
+/// An integrator by its name.
+fn integrator_named(name: &str) -> PyResult<Integrator> {
+    let found = INTEGRATORS.into_iter().find(|(known, _)| *known == name);
+    let known = || INTEGRATORS.map(|(known, _)| format!("`{known}`")).join(", ");
+    found
+        .map(|(_, integrator)| integrator)
+        .ok_or_else(|| raise(format!("there is no integrator `{name}`; there are {}", known())))
+}
+
+/// The No-U-Turn sampler; samples of the chains take turns. In thousands of dimensions `integrator = "two_stage"` saves gradients.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, metric = "diagonal", start_scale = 0.1, precondition = None, start = None, seed = 42))]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, integrator = "leapfrog", metric = "diagonal", start_scale = 0.1, precondition = None, start = None, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn nuts(
     py: Python<'_>,
@@ -480,15 +493,25 @@ pub(crate) fn nuts(
     thin: usize,
     target_acceptance: f64,
     max_depth: usize,
+    integrator: &str,
     metric: &str,
     start_scale: f64,
     precondition: Option<usize>,
     start: Option<Vec<Vec<f64>>>,
     seed: u64,
 ) -> PyResult<PyResult_> {
-    let metric = metric_named(metric)?;
-    let options =
-        NutsOptions { chains, warmup, draws, thin, target_acceptance, max_depth, metric, start_scale };
+    let (integrator, metric) = (integrator_named(integrator)?, metric_named(metric)?);
+    let options = NutsOptions {
+        chains,
+        warmup,
+        draws,
+        thin,
+        target_acceptance,
+        max_depth,
+        integrator,
+        metric,
+        start_scale,
+    };
     chains_of(py, posterior, Nuts::new(options, seed).map_err(raise)?, precondition, start, seed)
 }
 
@@ -511,14 +534,7 @@ pub(crate) fn mclmc(
     start: Option<Vec<Vec<f64>>>,
     seed: u64,
 ) -> PyResult<PyResult_> {
-    let integrator = match integrator {
-        "minimal_norm" => Integrator::MinimalNorm,
-        "leapfrog" => Integrator::Leapfrog,
-        other => {
-            return Err(raise(format!("there is no integrator `{other}`; use `minimal_norm` or `leapfrog`")));
-        }
-    };
-    let metric = metric_named(metric)?;
+    let (integrator, metric) = (integrator_named(integrator)?, metric_named(metric)?);
     let options = MclmcOptions { chains, warmup, draws, thin, energy_error, integrator, metric, start_scale };
     chains_of(py, posterior, Mclmc::new(options, seed).map_err(raise)?, precondition, start, seed)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lookback::learn::{
-    self, Admitted, CalibrateOptions, DeviceKind, Recipe, ReconstructOptions, Sampling, verbs,
+    self, Admitted, CalibrateOptions, DeviceKind, Like, Recipe, ReconstructOptions, Sampling, verbs,
 };
 use lookback::learning::field::FieldModel;
 use lookback::learning::{Batch, ErrorKind, Generator, Model};
@@ -176,7 +176,8 @@ impl PyModel {
         Ok(densities.into_pyarray(examples.py()))
     }
 
-    /// How usual examples are: `latent`, `reconstruction` and `combined` log densities; strange ones have low scores.
+    /// How usual examples are: log densities of their latents (`latent`) and of what the decoder misses (`reconstruction`), and both `combined`, each in
+    /// units of its scatter among usual examples; strange ones have low scores.
     fn score<'py>(&self, examples: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let py = examples.py();
         let scores = self.0.score(&self.examples(examples)?).map_err(raise)?;
@@ -272,7 +273,8 @@ impl PyModel {
         let py = examples.py();
         let examples = self.examples(examples)?;
         let like = like.map(|data| self.rows(data, self.0.width(), "an array of data")).transpose()?;
-        let options = CalibrateOptions { like, noise_std, starts, seed, ..CalibrateOptions::default() };
+        let like = like.map(|data| Like { name: "data".into(), data });
+        let options = CalibrateOptions { like, noise_std, starts, seed };
         let judged = interruptible(py, |stop: &AtomicBool| {
             learn::calibrate(&self.0, &examples, &options, stop, &mut Silent)
         })?;

@@ -108,7 +108,7 @@ pub(crate) fn check(py: Python<'_>, file: PathBuf) -> PyResult<String> {
 }
 
 /// Simulates the universes of a file for `lookback simulate` that are not there yet: maps, spectra and a report in the folder that is
-/// returned as `directory`, with the number of `realisations` and the `seconds` of the new ones. Ctrl-C stops after the universe at hand; the same
+/// returned as `directory`, with the number of `realisations`, the `seconds` of the new ones, and `notes` of what one should know. Ctrl-C stops after the universe at hand; the same
 /// call goes on.
 #[pyfunction]
 #[pyo3(signature = (file, *, output = None, overwrite = false))]
@@ -130,6 +130,7 @@ pub(crate) fn simulate_file<'py>(
     out.set_item("report", simulated.report().to_string_lossy())?;
     out.set_item("realisations", simulated.realisations.1)?;
     out.set_item("seconds", simulated.seconds)?;
+    out.set_item("notes", simulated.notes)?;
     Ok(out)
 }
 

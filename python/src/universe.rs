@@ -11,6 +11,7 @@ use lookback::runfile::{CosmologySection, LightConeSection, SimulationSection};
 use lookback::universe;
 use numpy::IntoPyArray;
 use numpy::PyArrayMethods;
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde::de::DeserializeOwned;
@@ -26,7 +27,13 @@ pub(crate) fn section<S: DeserializeOwned>(
     dict: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<S> {
     let text = match dict {
-        Some(dict) => py.import("json")?.call_method1("dumps", (dict,))?.extract::<String>()?,
+        Some(dict) => {
+            // Arrays and numbers of numpy become lists and numbers.
+            let options = PyDict::new(py);
+            options.set_item("default", py.import("operator")?.call_method1("methodcaller", ("tolist",))?)?;
+            let text = py.import("json")?.call_method("dumps", (dict,), Some(&options));
+            text.map_err(|error| raise(format!("{name}: {error}")))?.extract::<String>()?
+        }
         None => "{}".to_string(),
     };
     serde_json::from_str(&text).map_err(|error| raise(format!("{name}: {error}")))
@@ -36,12 +43,20 @@ fn names(free: &[String]) -> Vec<&str> {
     free.iter().map(String::as_str).collect()
 }
 
-/// Refuses what has no memory for its derivatives: an operator gives both of them.
-fn check(memory: impl Fn(Way) -> usize) -> PyResult<()> {
-    lookback::memory::check_simulation(Way::most(&Way::DERIVATIVES, memory)).map_err(raise)
+/// Refuses what has no memory for its derivatives, of which an operator gives both, with the arrays that are handed out then: as many numbers
+/// as its input and its output have, and rounded copies of both in single precision.
+fn check<T: Real>(numbers: usize, memory: impl Fn(Way) -> usize) -> PyResult<()> {
+    let rounded = if size_of::<T>() < size_of::<f64>() { size_of::<T>() } else { 0 };
+    let arrays = numbers * (size_of::<f64>() + rounded);
+    lookback::memory::check_simulation(Way::most(&Way::DERIVATIVES, memory) + arrays).map_err(raise)
 }
 
-/// What a simulation computes in: `f64`, or `f32` for half the memory. Arrays are float64 on either way.
+/// Does so for an operator.
+fn check_operator<T: Real>(operator: &impl Operator<T>, memory: impl Fn(Way) -> usize) -> PyResult<()> {
+    check::<T>(operator.domain().len() + operator.codomain().len(), memory)
+}
+
+/// What a simulation computes in: `f64`, or `f32` for half the memory of what it computes with. Arrays are float64 on either way.
 trait Precision: Real {
     fn hold(operator: impl Operator<Self> + 'static) -> PyOperator;
 }
@@ -87,7 +102,11 @@ fn build_simulation<T: Real>(
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cosmology = cosmology.build().map_err(raise)?;
     let settings = simulation.settings(&cosmology).map_err(raise)?;
-    check(|way| settings.memory::<T>(way))?;
+    check::<T>(settings.particles.pow(3) + settings.cells.pow(3), |way| settings.memory::<T>(way))?;
+    if let Some(advice) = settings.advice() {
+        let warning = py.get_type::<PyUserWarning>();
+        PyErr::warn(py, &warning, &std::ffi::CString::new(advice)?, 2)?;
+    }
     Simulation::new(settings, cosmology, &names(free)).map_err(raise)
 }
 
@@ -122,7 +141,9 @@ pub(crate) fn particles(
 ) -> PyResult<PyOperator> {
     in_precision!(precision, |T| {
         let simulation = build_simulation::<T>(py, simulation, cosmology, &free)?;
-        Ok(T::hold(Particles::new(simulation).map_err(raise)?))
+        let particles = Particles::new(simulation).map_err(raise)?;
+        check_operator(&particles, |way| particles.memory(way))?;
+        Ok(T::hold(particles))
     })
 }
 
@@ -150,7 +171,9 @@ pub(crate) fn light_cone(
     let free = names(&free);
     in_precision!(precision, |T| {
         let cone = universe::light_cone::<T>(&cosmology, &simulation, settings, &free, &Way::DERIVATIVES);
-        Ok(T::hold(cone.map_err(raise)?))
+        let cone = cone.map_err(raise)?;
+        check_operator(&cone, |way| cone.memory(way))?;
+        Ok(T::hold(cone))
     })
 }
 
@@ -173,7 +196,7 @@ pub(crate) fn galaxies(
     in_precision!(precision, |T| {
         let simulation = build_simulation::<T>(py, simulation, cosmology, &free)?;
         let galaxies = Galaxies::new(simulation, bias, free_bias, redshift_space).map_err(raise)?;
-        check(|way| galaxies.memory(way))?;
+        check_operator(&galaxies, |way| galaxies.memory(way))?;
         Ok(T::hold(galaxies))
     })
 }
@@ -207,7 +230,7 @@ pub(crate) fn ray_tracing(
     in_precision!(precision, |T| {
         let simulation = build_simulation::<T>(py, simulation, cosmology, &free)?;
         let rays = RayTracing::new(simulation, cone, rays).map_err(raise)?;
-        check(|way| rays.memory(way))?;
+        check_operator(&rays, |way| rays.memory(way))?;
         Ok(T::hold(rays))
     })
 }

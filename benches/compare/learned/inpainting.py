@@ -75,14 +75,14 @@ def main():
             hidden[missing] = True
             data[:, hidden] = np.nan
             judged = lively & hidden
+        folder = Path(tempfile.mkdtemp())
+        np.save(folder / "data.npy", data.astype(np.float32))
+        model = calibrated(case, folder / "data.npy", noise, folder) if ALIKE else MODEL
         for error in ERRORS:
-            folder = Path(tempfile.mkdtemp())
-            np.save(folder / "data.npy", data.astype(np.float32))
-            model = calibrated(case, folder / "data.npy", noise, folder) if ALIKE else MODEL
             subprocess.run([LOOKBACK, "-q", "model", "reconstruct", model, folder / "data.npy", "--noise-std", str(noise),
-                            "--model-error", error, *FACTOR, "--sampling", SAMPLING, "-o", folder / "out"], check=True)
-            samples = np.load(folder / "out/samples.npy").reshape(IMAGES, 100, 28, 28)
-            found = json.load(open(folder / "out/reconstruction.json"))["examples"]
+                            "--model-error", error, *FACTOR, "--sampling", SAMPLING, "-o", folder / error], check=True)
+            samples = np.load(folder / error / "samples.npy").reshape(IMAGES, 100, 28, 28)
+            found = json.load(open(folder / error / "reconstruction.json"))["examples"]
             ties = np.random.default_rng(3).uniform(size=truth.shape) * (samples == truth[:, None]).mean(1)
             rank = ((samples < truth[:, None]).mean(1) + ties)[:, judged]
             within = [np.mean(np.abs(rank - 0.5) <= level / 2) for level in (0.68, 0.95)]

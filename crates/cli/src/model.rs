@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand, ValueEnum};
-use lookback::learn::{self, CalibrateOptions, ReconstructOptions, Sampling, verbs};
+use lookback::learn::{self, CalibrateOptions, Like, ReconstructOptions, Sampling, verbs};
 use lookback::learning::{Batch, Model};
 use lookback::{Result, files};
 
@@ -283,11 +283,11 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
             score(&which.load()?, &data, (&output, by), (picture.as_deref(), top))
         }
         ModelCommand::Calibrate { which, data, count, like, noise_std, starts, seed } => {
-            let mut options = CalibrateOptions { noise_std, starts, seed, ..CalibrateOptions::default() };
+            let mut options = CalibrateOptions { like: None, noise_std, starts, seed };
             let model = which.load()?;
-            if let Some(like) = like {
-                options.like = Some(verbs::read_examples(&model, &like, true)?);
-                options.hidden = format!("what is missing in {like}");
+            if let Some(name) = like {
+                let data = verbs::read_examples(&model, &name, true)?;
+                options.like = Some(Like { name, data });
             }
             calibrate(model, &which.model, (&data, count), &options, (stop, quiet))
         }

@@ -205,7 +205,7 @@ fn uses(bench: &Bench, model: &str) {
     assert!(wrong.contains("no noise"), "{wrong}");
     bench.good(&[&few[..], &["--noise-std", "20"]].concat());
     let page = String::from_utf8_lossy(&bench.read(&format!("{model}/calibration.html"))).into_owned();
-    assert!(page.contains("what is missing in a.npy"));
+    assert!(page.contains("nothing, as in a.npy"), "no example of a.npy has gaps");
     let wrong = bench.bad(&["model", "encode", model, "z.npy", "-o", "no.npy"]);
     assert!(wrong.contains("has the shape [300, 4], but an example of the model has [8, 8, 1]"), "{wrong}");
     let none = bench.lookback(&["model", "sample", model, "-n", "0", "-o", "no.npy"]);

@@ -273,6 +273,15 @@ fn the_full_sky_is_written_as_healpix() {
             && page.contains("gamma2_2")
             && page.contains("Reduced shear of the sources, gamma")
     );
+    let [kappa, gamma, reduced] = ["kappa2", "gamma1_2", "g1_2"]
+        .map(|name| numbers(&bench.read(&format!("realisation_0000/{name}.npy"))));
+    let largest = reduced.iter().fold(0.0f32, |largest, g| largest.max(g.abs()));
+    for ((g, gamma), kappa) in reduced.iter().zip(gamma).zip(kappa) {
+        assert!((g * (1.0 - kappa) - gamma).abs() < 1e-5 * largest, "{g} {gamma} {kappa}");
+    }
+    let with_mean = Bench::new(&sky.replace("nside = 8", "nside = 8\nsubtract_mean = false"));
+    let (good, words) = with_mean.simulate();
+    assert!(!good && words.contains("leave out `subtract_mean = false`"), "{words}");
     let unlensed = Bench::new(&sky.replace("sources = [{ z = 0.1 }, { z = 0.15 }]\n", ""));
     let (good, words) = unlensed.simulate();
     assert!(

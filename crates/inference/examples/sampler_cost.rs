@@ -228,8 +228,18 @@ fn moments() {
             microcanonical(target, integrator, if target.dim() > 10_000 { 400 } else { 2000 }, 40_000);
         }
         if target.dim() <= 10_000 {
-            let options = NutsOptions { chains: CHAINS, warmup: 300, draws: 2000, ..Default::default() };
-            row(target, "nuts", gradients_needed(&mut Nuts::new(options, 1).expect("valid"), target));
+            for (name, integrator) in
+                [("nuts, leapfrog", Integrator::Leapfrog), ("nuts, two stages", Integrator::TwoStage)]
+            {
+                let options = NutsOptions {
+                    chains: CHAINS,
+                    warmup: 300,
+                    draws: 2000,
+                    integrator,
+                    ..Default::default()
+                };
+                row(target, name, gradients_needed(&mut Nuts::new(options, 1).expect("valid"), target));
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Beginnings, Decisions, Divergences, Energies, Plan, Point, check_acceptance, stream};
+use crate::integrator::{Integrator, Shares};
 use crate::mclmc::rotate;
 use crate::step_size::DualAveraging;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
@@ -37,6 +38,8 @@ pub struct HmcOptions {
     pub path_length: f64,
     /// Acceptance that the step size is adapted to.
     pub target_acceptance: f64,
+    /// Splitting of a step.
+    pub integrator: Integrator,
     /// Standard deviation of the random starting points.
     pub start_scale: f64,
 }
@@ -50,6 +53,7 @@ impl Default for HmcOptions {
             thin: 1,
             path_length: 1.5,
             target_acceptance: 0.8,
+            integrator: Integrator::Leapfrog,
             start_scale: 0.1,
         }
     }
@@ -57,7 +61,7 @@ impl Default for HmcOptions {
 
 /// Energy error beyond which a trajectory counts as divergent.
 pub(crate) const DIVERGENT: f64 = 1000.0;
-/// Most leapfrog steps of a trajectory.
+/// Most steps of a trajectory.
 const MAX_STEPS: usize = 4096;
 
 /// Samples by following Hamiltonian dynamics with unit mass: latents are standard normal before the data, so their
@@ -186,16 +190,23 @@ impl<T: Number> Hmc<T> {
 
         let before = chain.at.energy + self.kinetic(&momentum);
         let Point { mut z, mut gradient, mut energy } = chain.at.clone();
-        let mut kinetic = self.kick(&mut momentum, &gradient, 0.5 * step);
-        for i in 0..steps {
-            vector::axpy(step * speed, &momentum, &mut z);
+        let Shares { outer, middle, moves } = self.options.integrator.shares();
+        let mut kinetic = self.kick(&mut momentum, &gradient, outer * step);
+        for done in 1..=steps * moves {
+            vector::axpy(step * speed / moves as f64, &momentum, &mut z);
             energy = evaluator.energy(&z, &mut gradient)?;
-            chain.leapfrogs += 1;
             if !energy.is_finite() {
                 break;
             }
-            kinetic += self.kick(&mut momentum, &gradient, if i + 1 == steps { 0.5 * step } else { step });
+            // The last kick of a step is one with the first of the next.
+            let share = match done {
+                _ if done == steps * moves => outer,
+                _ if done % moves == 0 => 2.0 * outer,
+                _ => middle,
+            };
+            kinetic += self.kick(&mut momentum, &gradient, share * step);
         }
+        chain.leapfrogs += steps as u64;
         let change = energy + kinetic + self.kinetic(&momentum) - before;
         let diverged = !(change < DIVERGENT);
         let acceptance = if diverged { 0.0 } else { (-change).exp().min(1.0) };

@@ -3,8 +3,8 @@
 mod targets;
 
 use lookback_inference::{
-    Draw, Error, Evaluator, Hmc, HmcOptions, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts,
-    NutsOptions, PreconditionOptions, Preconditioned, Result, Sampler, Target, diagnostics, run_to_end,
+    Draw, Error, Evaluator, Hmc, HmcOptions, INTEGRATORS, Integrator, Mclmc, MclmcOptions, Method, Metric,
+    Nuts, NutsOptions, PreconditionOptions, Preconditioned, Result, Sampler, Target, diagnostics, run_to_end,
 };
 
 use targets::{Formula, figure};
@@ -209,8 +209,14 @@ fn threads_do_not_change_a_bit() {
             let options = MclmcOptions { chains: 2, warmup: 100, draws: 20, thin: 20, ..Default::default() };
             let mut draws =
                 run_to_end(&mut Mclmc::<f32>::new(options, 1).expect("valid"), &Sphere).expect("runs");
-            let options =
-                NutsOptions { chains: 2, warmup: 10, draws: 2, metric: Metric::Unit, ..Default::default() };
+            let options = NutsOptions {
+                chains: 2,
+                warmup: 10,
+                draws: 2,
+                max_depth: 5,
+                metric: Metric::Unit,
+                ..Default::default()
+            };
             draws.extend(
                 run_to_end(&mut Nuts::<f32>::new(options, 1).expect("valid"), &Sphere).expect("runs"),
             );
@@ -305,6 +311,47 @@ fn mams_is_exact_where_mclmc_is_biased() {
         z.iter().zip(&widths).map(square).sum::<f64>() / 100.0
     }));
     assert!((all.0 - 1.0).abs() < 5.0 * all.1 && all.1 < 2e-3, "{all:?}");
+}
+
+/// Whatever a step is made of, what accepts or refuses has no bias; and two gradients a step are worth it in many dimensions.
+#[test]
+fn all_splittings_are_exact_where_trajectories_are_accepted() {
+    let widths: Vec<f64> = (0..40).map(|i| 0.5 * 4f64.powf(f64::from(i) / 39.0)).collect();
+    let target = gaussian(&widths);
+    for (name, integrator) in INTEGRATORS {
+        println!("{name}");
+        let options = HmcOptions { draws: 2000, integrator, ..HmcOptions::default() };
+        for (which, method) in
+            [("hmc", Hmc::new(options.clone(), 4)), ("mams", Hmc::microcanonical(options, 5))]
+        {
+            println!("  {which}");
+            let draws = run_to_end(&mut method.expect("valid"), &target).expect("runs");
+            moments_are_right(&draws, &widths, 0.0);
+        }
+        let options = NutsOptions { draws: 2000, integrator, ..NutsOptions::default() };
+        let draws = run_to_end(&mut Nuts::new(options, 6).expect("valid"), &target).expect("runs");
+        moments_are_right(&draws, &widths, 0.0);
+    }
+}
+
+#[test]
+fn two_stages_take_longer_steps_than_two_of_the_leapfrog() {
+    let widths = vec![1.0; 3000];
+    let step = |integrator: Integrator| {
+        let options = NutsOptions {
+            chains: 2,
+            warmup: 60,
+            draws: 20,
+            metric: Metric::Unit,
+            integrator,
+            ..NutsOptions::default()
+        };
+        let mut nuts = Nuts::new(options, 3).expect("valid");
+        run_to_end(&mut nuts, &gaussian(&widths)).expect("runs");
+        figure(&nuts, "step_size")
+    };
+    let [short, long] = [Integrator::Leapfrog, Integrator::TwoStage].map(step);
+    assert!(long > 2.5 * short, "{long} {short}");
 }
 
 /// A chain that begins at the very maximum has no gradient to turn its direction: the step is as long as any other, so that it needs no

@@ -44,7 +44,7 @@ pub use examples::{Examples, Scaling, ScalingKind};
 pub use gaussian::gaussian_log_density;
 pub use generator::{ErrorKind, Generator};
 pub use layer::{Begin, Layer, Mode, Role, Trace, Weight, begin};
-pub use model::{Card, DataSource, Model, Score, starting_weights};
+pub use model::{Card, DataSource, Model, Score, Usual, starting_weights};
 pub use network::Network;
 pub use published::{Pair, Published};
 pub use residual_law::{NumberLaw, ResidualLaw};

@@ -46,6 +46,9 @@ pub struct Card {
     /// example better than its own do are found, and are wrong about the rest.
     #[serde(default = "one")]
     pub error_factor: f64,
+    /// Scores of examples that it was not trained on, if they were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual: Option<Usual>,
     /// Files that it was trained on, with their digests.
     pub data: Vec<DataSource>,
     /// How good it is, by name.
@@ -54,6 +57,35 @@ pub struct Card {
 
 fn one() -> f64 {
     1.0
+}
+
+/// Mean and standard deviation of the scores of usual examples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Usual {
+    /// Of `latent`.
+    pub latent: [f64; 2],
+    /// Of `reconstruction`.
+    pub reconstruction: [f64; 2],
+}
+
+impl Usual {
+    /// Those of scores, if both scatter.
+    fn of(scores: &[[f64; 2]]) -> Option<Usual> {
+        let n = scores.len() as f64;
+        let [latent, reconstruction] = [0, 1].map(|i| {
+            let mean = scores.iter().map(|score| score[i]).sum::<f64>() / n;
+            [mean, (scores.iter().map(|score| (score[i] - mean).powi(2)).sum::<f64>() / n).sqrt()]
+        });
+        let scatters = |[_, std]: [f64; 2]| std > 0.0 && std.is_finite();
+        (scatters(latent) && scatters(reconstruction)).then_some(Usual { latent, reconstruction })
+    }
+
+    /// Both scores as one: how many standard deviations they are above usual ones, their sum over the root of two.
+    fn combined(&self, [latent, reconstruction]: [f64; 2]) -> f64 {
+        let above = |score: f64, [mean, std]: [f64; 2]| (score - mean) / std;
+        (above(latent, self.latent) + above(reconstruction, self.reconstruction))
+            * std::f64::consts::FRAC_1_SQRT_2
+    }
 }
 
 /// A file of examples.
@@ -243,6 +275,15 @@ impl Model<f32> {
         self.card.spread = Some(spread.section());
         self.spread = Some(spread);
         self
+    }
+
+    /// The same with the scores of examples that it was not trained on, as they were given to the network.
+    ///
+    /// # Errors
+    /// As for [`score`](Model::score).
+    pub fn with_usual(mut self, scaled: Batch<f32>) -> Result<Model<f32>> {
+        self.card.usual = Usual::of(&self.score_parts(scaled)?);
+        Ok(self)
     }
 
     /// The same with another factor on the decoder's error.
@@ -591,7 +632,8 @@ pub struct Score {
     pub latent: f64,
     /// `ln N(x - decode(z); 0, C)` with the covariance of the decoder's residuals: can the decoder make it?
     pub reconstruction: f64,
-    /// The sum of both: the density of latents and residual together.
+    /// Both together, each in units of its scatter among usual examples: by the residual's alone, which scatters more, their sum would be
+    /// decided. (Models that do not know it give the sum: the density of latents and residual together.)
     pub combined: f64,
 }
 
@@ -601,17 +643,25 @@ impl Model<f32> {
     /// # Errors
     /// If what the flow depends on is not given, or the model's error cannot be inverted.
     pub fn score(&self, x: &Batch<f32>) -> Result<Vec<Score>> {
+        let combined = |parts @ [latent, reconstruction]: [f64; 2]| match &self.card.usual {
+            Some(usual) => usual.combined(parts),
+            None => latent + reconstruction,
+        };
+        let parts = self.score_parts(self.card.scaling.apply(x.clone()))?;
+        let score =
+            |parts: [f64; 2]| Score { latent: parts[0], reconstruction: parts[1], combined: combined(parts) };
+        Ok(parts.into_iter().map(score).collect())
+    }
+
+    /// The densities of latents and of residuals.
+    fn score_parts(&self, scaled: Batch<f32>) -> Result<Vec<[f64; 2]>> {
         use rayon::prelude::*;
-        let scaled = self.card.scaling.apply(x.clone());
         let z = self.autoencoder.encode(&self.weights, scaled.clone());
         let decoded = self.autoencoder.decode(&self.weights, z.clone());
         let residual = scaled.zip_with(&decoded, |x, d| *x -= d);
         let precision = self.error.precision()?;
         let latent = self.log_density(z)?;
-        let scores = latent.into_par_iter().enumerate().map(|(row, latent)| {
-            let reconstruction = precision.log_density(residual.row(row));
-            Score { latent, reconstruction, combined: latent + reconstruction }
-        });
-        Ok(scores.collect())
+        let parts = latent.into_par_iter().enumerate();
+        Ok(parts.map(|(row, latent)| [latent, precision.log_density(residual.row(row))]).collect())
     }
 }

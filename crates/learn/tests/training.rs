@@ -281,6 +281,7 @@ fn model_of(condition: Option<Condition>) -> Model<f32> {
         error_rank: 2,
         spread: None,
         error_factor: 1.0,
+        usual: None,
         data: Vec::new(),
         scores: vec![("test_mse".into(), 0.5)],
     };
@@ -304,6 +305,34 @@ fn a_model_comes_back_from_its_file() {
     let end = poisoned.len();
     poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     assert!(say(&poisoned).contains("not a finite number"));
+}
+
+/// Both scores count alike among usual examples, however much wider one of them scatters; a model that knows none adds them.
+#[test]
+fn combined_scores_are_decided_by_both() {
+    let x = examples(200, 3).values;
+    let plain = model();
+    let before = plain.score(&x).expect("scores");
+    assert!(before.iter().all(|s| s.combined == s.latent + s.reconstruction));
+    let scaled = plain.card().scaling.apply(x.clone());
+    let model = plain.with_usual(scaled).expect("scores");
+    let scores = model.score(&x).expect("scores");
+    let mean = |of: &dyn Fn(usize) -> f64| (0..200).map(of).sum::<f64>() / 200.0;
+    let (latent, reconstruction) = (mean(&|i| scores[i].latent), mean(&|i| scores[i].reconstruction));
+    let with = |other: &dyn Fn(usize) -> f64| mean(&|i| scores[i].combined * other(i));
+    let widths = [
+        mean(&|i| (scores[i].latent - latent).powi(2)).sqrt(),
+        mean(&|i| (scores[i].reconstruction - reconstruction).powi(2)).sqrt(),
+    ];
+    assert!(mean(&|i| scores[i].combined).abs() < 1e-9);
+    // As correlated with one as with the other.
+    let correlations = [
+        with(&|i| (scores[i].latent - latent) / widths[0]),
+        with(&|i| (scores[i].reconstruction - reconstruction) / widths[1]),
+    ];
+    assert!((correlations[0] - correlations[1]).abs() < 1e-6 && correlations[0] > 0.3, "{correlations:?}");
+    let back = Model::from_bytes(&model.to_bytes().expect("writes")).expect("reads");
+    assert_eq!(back.score(&x).expect("scores"), scores);
 }
 
 #[test]

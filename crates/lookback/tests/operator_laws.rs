@@ -91,6 +91,7 @@ fn learned_of<T: Real>(error: ErrorKind, condition: Option<Condition>) -> DynOpe
         error_rank: 2,
         spread: None,
         error_factor: 1.0,
+        usual: None,
         data: Vec::new(),
         scores: Vec::new(),
     };

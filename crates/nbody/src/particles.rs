@@ -5,7 +5,7 @@ use lookback_operator::vector::{check_finite, dot};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 use rayon::prelude::*;
 
-use crate::{Error, Result, Run, Simulation};
+use crate::{Error, Result, Run, Simulation, Way};
 
 /// White noise and cosmological parameters to displacements \[Mpc/h\] and peculiar velocities `a dx/dt` \[km/s\] at the end.
 ///
@@ -31,6 +31,14 @@ impl<T: Real> Particles<T> {
         let block = |name: &str, unit: &str| Block::new(name, &[3, n, n, n], unit);
         let codomain = Space::new(vec![block("displacement", "Mpc/h"), block("velocity", "km/s")]);
         Ok(Particles { simulation, codomain })
+    }
+
+    /// Bytes that they hold at their peak, beside input and output.
+    pub fn memory(&self, way: Way) -> usize {
+        // What changes along a tangent is handed on in arrays of its own.
+        let more = if way == Way::Tangent { 6 } else { 0 };
+        let settings = self.simulation.settings();
+        settings.memory::<T>(way) + size_of::<T>() * more * settings.particles.pow(3)
     }
 
     /// Velocity \[km/s\] of a unit of the schedule's momentum: `a^2 dx/dt` \[H0\] over `a`, 100 km/s a unit.

@@ -69,10 +69,10 @@ impl Settings {
         self.sharpening.as_ref().map_or(Ok(()), Sharpening::check)
     }
 
-    /// Refuses a spectrum that does not know the waves of the lattice, from the longest in the box to the shortest along an axis.
+    /// Refuses a spectrum that does not know the waves of the lattice, from the longest in the box to the shortest, along a diagonal.
     fn check_spectrum(&self, [low, high]: [f64; 2]) -> Result<()> {
         let longest = std::f64::consts::TAU / self.length;
-        let shortest = std::f64::consts::PI * self.particles as f64 / self.length;
+        let shortest = 3f64.sqrt() * std::f64::consts::PI * self.particles as f64 / self.length;
         // Whoever asks for a table up to that wave gets it but for rounding.
         if longest >= 0.999 * low && shortest <= 1.001 * high {
             return Ok(());

@@ -285,13 +285,13 @@ fn a_spectrum_that_is_too_short_is_refused() {
         let settings =
             CosmologySettings { normalization: Normalization::PrimordialAmplitude, ..Default::default() };
         let cosmology = Cosmology::with_table(Parameters::planck18(), settings, Some(table));
-        // 40 Mpc/h, 8 particles a side: waves from 0.157 to 0.628 h/Mpc.
+        // 40 Mpc/h, 8 particles a side: waves from 0.157 to, along the diagonal, 1.088 h/Mpc.
         Simulation::<f64>::new(self::settings(8, 1), cosmology.expect("a cosmology"), &[]).err()
     };
-    assert!(table(0.1, 0.7).is_none());
-    for (from, to) in [(0.2, 0.7), (0.1, 0.6)] {
+    assert!(table(0.1, 1.1).is_none());
+    for (from, to) in [(0.2, 1.1), (0.1, 1.0)] {
         let error = table(from, to).expect("refused").to_string();
-        assert!(error.contains("from 1.571e-1 to 6.283e-1"), "{error}");
+        assert!(error.contains("from 1.571e-1 to 1.088e0"), "{error}");
     }
 }
 

@@ -1,6 +1,7 @@
-"""Writes the tables of curved universes and of linear spectra that stand beside this file, by codes that share nothing with Lookback.
+"""Writes the tables of curved universes that stand beside this file, by codes that share nothing with Lookback. (The README there says
+how CAMB and CLASS wrote the linear spectra.)
 
-    pip install numpy==2.* pyccl==3.3.6 camb==2.0.5 classy==3.4.1.0
+    pip install numpy==2.* pyccl==3.3.6 camb==2.0.5
     python make_tables.py
 """
 
@@ -9,7 +10,6 @@ from pathlib import Path
 import camb
 import numpy as np
 import pyccl as ccl
-from classy import Class
 
 HERE = Path(__file__).parent
 NAMES = ("omega_m", "omega_b", "h", "n_s", "sigma8", "w0", "wa", "omega_k")

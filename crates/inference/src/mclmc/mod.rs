@@ -15,31 +15,9 @@ use self::pairs::{Pairs, Scales};
 use self::step_size::StepSize;
 use crate::chain::{Beginnings, Divergences, Plan, Point, stream};
 use crate::diagnostics::plain_ess;
+use crate::integrator::{Integrator, Shares};
 use crate::scales::{Metric, Spread};
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
-
-/// How [`Mclmc`] joins rotations of the velocity and moves of the latent to a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Integrator {
-    /// Half a rotation, a move, half a rotation: one gradient a step.
-    Leapfrog,
-    /// Two moves between three rotations (McLachlan 1995): two gradients a step, which may be more than twice as long.
-    MinimalNorm,
-}
-
-impl Integrator {
-    /// Shares of the step: the first and last rotation, the rotations between, the moves.
-    fn shares(self) -> (f64, f64, usize) {
-        match self {
-            Integrator::Leapfrog => (0.5, 0.0, 1),
-            Integrator::MinimalNorm => {
-                const OUTER: f64 = 0.193_183_327_503_783_6;
-                (OUTER, 1.0 - 2.0 * OUTER, 2)
-            }
-        }
-    }
-}
 
 /// Options of [`Mclmc`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -179,7 +157,7 @@ impl<T: Number> Motion<'_, T> {
         mut seen: impl FnMut(usize, &[T]),
     ) -> Result<()> {
         let dim = chain.u.len();
-        let (outer, middle, moves) = self.options.integrator.shares();
+        let Shares { outer, middle, moves } = self.options.integrator.shares();
         let mut gradient = std::mem::take(&mut chain.at.gradient);
         let mut energy = chain.at.energy;
         // Kinetic energy that the first rotation of the step under way gave.
@@ -415,7 +393,7 @@ impl<T: Number> Mclmc<T> {
             .collect();
         if !per_draw.is_empty() {
             let mean = per_draw.iter().sum::<f64>() / per_draw.len() as f64;
-            self.decoherence = (0.4 * step * mean).max(step);
+            self.decoherence = 0.4 * step * mean;
         }
         self.records = Vec::new();
         // Nothing is learned any more.

@@ -59,9 +59,7 @@ fn miss(within: &[f64; 2], error: &[f64; 2]) -> f64 {
 pub struct CalibrateOptions {
     /// Data in which is missing (NaN) what is to be hidden, one example after the other in turn; halves, if left out. Where nothing is missing,
     /// all is foretold from what the noise leaves.
-    pub like: Option<Batch<f32>>,
-    /// What is hidden, in words for the page.
-    pub hidden: String,
+    pub like: Option<Like>,
     /// Standard deviation of the noise that is laid upon what is seen, in the data's units.
     pub noise_std: f64,
     /// Searches for modes, an example.
@@ -70,15 +68,40 @@ pub struct CalibrateOptions {
     pub seed: u64,
 }
 
+/// Data like those that are to be understood.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Like {
+    /// Their name, for the page.
+    pub name: String,
+    /// What is missing in them is NaN.
+    pub data: Batch<f32>,
+}
+
+impl CalibrateOptions {
+    /// What is hidden of each example, in words.
+    pub(super) fn hidden(&self, shape: Shape) -> String {
+        let missing = |row: usize, data: &Batch<f32>| data.row(row).iter().any(|x| x.is_nan());
+        match (&self.like, shape) {
+            (Some(Like { name, data }), _) => {
+                match (0..data.rows()).filter(|&row| missing(row, data)).count() {
+                    0 => format!("nothing, as in {name}: all is foretold from what the noise leaves"),
+                    all if all == data.rows() => format!("what is missing in {name}"),
+                    _ => format!(
+                        "what is missing in {name}; nothing where nothing is, and all is foretold from what the noise leaves"
+                    ),
+                }
+            }
+            (None, Shape::Row(_)) => "a half of each, in turn the first and the second one".into(),
+            (None, Shape::Image { .. }) => {
+                "a half of each, in turn the left, the right, the upper and the lower one".into()
+            }
+        }
+    }
+}
+
 impl Default for CalibrateOptions {
     fn default() -> CalibrateOptions {
-        CalibrateOptions {
-            like: None,
-            hidden: "a half of each, in turn the left, the right, the upper and the lower one".into(),
-            noise_std: 0.0,
-            starts: 8,
-            seed: 42,
-        }
+        CalibrateOptions { like: None, noise_std: 0.0, starts: 8, seed: 42 }
     }
 }
 
@@ -136,7 +159,8 @@ pub fn calibrate(
 fn hide(shape: Shape, examples: &Batch<f32>, options: &CalibrateOptions) -> Result<Batch<f32>> {
     let refuse = |message: String| Err(Error::config("calibrate", message));
     let (mut hidden, width) = (examples.clone(), examples.width());
-    if let Some(like) = &options.like {
+    let like = options.like.as_ref().map(|like| &like.data);
+    if let Some(like) = like {
         if like.width() != width || like.rows() == 0 {
             let message =
                 format!("data with {} numbers an example are not like examples of {width}", like.width());
@@ -157,7 +181,7 @@ fn hide(shape: Shape, examples: &Batch<f32>, options: &CalibrateOptions) -> Resu
             seen.iter_mut().zip(noise).for_each(|(x, noise)| *x += options.noise_std as f32 * noise);
         }
         for (column, x) in seen.iter_mut().enumerate() {
-            let missing = match &options.like {
+            let missing = match like {
                 None => is_hidden(shape, row, column),
                 Some(like) => like.row(row % like.rows())[column].is_nan(),
             };
@@ -233,7 +257,8 @@ pub fn write_calibrated(
     crate::files::write_whole(&place, |out| out.write_all(&bytes))?;
     let Some(folder) = place.parent().filter(|_| path.is_dir()) else { return Ok(None) };
     super::write_card(model.card(), folder)?;
-    let CalibrateOptions { hidden, noise_std, starts, seed, .. } = options;
+    let CalibrateOptions { noise_std, starts, seed, .. } = options;
+    let hidden = options.hidden(model.card().example_shape()?);
     let figures = serde_json::json!({
         "version": VERSION, "data": data, "given": model.what_is_given(), "examples": count, "hidden": hidden, "noise_std": noise_std,
         "starts": starts, "seed": seed, "factors": judged,
@@ -283,7 +308,7 @@ mod tests {
         let examples = Batch::new(4, (0..12u8).map(f32::from).collect());
         let hidden = |like: Option<Vec<f32>>, noise_std: f64| {
             let options = CalibrateOptions {
-                like: like.map(|x| Batch::new(4, x)),
+                like: like.map(|x| Like { name: "data".into(), data: Batch::new(4, x) }),
                 noise_std,
                 ..CalibrateOptions::default()
             };

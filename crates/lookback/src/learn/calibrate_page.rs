@@ -17,7 +17,8 @@ pub(super) fn page(
     (data, count): (&str, usize),
     options: &CalibrateOptions,
 ) -> Result<String> {
-    let CalibrateOptions { hidden, noise_std, starts, seed, .. } = options;
+    let CalibrateOptions { noise_std, starts, seed, .. } = options;
+    let hidden = options.hidden(model.card().example_shape()?);
     let best = &judged[0];
     let verdict = if best.calibrated {
         "Intervals hold what they promise with this factor, and are the sharpest of those that do."
@@ -51,7 +52,7 @@ pub(super) fn page(
         ],
         "sections": [Section {
             heading: "What was hidden".into(),
-            words: format!("What was hidden of each example was foretold from what was seen, with the decoder's error taken so many times as large. {verdict}"),
+            words: format!("What was hidden of each example, and all of it where nothing but noise hid it, was foretold from what was seen, with the decoder's error taken so many times as large. {verdict}"),
             figures: vec![coverage(judged)?, sharpness(judged)?],
         }],
         "chain": [

@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 use lookback_learn::{Card, Model, Shape};
 
 use self::calibrate::{CALIBRATION_FIGURES, CALIBRATION_PAGE};
-pub use self::calibrate::{CalibrateOptions, Judged, calibrate, write_calibrated};
+pub use self::calibrate::{CalibrateOptions, Judged, Like, calibrate, write_calibrated};
 use self::device::Device;
 use self::examples::Sets;
 pub use self::file::{
@@ -165,6 +165,7 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
         error_rank: learned.error.rank(),
         spread: None,
         error_factor: 1.0,
+        usual: None,
         data: sets.sources.clone(),
         scores: report::scores(sets, &learned, file)?,
     };
@@ -172,6 +173,10 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
         Model::new(card, learned.autoencoder.clone(), learned.flow.clone(), learned.error.clone())?;
     if let Some(spread) = learned.spread.clone() {
         model = model.with_spread(spread);
+    }
+    // Where numbers are missing, or the flow depends on what scores are not given, the two densities are added.
+    if sets.condition.is_none() && sets.validation.precision.is_none() {
+        model = model.with_usual(sets.validation.values.clone())?;
     }
     write_card(model.card(), directory)?;
     write_text(&directory.join("history.csv"), &report::history(&learned))?;

@@ -228,7 +228,11 @@ pub enum LaplaceName {
 
 /// Lensed galaxies: all at a redshift, or a distribution.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a source needs `z`, or `redshift` and `density`, or `file`")]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "a source has `z`, or `redshift` and `density`, or `file`, and `alignment = { amplitude, slope, pivot }` where it is aligned; no other keys"
+)]
 pub enum SourceSection {
     /// `{ z = 1.0 }`
     Plane {

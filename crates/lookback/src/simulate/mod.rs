@@ -92,6 +92,7 @@ pub struct SimulateOutput {
     /// Squires 1993), so that a margin of them is wrong.
     pub shear: bool,
     /// Write the reduced shear `g = gamma / (1 - kappa)` of each, which shapes of galaxies show, as `g1_N.fits` and `g2_N.fits`.
+    /// Where `kappa` comes near 1 it grows without bound, and beyond turns its sign; `kappa` is the whole map, with the alignment of sources that have one.
     pub reduced_shear: bool,
 }
 
@@ -309,6 +310,10 @@ fn simulate_in<T: Real>(
     if file.output.any_shear() && file.light_cone.as_ref().is_none_or(|cone| cone.sources.is_empty()) {
         return Err(Error::config("output", "`shear` and `reduced_shear` need a light cone with `sources`"));
     }
+    if file.output.reduced_shear && file.light_cone.as_ref().is_some_and(|cone| !cone.subtract_mean) {
+        let message = "`reduced_shear` divides by one minus the convergence, which has no mean of its own: leave out `subtract_mean = false`";
+        return Err(Error::config("output", message));
+    }
     let universe = Universe::<T>::build(file)?;
     let directory = file.directory();
     prepare_folder::<T>(file, &directory, overwrite)?;
@@ -323,7 +328,10 @@ fn simulate_in<T: Real>(
             continue;
         }
         if stop.load(Ordering::Relaxed) {
-            let goes_on = format!("{number} universes are there; the same call goes on with the others");
+            let goes_on = format!(
+                "{number} of {} universes are there; the same call goes on with the others",
+                file.realisations
+            );
             return Err(Error::Interrupted { goes_on });
         }
         let mut step = u64::from(number) * each;
