@@ -451,7 +451,7 @@ fn runs_that_are_killed_again_and_again_end_as_if_nothing_had_happened() {
     for (name, method) in methods() {
         let prior = if name == "muse" { PARAMETERS } else { FIELD };
         // A full covariance of all latents takes a step that is longer than the patience of this test.
-        let pixels = if name == "el2o" { "[12, 14]" } else { "[32, 40]" };
+        let pixels = if name == "el2o" { "[12, 14]" } else { "[20, 24]" };
         let text = SMALL
             .replace("kind = \"wiener\"\nsamples = 6", method)
             .replace(FIELD, prior)
