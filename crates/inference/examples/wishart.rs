@@ -12,8 +12,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use lookback_inference::{
-    Draw, Evaluator, Mclmc, MclmcOptions, Method, Nuts, NutsOptions, PreconditionOptions, Preconditioned,
-    Result, Target, Workers,
+    Draw, Evaluator, Integrator, Mclmc, MclmcOptions, Method, Nuts, NutsOptions, PreconditionOptions,
+    Preconditioned, Result, Target, Workers,
 };
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector;
@@ -183,17 +183,17 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         chains: CHAINS,
         warmup: 600,
         draws: 10_000,
-        thin: 5,
+        thin: 1,
         start_scale: 1.0,
         ..MclmcOptions::default()
     };
-    if wanted("NUTS, preconditioned") {
-        run(
-            "NUTS, preconditioned",
-            &target,
-            Preconditioned::new(options.clone(), Nuts::new(nuts.clone(), 1)?, 1)?,
-        )?
-        .write(folder)?;
+    let splittings = [
+        ("NUTS, preconditioned", Integrator::Leapfrog),
+        ("NUTS, two stages, preconditioned", Integrator::TwoStage),
+    ];
+    for (name, integrator) in splittings.into_iter().filter(|(name, _)| wanted(name)) {
+        let nuts = Nuts::new(NutsOptions { integrator, ..nuts.clone() }, 1)?;
+        run(name, &target, Preconditioned::new(options.clone(), nuts, 1)?)?.write(folder)?;
     }
     if wanted("MCLMC, preconditioned") {
         run("MCLMC, preconditioned", &target, Preconditioned::new(options, Mclmc::new(mclmc, 1)?, 1)?)?
