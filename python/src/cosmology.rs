@@ -40,10 +40,10 @@ impl Quantity {
     fn argument(&self, cosmology: &Cosmology<f64>) -> Option<(&'static str, RangeInclusive<f64>)> {
         let argument = match self {
             Quantity::ScaleFactor => return None,
-            // No code that writes a table knows more, so that nobody takes its continuation for it.
+            // Of a table nobody takes its continuation for it; its ends themselves are right but for rounding.
             Quantity::LinearPower(_) | Quantity::Halofit(_) => {
                 let [low, high] = cosmology.linear().range();
-                ("k [h/Mpc]", low.max(1e-10)..=high.min(1e6))
+                ("k [h/Mpc]", (low * (1.0 - 1e-9)).max(1e-10)..=(high * (1.0 + 1e-9)).min(1e6))
             }
             Quantity::Limber { .. } => ("ell", 0.0..=1e6),
             _ => ("scale factor a", EARLIEST..=1.0),
@@ -107,7 +107,7 @@ impl PyCosmology {
             && let Some(wrong) = x.iter().find(|x| !range.contains(x))
         {
             let (low, high) = (range.start(), range.end());
-            return Err(raise(format!("{name} must lie between {low:e} and {high:e}, not {wrong}")));
+            return Err(raise(format!("{name} must lie between {low:.3e} and {high:.3e}, not {wrong}")));
         }
         let shaped = |values: Vec<f64>| -> PyResult<Bound<'py, PyAny>> {
             if scalar {
