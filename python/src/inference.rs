@@ -480,7 +480,7 @@ fn integrator_named(name: &str) -> PyResult<Integrator> {
         .ok_or_else(|| raise(format!("there is no integrator `{name}`; there are {}", known())))
 }
 
-/// The No-U-Turn sampler; samples of the chains take turns. In thousands of dimensions `integrator = "two_stage"` saves gradients.
+/// The No-U-Turn sampler; samples of the chains take turns. In ten thousand dimensions `integrator = "two_stage"` saves gradients.
 #[pyfunction]
 #[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, integrator = "leapfrog", metric = "diagonal", start_scale = 0.1, precondition = None, start = None, seed = 42))]
 #[allow(clippy::too_many_arguments)]

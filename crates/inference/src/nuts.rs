@@ -62,7 +62,7 @@ const LAST_SHARE: f64 = 0.15;
 
 /// Samples by Hamiltonian trajectories that end where they turn back; the draw is chosen among all their points by weight.
 ///
-/// In thousands of dimensions the integrator `two_stage` saves gradients: trajectories of the leapfrog, whose steps must become short there, double
+/// In ten thousand dimensions the integrator `two_stage` saves half of the gradients: trajectories of the leapfrog, whose steps must become short there, double
 /// once more. In few, or where the posterior is no Gaussian by far, it costs more than it saves. Step size by dual averaging; widths of the latents from draws and gradients of the warm-up, in windows that grow. The
 /// worst case of a draw is `2^max_depth - 1` steps. Memory: about `9 max_depth` vectors a chain at work.
 ///
