@@ -419,12 +419,24 @@ const PARAMETERS: &str = "kind = \"correlated_field\"\nfluctuations = [0.02, 0.0
 const RESULTS: [&str; 7] =
     ["mean.fits", "std.fits", "snr.fits", "samples.npy", "loo.npy", "trace.csv", "spectrum.csv"];
 
-fn methods() -> [(&'static str, &'static str); 16] {
+/// A name and a section of a run file.
+type Named = (&'static str, &'static str);
+
+fn approximations() -> [Named; 8] {
     [
         ("wiener", "kind = \"wiener\"\nsamples = 300"),
         ("map", "kind = \"map\"\noptimizer = \"lbfgs\"\ntolerance = 1e-6\nsamples = 200"),
         ("mgvi", "kind = \"mgvi\"\niterations = 12\nfinal_pairs = 80"),
         ("geovi", "kind = \"geovi\"\niterations = 12\nfinal_pairs = 80"),
+        ("el2o", "kind = \"el2o\"\npairs = 1\nstarts = 2\nsamples = 100"),
+        ("pathfinder", "kind = \"pathfinder\"\ndraws_per_path = 2000\nsamples = 200"),
+        ("muse", "kind = \"muse\"\nsimulations = 40\nsamples = 40"),
+        ("smc", "kind = \"smc\"\nparticles = 60\nmoves = 1\nfinal_moves = 2"),
+    ]
+}
+
+fn chains() -> [Named; 8] {
+    [
         ("hmc", "kind = \"hmc\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
         ("mala", "kind = \"mala\"\nchains = 2\nwarmup = 300\ndraws = 600\nthin = 20"),
         ("mams", "kind = \"mams\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
@@ -438,17 +450,22 @@ fn methods() -> [(&'static str, &'static str); 16] {
             "warm started",
             "kind = \"nuts\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2\n[warm_start]\nkind = \"mgvi\"\niterations = 4\nfinal_pairs = 4",
         ),
-        ("el2o", "kind = \"el2o\"\npairs = 1\nstarts = 2\nsamples = 100"),
-        ("pathfinder", "kind = \"pathfinder\"\ndraws_per_path = 2000\nsamples = 200"),
-        ("smc", "kind = \"smc\"\nparticles = 60\nmoves = 1\nfinal_moves = 2"),
         ("thermodynamic", "kind = \"thermodynamic\"\nchains = 2\nwarmup = 20\ndraws = 40"),
-        ("muse", "kind = \"muse\"\nsimulations = 40\nsamples = 40"),
     ]
 }
 
 #[test]
-fn runs_that_are_killed_again_and_again_end_as_if_nothing_had_happened() {
-    for (name, method) in methods() {
+fn approximations_that_are_killed_again_and_again_end_as_if_nothing_had_happened() {
+    end_as_if_never_killed(approximations());
+}
+
+#[test]
+fn chains_that_are_killed_again_and_again_end_as_if_nothing_had_happened() {
+    end_as_if_never_killed(chains());
+}
+
+fn end_as_if_never_killed(methods: [Named; 8]) {
+    for (name, method) in methods {
         let prior = if name == "muse" { PARAMETERS } else { FIELD };
         // A full covariance of all latents takes a step that is longer than the patience of this test.
         let pixels = if name == "el2o" { "[12, 14]" } else { "[20, 24]" };
@@ -464,7 +481,7 @@ fn runs_that_are_killed_again_and_again_end_as_if_nothing_had_happened() {
         for attempt in 0u64.. {
             let mut child = bench.command(&arguments).stderr(Stdio::null()).spawn().expect("starts");
             // Longer each time, so that it ends at last; at odd moments, so that every phase is hit.
-            let deadline = Instant::now() + Duration::from_millis(15 + 23 * attempt);
+            let deadline = Instant::now() + Duration::from_millis(17 + 47 * attempt);
             let finished = loop {
                 if let Some(status) = child.try_wait().expect("can be asked") {
                     break Some(status);

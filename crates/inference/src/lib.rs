@@ -70,3 +70,21 @@ pub use tempering::{Thermodynamic, ThermodynamicOptions};
 pub use warm_start::WarmStarted;
 pub use wiener::{Wiener, WienerOptions};
 pub use workers::Workers;
+
+/// Compiles what methods do in this crate, for both precisions, while it is developed: see `lookback_operator::compile_here`.
+macro_rules! compile_methods {
+    ($($method:ident),+) => {
+        $(
+            #[cfg(all(debug_assertions, not(test)))]
+            const _: () = {
+                type Advance<T> = fn(&mut $method<T>, &Workers<'_, T>, &mut dyn FnMut(Draw<T>)) -> Result<Progress>;
+                #[used]
+                static SINGLE: Advance<f32> = |method, workers, sink| method.advance(workers, sink);
+                #[used]
+                static DOUBLE: Advance<f64> = |method, workers, sink| method.advance(workers, sink);
+            };
+        )+
+    };
+}
+
+compile_methods!(Wiener, Map, Mgvi, El2o, Pathfinder, Smc, Thermodynamic, Hmc, Nuts, Mclmc, Muse);

@@ -18,6 +18,8 @@ mod lanes;
 mod legendre;
 mod multiplier;
 mod paint;
+#[cfg(test)]
+mod particles_tests;
 mod places;
 mod planes;
 mod power;

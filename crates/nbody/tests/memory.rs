@@ -22,7 +22,7 @@ fn settings() -> Settings {
         sharpening: None,
         keep_potentials: false,
         scheme: Scheme::BullFrog,
-        times: vec![0.1, 0.4, 0.7, 1.0],
+        times: vec![0.1, 0.5, 1.0],
     }
 }
 

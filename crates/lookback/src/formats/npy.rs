@@ -1,10 +1,12 @@
 //! Arrays of numpy.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
-use npyz::npz::NpzArchive;
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
+use zip::ZipArchive;
+use zip::result::ZipError;
 
 use super::Array;
 use crate::{Error, Result, files};
@@ -25,15 +27,17 @@ pub fn read(path: &Path) -> Result<Array> {
 /// # Errors
 /// As [`read`]; also if there is no such array: the names that there are stand in the message.
 pub fn read_member(path: &Path, name: &str) -> Result<Array> {
-    let wrong = |error: std::io::Error| Error::file(path, format!("is not an npz file: {error}"));
-    let mut archive = NpzArchive::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => Error::io("read", path)(error),
-        _ => wrong(error),
-    })?;
-    let names: Vec<String> = archive.array_names().map(str::to_string).collect();
-    match archive.by_name(name).map_err(wrong)? {
-        Some(npy) => decode(path, npy),
-        None => Err(Error::file(path, format!("holds no array `{name}`; it holds {}", names.join(", ")))),
+    let wrong = |error: String| Error::file(path, format!("is not an npz file: {error}"));
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| wrong(error.to_string()))?;
+    let names: Vec<String> =
+        archive.file_names().filter_map(|name| Some(name.ok()?.strip_suffix(".npy")?.to_string())).collect();
+    match archive.by_name(&format!("{name}.npy")) {
+        Ok(member) => decode(path, NpyFile::new(member).map_err(|error| wrong(error.to_string()))?),
+        Err(ZipError::FileNotFound) => {
+            Err(Error::file(path, format!("holds no array `{name}`; it holds {}", names.join(", "))))
+        }
+        Err(error) => Err(wrong(error.to_string())),
     }
 }
 
@@ -93,17 +97,17 @@ mod tests {
             Array { shape: vec![2, 3], values: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0] }
         );
         let archive = folder.path().join("a.npz");
-        let mut writer = npyz::npz::NpzWriter::create(&archive).expect("creates");
-        let mut array = writer
-            .array("images", Default::default())
-            .expect("an array")
+        let mut writer = zip::ZipWriter::new(File::create(&archive).expect("creates"));
+        writer.start_file("images.npy", zip::write::SimpleFileOptions::default()).expect("begins");
+        let mut array = npyz::WriteOptions::new()
             .default_dtype()
             .shape(&[2, 2])
+            .writer(&mut writer)
             .begin_nd()
             .expect("begins");
         array.extend([1u8, 2, 3, 255]).expect("writes");
         array.finish().expect("writes");
-        drop(writer);
+        writer.finish().expect("writes");
         let found = read_member(&archive, "images").expect("reads");
         assert_eq!(found, Array { shape: vec![2, 2], values: vec![1.0, 2.0, 3.0, 255.0] });
         assert!(

@@ -1,15 +1,13 @@
 //! Every method on posteriors whose answer is known in closed form.
 
-mod targets;
-
 use std::sync::atomic::AtomicBool;
 
+use super::targets::{
+    centre, exact, linear_posterior, poisson_posterior, quadrature, samples, survives_interruption,
+};
 use lookback_inference::{
     Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Mgvi, MgviOptions, Nuts, NutsOptions,
     Optimizer, Wiener, WienerOptions, Workers, diagnostics, run_to_end,
-};
-use targets::{
-    centre, exact, linear_posterior, poisson_posterior, quadrature, samples, survives_interruption,
 };
 
 /// Samples agree with the exact mean and covariance to five standard errors at the given effective sample size.

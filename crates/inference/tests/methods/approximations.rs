@@ -1,15 +1,13 @@
 //! Searches, approximations and evidences on posteriors that are known.
 
-mod targets;
-
+use super::targets::{
+    self, Formula, centre, exact, figure, linear_posterior, matrix, poisson_posterior, samples,
+    survives_interruption,
+};
 use lookback_inference::{
     Curvature, Draw, El2o, El2oOptions, Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Nuts,
     NutsOptions, Optimizer, Pathfinder, PathfinderOptions, Posterior, Smc, SmcOptions, Target, Thermodynamic,
     ThermodynamicOptions, WarmStarted, Workers, run_to_end,
-};
-use targets::{
-    Formula, centre, exact, figure, linear_posterior, matrix, poisson_posterior, samples,
-    survives_interruption,
 };
 
 const TAU: f64 = std::f64::consts::TAU;

@@ -1,6 +1,6 @@
 //! Painting and reading against their definitions, transposes and differences, on any number of threads.
 
-use lookback_mesh::{Cloud, Differences, Field, RowOf, Window};
+use crate::{Cloud, Differences, Field, RowOf, Window};
 use lookback_operator::Real;
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector::dot;

@@ -1,5 +1,4 @@
-//! Targets whose posterior is known, and what tests ask of a method. Each test file uses some of them.
-#![allow(dead_code)]
+//! Targets whose posterior is known, and what tests ask of a method.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

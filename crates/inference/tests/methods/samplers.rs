@@ -1,13 +1,11 @@
 //! Samplers on densities that are given by a formula: widths that differ, walls, places without a number.
 
-mod targets;
-
 use lookback_inference::{
     Draw, Error, Evaluator, Hmc, HmcOptions, INTEGRATORS, Integrator, Mclmc, MclmcOptions, Method, Metric,
     Nuts, NutsOptions, PreconditionOptions, Preconditioned, Result, Sampler, Target, diagnostics, run_to_end,
 };
 
-use targets::{Formula, figure};
+use super::targets::{Formula, figure};
 
 /// Independent Gaussians with mean 1 and these widths.
 fn gaussian(widths: &[f64]) -> Formula<impl Fn(&[f64], &mut [f64]) -> f64 + Sync> {
@@ -70,15 +68,15 @@ fn nuts_learns_widths_that_differ_by_a_thousand() {
     let mut nuts = Nuts::new(options, 2).expect("valid");
     let draws = run_to_end(&mut nuts, &gaussian(&widths)).expect("runs");
     moments_are_right(&draws, &widths, 0.0);
-    let leapfrogs = figure(&nuts, "leapfrogs_per_trajectory");
-    assert!(leapfrogs < 40.0, "with the widths known, trajectories are short: {leapfrogs}");
+    let gradients = figure(&nuts, "gradients_per_trajectory");
+    assert!(gradients < 40.0, "with the widths known, trajectories are short: {gradients}");
     assert_eq!(figure(&nuts, "divergences"), 0.0);
 }
 
 #[test]
 fn mclmc_learns_widths_that_differ_by_a_thousand() {
     let widths = widths();
-    for integrator in [Integrator::Leapfrog, Integrator::MinimalNorm] {
+    for (_, integrator) in INTEGRATORS {
         let options = MclmcOptions { integrator, draws: 20_000, ..MclmcOptions::default() };
         let mut mclmc = Mclmc::new(options, 2).expect("valid");
         let draws = run_to_end(&mut mclmc, &gaussian(&widths)).expect("runs");
@@ -86,6 +84,19 @@ fn mclmc_learns_widths_that_differ_by_a_thousand() {
         let energy_error = figure(&mclmc, "energy_error");
         assert!((1e-4..2e-3).contains(&energy_error), "{integrator:?}: {energy_error}");
     }
+}
+
+/// The direction is forgotten within a step or so, however long the warm-up: long ones look at some of their steps only.
+#[test]
+fn mclmc_learns_no_worse_in_a_longer_warm_up() {
+    let widths = [1.0; 100];
+    let steps = [1000, 12_000].map(|warmup| {
+        let options = MclmcOptions { warmup, draws: 10, ..MclmcOptions::default() };
+        let mut mclmc = Mclmc::new(options, 2).expect("valid");
+        run_to_end(&mut mclmc, &gaussian(&widths)).expect("runs");
+        figure(&mclmc, "decoherence_length") / figure(&mclmc, "step_size")
+    });
+    assert!((0.7..1.4).contains(&(steps[1] / steps[0])) && steps[0] < 1.5, "{steps:?}");
 }
 
 /// The figure `equipartition` shows the bias of the second moments, and the bias falls with the error of the energy.
@@ -340,24 +351,32 @@ fn all_splittings_are_exact_where_trajectories_are_accepted() {
     }
 }
 
+/// The step size that a method finds for Gaussians of these widths.
+fn step_size(method: Result<impl Method<f64>>, widths: &[f64]) -> f64 {
+    let mut method = method.expect("valid");
+    run_to_end(&mut method, &gaussian(widths)).expect("runs");
+    figure(&method, "step_size")
+}
+
 #[test]
 fn two_stages_take_longer_steps_than_two_of_the_leapfrog() {
     let widths = vec![1.0; 3000];
-    let step = |integrator: Integrator| {
-        let options = NutsOptions {
-            chains: 2,
-            warmup: 60,
-            draws: 20,
-            metric: Metric::Unit,
-            integrator,
-            ..NutsOptions::default()
-        };
-        let mut nuts = Nuts::new(options, 3).expect("valid");
-        run_to_end(&mut nuts, &gaussian(&widths)).expect("runs");
-        figure(&nuts, "step_size")
-    };
-    let [short, long] = [Integrator::Leapfrog, Integrator::TwoStage].map(step);
-    assert!(long > 2.5 * short, "{long} {short}");
+    let each = [Integrator::Leapfrog, Integrator::TwoStage].map(|integrator| {
+        let (chains, warmup, draws) = (2, 60, 20);
+        let metric = Metric::Unit;
+        let options = NutsOptions { chains, warmup, draws, metric, integrator, ..NutsOptions::default() };
+        let nuts = step_size(Nuts::new(options, 3), &widths);
+        let options = HmcOptions { chains, warmup, draws, integrator, ..HmcOptions::default() };
+        [
+            nuts,
+            step_size(Hmc::new(options.clone(), 3), &widths),
+            step_size(Hmc::microcanonical(options, 3), &widths),
+        ]
+    });
+    for (method, (short, long)) in ["nuts", "hmc", "mams"].iter().zip(each[0].iter().zip(each[1])) {
+        println!("{method}: {short} and {long}");
+        assert!(long > 2.2 * short, "{method}: {long} {short}");
+    }
 }
 
 /// A chain that begins at the very maximum has no gradient to turn its direction: the step is as long as any other, so that it needs no
