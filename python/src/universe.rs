@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use lookback::lensing::{LightConeSettings, RaySettings, RayTracing};
 use lookback::mesh::{Grid, white_modes as fill_modes};
-use lookback::nbody::{Bias, Galaxies, Particles, Simulation, Way};
+use lookback::nbody::{Bias, Galaxies, Particles, Settings, Simulation, Way};
 use lookback::operator::random::{Purpose, Stream};
 use lookback::operator::{DynOperator, InSingle, Operator, Real};
 use lookback::runfile::{CosmologySection, LightConeSection, SimulationSection};
 use lookback::universe;
 use numpy::IntoPyArray;
 use numpy::PyArrayMethods;
-use pyo3::exceptions::PyUserWarning;
+use pyo3::exceptions::{PyTypeError, PyUserWarning};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use serde::de::DeserializeOwned;
 
 use crate::arrays::Output;
@@ -28,15 +28,28 @@ pub(crate) fn section<S: DeserializeOwned>(
 ) -> PyResult<S> {
     let text = match dict {
         Some(dict) => {
-            // Arrays and numbers of numpy become lists and numbers.
             let options = PyDict::new(py);
-            options.set_item("default", py.import("operator")?.call_method1("methodcaller", ("tolist",))?)?;
+            options.set_item("default", PyCFunction::new_closure(py, None, None, plain)?)?;
             let text = py.import("json")?.call_method("dumps", (dict,), Some(&options));
             text.map_err(|error| raise(format!("{name}: {error}")))?.extract::<String>()?
         }
         None => "{}".to_string(),
     };
     serde_json::from_str(&text).map_err(|error| raise(format!("{name}: {error}")))
+}
+
+/// Arrays and numbers of numpy as lists and numbers, and paths as texts: what JSON has no word for.
+fn plain(arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyAny>> {
+    let value = arguments.get_item(0)?;
+    for method in ["tolist", "__fspath__"] {
+        if value.hasattr(method)? {
+            return Ok(value.call_method0(method)?.unbind());
+        }
+    }
+    let kind = value.get_type().name()?;
+    Err(PyTypeError::new_err(format!(
+        "a value is a `{kind}`; numbers, texts, arrays, lists and dicts can be read"
+    )))
 }
 
 fn names(free: &[String]) -> Vec<&str> {
@@ -102,12 +115,16 @@ fn build_simulation<T: Real>(
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cosmology = cosmology.build().map_err(raise)?;
     let settings = simulation.settings(&cosmology).map_err(raise)?;
-    check::<T>(settings.particles.pow(3) + settings.cells.pow(3), |way| settings.memory::<T>(way))?;
-    if let Some(advice) = settings.advice() {
-        let warning = py.get_type::<PyUserWarning>();
-        PyErr::warn(py, &warning, &std::ffi::CString::new(advice)?, 2)?;
-    }
+    // Its arrays count once it is known which of them are handed out.
+    check::<T>(0, |way| settings.memory::<T>(way))?;
+    warn_of_slow_sizes(py, &settings)?;
     Simulation::new(settings, cosmology, &names(free)).map_err(raise)
+}
+
+/// A warning where the caller stands.
+fn warn_of_slow_sizes(py: Python<'_>, settings: &Settings) -> PyResult<()> {
+    let Some(advice) = settings.advice() else { return Ok(()) };
+    PyErr::warn(py, &py.get_type::<PyUserWarning>(), &std::ffi::CString::new(advice)?, 1)
 }
 
 /// An N-body simulation: white noise on the modes of the lattice, then the free parameters, to the density contrast at the
@@ -124,6 +141,7 @@ pub(crate) fn nbody(
 ) -> PyResult<PyOperator> {
     in_precision!(precision, |T| {
         let simulation = build_simulation::<T>(py, simulation, cosmology, &free)?;
+        check_operator(&simulation, |way| simulation.settings().memory::<T>(way))?;
         Ok(T::hold(simulation))
     })
 }
@@ -172,6 +190,7 @@ pub(crate) fn light_cone(
     in_precision!(precision, |T| {
         let cone = universe::light_cone::<T>(&cosmology, &simulation, settings, &free, &Way::DERIVATIVES);
         let cone = cone.map_err(raise)?;
+        warn_of_slow_sizes(py, cone.simulation().settings())?;
         check_operator(&cone, |way| cone.memory(way))?;
         Ok(T::hold(cone))
     })

@@ -332,8 +332,12 @@ def test_single_precision_gives_nearly_the_same(operator):
 
 
 def test_slow_sizes_are_told_of():
-    with pytest.warns(UserWarning, match="62 particles a side have a factor 31"):
+    with pytest.warns(UserWarning, match="62 particles a side have a factor 31") as warnings:
         lb.nbody(dict(particles=62, box_size=50.0))
+    assert warnings[0].filename == __file__, "it points to the line that asked"
+    cone = dict(pixels=8, field_deg=2.0, sources=[dict(z=0.5)])
+    with pytest.warns(UserWarning, match="62 particles a side have a factor 31"):
+        lb.light_cone(dict(particles=62, box_size=500.0), cone)
 
 
 def test_a_cosmology_knows_its_derivatives():
@@ -371,7 +375,7 @@ def test_a_cosmology_knows_its_derivatives():
         lb.Cosmology({"omega_n": 0.3})
     with pytest.raises(lb.LookbackError, match="the table reaches from 0 to"):
         universe.scale_factor(-1.0)
-    with pytest.raises(lb.LookbackError, match="not JSON|tolist"):
+    with pytest.raises(lb.LookbackError, match="a value is a `object`; numbers, texts, arrays"):
         universe.convergence_spectrum(ell, {"z": object()})
     with pytest.raises(lb.LookbackError, match="no other keys"):
         universe.convergence_spectrum(ell, {"z": 1.0, "algnment": {"amplitude": 1.0}})
@@ -381,7 +385,7 @@ def test_a_table_is_asked_only_for_what_it_knows(tmp_path):
     formula = lb.Cosmology({"omega_m": 0.3, "sigma8": 0.8})
     k = np.geomspace(1e-4, 20.0, 300)
     np.savetxt(tmp_path / "pk.txt", np.column_stack([k, formula.linear_power(k)]))
-    table = lb.Cosmology({"omega_m": 0.3, "table": str(tmp_path / "pk.txt")})
+    table = lb.Cosmology({"omega_m": 0.3, "table": tmp_path / "pk.txt"})
     assert "a_s" not in table.parameters and "sigma8" not in table.parameters
     assert table.sigma8 == pytest.approx(0.8, rel=1e-4)
     np.testing.assert_allclose(table.linear_power(k), formula.linear_power(k), rtol=1e-3)

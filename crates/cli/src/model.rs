@@ -207,7 +207,8 @@ pub(crate) enum By {
     Latent,
     /// That of what the decoder cannot make.
     Reconstruction,
-    /// Both together.
+    /// Both together: each in units of its scatter among usual examples, or the sum of both where the model does not know the scatter (conditions,
+    /// missing numbers, few examples for validation).
     Combined,
 }
 

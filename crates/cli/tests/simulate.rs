@@ -282,6 +282,9 @@ fn the_full_sky_is_written_as_healpix() {
     let with_mean = Bench::new(&sky.replace("nside = 8", "nside = 8\nsubtract_mean = false"));
     let (good, words) = with_mean.simulate();
     assert!(!good && words.contains("leave out `subtract_mean = false`"), "{words}");
+    let aligned = Bench::new(&sky.replace("{ z = 0.15 }", "{ z = 0.15, alignment = { amplitude = 1.0 } }"));
+    let (good, words) = aligned.simulate();
+    assert!(!good && words.contains("sources with an `alignment`"), "{words}");
     let unlensed = Bench::new(&sky.replace("sources = [{ z = 0.1 }, { z = 0.15 }]\n", ""));
     let (good, words) = unlensed.simulate();
     assert!(

@@ -90,7 +90,7 @@ struct Chain<T: Number> {
     tuning: DualAveraging,
     accepted: f64,
     divergences: Divergences,
-    leapfrogs: u64,
+    gradients: u64,
     energies: Energies,
 }
 
@@ -160,7 +160,7 @@ impl<T: Number> Hmc<T> {
             tuning,
             accepted: 0.0,
             divergences: Divergences::default(),
-            leapfrogs: 0,
+            gradients: 0,
             energies: Energies::default(),
         })
     }
@@ -195,6 +195,7 @@ impl<T: Number> Hmc<T> {
         for done in 1..=steps * moves {
             vector::axpy(step * speed / moves as f64, &momentum, &mut z);
             energy = evaluator.energy(&z, &mut gradient)?;
+            chain.gradients += 1;
             if !energy.is_finite() {
                 break;
             }
@@ -206,7 +207,6 @@ impl<T: Number> Hmc<T> {
             };
             kinetic += self.kick(&mut momentum, &gradient, share * step);
         }
-        chain.leapfrogs += steps as u64;
         let change = energy + kinetic + self.kinetic(&momentum) - before;
         let diverged = !(change < DIVERGENT);
         let acceptance = if diverged { 0.0 } else { (-change).exp().min(1.0) };
@@ -280,12 +280,12 @@ impl<T: Number> Method<T> for Hmc<T> {
     fn figures(&self) -> Vec<(String, f64)> {
         let chains = self.chains.len().max(1) as f64;
         let step = self.chains.iter().map(|chain| chain.tuning.found()).sum::<f64>() / chains;
-        let leapfrogs: u64 = self.chains.iter().map(|chain| chain.leapfrogs).sum();
+        let gradients: u64 = self.chains.iter().map(|chain| chain.gradients).sum();
         let mut figures = vec![
             ("acceptance".into(), self.acceptance()),
             ("divergences".into(), self.divergences() as f64),
             ("step_size".into(), step),
-            ("leapfrogs_per_trajectory".into(), leapfrogs as f64 / chains / self.trajectories.max(1) as f64),
+            ("gradients_per_trajectory".into(), gradients as f64 / chains / self.trajectories.max(1) as f64),
         ];
         // At constant speed there are no momenta that would have to reach all energies.
         if self.dynamics != Dynamics::Microcanonical {

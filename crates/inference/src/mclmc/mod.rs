@@ -77,7 +77,7 @@ const VIRIAL_EVERY: usize = 8;
 /// gradients than NUTS. The price is a bias, which `energy_error` bounds and the figure `equipartition` shows: the mean of
 /// `z . dH/dz` per latent, which is 1 for exact samples. The step size is tuned by a running fit of the energy error to its
 /// sixth power; the length over which the direction is forgotten is first the square root of the dimension, then `0.4`
-/// steps per independent draw. Chance comes in one step of a few, at most half of that length apart. It turns latents in pairs, one way or
+/// steps per independent draw. Chance comes in one step of a few, at most half of that length apart, or in every step. It turns latents in pairs, one way or
 /// the other, which is exact on the sphere and takes a random bit a pair instead of a normal number a latent. Cost beyond the gradient: two
 /// passes over velocity and gradient, and over the widths where they were learned.
 ///
@@ -97,10 +97,38 @@ pub struct Mclmc<T: Number> {
     scales: Vec<T>,
     /// Length over which the direction is forgotten.
     decoherence: f64,
-    /// Records of the watched latents, for each chain and latent.
-    records: Vec<Vec<Vec<f64>>>,
+    /// For each chain and watched latent.
+    records: Vec<Vec<Record>>,
     /// Step size after the warm-up.
     tuned: Option<f64>,
+}
+
+/// What a watched latent was in the last part of the warm-up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Record {
+    /// Every so many steps.
+    apart: Vec<f64>,
+    /// At each of the last steps, where the others are apart.
+    last: Vec<f64>,
+}
+
+impl Record {
+    fn extend(&mut self, later: Record) {
+        self.apart.extend(later.apart);
+        self.last.extend(later.last);
+    }
+
+    /// Steps for an independent draw, where records lie `apart`; those that hardly know of each other cannot tell. `None` without enough of them.
+    fn steps_per_draw(&self, apart: f64) -> Option<f64> {
+        let of = |record: &[f64]| {
+            let steps = record.len() as f64 / plain_ess(&[record.to_vec()]);
+            (record.len() >= 50 && steps.is_finite()).then_some(steps)
+        };
+        match of(&self.apart)? {
+            few if few < 3.0 && apart > 1.0 => of(&self.last),
+            records => Some(apart * records),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -330,7 +358,7 @@ impl<T: Number> Mclmc<T> {
             })
         })?;
         self.decoherence = (dim as f64).sqrt();
-        self.records = vec![vec![Vec::new(); dim.min(WATCHED)]; chains.len()];
+        self.records = vec![vec![Record::default(); dim.min(WATCHED)]; chains.len()];
         self.chains = chains;
         Ok(())
     }
@@ -383,14 +411,8 @@ impl<T: Number> Mclmc<T> {
         let step = steps[steps.len() / 2];
         self.tuned = Some(step);
         let apart = self.record_every() as f64;
-        let per_draw: Vec<f64> = self
-            .records
-            .iter()
-            .flatten()
-            .filter(|record| record.len() >= 50)
-            .map(|record| record.len() as f64 * apart / plain_ess(std::slice::from_ref(record)))
-            .filter(|steps| steps.is_finite())
-            .collect();
+        let records = self.records.iter().flatten();
+        let per_draw: Vec<f64> = records.filter_map(|record| record.steps_per_draw(apart)).collect();
         if !per_draw.is_empty() {
             let mean = per_draw.iter().sum::<f64>() / per_draw.len() as f64;
             self.decoherence = 0.4 * step * mean;
@@ -443,12 +465,19 @@ impl<T: Number> Method<T> for Mclmc<T> {
         };
         let (every, apart) = (self.record_every(), (self.dim() / WATCHED).max(1));
         let watched = self.dim().min(WATCHED);
+        let of_last = if every > 1 { warmup.saturating_sub(RECORDS) } else { warmup };
         let work = self.chains.iter().cloned().enumerate().collect();
         let moved = workers.map(work, |(index, mut chain): (usize, Chain<T>), evaluator| {
-            let mut records = vec![Vec::new(); watched];
+            let mut records = vec![Record::default(); watched];
             motion.advance(index, &mut chain, evaluator, |step, z| {
-                if watching && step % every == 0 {
-                    records.iter_mut().enumerate().for_each(|(i, record)| record.push(z[i * apart].f64()));
+                for (i, record) in records.iter_mut().enumerate().filter(|_| watching) {
+                    let z = z[i * apart].f64();
+                    if step % every == 0 {
+                        record.apart.push(z);
+                    }
+                    if step >= of_last {
+                        record.last.push(z);
+                    }
                 }
             })?;
             Ok((chain, records))

@@ -78,14 +78,15 @@ pub struct Like {
 }
 
 impl CalibrateOptions {
-    /// What is hidden of each example, in words.
-    pub(super) fn hidden(&self, shape: Shape) -> String {
+    /// What is hidden of each of so many examples, in words.
+    pub(super) fn hidden(&self, shape: Shape, examples: usize) -> String {
         let missing = |row: usize, data: &Batch<f32>| data.row(row).iter().any(|x| x.is_nan());
         match (&self.like, shape) {
             (Some(Like { name, data }), _) => {
-                match (0..data.rows()).filter(|&row| missing(row, data)).count() {
+                let used = examples.min(data.rows());
+                match (0..used).filter(|&row| missing(row, data)).count() {
                     0 => format!("nothing, as in {name}: all is foretold from what the noise leaves"),
-                    all if all == data.rows() => format!("what is missing in {name}"),
+                    all if all == used => format!("what is missing in {name}"),
                     _ => format!(
                         "what is missing in {name}; nothing where nothing is, and all is foretold from what the noise leaves"
                     ),
@@ -258,7 +259,7 @@ pub fn write_calibrated(
     let Some(folder) = place.parent().filter(|_| path.is_dir()) else { return Ok(None) };
     super::write_card(model.card(), folder)?;
     let CalibrateOptions { noise_std, starts, seed, .. } = options;
-    let hidden = options.hidden(model.card().example_shape()?);
+    let hidden = options.hidden(model.card().example_shape()?, count);
     let figures = serde_json::json!({
         "version": VERSION, "data": data, "given": model.what_is_given(), "examples": count, "hidden": hidden, "noise_std": noise_std,
         "starts": starts, "seed": seed, "factors": judged,

@@ -18,7 +18,7 @@ pub(super) fn page(
     options: &CalibrateOptions,
 ) -> Result<String> {
     let CalibrateOptions { noise_std, starts, seed, .. } = options;
-    let hidden = options.hidden(model.card().example_shape()?);
+    let hidden = options.hidden(model.card().example_shape()?, count);
     let best = &judged[0];
     let verdict = if best.calibrated {
         "Intervals hold what they promise with this factor, and are the sharpest of those that do."

@@ -146,6 +146,10 @@ fn open(directory: &Path, overwrite: bool) -> Result<()> {
     std::fs::create_dir_all(directory).map_err(Error::io("create", directory))
 }
 
+/// Residuals for each direction of their covariance, for it to know hardly more of them than of new ones: of their squared distances, a share
+/// of the inverse of this is lost.
+const RESIDUALS_A_DIRECTION: usize = 20;
+
 /// Puts a probabilistic autoencoder together, judges it, and writes its pages.
 fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> Result<Model<f32>> {
     let shape = match sets.train.shape {
@@ -174,8 +178,11 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
     if let Some(spread) = learned.spread.clone() {
         model = model.with_spread(spread);
     }
-    // Where numbers are missing, or the flow depends on what scores are not given, the two densities are added.
-    if sets.condition.is_none() && sets.validation.precision.is_none() {
+    // Where numbers are missing, the flow depends on what scores are not given, or few examples have made the covariance that would judge them, the
+    // two densities are added.
+    let validated = sets.validation.values.rows();
+    let many = validated >= RESIDUALS_A_DIRECTION * (1 + learned.error.rank());
+    if many && sets.condition.is_none() && sets.validation.precision.is_none() {
         model = model.with_usual(sets.validation.values.clone())?;
     }
     write_card(model.card(), directory)?;

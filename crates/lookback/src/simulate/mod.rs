@@ -17,7 +17,7 @@ use crate::memory::check_simulation;
 use crate::run::Reporter;
 use crate::runfile::{
     self, CosmologySection, GalaxiesSection, LightConeSection, Precision, RaysSection, SchemeName,
-    SimulationSection,
+    SimulationSection, SourceSection,
 };
 use crate::universe::light_cone;
 use crate::{Error, Result, VERSION, files};
@@ -92,7 +92,7 @@ pub struct SimulateOutput {
     /// Squires 1993), so that a margin of them is wrong.
     pub shear: bool,
     /// Write the reduced shear `g = gamma / (1 - kappa)` of each, which shapes of galaxies show, as `g1_N.fits` and `g2_N.fits`.
-    /// Where `kappa` comes near 1 it grows without bound, and beyond turns its sign; `kappa` is the whole map, with the alignment of sources that have one.
+    /// Where `kappa` comes near 1 it grows without bound, and beyond turns its sign. Not for sources with an `alignment`, which adds to shapes and deflects no light.
     pub reduced_shear: bool,
 }
 
@@ -312,6 +312,11 @@ fn simulate_in<T: Real>(
     }
     if file.output.reduced_shear && file.light_cone.as_ref().is_some_and(|cone| !cone.subtract_mean) {
         let message = "`reduced_shear` divides by one minus the convergence, which has no mean of its own: leave out `subtract_mean = false`";
+        return Err(Error::config("output", message));
+    }
+    let aligned = |cone: &LightConeSection| cone.sources.iter().any(SourceSection::is_aligned);
+    if file.output.reduced_shear && file.light_cone.as_ref().is_some_and(aligned) {
+        let message = "`reduced_shear` divides by one minus the convergence of light alone, and that of sources with an `alignment` holds their shapes, too: leave out either";
         return Err(Error::config("output", message));
     }
     let universe = Universe::<T>::build(file)?;
