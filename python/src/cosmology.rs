@@ -107,7 +107,7 @@ impl PyCosmology {
             && let Some(wrong) = x.iter().find(|x| !range.contains(x))
         {
             let (low, high) = (range.start(), range.end());
-            return Err(raise(format!("{name} must lie between {low:e} and {high:e}, not {wrong}")));
+            return Err(raise(format!("{name} must lie between {low:.6e} and {high:.6e}, not {wrong}")));
         }
         let shaped = |values: Vec<f64>| -> PyResult<Bound<'py, PyAny>> {
             if scalar {

@@ -391,7 +391,7 @@ def test_a_table_is_asked_only_for_what_it_knows(tmp_path):
     np.testing.assert_allclose(table.linear_power(k), formula.linear_power(k), rtol=1e-3)
     power, by = table.linear_power(1.0, derivatives=True)
     assert power == pytest.approx(formula.linear_power(1.0), rel=1e-3) and set(by) == set(table.parameters)
-    with pytest.raises(lb.LookbackError, match="between 1.000e-4 and 2.000e1, not 25"):
+    with pytest.raises(lb.LookbackError, match="between 1.000000e-4 and 2.000000e1, not 25"):
         table.halofit([1.0, 25.0])
 
 
