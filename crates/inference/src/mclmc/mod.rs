@@ -120,9 +120,10 @@ impl Record {
 
     /// Steps for an independent draw, where records lie `apart`; those that hardly know of each other cannot tell. `None` without enough of them.
     fn steps_per_draw(&self, apart: f64) -> Option<f64> {
-        let of = |record: &[f64]| {
-            let steps = record.len() as f64 / plain_ess(&[record.to_vec()]);
-            (record.len() >= 50 && steps.is_finite()).then_some(steps)
+        let of = |record: &Vec<f64>| {
+            let enough = Some(record).filter(|record| record.len() >= 50)?;
+            Some(enough.len() as f64 / plain_ess(std::slice::from_ref(enough)))
+                .filter(|steps| steps.is_finite())
         };
         match of(&self.apart)? {
             few if few < 3.0 && apart > 1.0 => of(&self.last),
@@ -470,7 +471,10 @@ impl<T: Number> Method<T> for Mclmc<T> {
         let moved = workers.map(work, |(index, mut chain): (usize, Chain<T>), evaluator| {
             let mut records = vec![Record::default(); watched];
             motion.advance(index, &mut chain, evaluator, |step, z| {
-                for (i, record) in records.iter_mut().enumerate().filter(|_| watching) {
+                if !watching {
+                    return;
+                }
+                for (i, record) in records.iter_mut().enumerate() {
                     let z = z[i * apart].f64();
                     if step % every == 0 {
                         record.apart.push(z);

@@ -27,17 +27,17 @@ pub fn read(path: &Path) -> Result<Array> {
 /// # Errors
 /// As [`read`]; also if there is no such array: the names that there are stand in the message.
 pub fn read_member(path: &Path, name: &str) -> Result<Array> {
-    let wrong = |error: String| Error::file(path, format!("is not an npz file: {error}"));
+    let wrong = |error: ZipError| Error::file(path, format!("is not an npz file: {error}"));
     let file = File::open(path).map_err(Error::io("read", path))?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| wrong(error.to_string()))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(wrong)?;
     let names: Vec<String> =
         archive.file_names().filter_map(|name| Some(name.ok()?.strip_suffix(".npy")?.to_string())).collect();
     match archive.by_name(&format!("{name}.npy")) {
-        Ok(member) => decode(path, NpyFile::new(member).map_err(|error| wrong(error.to_string()))?),
+        Ok(member) => decode(path, NpyFile::new(member).map_err(|error| wrong(error.into()))?),
         Err(ZipError::FileNotFound) => {
             Err(Error::file(path, format!("holds no array `{name}`; it holds {}", names.join(", "))))
         }
-        Err(error) => Err(wrong(error.to_string())),
+        Err(error) => Err(wrong(error)),
     }
 }
 

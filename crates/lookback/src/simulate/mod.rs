@@ -310,14 +310,15 @@ fn simulate_in<T: Real>(
     if file.output.any_shear() && file.light_cone.as_ref().is_none_or(|cone| cone.sources.is_empty()) {
         return Err(Error::config("output", "`shear` and `reduced_shear` need a light cone with `sources`"));
     }
-    if file.output.reduced_shear && file.light_cone.as_ref().is_some_and(|cone| !cone.subtract_mean) {
-        let message = "`reduced_shear` divides by one minus the convergence, which has no mean of its own: leave out `subtract_mean = false`";
-        return Err(Error::config("output", message));
-    }
-    let aligned = |cone: &LightConeSection| cone.sources.iter().any(SourceSection::is_aligned);
-    if file.output.reduced_shear && file.light_cone.as_ref().is_some_and(aligned) {
-        let message = "`reduced_shear` divides by one minus the convergence of light alone, and that of sources with an `alignment` holds their shapes, too: leave out either";
-        return Err(Error::config("output", message));
+    if let Some(cone) = file.light_cone.as_ref().filter(|_| file.output.reduced_shear) {
+        if !cone.subtract_mean {
+            let message = "`reduced_shear` divides by one minus the convergence, which has no mean of its own: leave out `subtract_mean = false`";
+            return Err(Error::config("output", message));
+        }
+        if cone.sources.iter().any(SourceSection::is_aligned) {
+            let message = "`reduced_shear` divides by one minus the convergence of light alone, and that of sources with an `alignment` holds their shapes, too: leave out either";
+            return Err(Error::config("output", message));
+        }
     }
     let universe = Universe::<T>::build(file)?;
     let directory = file.directory();
