@@ -54,7 +54,7 @@ pub use error::{Error, Result};
 pub use hmc::{Hmc, HmcOptions};
 pub use integrator::{INTEGRATORS, Integrator};
 pub use map::{Curvature, Map, MapOptions};
-pub use mclmc::{Mclmc, MclmcOptions};
+pub use mclmc::{Mclmc, MclmcOptions, watched_numbers};
 pub use method::{Draw, Method, Number, Progress, Sampler, run_to_end};
 pub use mgvi::{Mgvi, MgviOptions};
 pub use muse::{Derivative, Muse, MuseOptions};
@@ -71,18 +71,15 @@ pub use warm_start::WarmStarted;
 pub use wiener::{Wiener, WienerOptions};
 pub use workers::Workers;
 
+#[cfg(all(debug_assertions, not(test)))]
+type Advance<M, T> = fn(&mut M, &Workers<'_, T>, &mut dyn FnMut(Draw<T>)) -> Result<Progress>;
+
 /// Compiles what methods do in this crate, for both precisions, while it is developed: see `lookback_operator::compile_here`.
 macro_rules! compile_methods {
     ($($method:ident),+) => {
         $(
-            #[cfg(all(debug_assertions, not(test)))]
-            const _: () = {
-                type Advance<T> = fn(&mut $method<T>, &Workers<'_, T>, &mut dyn FnMut(Draw<T>)) -> Result<Progress>;
-                #[used]
-                static SINGLE: Advance<f32> = |method, workers, sink| method.advance(workers, sink);
-                #[used]
-                static DOUBLE: Advance<f64> = |method, workers, sink| method.advance(workers, sink);
-            };
+            lookback_operator::compile_function!(Advance<$method<f32>, f32>, |method, workers, sink| method.advance(workers, sink));
+            lookback_operator::compile_function!(Advance<$method<f64>, f64>, |method, workers, sink| method.advance(workers, sink));
         )+
     };
 }

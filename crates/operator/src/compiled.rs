@@ -10,14 +10,21 @@
 macro_rules! compile_here {
     ($($operator:ident),+) => {
         $(
-            #[cfg(all(debug_assertions, not(test)))]
-            const _: () = {
-                use $crate::Operator;
-                #[used]
-                static SINGLE: fn(&$operator<f32>) -> &dyn Operator<f32> = |operator| operator;
-                #[used]
-                static DOUBLE: fn(&$operator<f64>) -> &dyn Operator<f64> = |operator| operator;
-            };
+            $crate::compile_function!(fn(&$operator<f32>) -> &dyn $crate::Operator<f32>, |operator| operator);
+            $crate::compile_function!(fn(&$operator<f64>) -> &dyn $crate::Operator<f64>, |operator| operator);
         )+
+    };
+}
+
+/// Compiles a function where it stands, and all that it calls: see [`compile_here`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! compile_function {
+    ($kind:ty, $function:expr) => {
+        #[cfg(all(debug_assertions, not(test)))]
+        const _: () = {
+            #[used]
+            static COMPILED: $kind = $function;
+        };
     };
 }

@@ -64,6 +64,8 @@ const RELEARN: [f64; 3] = [0.1, 0.25, 0.6];
 /// Latents whose correlation in time sets the length of decoherence, and most records of them.
 const WATCHED: usize = 256;
 const RECORDS: usize = 1000;
+/// Draws that records must hold to say how many steps one takes.
+const DRAWS: f64 = 50.0;
 /// Steps between two looks at equipartition.
 const VIRIAL_EVERY: usize = 8;
 
@@ -103,6 +105,16 @@ pub struct Mclmc<T: Number> {
     tuned: Option<f64>,
 }
 
+/// Latents that are watched, of so many.
+fn watched(latents: usize) -> usize {
+    latents.min(WATCHED)
+}
+
+/// Numbers in double precision that a chain of so many latents keeps of those that it watches, at most.
+pub fn watched_numbers(latents: usize) -> usize {
+    2 * RECORDS * watched(latents)
+}
+
 /// What a watched latent was in the last part of the warm-up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Record {
@@ -118,17 +130,17 @@ impl Record {
         self.last.extend(later.last);
     }
 
-    /// Steps for an independent draw, where records lie `apart`; those that hardly know of each other cannot tell. `None` without enough of them.
+    /// Steps for an independent draw, where records lie `apart`; those that hardly know of each other cannot tell, and the last steps can if
+    /// they hold many draws. `None` without enough of them.
     fn steps_per_draw(&self, apart: f64) -> Option<f64> {
         let of = |record: &Vec<f64>| {
             let enough = Some(record).filter(|record| record.len() >= 50)?;
             Some(enough.len() as f64 / plain_ess(std::slice::from_ref(enough)))
                 .filter(|steps| steps.is_finite())
         };
-        match of(&self.apart)? {
-            few if few < 3.0 && apart > 1.0 => of(&self.last),
-            records => Some(apart * records),
-        }
+        let records = of(&self.apart)?;
+        let by_last = if records < 3.0 && apart > 1.0 { of(&self.last) } else { None };
+        Some(by_last.filter(|steps| steps * DRAWS <= self.last.len() as f64).unwrap_or(apart * records))
     }
 }
 
@@ -359,7 +371,7 @@ impl<T: Number> Mclmc<T> {
             })
         })?;
         self.decoherence = (dim as f64).sqrt();
-        self.records = vec![vec![Record::default(); dim.min(WATCHED)]; chains.len()];
+        self.records = vec![vec![Record::default(); watched(dim)]; chains.len()];
         self.chains = chains;
         Ok(())
     }
@@ -465,7 +477,7 @@ impl<T: Number> Method<T> for Mclmc<T> {
             tuned: self.tuned,
         };
         let (every, apart) = (self.record_every(), (self.dim() / WATCHED).max(1));
-        let watched = self.dim().min(WATCHED);
+        let watched = watched(self.dim());
         let of_last = if every > 1 { warmup.saturating_sub(RECORDS) } else { warmup };
         let work = self.chains.iter().cloned().enumerate().collect();
         let moved = workers.map(work, |(index, mut chain): (usize, Chain<T>), evaluator| {
@@ -527,5 +539,43 @@ impl<T: Number> Method<T> for Mclmc<T> {
             ("divergences".into(), divergences as f64),
             ("gradients_per_step".into(), gradients as f64 / (self.steps * self.chains.len()).max(1) as f64),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lookback_operator::random::{Purpose, Stream};
+
+    use super::*;
+
+    /// A latent of which an independent draw takes so many steps: an autoregressive series, looked at as a warm-up does that has such records.
+    fn watched_latent(steps_per_draw: f64, apart: usize, seed: u32) -> Record {
+        let memory = (steps_per_draw - 1.0) / (steps_per_draw + 1.0);
+        let stream = Stream::new(5, Purpose::Test, seed);
+        let (mut record, mut z, steps) = (Record::default(), 0.0, RECORDS * apart);
+        for step in 0..steps {
+            z = memory * z + (1.0 - memory * memory).sqrt() * stream.normal(step as u64);
+            if step % apart == 0 {
+                record.apart.push(z);
+            }
+            if step >= steps - RECORDS {
+                record.last.push(z);
+            }
+        }
+        record
+    }
+
+    /// However long the warm-up and however slow a latent: below what the last steps can tell by them, above it by those apart.
+    #[test]
+    fn steps_of_an_independent_draw_are_known_after_any_warm_up() {
+        for (truth, apart) in
+            [(1.7, 5), (10.0, 5), (40.0, 5), (5.0, 40), (100.0, 40), (300.0, 40), (200.0, 100), (800.0, 400)]
+        {
+            let found: Vec<f64> = (0..20)
+                .map(|seed| watched_latent(truth, apart, seed).steps_per_draw(apart as f64).expect("enough"))
+                .collect();
+            let ratio = found.iter().sum::<f64>() / (truth * found.len() as f64);
+            assert!((0.75..1.4).contains(&ratio), "{ratio} of {truth} steps, looked at every {apart}");
+        }
     }
 }
