@@ -283,7 +283,7 @@ pub(crate) fn sphere_shear(nside: usize) -> PyResult<PyOperator> {
     Ok(PyOperator(SphereShear::new(sphere).shared()))
 }
 
-/// Convergence to reduced shear.
+/// Convergence to reduced shear: of light alone, so that sources of a light cone may have no `alignment`, and of a mean that is taken off.
 #[pyfunction]
 pub(crate) fn reduced_shear(grid: &PyGrid) -> PyResult<PyOperator> {
     Ok(PyOperator(Arc::new(ReducedShear::new(&grid.0).map_err(raise)?)))

@@ -93,10 +93,23 @@ pub(crate) fn calibrate<'py>(
     Ok(out)
 }
 
-/// Compares finished runs of the same data by evidence and by cross-validation: a list of dicts, the best first.
+/// Compares finished runs of the same data by evidence and by cross-validation: a list of dicts, the best first. With `page`, a file, their maps and
+/// spectra are drawn side by side there, in HTML.
 #[pyfunction]
-pub(crate) fn compare(py: Python<'_>, directories: Vec<PathBuf>) -> PyResult<Bound<'_, PyAny>> {
-    let candidates = py.detach(|| lookback::compare::compare(&directories)).map_err(raise)?;
+#[pyo3(signature = (directories, *, page = None))]
+pub(crate) fn compare(
+    py: Python<'_>,
+    directories: Vec<PathBuf>,
+    page: Option<PathBuf>,
+) -> PyResult<Bound<'_, PyAny>> {
+    let compared = || {
+        let candidates = lookback::compare::compare(&directories)?;
+        let Some(path) = page else { return lookback::compare::judged(candidates) };
+        let text = lookback::compare::page(&candidates)?;
+        lookback::files::write_whole(&path, |out| out.write_all(text.as_bytes()))?;
+        Ok(candidates)
+    };
+    let candidates = py.detach(compared).map_err(raise)?;
     let text = lookback::compare::to_json(&candidates).map_err(raise)?;
     py.import("json")?.call_method1("loads", (text,))
 }

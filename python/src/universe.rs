@@ -41,12 +41,17 @@ pub(crate) fn section<S: DeserializeOwned>(
 /// Arrays and numbers of numpy as lists and numbers, and paths as texts: what JSON has no word for.
 fn plain(arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyAny>> {
     let value = arguments.get_item(0)?;
-    for method in ["tolist", "__fspath__"] {
+    let kind = value.get_type();
+    for method in ["tolist", "__fspath__", "__float__"] {
         if value.hasattr(method)? {
-            return Ok(value.call_method0(method)?.unbind());
+            let plain = value.call_method0(method)?;
+            // An extended float of numpy has itself for its list.
+            if !plain.is_instance(&kind)? {
+                return Ok(plain.unbind());
+            }
         }
     }
-    let kind = value.get_type().name()?;
+    let kind = kind.name()?;
     Err(PyTypeError::new_err(format!(
         "a value is a `{kind}`; numbers, texts, arrays, lists and dicts can be read"
     )))

@@ -667,7 +667,8 @@ directory = "{name}"
         (tmp_path / f"{name}.toml").write_text(text.format(name=tmp_path / name, amplitude=amplitude, data=data))
         figures = lb.run(tmp_path / f"{name}.toml")
     assert 0 <= figures["predictive_p_chi2"] <= 1
-    best, other = lb.compare([tmp_path / "faint", tmp_path / "right"])
+    best, other = lb.compare([tmp_path / "faint", tmp_path / "right"], page=tmp_path / "models.html")
+    assert (tmp_path / "models.html").read_text().count("<svg") == 6
     assert best["folder"].endswith("right") and best["probability"] > 0.99
     assert other["elpd_below"]["value"] > 2 * other["elpd_below"]["error"]
     arviz = pytest.importorskip("arviz")

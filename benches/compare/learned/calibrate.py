@@ -1,10 +1,11 @@
 """Is inference with a learned prior right, where the model is? A small model, and data that it made itself.
 
-    python3 benches/compare/learned/calibrate.py [DATA_SETS]
+    python3 benches/compare/learned/calibrate.py [DATA_SETS] [MODEL]
 
 Trains a model of blobs on 8 x 8 pixels with 4 latents; ranks truths by `lookback calibrate` (NUTS, with the model's error as latents); and
 draws signals from the model with its error, hides the left half, adds noise, and ranks true pixels among the samples of
-`lookback model reconstruct`.
+`lookback model reconstruct`. With MODEL, the folder of `lookback train examples/learn_digits.toml`, the first of these on its digits, behind
+noise of half the range of pixels.
 """
 
 import json
@@ -23,6 +24,7 @@ import numpy as np  # noqa: E402
 
 LOOKBACK = ROOT / "target" / "release" / "lookback"
 SETS = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+MODEL = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else None
 NOISE = 0.1
 
 TRAIN = """
@@ -46,18 +48,18 @@ training = { epochs = 12, batch = 100 }
 rank = 4
 """
 
-RUN = f"""
+RUN = """
 title = "A learned prior behind noise"
 seed = 9
 [sky]
-pixels = [8, 8]
+pixels = [{side}, {side}]
 pixel_arcmin = 1.0
-[prior.blob]
+[prior.signal]
 kind = "learned"
-model = "models/blobs"
+model = "{model}"
 [data]
 kind = "mock"
-noise_std = [{NOISE}]
+noise_std = [{noise}]
 [method]
 kind = "nuts"
 chains = 2
@@ -83,11 +85,16 @@ def main():
     def lookback(*arguments):
         subprocess.run([LOOKBACK, *map(str, arguments)], check=True, cwd=folder)
 
+    if MODEL is not None:
+        (folder / "run.toml").write_text(RUN.format(side=28, model=MODEL, noise=0.5 * 255))
+        lookback("calibrate", "run.toml", "-n", SETS)
+        return
+
     y, x = np.mgrid[:8, :8]
     place, width, height = rng.uniform(1.5, 5.5, (2000, 2, 1, 1)), rng.uniform(1, 2, (2000, 1, 1)), rng.uniform(0.4, 1, (2000, 1, 1))
     np.save(folder / "blobs.npy", height * np.exp(-((y - place[:, 0]) ** 2 + (x - place[:, 1]) ** 2) / (2 * width**2)))
     (folder / "blobs.toml").write_text(TRAIN)
-    (folder / "run.toml").write_text(RUN)
+    (folder / "run.toml").write_text(RUN.format(side=8, model="models/blobs", noise=NOISE))
     lookback("-q", "train", "blobs.toml")
     lookback("calibrate", "run.toml", "-n", SETS)
 

@@ -8,6 +8,7 @@ use lookback::Result;
 use lookback::calibrate::{self, CalibrateOptions};
 use lookback::compare::{self, Measured};
 use lookback::datasets::{self, State};
+use lookback::files;
 use lookback::learn::{self, DeviceKind, Recipe};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
@@ -22,8 +23,7 @@ const MOCK_SURVEY: &str = include_str!("../../../examples/mock_survey.toml");
 const COSMOS: &str = include_str!("../../../examples/cosmos.toml");
 
 pub(crate) fn execute(arguments: Arguments) -> Result<()> {
-    let threads = arguments.threads.unwrap_or(0);
-    lookback::use_threads(threads);
+    lookback::use_threads(arguments.threads.map_or(0, usize::from));
     let stop = Arc::new(AtomicBool::new(false));
     let quiet = arguments.quiet;
     match arguments.command {
@@ -40,7 +40,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
             model::execute(command, &stop, quiet)
         }
         Command::Check { file } => {
-            println!("{}{} can be run.", lookback::explain(&RunFile::load(&file)?)?, file.display());
+            say!("{}{} can be run.", lookback::explain(&RunFile::load(&file)?)?, file.display());
             Ok(())
         }
         Command::Resume { directory } => {
@@ -53,20 +53,27 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
             Ok(())
         }
         Command::Calibrate { file, data_sets, place } => calibrate(&file, data_sets, &place, &stop, quiet),
-        Command::Compare { directories } => compare(&directories),
+        Command::Compare { directories, page } => compare(&directories, page.as_deref()),
         Command::Data { files } => {
             list_data(files);
             Ok(())
         }
         Command::Cite { file } => {
-            print!("{}", lookback::report::citations::bibtex(&RunFile::load(&file)?));
+            say!("{}", lookback::report::citations::bibtex(&RunFile::load(&file)?).trim_end());
             Ok(())
         }
     }
 }
 
-fn compare(directories: &[PathBuf]) -> Result<()> {
-    let candidates = compare::compare(directories)?;
+fn compare(directories: &[PathBuf], page: Option<&Path>) -> Result<()> {
+    let mut candidates = compare::compare(directories)?;
+    match page {
+        Some(path) => {
+            let page = compare::page(&candidates)?;
+            files::write_whole(path, |out| out.write_all(page.as_bytes()))?;
+        }
+        None => candidates = compare::judged(candidates)?,
+    }
     let with_error = |measured: Option<Measured>| match measured {
         Some(Measured { value, error }) if error.is_finite() => format!("{value:.1} +- {error:.1}"),
         Some(Measured { value, .. }) => format!("{value:.1}"),
@@ -74,12 +81,19 @@ fn compare(directories: &[PathBuf]) -> Result<()> {
     };
     let plain = |x: Option<f64>, digits: usize| x.map_or("-".into(), |x| format!("{x:.digits$}"));
     let width = candidates.iter().map(|one| one.folder.display().to_string().len()).max().unwrap_or(0).max(6);
-    println!(
+    say!(
         "{:<width$}  {:<14} {:>7} {:>20} {:>6} {:>20} {:>16} {:>8}",
-        "folder", "method", "chi2/n", "ln evidence", "p", "elpd", "below best", "p_loo"
+        "folder",
+        "method",
+        "chi2/n",
+        "ln evidence",
+        "p",
+        "elpd",
+        "below best",
+        "p_loo"
     );
     for one in &candidates {
-        println!(
+        say!(
             "{:<width$}  {:<14} {:>7} {:>20} {:>6} {:>20} {:>16} {:>8}",
             one.folder.display().to_string(),
             one.method,
@@ -91,8 +105,8 @@ fn compare(directories: &[PathBuf]) -> Result<()> {
             plain(one.effective_parameters, 1),
         );
     }
-    println!();
-    compare::verdicts(&candidates).iter().for_each(|line| println!("{line}"));
+    say!();
+    compare::verdicts(&candidates).iter().for_each(|line| say!("{line}"));
     Ok(())
 }
 
@@ -144,18 +158,18 @@ fn calibrate(
     bar.finish();
     let calibrated = calibrated?;
     if !quiet {
-        println!("{:<40}{:>9}  {:>5}  {:>5}  verdict", "quantity", "p", "68 %", "95 %");
+        say!("{:<40}{:>9}  {:>5}  {:>5}  verdict", "quantity", "p", "68 %", "95 %");
         for q in &calibrated.quantities {
             let [narrow, wide] = q.coverage.map(|share| 100.0 * share);
-            println!("{:<40}{:>9.4}  {narrow:>5.1}  {wide:>5.1}  {}", q.name, q.p_value, q.verdict);
+            say!("{:<40}{:>9.4}  {narrow:>5.1}  {wide:>5.1}  {}", q.name, q.p_value, q.verdict);
         }
         let all = if calibrated.is_uniform() { "uniform" } else { "NOT uniform" };
-        println!("\n{} data sets: the ranks are {all} within what chance allows", calibrated.data_sets);
+        say!("\n{} data sets: the ranks are {all} within what chance allows", calibrated.data_sets);
         for why in &calibrated.failed {
-            println!("not found  {why}");
+            say!("not found  {why}");
         }
-        println!("results    {}", calibrated.directory.display());
-        println!("report     file://{}", absolute(&calibrated.report()).display());
+        say!("results    {}", calibrated.directory.display());
+        say!("report     file://{}", absolute(&calibrated.report()).display());
     }
     Ok(())
 }
@@ -181,11 +195,11 @@ fn train(
     let trained = trained?;
     if !quiet {
         for (name, value) in trained.model.scores() {
-            println!("{name:<44}{value:.5e}");
+            say!("{name:<44}{value:.5e}");
         }
-        println!("{:<44}{:.1}", "seconds", trained.seconds);
-        println!("\nmodel   {}", trained.directory.join("model.safetensors").display());
-        println!("report  file://{}", absolute(&trained.report()).display());
+        say!("{:<44}{:.1}", "seconds", trained.seconds);
+        say!("\nmodel   {}", trained.directory.join("model.safetensors").display());
+        say!("report  file://{}", absolute(&trained.report()).display());
     }
     Ok(())
 }
@@ -202,14 +216,14 @@ fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
     let outcome = outcome?;
     if !quiet {
         let (before, all) = outcome.realisations;
-        println!("{:<36}{all}", "universes");
+        say!("{:<36}{all}", "universes");
         if before > 0 {
-            println!("{:<36}{before}", "... that were there already");
+            say!("{:<36}{before}", "... that were there already");
         }
-        println!("{:<36}{:.2}", "seconds", outcome.seconds);
-        outcome.notes.iter().for_each(|note| println!("\nnote: {note}"));
-        println!("\nresults  {}", outcome.directory.display());
-        println!("report   file://{}", absolute(&outcome.report()).display());
+        say!("{:<36}{:.2}", "seconds", outcome.seconds);
+        outcome.notes.iter().for_each(|note| say!("\nnote: {note}"));
+        say!("\nresults  {}", outcome.directory.display());
+        say!("report   file://{}", absolute(&outcome.report()).display());
     }
     Ok(())
 }
@@ -220,12 +234,12 @@ fn fit_sharpening(file: &Path, options: &SharpenOptions, quiet: bool) -> Result<
     let fitted = sharpen::sharpen(&file, options, &AtomicBool::new(false), &mut bar);
     bar.finish();
     let fitted = fitted?;
-    print!("{}", sharpen::section(&fitted.sharpening));
+    say!("{}", sharpen::section(&fitted.sharpening).trim_end());
     if !quiet {
         let (before, after) = fitted.off;
-        println!("\nP(k) off theory, rms over bins    {before:.3} before, {after:.3} after");
-        println!("results  {}", fitted.directory.display());
-        println!("picture  file://{}", absolute(&fitted.directory.join("power.svg")).display());
+        say!("\nP(k) off theory, rms over bins    {before:.3} before, {after:.3} after");
+        say!("results  {}", fitted.directory.display());
+        say!("picture  file://{}", absolute(&fitted.directory.join("power.svg")).display());
     }
     Ok(())
 }
@@ -239,11 +253,18 @@ fn demo(place: &Place, stop: &Arc<AtomicBool>, quiet: bool) -> Result<()> {
         if here.is_some() { ("demo_cosmos", COSMOS) } else { ("demo_mock_survey", MOCK_SURVEY) };
     if !quiet {
         match &here {
-            Some(folder) => println!("The COSMOS survey, from {}.", folder.display()),
-            None => println!(
-                "A mock survey (no data needed). With {} set, the COSMOS survey.",
-                datasets::VARIABLE
-            ),
+            Some(folder) => say!("The COSMOS survey, from {}.", folder.display()),
+            None => match std::env::var(datasets::VARIABLE) {
+                Ok(place) => {
+                    say!("A mock survey: {place} holds no complete COSMOS survey (`lookback data`).")
+                }
+                Err(_) => {
+                    say!(
+                        "A mock survey (no data needed). With {} set, the COSMOS survey.",
+                        datasets::VARIABLE
+                    )
+                }
+            },
         }
     }
     let run = RunFile::from_text(text, Path::new("."), name)?;
@@ -272,15 +293,15 @@ fn conclude(outcome: &Outcome, quiet: bool) {
     for (label, name) in figures {
         if let Some(value) = outcome.summary.get(name) {
             let digits = if value.fract() == 0.0 { 0 } else { 4 };
-            println!("{label:<36}{value:.digits$}");
+            say!("{label:<36}{value:.digits$}");
         }
     }
     for verdict in outcome.summary.verdicts() {
-        println!("note: {verdict}");
+        say!("note: {verdict}");
     }
     let report = absolute(&outcome.report());
-    println!("\nresults  {}", outcome.directory.display());
-    println!("report   file://{}", report.display());
+    say!("\nresults  {}", outcome.directory.display());
+    say!("report   file://{}", report.display());
 }
 
 pub(crate) fn absolute(path: &Path) -> PathBuf {
@@ -290,8 +311,8 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 fn list_data(files: bool) {
     let folder = datasets::folder();
     match &folder {
-        Some(folder) => println!("{} = {}\n", datasets::VARIABLE, folder.display()),
-        None => println!(
+        Some(folder) => say!("{} = {}\n", datasets::VARIABLE, folder.display()),
+        None => say!(
             "{} is not set (or not a folder). Fetch the files from the sources below into a folder,\nkeeping the paths, and set {0} to it.\n",
             datasets::VARIABLE
         ),
@@ -302,19 +323,19 @@ fn list_data(files: bool) {
             Some(folder) if set.is_complete(folder) => "complete",
             Some(_) => "incomplete or different: see --files",
         };
-        println!("{}: {}", set.name, set.what);
-        println!("  source     {}", set.source);
-        println!("  licence    {}", set.licence);
-        println!("  reference  {}", set.reference);
-        println!("  here       {state}");
+        say!("{}: {}", set.name, set.what);
+        say!("  source     {}", set.source);
+        say!("  licence    {}", set.licence);
+        say!("  reference  {}", set.reference);
+        say!("  here       {state}");
         for file in set.files.iter().filter(|_| files) {
             let state = folder.as_ref().map_or("", |folder| match file.state(folder) {
                 State::Good => "good",
                 State::Different => "DIFFERENT",
                 State::Missing => "missing",
             });
-            println!("    {}  {:<60} {state}", file.sha256, file.path);
+            say!("    {}  {:<60} {state}", file.sha256, file.path);
         }
-        println!();
+        say!();
     }
 }

@@ -1,5 +1,7 @@
 //! `lookback`: from a run file to a map with error bars, in the shell.
 
+#[macro_use]
+mod say;
 mod commands;
 mod model;
 mod progress;
@@ -19,8 +21,8 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Threads to use (all cores if left out). Results do not depend on it.
-    #[arg(long, global = true, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Say nothing but errors.
     #[arg(long, short, global = true)]
     quiet: bool,
@@ -124,11 +126,14 @@ enum Command {
     /// Compare finished runs of the same data: which model is the better one?
     ///
     /// By evidence, from the methods that give it (`map`, `el2o`, `pathfinder`, `thermodynamic`, `smc`), and by leave-one-out
-    /// cross-validation, from runs with `log_likelihood = true` in `[output]`.
+    /// cross-validation, from runs with `log_likelihood = true` in `[output]`. With `--page` their maps are drawn side by side, too.
     Compare {
         /// Folders of the runs.
         #[arg(required = true)]
         directories: Vec<PathBuf>,
+        /// Write a page (HTML) with the maps on the same colours, where they differ, and their spectra.
+        #[arg(long, value_name = "FILE")]
+        page: Option<PathBuf>,
     },
     /// List the public data sets that the examples use: sources, checksums, and where they are here.
     Data {

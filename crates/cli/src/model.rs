@@ -32,10 +32,10 @@ impl Which {
 #[derive(Args)]
 pub(crate) struct Out {
     /// The array that is written (`.npy`).
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_parser = npy)]
     output: PathBuf,
     /// A picture of the examples besides (`.svg`).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = svg)]
     picture: Option<PathBuf>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) enum ModelCommand {
         #[arg(long)]
         normal: bool,
         /// The array that is written (`.npy`).
-        #[arg(long, short, value_name = "FILE")]
+        #[arg(long, short, value_name = "FILE", value_parser = npy)]
         output: PathBuf,
     },
     /// Make examples of latents.
@@ -105,7 +105,7 @@ pub(crate) enum ModelCommand {
         /// An array of examples.
         data: String,
         /// The array that is written (`.npy`).
-        #[arg(long, short, value_name = "FILE")]
+        #[arg(long, short, value_name = "FILE", value_parser = npy)]
         output: PathBuf,
     },
     /// Find anomalies: how usual is each example? A table (CSV) with the density of the latents, that of what the decoder cannot make,
@@ -122,7 +122,7 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_enum, default_value_t = By::Latent)]
         by: By,
         /// A picture of the strangest (`.svg`).
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = svg)]
         picture: Option<PathBuf>,
         /// How many of the strangest are drawn.
         #[arg(long, default_value_t = 64, value_name = "N", value_parser = positive)]
@@ -181,7 +181,7 @@ pub(crate) enum ModelCommand {
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = positive)]
         starts: usize,
         /// Samples of each posterior.
-        #[arg(long, default_value_t = 100, value_name = "N", value_parser = positive)]
+        #[arg(long, default_value_t = 100, value_name = "N", value_parser = several)]
         samples: usize,
         /// Seed of starts and samples.
         #[arg(long, default_value_t = 42)]
@@ -189,7 +189,36 @@ pub(crate) enum ModelCommand {
         /// Folder of the results.
         #[arg(long, short, value_name = "FOLDER")]
         output: PathBuf,
+        /// Write over an earlier reconstruction there.
+        #[arg(long)]
+        overwrite: bool,
     },
+}
+
+/// The name of an array of numpy.
+fn npy(text: &str) -> std::result::Result<PathBuf, String> {
+    named(text, "npy", "an array of numpy is written")
+}
+
+/// The name of a picture.
+fn svg(text: &str) -> std::result::Result<PathBuf, String> {
+    named(text, "svg", "a picture in SVG is drawn")
+}
+
+fn named(text: &str, ending: &str, what: &str) -> std::result::Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(found) if found.eq_ignore_ascii_case(ending) => Ok(path),
+        _ => Err(format!("{what}: its name ends with `.{ending}`")),
+    }
+}
+
+/// A number of samples that have a standard deviation.
+fn several(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 1 => Ok(number),
+        _ => Err("a number of at least 2 is needed: one sample has no standard deviation".into()),
+    }
 }
 
 /// A number of things, at least one.
@@ -236,10 +265,36 @@ pub(crate) enum How {
     Nuts,
 }
 
+impl ModelCommand {
+    /// What is done meanwhile, where no bar counts it.
+    fn waiting_for(&self) -> Option<&'static str> {
+        match self {
+            ModelCommand::Card { .. } | ModelCommand::Calibrate { .. } | ModelCommand::Reconstruct { .. } => {
+                None
+            }
+            ModelCommand::Sample { .. } => Some("drawing"),
+            ModelCommand::Interpolate { .. } => Some("going from example to example"),
+            ModelCommand::Encode { .. } => Some("encoding"),
+            ModelCommand::Decode { .. } => Some("decoding"),
+            ModelCommand::LogProb { .. } => Some("looking for densities"),
+            ModelCommand::Score { .. } => Some("scoring"),
+        }
+    }
+}
+
 pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> Result<()> {
+    let waiting = command.waiting_for().map(|what| Bar::waiting(quiet, what));
+    let done = carry_out(command, stop, quiet);
+    if let Some(bar) = waiting {
+        bar.finish();
+    }
+    done
+}
+
+fn carry_out(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> Result<()> {
     match command {
         ModelCommand::Card { model } => {
-            println!("{}", learn::Prior::load(&model)?.card_text()?);
+            say!("{}", learn::Prior::load(&model)?.card_text()?);
             Ok(())
         }
         ModelCommand::Sample { which, count, seed, out } => match learn::Prior::load(&which.model)? {
@@ -304,7 +359,9 @@ pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> 
             samples,
             seed,
             output,
+            overwrite,
         } => {
+            let _hold = learn::take_reconstruction_folder(&output, overwrite)?;
             let model_error = match model_error {
                 Admitted::Adaptive => learn::Admitted::Adaptive,
                 Admitted::Correlated => learn::Admitted::Correlated,
@@ -375,16 +432,22 @@ fn calibrate(
     bar.finish();
     let judged = judged?;
     if !quiet {
-        println!("factor   score of what was hidden   within 68 %   within 95 %   calibrated");
+        say!("factor   score of what was hidden   within 68 %   within 95 %   calibrated");
         for learn::Judged { factor, score, within, error, calibrated } in &judged {
             let share = |i: usize| format!("{:.1} +- {:.1}", 100.0 * within[i], 100.0 * error[i]);
             let verdict = if *calibrated { "yes" } else { "no" };
-            println!("{factor:<9}{score:<27.5}{:<14}{:<14}{verdict}", share(0), share(1));
+            say!("{factor:<9}{score:<27.5}{:<14}{:<14}{verdict}", share(0), share(1));
         }
+        let why = if judged[0].calibrated {
+            "the sharpest that is calibrated"
+        } else {
+            "which misses what intervals promise least: none is calibrated"
+        };
+        say!("\nfactor     {}, {why}; it is in the model now", judged[0].factor);
     }
     let page = learn::write_calibrated(model, place, &judged, (data, last.rows()), options)?;
     if let (Some(page), false) = (page, quiet) {
-        println!("report     file://{}", absolute(&page).display());
+        say!("report     file://{}", absolute(&page).display());
     }
     Ok(())
 }
@@ -403,8 +466,8 @@ fn reconstruct(
     let found = found?;
     learn::write_reconstructions(model, &data, &found, options)?;
     if !quiet {
-        println!("results  {}", options.directory.display());
-        println!(
+        say!("results  {}", options.directory.display());
+        say!(
             "report   file://{}",
             crate::commands::absolute(&options.directory.join("report.html")).display()
         );

@@ -30,6 +30,15 @@ impl Bar {
         Bar { bar, quiet, terminal, last_line: Instant::now() }
     }
 
+    /// For work whose steps nobody counts: what is done, and since when.
+    pub(crate) fn waiting(quiet: bool, what: &'static str) -> Bar {
+        let bar = Bar::new(quiet);
+        let style = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]");
+        bar.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.bar.set_message(what);
+        bar
+    }
+
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }

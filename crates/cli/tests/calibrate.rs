@@ -104,7 +104,7 @@ fn goes_on_after_sigkill_and_refuses_another_run() {
     assert!(bench.lookback(&["-q", "calibrate", "run.toml", "-n", "50", "-o", "whole"]).status.success());
     assert!(read("whole").starts_with(&read("killed")));
     fs::write(bench.path("run.toml"), RUN.replace("seed = 3", "seed = 4")).expect("writes");
-    bench.refused(&whole, "another run file");
+    bench.refused(&whole, "belongs to another calibration");
     fs::write(bench.path("whole/calibration.bin"), b"lookback, but not so").expect("writes");
     bench.refused(&whole, "damaged");
     assert!(bench.lookback(&[&whole[..], &["--overwrite"]].concat()).status.success());

@@ -64,6 +64,19 @@ fn the_model_that_made_the_data_wins() {
     assert!(place("right") < place("faint") && place("right") < place("bright"), "{text}");
     assert!(text.contains("right has probability 1.000"), "{text}");
 
+    let page = ["compare", "faint", "right", "bright", "--page", "models.html"];
+    assert!(bench.lookback(&page).status.success());
+    let page = std::fs::read_to_string(bench.path("models.html")).expect("reads");
+    // Three means, three widths, two differences from the best, and one plot of spectra.
+    assert_eq!(page.matches("<svg").count(), 9);
+    for words in [
+        "Posterior means minus that of right",
+        "faint predicts unseen data worse",
+        "right: log density of data left out",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+
     // Other data, unfinished runs and runs without anything to compare are told apart.
     let other = MOCK.replace("seed = 7", "seed = 8").replace("directory = \"mock\"", "directory = \"other\"");
     std::fs::write(bench.path("other.toml"), other).expect("writes");

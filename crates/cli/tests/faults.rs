@@ -116,6 +116,16 @@ fn a_good_run_writes_everything() {
     let summary = bench.summary("out");
     assert!(summary["pearson_r"].as_f64().expect("a figure") > 0.3);
     assert!(summary["reduced_chi2_samples"].as_f64().is_some_and(|chi2| (chi2 - 1.0).abs() < 0.1));
+    // The field has a place on the sky, and its peaks have, too; their error bars come from six samples.
+    let peaks = fs::read_to_string(bench.path("out/peaks.csv")).expect("reads");
+    let mut rows = peaks.lines();
+    assert!(rows.next().is_some_and(|names| names.ends_with(",ra_deg,dec_deg")), "{peaks}");
+    for row in rows {
+        let cells: Vec<f64> = row.split(',').map(|cell| cell.parse().unwrap_or(f64::NAN)).collect();
+        let (ra, dec) = (150.0 + (cells[0] - 20.0) / 60.0, 2.0 + (cells[1] - 16.0) / 60.0);
+        assert!((cells[6] - ra).abs() < 1e-3 && (cells[7] - dec).abs() < 1e-3, "{row}");
+    }
+    assert!(summary["verdicts"].to_string().contains("6 samples know standard deviations to 32 %"));
     // The resolved run file makes the same run again.
     assert!(bench.lookback(&["-q", "run", "out/config.toml", "-o", "again"]).status.success());
     assert_eq!(
@@ -133,6 +143,15 @@ fn maps_in_files_give_the_same_result_as_the_mock_they_came_from() {
     for name in ["rmse", "pearson_r", "reduced_chi2_samples"] {
         assert!((pick("out", name) - pick("mock", name)).abs() < 1e-9, "{name}");
     }
+    // The maps know how wide their pixels are.
+    let text = fs::read_to_string(bench.path("run.toml")).expect("reads");
+    let note = "its header has pixels of 1.0000 x 1.0000 arcmin, [sky] of 2.0000";
+    let said = |text: &str| {
+        fs::write(bench.path("run.toml"), text).expect("writes");
+        String::from_utf8_lossy(&bench.lookback(&["check", "run.toml"]).stdout).into_owned()
+    };
+    assert!(!said(&text).contains("its header"));
+    says(&said(&text.replace("pixel_arcmin = 1.0", "pixel_arcmin = 2.0")), &[note]);
 }
 
 #[test]
@@ -199,7 +218,16 @@ fn bad_numbers() {
         &["prior.kappa.spectrum", "must be positive"],
     );
     says(&with("pixels = [32, 40]", "pixels = [32, 1]").refused(), &["at least 2 cells"]);
-    says(&with("pixel_arcmin = 1.0", "pixel_arcmin = nan").refused(), &["positive and finite"]);
+    says(
+        &with("pixel_arcmin = 1.0", "pixel_arcmin = nan").refused(),
+        &["`pixel_arcmin` must be a positive number"],
+    );
+    says(&with("pixel_arcmin = 1.0", "pixel_arcmin = -1.0").refused(), &["positive number, not -1"]);
+    says(&with("pixel_arcmin = 1.0", "pixel_arcmin = 6000.0").refused(), &["4000 degrees wide"]);
+    says(&with("[32, 40]", "[32, 40, 3]").refused(), &["`sky.pixels` has 3 values, and 2 are taken"]);
+    says(&with("[150.0, 2.0]", "[150.0]").refused(), &["`centre` is [ra, dec] in degrees, or \"median\""]);
+    let other = Bench::new("[simulation]\nparticles = 16\n");
+    says(&other.refused(), &["is no run file, but one for `lookback simulate`"]);
     says(&with("samples = 6", "tolerance = 0.0").refused(), &["`tolerance` must be positive"]);
     let bench = on_files(|mock| patch(&mock.join("data_gamma1.fits"), 45, f64::NAN));
     says(&bench.refused(), &["data_gamma1.fits", "NaN at row 1, column 5"]);
@@ -480,24 +508,25 @@ fn end_as_if_never_killed(methods: [Named; 8]) {
         let mut arguments = vec!["-q", "run", "run.toml", "-o", "killed"];
         for attempt in 0u64.. {
             let mut child = bench.command(&arguments).stderr(Stdio::null()).spawn().expect("starts");
-            // Longer each time, so that it ends at last; at odd moments, so that every phase is hit.
-            let deadline = Instant::now() + Duration::from_millis(17 + 47 * attempt);
+            // Longer each time, so that it ends at last; at odd moments, so that every phase is hit. A run that has not begun is left to begin.
+            let patience = Duration::from_millis(17 + 47 * attempt);
+            let mut begun = None;
             let finished = loop {
                 if let Some(status) = child.try_wait().expect("can be asked") {
                     break Some(status);
                 }
-                if Instant::now() > deadline {
+                if begun.is_none() && bench.path("killed/config.toml").exists() {
+                    begun = Some(Instant::now());
+                }
+                if begun.is_some_and(|moment| moment.elapsed() > patience) {
                     break None;
                 }
                 std::thread::sleep(Duration::from_millis(1));
             };
             match finished {
-                Some(status) if status.success() => break,
-                Some(_) => {
-                    assert!(
-                        !bench.path("killed/config.toml").exists(),
-                        "{name}: only a run that had not begun may fail"
-                    );
+                Some(status) => {
+                    assert!(status.success(), "{name}: fails after {kills} kills");
+                    break;
                 }
                 None => {
                     child.kill().expect("SIGKILL");
@@ -505,9 +534,7 @@ fn end_as_if_never_killed(methods: [Named; 8]) {
                     kills += 1;
                 }
             }
-            if bench.path("killed/config.toml").exists() {
-                arguments = vec!["-q", "resume", "killed"];
-            }
+            arguments = vec!["-q", "resume", "killed"];
             assert!(attempt < 200, "{name} never ends");
         }
         assert!(kills > 0, "{name} was too quick to be killed");
@@ -551,6 +578,46 @@ fn ctrl_c_ends_at_once_with_a_checkpoint() {
     assert_eq!(output.status.code(), Some(130));
     says(&String::from_utf8_lossy(&output.stderr), &["lookback resume out"]);
     assert!(bench.path("out/checkpoint.bin").exists());
+}
+
+/// Numbers inside of a field are told as what they mean, and heavy tails are judged as such.
+#[test]
+fn a_spectrum_and_heavy_tails_are_told_in_their_own_units() {
+    let text = SMALL
+        .replace(FIELD, PARAMETERS)
+        .replace("kind = \"wiener\"\nsamples = 6", "kind = \"mgvi\"\niterations = 2\nfinal_pairs = 10")
+        + "\n[likelihood]\nkind = \"student_t\"\ndof = 3.0\n";
+    let bench = Bench::new(&text);
+    let output = bench.lookback(&["-q", "run", "run.toml", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value =
+        serde_json::from_slice(&fs::read(bench.path("out/summary.json")).expect("reads")).expect("JSON");
+    let figure = |name: &str| summary[name].as_f64().unwrap_or_else(|| panic!("{name} is missing"));
+    let slope = -1.0 + 0.3 * figure("latent_kappa.slope_mean");
+    assert!((figure("kappa.slope_mean") - slope).abs() < 1e-6, "{slope}");
+    assert!(figure("kappa.fluctuations_mean") > 0.0 && figure("kappa.fluctuations_std") > 0.0);
+    // The squares of such noise have a mean of three: no Gaussian one.
+    assert_eq!(figure("reduced_chi2_expected"), 3.0);
+    let verdicts = summary["verdicts"].to_string();
+    assert!(!verdicts.contains("than their noise allows"), "{verdicts}");
+    let page = fs::read_to_string(bench.path("out/report.html")).expect("reads");
+    says(&page, &["residual of gamma1", "s t with 3 degrees of freedom", "kappa.slope"]);
+}
+
+/// `lookback data | head` is no error of the program.
+#[test]
+fn a_reader_that_stops_ends_it_well() {
+    let bench = Bench::new(SMALL);
+    let mut child = bench
+        .command(&["data", "--files"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && words.is_empty(), "{words}");
 }
 
 #[test]

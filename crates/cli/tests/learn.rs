@@ -99,9 +99,12 @@ impl Bench {
         bytes[begin..].as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
     }
 
+    fn card(&self, model: &str) -> serde_json::Value {
+        serde_json::from_slice(&self.read(&format!("{model}/card.json"))).expect("JSON")
+    }
+
     fn score(&self, model: &str, name: &str) -> f64 {
-        let card: serde_json::Value =
-            serde_json::from_slice(&self.read(&format!("{model}/card.json"))).expect("JSON");
+        let card = self.card(model);
         let scores = card["scores"].as_array().expect("scores");
         scores.iter().find(|score| score[0] == name).expect("a score")[1].as_f64().expect("a number")
     }
@@ -184,6 +187,7 @@ fn uses(bench: &Bench, model: &str) {
     }
     let said = bench.good(&["model", "calibrate", model, "test.idx", "-n", "8", "--starts", "3"]);
     assert!(said.contains("score of what was hidden") && said.contains("calibration.html"), "{said}");
+    assert!(said.contains("it is in the model now"), "{said}");
     let page = String::from_utf8_lossy(&bench.read(&format!("{model}/calibration.html"))).into_owned();
     assert!(page.contains("what intervals held") && page.contains("test.idx"));
     assert!(!page.contains("citations.bib"), "no such file is written beside a model");
@@ -206,6 +210,31 @@ fn uses(bench: &Bench, model: &str) {
     bench.good(&[&few[..], &["--noise-std", "20"]].concat());
     let page = String::from_utf8_lossy(&bench.read(&format!("{model}/calibration.html"))).into_owned();
     assert!(page.contains("nothing, as in a.npy"), "no example of a.npy has gaps");
+    // What is there stays: a reconstruction unless it is to be overwritten, and results of other commands.
+    let again =
+        ["model", "reconstruct", model, "one.npy", "--noise-std", "20", "--samples", "12", "--starts", "3"];
+    let wrong = bench.bad(&[&again[..], &["-o", "smc"]].concat());
+    assert!(wrong.contains("smc holds a reconstruction already; `--overwrite`"), "{wrong}");
+    bench.good(&[&again[..], &["-o", "smc", "--overwrite"]].concat());
+    let wrong = bench.bad(&[&again[..], &["-o", model]].concat());
+    assert!(wrong.contains("not the folder of a reconstruction"), "{wrong}");
+    let wrong = bench.bad(&["train", "run.toml", "-o", "smc", "--overwrite"]);
+    assert!(wrong.contains("not the folder of a model"), "{wrong}");
+    // An array without examples, in the format of numpy: its header alone.
+    let header = format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 8, 8), }");
+    fs::write(bench.path("none.npy"), [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes()].concat())
+        .expect("writes");
+    let wrong = bench.bad(&[&again[..3], &["none.npy", "--noise-std", "20", "-o", "no"]].concat());
+    assert!(wrong.contains("none.npy: holds no example"), "{wrong}");
+    for (arguments, words) in [
+        (["sample", "-n", "9", "-o", "a.fits"], "its name ends with `.npy`"),
+        (["sample", "-n", "1000000000000", "-o", "many.npy"], "[sample] needs about"),
+    ] {
+        let [verb, rest @ ..] = arguments;
+        let output = bench.lookback(&[&["model", verb, model], &rest[..]].concat());
+        let words_found = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && words_found.contains(words), "{words_found}");
+    }
     let wrong = bench.bad(&["model", "encode", model, "z.npy", "-o", "no.npy"]);
     assert!(wrong.contains("has the shape [300, 4], but an example of the model has [8, 8, 1]"), "{wrong}");
     let none = bench.lookback(&["model", "sample", model, "-n", "0", "-o", "no.npy"]);
@@ -220,6 +249,7 @@ fn uses(bench: &Bench, model: &str) {
 fn another_flow_is_fitted(bench: &Bench) {
     let kept = TRAIN
         .replace("epochs = 40", "epochs = 0")
+        .replace("rank = 4", "rank = 10")
         .replace("seed = 3\n", "seed = 3\nstart = \"models/run\"\n[output]\ndirectory = \"matched\"\n");
     let matched = kept.replace(
         "layers = 3\nhidden = 24\ntraining = { epochs = 10, batch = 100 }",
@@ -228,6 +258,17 @@ fn another_flow_is_fitted(bench: &Bench) {
     fs::write(bench.path("matched.toml"), &matched).expect("writes");
     bench.good(&["train", "matched.toml"]);
     assert_eq!(bench.score("matched", "test_mse"), bench.score("models/run", "test_mse"));
+    // 200 validation examples tell the scatter of scores by a covariance with four directions, and not with ten.
+    for (model, known, words) in [
+        ("models/run", true, "in units of its scatter among validation examples"),
+        ("matched", false, "their sum, as 200 validation examples are few for 10 correlated directions"),
+    ] {
+        assert_eq!(bench.card(model)["usual"].is_object(), known, "{model}");
+        assert!(
+            String::from_utf8_lossy(&bench.read(&format!("{model}/report.html"))).contains(words),
+            "{model}"
+        );
+    }
     let gain = bench.score("matched", "test_latent_log_density")
         - bench.score("matched", "test_latent_log_density_of_a_gaussian");
     assert!(gain > 0.2, "{gain}");

@@ -225,7 +225,7 @@ fn bad_files_are_refused_in_words_and_write_nothing() {
     fs::create_dir(bench.path("out")).expect("made");
     fs::write(bench.path("out/mine.txt"), "keep").expect("writes");
     let (good, words) = bench.simulate();
-    assert!(!good && words.contains("was not made by"), "{words}");
+    assert!(!good && words.contains("not the folder of simulations"), "{words}");
     assert_eq!(bench.read("mine.txt"), b"keep");
 }
 
@@ -466,6 +466,7 @@ fn shear_and_galaxies_are_inferred_together_with_their_bias() {
             "one for each map",
         ),
         (aligned, "", "no parameter `a_ia`; there are omega_m"),
+        ("kind = \"shear\"", "kind = \"reduced_shear\"", "sources with an `alignment`"),
         ("nearest = 200.0", "nearest = 700.0", "missing in front of twice `nearest` = 700"),
     ];
     for (from, to, words) in cases {

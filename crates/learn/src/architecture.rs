@@ -130,6 +130,21 @@ impl Shape {
     }
 }
 
+/// Most weights of a layer, and numbers that it gives of an example.
+const MOST: usize = 1 << 30;
+
+/// Refuses a layer with more weights, or more numbers, than memory could hold: their product.
+fn affordable(sizes: &[usize]) -> Result<()> {
+    let product = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    match product {
+        Some(product) if product <= MOST => Ok(()),
+        _ => {
+            let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
+            Err(Error::architecture(format!("{} numbers are more than {MOST}", sizes.join(" x "))))
+        }
+    }
+}
+
 /// Builds layers, one after the other, for rows of the given shape.
 struct Builder<T: Real> {
     shape: Shape,
@@ -166,12 +181,15 @@ impl<T: Real> Builder<T> {
         match *section {
             LayerSection::Dense { outputs, norm, std } => {
                 positive("outputs", outputs)?;
+                affordable(&[width, outputs])?;
                 self.push(Dense::new(width, outputs, true, norm, std), Shape::Row(outputs));
             }
             LayerSection::Convolution { channels, kernel, stride, norm, std } => {
                 for (name, value) in [("channels", channels), ("kernel", kernel), ("stride", stride)] {
                     positive(name, value)?;
                 }
+                affordable(&[self.shape.channels(), channels, kernel, kernel])?;
+                affordable(&[width, channels])?;
                 let layer = Convolution::new(self.shape.image()?, channels, kernel, stride, norm, std);
                 let image = layer.image();
                 self.push(layer, Shape::Image(image));
@@ -180,6 +198,8 @@ impl<T: Real> Builder<T> {
                 for (name, value) in [("channels", channels), ("kernel", kernel), ("stride", stride)] {
                     positive(name, value)?;
                 }
+                affordable(&[self.shape.channels(), channels, kernel, kernel])?;
+                affordable(&[width, channels, stride, stride])?;
                 let layer = TransposedConvolution::new(self.shape.image()?, channels, kernel, stride, std);
                 let image = layer.image();
                 self.push(layer, Shape::Image(image));

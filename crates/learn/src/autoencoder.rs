@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::architecture::{self, LayerSection, Shape};
 use crate::augment::Augmentation;
+use crate::batch::in_parts;
 use crate::layer::{Layer, Mode, Weight};
 use crate::training::Objective;
 use crate::{Batch, Error, Examples, Network, Pair, Published, Result, Scaling, pytorch};
@@ -214,19 +215,6 @@ impl<T: Real> Autoencoder<T> {
     pub fn decode(&self, weights: &[T], z: Batch<T>) -> Batch<T> {
         in_parts(z, |z| self.decoder.apply(&weights[self.encoder.len()..], z))
     }
-}
-
-/// Rows that go through a network together where there are many: what lies between layers stays small.
-const PART: usize = 256;
-
-fn in_parts<T: Real>(x: Batch<T>, apply: impl Fn(Batch<T>) -> Batch<T>) -> Batch<T> {
-    if x.rows() <= PART {
-        return apply(x);
-    }
-    let parts: Vec<Batch<T>> =
-        (0..x.rows()).step_by(PART).map(|row| apply(x.gather(row..(row + PART).min(x.rows())))).collect();
-    let width = parts[0].width();
-    Batch::new(width, parts.into_iter().flat_map(Batch::into_data).collect())
 }
 
 /// Training of an autoencoder: half the mean squared residual of a number, weighted by its precision, in the network's units.

@@ -132,3 +132,21 @@ pub(crate) fn column_sums<const N: usize>(
     }
     all
 }
+
+/// Rows that go through a network together where there are many.
+const PART: usize = 256;
+
+/// What a function of single rows makes of many, part by part: what lies between layers, and what they keep, stays small.
+pub(crate) fn in_parts<T: Real>(x: Batch<T>, apply: impl Fn(Batch<T>) -> Batch<T>) -> Batch<T> {
+    if x.rows() <= PART {
+        return apply(x);
+    }
+    let done: Vec<Batch<T>> = parts(x).map(apply).collect();
+    let width = done[0].width();
+    Batch::new(width, done.into_iter().flat_map(Batch::into_data).collect())
+}
+
+/// The rows, so many at a time.
+pub(crate) fn parts<T: Real>(x: Batch<T>) -> impl Iterator<Item = Batch<T>> {
+    (0..x.rows()).step_by(PART).map(move |row| x.gather(row..(row + PART).min(x.rows())))
+}

@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::LayerSection;
+use crate::batch::in_parts;
 use crate::flow::{Bijection, Flow, FlowSection};
 use crate::layer::{Trace, Weight};
 use crate::{
@@ -578,7 +579,8 @@ impl<T: Real> Model<T> {
     /// # Errors
     /// If what the flow depends on is not given.
     pub fn normalise(&self, z: Batch<T>) -> Result<Batch<T>> {
-        Ok(self.apart(self.flow.forward(&self.flow_weights, self.beside(z, 1)?).value))
+        let forward = |rows| self.flow.forward(&self.flow_weights, rows).value;
+        Ok(self.apart(in_parts(self.beside(z, 1)?, forward)))
     }
 
     /// Latents from standard normal numbers.
@@ -586,7 +588,8 @@ impl<T: Real> Model<T> {
     /// # Errors
     /// If what the flow depends on is not given.
     pub fn denormalise(&self, u: Batch<T>) -> Result<Batch<T>> {
-        Ok(self.denormalised(u, 1)?.0)
+        let inverse = |rows| self.flow.inverse_value(&self.flow_weights, rows).value;
+        Ok(self.apart(in_parts(self.beside(u, 1)?, inverse)))
     }
 
     /// Examples from standard normal numbers: artificial data, if the numbers are drawn.

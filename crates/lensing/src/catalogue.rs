@@ -97,7 +97,16 @@ impl Catalogue {
 
     /// Medians of right ascension and declination \[deg\]: a centre for a map.
     pub fn median_position(&self) -> (f64, f64) {
-        (median(&self.ra), median(&self.dec))
+        // Right ascensions are compared as they lie about one of them: on both sides of 360 degrees there are neighbours.
+        let first = self.ra.first().copied().unwrap_or(0.0);
+        let about: Vec<f64> =
+            self.ra.iter().map(|ra| (ra - first + 180.0).rem_euclid(360.0) - 180.0).collect();
+        ((first + median(&about)).rem_euclid(360.0), median(&self.dec))
+    }
+
+    /// Galaxies whose ellipticity is above one.
+    pub fn beyond_one(&self) -> usize {
+        self.e1.iter().zip(&self.e2).filter(|(a, b)| a.hypot(**b) > 1.0).count()
     }
 
     /// Weighted dispersion of one ellipticity component, `sqrt(sum w (e1^2 + e2^2) / (2 sum w))`.
@@ -188,6 +197,17 @@ mod tests {
         assert!((binned.e1[3] - 0.3).abs() < 1e-15 && (binned.e2[3] - 0.2).abs() < 1e-15);
         assert!((binned.noise_factor[3] - 5f64.sqrt() / 3.0).abs() < 1e-15);
         assert_eq!((binned.e1[0], binned.e1[1]), (-0.2, 0.0));
+    }
+
+    #[test]
+    fn the_middle_of_a_field_across_zero_hours_lies_in_it() {
+        let ra = vec![359.0, 359.5, 0.2, 0.4, 1.0];
+        let catalogue =
+            Catalogue::new(ra, vec![1.0; 5], vec![0.9; 5], vec![0.0, 0.5, 0.0, 0.5, 0.0], vec![1.0; 5]);
+        let catalogue = catalogue.expect("a catalogue");
+        let (ra, dec) = catalogue.median_position();
+        assert!((ra - 0.2).abs() < 1e-9 && dec == 1.0, "{ra} {dec}");
+        assert_eq!(catalogue.beyond_one(), 2);
     }
 
     #[test]

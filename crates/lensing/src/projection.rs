@@ -52,6 +52,20 @@ impl Projection {
         Ok((x.to_degrees(), y.to_degrees()))
     }
 
+    /// `(ra, dec)` \[deg\] of a point of the plane, the way back of [`Projection::project`]; `ra` from 0 to 360.
+    pub fn unproject(&self, x: f64, y: f64) -> (f64, f64) {
+        let (ra0, dec0) = self.centre();
+        if let Projection::PlateCarree { .. } = self {
+            return ((ra0 + x).rem_euclid(360.0), dec0 + y);
+        }
+        let (x, y) = (x.to_radians(), y.to_radians());
+        let (sin_d0, cos_d0) = dec0.to_radians().sin_cos();
+        let length = (1.0 + x * x + y * y).sqrt();
+        let dec = ((sin_d0 + y * cos_d0) / length).asin();
+        let east = x.atan2(cos_d0 - y * sin_d0);
+        ((ra0 + east.to_degrees()).rem_euclid(360.0), dec.to_degrees())
+    }
+
     /// `(ra, dec)` of the centre \[deg\].
     pub fn centre(&self) -> (f64, f64) {
         match *self {
@@ -75,6 +89,22 @@ mod tests {
         assert!(projection.project(180.0, -40.0).is_err());
         assert!(projection.project(0.0, 91.0).is_err());
         assert!(projection.project(f64::NAN, 0.0).is_err());
+    }
+
+    #[test]
+    fn the_way_back_leads_to_the_same_place() {
+        for projection in [
+            Projection::Gnomonic { ra: 359.9, dec: 62.0 },
+            Projection::Gnomonic { ra: 10.0, dec: -30.0 },
+            Projection::PlateCarree { ra: 0.3, dec: 2.0 },
+        ] {
+            for (x, y) in [(0.0, 0.0), (1.5, -2.0), (-30.0, 12.0), (0.4, 40.0)] {
+                let (ra, dec) = projection.unproject(x, y);
+                assert!((0.0..360.0).contains(&ra));
+                let (again_x, again_y) = projection.project(ra, dec).expect("on the sky");
+                assert!((again_x - x).abs() < 1e-9 && (again_y - y).abs() < 1e-9, "{projection:?}");
+            }
+        }
     }
 
     #[test]

@@ -51,7 +51,66 @@ pub const ALL: &[DataSet] = &[
         reference: "Osato, Liu & Haiman 2021, MNRAS 502, 5593; Remy et al. 2023, A&A 672, A51",
         files: KTNG,
     },
+    DataSet {
+        name: "mnist",
+        what: "70,000 handwritten digits of 28 x 28 pixels",
+        source: "yann.lecun.com/exdb/mnist",
+        licence: "CC BY-SA 3.0",
+        reference: "LeCun, Bottou, Bengio & Haffner 1998, Proc. IEEE 86, 2278",
+        files: MNIST,
+    },
+    DataSet {
+        name: "fashion-mnist",
+        what: "70,000 pictures of clothes of 28 x 28 pixels",
+        source: "github.com/zalandoresearch/fashion-mnist",
+        licence: "MIT",
+        reference: "Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747",
+        files: FASHION,
+    },
+    DataSet {
+        name: "radio_galaxies",
+        what: "2158 radio galaxies of the FIRST survey in four classes (`images` of 64 x 64 pixels as an npz archive)",
+        source: "github.com/floriangriese/RadioGalaxyDataset",
+        licence: "MIT; images: scholarly, non-commercial use",
+        reference: "Griese, Kummer & Rustige 2023, Data in Brief 47, 108974; Becker, White & Helfand 1995, ApJ 450, 559",
+        files: RADIO_GALAXIES,
+    },
 ];
+
+const MNIST: &[DataFile] = &[
+    DataFile {
+        path: "mnist/train-images-idx3-ubyte.gz",
+        sha256: "71524e2cd1ad2968737f7f2f2ff69cbfc32df8ccddff51593f7cb2d4e0eb5b64",
+    },
+    DataFile {
+        path: "mnist/train-labels-idx1-ubyte.gz",
+        sha256: "fe03b8bd7915f70bf5aa08be480aa413fbd85afcaa58b35d230d335f284fd88e",
+    },
+    DataFile {
+        path: "mnist/t10k-images-idx3-ubyte.gz",
+        sha256: "5634745efa576a17e7d4cf5cd9d09123c75e6538e5114267c2d156edaf519341",
+    },
+    DataFile {
+        path: "mnist/t10k-labels-idx1-ubyte.gz",
+        sha256: "ae18e77e031ccde52407f794d123116439864147d33ac992975f85dd4dc42af6",
+    },
+];
+
+const FASHION: &[DataFile] = &[
+    DataFile {
+        path: "fashion-mnist/train-images-idx3-ubyte.gz",
+        sha256: "a26751d72d89606ffbfdd4dd5d16911f01e93a7ff4783c95da7307a073d79fa7",
+    },
+    DataFile {
+        path: "fashion-mnist/t10k-images-idx3-ubyte.gz",
+        sha256: "78cb45a589ec14266eab4ac0cb2e9e10a4c076ae2d337fe86383d761bff83f32",
+    },
+];
+
+const RADIO_GALAXIES: &[DataFile] = &[DataFile {
+    path: "radio_galaxies/first_radio_galaxies_64.npz",
+    sha256: "ca513b173d0c7db21dabe1322e9d5aa3000e916a27add85a6dd66a58e6c540b3",
+}];
 
 const COSMOS: &[DataFile] = &[
     DataFile {

@@ -1,6 +1,6 @@
 //! Files that are written whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,86 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Re
     })
 }
 
+/// The file that is locked in a folder where a process is at work.
+const LOCK: &str = ".lock";
+
+/// A folder that this process holds, and no other.
+#[derive(Debug)]
+pub struct Hold {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Hold {
+    /// Takes hold of a folder that is there.
+    ///
+    /// # Errors
+    /// If another process is at work in it.
+    pub(crate) fn of(path: &Path) -> Result<Hold> {
+        let place = path.join(LOCK);
+        let lock = File::create(&place).map_err(Error::io("create", &place))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Hold { path: path.to_path_buf(), lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy(format!(
+                "another process is at work in {}; wait for it, or choose another folder",
+                path.display()
+            ))),
+            Err(TryLockError::Error(source)) => Err(Error::Io { doing: "lock", path: place, source }),
+        }
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes all that is in it.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub(crate) fn empty(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.path).map_err(Error::io("read", &self.path))?;
+        for entry in entries.filter_map(|entry| entry.ok()).filter(|entry| entry.file_name() != LOCK) {
+            let place = entry.path();
+            let removed = if place.is_dir() { fs::remove_dir_all(&place) } else { fs::remove_file(&place) };
+            removed.map_err(Error::io("remove", &place))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.lock.unlock().ok();
+        fs::remove_file(self.path.join(LOCK)).ok();
+    }
+}
+
+/// Makes a folder for results, and takes hold of it. One that is there must be `ours`, or hold nothing but what may be `passed` over.
+///
+/// # Errors
+/// If it holds something else than `what`, another process is at work in it, it is no folder, or cannot be made.
+pub(crate) fn take_folder(path: &Path, ours: bool, what: &str, passed: &[&str]) -> Result<Hold> {
+    if path.exists() && !path.is_dir() {
+        return Err(Error::file(path, "is not a folder; choose another place with `--output`"));
+    }
+    if path.is_dir() && !ours {
+        let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
+        let foreign = entries
+            .filter_map(|entry| entry.ok())
+            .find(|entry| !passed.iter().chain(&[LOCK]).any(|name| entry.file_name() == *name));
+        if let Some(entry) = foreign {
+            return Err(Error::Busy(format!(
+                "{} is not empty (it holds `{}`) and not the folder of {what}; choose another with `--output`",
+                path.display(),
+                entry.file_name().to_string_lossy()
+            )));
+        }
+    }
+    fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    Hold::of(path)
+}
+
 /// Reads a whole file.
 ///
 /// # Errors
@@ -51,44 +131,6 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// SHA-256 of some bytes in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// First bytes of a sealed file.
-const MAGIC: &[u8; 8] = b"lookback";
-/// Bytes of a SHA-256 in hexadecimal.
-const DIGEST: usize = 64;
-
-/// Writes a state of Lookback's own with its digest, whole or not at all.
-///
-/// # Errors
-/// If the disk refuses.
-pub(crate) fn write_sealed(path: &Path, body: &[u8]) -> Result<()> {
-    let digest = sha256(body);
-    write_whole(path, |out| {
-        out.write_all(MAGIC)?;
-        out.write_all(digest.as_bytes())?;
-        out.write_all(body)
-    })
-}
-
-/// Reads such a state.
-///
-/// # Errors
-/// If it is not there, or not what was written.
-pub(crate) fn read_sealed(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = read(path)?;
-    let start = MAGIC.len() + DIGEST;
-    let body = bytes.get(start..).ok_or_else(|| damaged(path))?;
-    if !bytes.starts_with(MAGIC) || bytes[MAGIC.len()..start] != *sha256(body).as_bytes() {
-        return Err(damaged(path));
-    }
-    bytes.drain(..start);
-    Ok(bytes)
-}
-
-/// What to say of a state that cannot be read.
-pub(crate) fn damaged(path: &Path) -> Error {
-    Error::file(path, "is damaged; start again with `--overwrite`")
 }
 
 #[cfg(test)]

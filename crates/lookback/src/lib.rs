@@ -11,6 +11,7 @@ mod error;
 mod explain;
 pub mod files;
 pub mod formats;
+mod kept;
 pub mod learn;
 pub mod memory;
 pub mod problem;

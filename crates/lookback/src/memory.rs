@@ -1,10 +1,11 @@
 //! How much memory does a run need, and is there as much?
 
-use lookback_inference::{Curvature, MapOptions, Number, Optimizer, Target};
+use lookback_inference::{Curvature, MapOptions, Number, Optimizer, Target, watched_numbers};
 use lookback_nbody::Way;
 use lookback_operator::Operator;
 
 use crate::problem::Problem;
+use crate::run::BINS;
 use crate::runfile::{MethodSection, RunFile};
 use crate::{Error, Result};
 
@@ -20,6 +21,23 @@ fn check(section: &'static str, needed: f64, advice: &str) -> Result<()> {
     let message =
         format!("needs about {} of memory, but {} are free; {advice}", in_words(needed), in_words(free));
     Err(Error::config(section, message))
+}
+
+/// Refuses more rows of single precision, with so many numbers each, than fit.
+///
+/// # Errors
+/// With both numbers.
+pub(crate) fn check_numbers(section: &'static str, rows: usize, each: usize, advice: &str) -> Result<()> {
+    check(section, 4.0 * rows as f64 * each as f64, advice)
+}
+
+/// Refuses a sky whose maps alone do not fit, before any is made.
+///
+/// # Errors
+/// With both numbers.
+pub(crate) fn check_sky(pixels: usize) -> Result<()> {
+    // Spectra, the prior's amplitudes, data, noise, masks and a record: ten maps at the very least.
+    check("sky", 80.0 * pixels as f64, "fewer pixels need less")
 }
 
 /// Refuses a simulation that does not fit.
@@ -88,9 +106,11 @@ fn of_runs<T: Number>(run: &RunFile, problem: &Problem<T>, times: usize) -> f64 
     };
     let methods = [Some(&run.method), run.warm_start.as_ref()];
     let largest = methods.into_iter().flatten().map(bytes).fold(0.0, f64::max);
-    let record = 8 * problem.grid.len() * (6 + 2 * problem.observation.maps.len());
+    // Of each sample a spectrum and traces are kept.
+    let samples = crate::explain::sample_count(&run.method) as f64 * (4 * BINS + 8 * 30) as f64;
+    let record = samples + (8 * problem.grid.len() * (6 + 2 * problem.observation.maps.len())) as f64;
     let directions = run.precondition.as_ref().map_or(0, |options| 2 * options.rank.min(latents));
-    largest + times * (record as f64 + directions as f64 * size * latents as f64)
+    largest + times * (record + directions as f64 * size * latents as f64)
 }
 
 /// Whether a method asks for products with the Fisher metric, and so for tangents beside gradients.
@@ -151,7 +171,10 @@ impl Load {
             MethodSection::Nuts(o) => {
                 load(o.chains, 14.0 * o.chains as f64, 9.0 * o.max_depth.min(20) as f64)
             }
-            MethodSection::Mclmc(o) => load(o.chains, 14.0 * o.chains as f64, 1.0),
+            MethodSection::Mclmc(o) => {
+                let watched = watched_numbers(latents) as f64 * 8.0 / (size * latents as f64);
+                load(o.chains, (14.0 + watched) * o.chains as f64, 1.0)
+            }
             MethodSection::El2o(o) => {
                 // Two full roots of a covariance for each mode, and one that is being made.
                 let roots = 2.0 * latents as f64 * 8.0 / size * (o.modes.min(o.starts) as f64 + 1.0);

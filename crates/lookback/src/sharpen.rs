@@ -50,6 +50,8 @@ pub struct Fitted {
 
 /// Bins of wave number.
 const BINS: usize = 12;
+/// The file of the section that is found.
+const SECTION: &str = "sharpening.toml";
 
 /// Relative error of a bin: as good as halofit is.
 const TOLERANCE: f64 = 0.05;
@@ -90,7 +92,8 @@ pub fn sharpen(
     let kept = 3 * size_of::<f32>() * settings.particles.pow(3) * (most + 6);
     // The bin of each mode, the mesh and two spectra of the power beside those of the forces.
     check_simulation(settings.memory::<f32>(Way::Forward) + kept + 20 * settings.cells.pow(3))?;
-    std::fs::create_dir_all(&options.directory).map_err(Error::io("create", &options.directory))?;
+    let ours = options.directory.join(SECTION).exists();
+    let _hold = files::take_folder(&options.directory, ours, "a fitted sharpening", &[])?;
 
     let simulation = Simulation::<f32>::new(settings.clone(), cosmology.clone(), &[])
         .map_err(|error| Error::config("simulation", error.to_string()))?;
@@ -228,7 +231,7 @@ fn write(
     let save = |name: &str, text: &str| {
         files::write_whole(&fitted.directory.join(name), |out| out.write_all(text.as_bytes()))
     };
-    save("sharpening.toml", &section)?;
+    save(SECTION, &section)?;
     let mut table = "scale_factor,k_h_per_mpc,theory_mpc_h_3,power_before,power_after\n".to_string();
     let mut curves = Vec::new();
     for (i, at) in times.iter().enumerate() {

@@ -177,6 +177,26 @@ fn steps_between(start: f64, steps: usize, spacing: SpacingName, cosmology: &Cos
     (0..=steps).map(at).collect()
 }
 
+impl LightConeSection {
+    /// Whether maps of its sources may be divided by one minus the convergence.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check_reduced_shear(&self) -> std::result::Result<(), &'static str> {
+        if !self.subtract_mean {
+            return Err(
+                "`reduced_shear` divides by one minus the convergence, which has no mean of its own: leave out `subtract_mean = false`",
+            );
+        }
+        if self.sources.iter().any(SourceSection::is_aligned) {
+            return Err(
+                "`reduced_shear` divides by one minus the convergence of light alone, and that of sources with an `alignment` holds their shapes, too: leave out either",
+            );
+        }
+        Ok(())
+    }
+}
+
 impl SourceSection {
     /// Whether its galaxies are aligned with the tidal field.
     pub(crate) fn is_aligned(&self) -> bool {

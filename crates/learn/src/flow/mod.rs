@@ -36,6 +36,7 @@ pub use sliced::{Sliced, SlicedOptions, SlicedWay, fit_sliced};
 pub use warp::Warp;
 
 use crate::Batch;
+use crate::batch::parts;
 use crate::layer::{Trace, Weight};
 
 /// The value of a bijection, the logarithm of the determinant of its Jacobian (row by row), and what its derivatives need.
@@ -168,11 +169,12 @@ impl<T: Real> Flow<T> {
 
     /// `ln p(x)` of every row, given its context: `ln N(f(x); 0, 1) + ln |det J|`.
     pub fn log_density(&self, weights: &[T], x: Batch<T>) -> Vec<f64> {
-        let mapped = self.forward(weights, x);
-        self.normal_log_density(&mapped.value)
-            .zip(&mapped.log_det)
-            .map(|(normal, log_det)| normal + log_det.f64())
-            .collect()
+        let density = |x| {
+            let mapped = self.forward(weights, x);
+            let both = self.normal_log_density(&mapped.value).zip(&mapped.log_det);
+            both.map(|(normal, log_det)| normal + log_det.f64()).collect::<Vec<f64>>()
+        };
+        parts(x).flat_map(density).collect()
     }
 
     /// `ln N(y; 0, 1)` of every row.

@@ -260,6 +260,9 @@ pub struct LightCone<T: Real> {
     codomain: Space,
 }
 
+/// Boxes, one behind the other, of the longest light cone: copies of a universe that is smaller tell nothing.
+const MOST_BOXES: f64 = 300.0;
+
 impl<T: Real> LightCone<T> {
     /// The light cone of a simulation, which must end today.
     ///
@@ -281,6 +284,13 @@ impl<T: Real> LightCone<T> {
                 "a map reaches to {farthest:.0} Mpc/h, beyond the beginning of the universe"
             ))
         })?;
+        let boxes = farthest / simulation.settings().length;
+        if boxes > MOST_BOXES {
+            return Err(Error::Setting(format!(
+                "a map reaches {boxes:.0} boxes far, of {} Mpc/h each; {MOST_BOXES} are possible: lengths are in Mpc/h",
+                simulation.settings().length
+            )));
+        }
         if begin < first * (1.0 - 1e-9) {
             return Err(Error::Setting(format!(
                 "a map reaches to redshift {:.3}, beyond the beginning of the simulation at redshift {:.3}; \

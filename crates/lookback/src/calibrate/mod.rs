@@ -4,7 +4,7 @@ mod quantities;
 mod report;
 mod trial;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lookback_inference::calibration::Uniformity;
@@ -13,10 +13,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::trial::{Outcome, Trial};
+use crate::files::Hold;
 use crate::problem::Problem;
 use crate::run::{Reporter, fingerprint};
 use crate::runfile::{Precision, RunFile};
-use crate::{Error, Result, VERSION, files};
+use crate::{Error, Result, VERSION, files, kept};
 
 /// Choices of a calibration.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,10 +87,8 @@ impl Calibrated {
 }
 
 /// What is kept on disk between data sets.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Kept {
-    version: String,
-    fingerprint: String,
     /// Mean and standard deviation of each quantity in the prior: the units of distances.
     units: Vec<(f64, f64)>,
     outcomes: Vec<Outcome>,
@@ -143,13 +142,14 @@ fn calibrate_in<T: Number>(
     crate::memory::check_run(run, &problem, rayon::current_num_threads().min(options.data_sets))?;
     let mut trial = Trial::new(run, &problem, stop);
     let began = std::time::Instant::now();
-    let mut kept = open(options, &fingerprint(run, &problem)?)?;
+    let fingerprint = fingerprint(run, &problem)?;
+    let (_hold, mut kept) = open(options, &fingerprint)?;
     let place = options.directory.join(STATE);
     if kept.units.is_empty() {
         let message = "quantities of the prior".into();
         reporter.step(&Progress { steps: (0, options.data_sets as u64), message, done: false });
         kept.units = trial.units()?;
-        save(&place, &kept)?;
+        kept::write(&place, &fingerprint, &kept)?;
     }
     trial.units.clone_from(&kept.units);
     while kept.outcomes.len() < options.data_sets {
@@ -164,7 +164,7 @@ fn calibrate_in<T: Number>(
             return Err(Error::Interrupted { goes_on });
         }
         kept.outcomes.extend(outcomes);
-        save(&place, &kept)?;
+        kept::write(&place, &fingerprint, &kept)?;
     }
     let (calibrated, uniformity) = judge(run, &trial, &kept, options, began.elapsed().as_secs_f64())?;
     write(run, &problem, &calibrated, &uniformity)?;
@@ -172,40 +172,16 @@ fn calibrate_in<T: Number>(
 }
 
 /// What there is already, or nothing in a new folder.
-fn open(options: &CalibrateOptions, fingerprint: &str) -> Result<Kept> {
-    let (version, fingerprint) = (VERSION.to_string(), fingerprint.to_string());
-    let new = Kept { version, fingerprint, units: Vec::new(), outcomes: Vec::new() };
+fn open(options: &CalibrateOptions, fingerprint: &str) -> Result<(Hold, Kept)> {
     let folder = &options.directory;
     let place = folder.join(STATE);
+    let hold = files::take_folder(folder, place.exists(), "a calibration", &[])?;
     if place.exists() && !options.overwrite {
-        let other = || {
-            Error::Busy(format!(
-                "{} holds the calibration of another run file or version; `--overwrite` starts again, `--output` goes elsewhere",
-                folder.display()
-            ))
-        };
-        let body = files::read_sealed(&place)?;
-        let kept: Kept = postcard::from_bytes(&body).map_err(|_| other())?;
-        return if kept.version == VERSION && kept.fingerprint == new.fingerprint {
-            Ok(kept)
-        } else {
-            Err(other())
-        };
+        return Ok((hold, kept::read(&place, fingerprint, "calibration")?));
     }
-    let foreign = |mut entries: std::fs::ReadDir| entries.next().is_some();
-    if !place.exists() && folder.exists() && std::fs::read_dir(folder).map(foreign).unwrap_or(true) {
-        let message = "is not empty and not the folder of a calibration; choose another with `--output`";
-        return Err(Error::file(folder, message));
-    }
-    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    save(&place, &new)?;
-    Ok(new)
-}
-
-fn save(place: &Path, kept: &Kept) -> Result<()> {
-    let body = postcard::to_stdvec(kept)
-        .map_err(|error| Error::file(place, format!("cannot be written: {error}")))?;
-    files::write_sealed(place, &body)
+    let new = Kept::default();
+    kept::write(&place, fingerprint, &new)?;
+    Ok((hold, new))
 }
 
 /// What ranks say, in words.

@@ -1,5 +1,7 @@
 //! Which of several models of the same data is the better one: evidences and cross-validation of finished runs, side by side.
 
+mod page;
+
 use std::path::{Path, PathBuf};
 
 use lookback_inference::loo::total;
@@ -8,6 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::run::cross_validation::{self, CrossValidation};
 use crate::{Error, Result, files};
+
+pub use page::page;
 
 /// A number with its standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -43,17 +47,23 @@ pub struct Candidate {
     pub effective_parameters: Option<f64>,
     /// Data that are too influential for `elpd` to be relied on.
     pub influential: Option<f64>,
+    /// Why its numbers are not to be relied on: an approximation that is not the posterior, chains that do not agree.
+    pub doubt: Option<String>,
 }
 
-/// Reads finished runs of the same data, the best first: by cross-validation where all have it, else by evidence.
+/// Reads finished runs of the same data, the best first: by cross-validation where all have it, else by evidence; in the order of the folders where
+/// none has either ([`judged`]).
 ///
 /// # Errors
-/// If a folder holds no finished run, the runs are of other data, or none has anything to compare by.
+/// If a folder holds no finished run, or the runs are of other data.
 pub fn compare(folders: &[PathBuf]) -> Result<Vec<Candidate>> {
     let mut digests = Vec::new();
     let mut candidates = Vec::new();
     let mut tables = Vec::new();
-    for folder in folders {
+    for (place, folder) in folders.iter().enumerate() {
+        if folders[..place].contains(folder) {
+            return Err(Error::file(folder, "is named twice"));
+        }
         let figures = figures(folder)?;
         digests.push(figures.get("data_sha256").cloned());
         tables.push(table(folder, &figures)?);
@@ -68,12 +78,6 @@ pub fn compare(folders: &[PathBuf]) -> Result<Vec<Candidate>> {
     }
     weigh(&mut candidates);
     subtract(&mut candidates, &tables);
-    if candidates.iter().all(|one| one.elpd.is_none() && one.log_evidence.is_none()) {
-        return Err(Error::file(
-            &folders[0],
-            "has neither an evidence (methods `map`, `el2o`, `pathfinder`, `thermodynamic`, `smc`) nor cross-validation (`log_likelihood = true` in `[output]`)",
-        ));
-    }
     let by_data = candidates.iter().all(|one| one.elpd_below.is_some());
     let loss = |one: &Candidate| {
         let loss = if by_data { one.elpd_below } else { one.log_evidence };
@@ -81,6 +85,22 @@ pub fn compare(folders: &[PathBuf]) -> Result<Vec<Candidate>> {
     };
     candidates.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
     Ok(candidates)
+}
+
+/// The same, where it takes numbers to compare by.
+///
+/// # Errors
+/// If none of them has any.
+pub fn judged(candidates: Vec<Candidate>) -> Result<Vec<Candidate>> {
+    match candidates.first() {
+        Some(first) if candidates.iter().all(|one| one.elpd.is_none() && one.log_evidence.is_none()) => {
+            Err(Error::file(
+                &first.folder,
+                "has neither an evidence (methods `map`, `el2o`, `pathfinder`, `thermodynamic`, `smc`) nor cross-validation (`log_likelihood = true` in `[output]`); `--page` draws the maps side by side all the same",
+            ))
+        }
+        _ => Ok(candidates),
+    }
 }
 
 fn figures(folder: &Path) -> Result<Map<String, Value>> {
@@ -119,7 +139,22 @@ fn candidate(folder: &Path, figures: &Map<String, Value>) -> Candidate {
         elpd_below: None,
         effective_parameters: number("p_loo"),
         influential: number("loo_influential"),
+        doubt: doubt(number("pareto_k"), number("r_hat_max"), number("samples")),
     }
+}
+
+/// What speaks against a run's numbers.
+fn doubt(pareto_k: Option<f64>, r_hat: Option<f64>, samples: Option<f64>) -> Option<String> {
+    if let Some(k) = pareto_k.filter(|k| *k > 0.7) {
+        return Some(format!(
+            "its approximation is not the posterior (Pareto k {k:.2}, should be below 0.7)"
+        ));
+    }
+    if let Some(r_hat) = r_hat.filter(|r_hat| *r_hat > 1.05) {
+        return Some(format!("its chains do not agree (R-hat {r_hat:.3}, should be below 1.01)"));
+    }
+    let few = samples.filter(|samples| *samples > 0.0 && *samples < 100.0)?;
+    Some(format!("{few} samples know the density of data left out badly"))
 }
 
 /// Bayes's theorem for the models themselves.
@@ -189,6 +224,9 @@ pub fn verdicts(candidates: &[Candidate]) -> Vec<String> {
             name(one)
         ));
     }
+    for (one, doubt) in candidates.iter().filter_map(|one| Some((one, one.doubt.as_ref()?))) {
+        lines.push(format!("{}: {doubt}, so that what is said of it here may be wrong", name(one)));
+    }
     for one in candidates {
         if let Some(p) = one.probability.filter(|_| candidates.len() > 1) {
             lines.push(format!(
@@ -238,11 +276,20 @@ mod tests {
         assert!((p - 1.0 / (1.0 + f64::exp(-2.0))).abs() < 1e-12, "{p}");
         assert!(verdicts(&found)[0].contains("worse than"), "{:?}", verdicts(&found));
 
+        let doubtful = figures(-10.0, -6.0).replace('}', ", \"pareto_k\": 1.9}");
+        let doubtful = run(&place.path().join("doubtful"), &doubtful, &[-1.0, -2.0, -3.0]);
+        let found = compare(&[better.clone(), doubtful]).expect("can be compared");
+        assert!(
+            verdicts(&found)
+                .iter()
+                .any(|line| line.contains("doubtful: its approximation is not the posterior"))
+        );
+
         let other = run(&place.path().join("other"), "{\"data_sha256\": \"b\"}", &[1.0]);
         let error = compare(&[better.clone(), other]).expect_err("refused").to_string();
         assert!(error.contains("same data"), "{error}");
         let bare = run(&place.path().join("bare"), "{\"data_sha256\": \"a\"}", &[]);
-        let error = compare(&[bare]).expect_err("refused").to_string();
+        let error = compare(&[bare]).and_then(judged).expect_err("refused").to_string();
         assert!(error.contains("log_likelihood"), "{error}");
         let error = compare(&[place.path().join("none")]).expect_err("refused").to_string();
         assert!(error.contains("no finished run"), "{error}");

@@ -77,6 +77,28 @@ pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
     ))
 }
 
+/// Widths of a pixel of the first image along its two FITS axes \[arcmin\], by its header (`CDELT`, or the diagonal of `CD`, in degrees), if that
+/// tells; negative where a coordinate falls with the pixel's number.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn pixel_arcmin(path: &Path) -> Result<Option<[f64; 2]>> {
+    let bytes = files::read(path)?;
+    for hdu in Fits::from_reader(Cursor::new(&bytes)) {
+        let hdu = hdu.map_err(|error| Error::file(path, format!("is not a readable FITS file: {error}")))?;
+        let (HDU::Primary(image) | HDU::XImage(image)) = hdu else { continue };
+        if image.get_header().get_xtension().get_naxis().is_empty() {
+            continue;
+        }
+        let along = |axis: usize| {
+            let plain = number(image.get_header(), &format!("CDELT{axis}"));
+            plain.or_else(|| number(image.get_header(), &format!("CD{axis}_{axis}")))
+        };
+        return Ok(along(1).zip(along(2)).map(|(x, y)| [60.0 * x, 60.0 * y]));
+    }
+    Ok(None)
+}
+
 fn nearest(name: &str, found: &[String]) -> String {
     let best =
         found.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
@@ -274,6 +296,22 @@ impl Wcs {
     }
 }
 
+/// The scale of a flat sky that lies nowhere: degrees from its middle.
+fn scale_cards(grid: &Grid) -> Vec<Card> {
+    let (rows, columns) = (grid.shape()[0] as f64, grid.shape()[1] as f64);
+    let pixel: Vec<f64> = grid.spacing().iter().map(|x| x.to_degrees()).collect();
+    vec![
+        Card::Text("CUNIT1", "deg".into()),
+        Card::Text("CUNIT2", "deg".into()),
+        Card::Number("CRPIX1", 0.5 * columns + 0.5),
+        Card::Number("CRPIX2", 0.5 * rows + 0.5),
+        Card::Number("CRVAL1", 0.0),
+        Card::Number("CRVAL2", 0.0),
+        Card::Number("CDELT1", pixel[1]),
+        Card::Number("CDELT2", pixel[0]),
+    ]
+}
+
 fn card(key: &str, value: &str) -> String {
     format!("{:<80}", format!("{key:<8}= {value:>20}"))
 }
@@ -290,7 +328,7 @@ fn render(entry: &Card) -> String {
     }
 }
 
-/// Writes a two-dimensional map as `f64` with its coordinates and further cards.
+/// Writes a map of the flat sky (a grid in radians) as `f64` with its coordinates, or its scale alone, and further cards.
 ///
 /// # Errors
 /// If the disk refuses.
@@ -301,7 +339,8 @@ pub fn write_map(path: &Path, grid: &Grid, map: &[f64], wcs: Option<Wcs>, cards:
     for (i, n) in grid.shape().iter().rev().enumerate() {
         header += &card(&format!("NAXIS{}", i + 1), &n.to_string());
     }
-    for entry in wcs.map(|wcs| wcs.cards(grid)).unwrap_or_default().iter().chain(cards) {
+    let coordinates = wcs.map_or_else(|| scale_cards(grid), |wcs| wcs.cards(grid));
+    for entry in coordinates.iter().chain(cards) {
         header += &render(entry);
     }
     header += &format!("{:<80}", "END");
@@ -368,6 +407,12 @@ mod tests {
         write_map(&path, &grid, &map, Some(wcs), &cards).expect("writes");
         assert_eq!(read(&path, None).expect("reads"), Array { shape: vec![3, 5], values: map });
         assert_eq!(std::fs::metadata(&path).expect("there").len() % BLOCK as u64, 0);
+        let pixel = 1e-3f64.to_degrees() * 60.0;
+        for wcs in [Some(wcs), None] {
+            write_map(&path, &grid, &[0.0; 15], wcs, &cards).expect("writes");
+            let found = pixel_arcmin(&path).expect("reads").expect("has a scale");
+            assert!(found.iter().all(|width| (width / pixel - 1.0).abs() < 1e-9), "{found:?}");
+        }
     }
 
     #[test]

@@ -33,7 +33,15 @@ pub fn read_member(path: &Path, name: &str) -> Result<Array> {
     let names: Vec<String> =
         archive.file_names().filter_map(|name| Some(name.ok()?.strip_suffix(".npy")?.to_string())).collect();
     match archive.by_name(&format!("{name}.npy")) {
-        Ok(member) => decode(path, NpyFile::new(member).map_err(|error| wrong(error.into()))?),
+        Ok(mut member) => {
+            let array = decode(path, NpyFile::new(&mut member).map_err(|error| wrong(error.into()))?)?;
+            // Its checksum is compared where it ends.
+            match std::io::copy(&mut member, &mut std::io::sink()) {
+                Ok(0) => Ok(array),
+                Ok(more) => Err(Error::file(path, format!("`{name}` is {more} bytes longer than it says"))),
+                Err(error) => Err(wrong(error.into())),
+            }
+        }
         Err(ZipError::FileNotFound) => {
             Err(Error::file(path, format!("holds no array `{name}`; it holds {}", names.join(", "))))
         }
@@ -98,7 +106,12 @@ mod tests {
         );
         let archive = folder.path().join("a.npz");
         let mut writer = zip::ZipWriter::new(File::create(&archive).expect("creates"));
-        writer.start_file("images.npy", zip::write::SimpleFileOptions::default()).expect("begins");
+        writer
+            .start_file(
+                "images.npy",
+                zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored),
+            )
+            .expect("begins");
         let mut array = npyz::WriteOptions::new()
             .default_dtype()
             .shape(&[2, 2])
@@ -112,6 +125,13 @@ mod tests {
         assert_eq!(found, Array { shape: vec![2, 2], values: vec![1.0, 2.0, 3.0, 255.0] });
         assert!(
             read_member(&archive, "labels").expect_err("refused").to_string().contains("it holds images")
+        );
+        let mut bytes = std::fs::read(&archive).expect("reads");
+        let last = bytes.windows(4).position(|four| four == [1, 2, 3, 255]).expect("stored as it is") + 3;
+        bytes[last] = 254;
+        std::fs::write(&archive, bytes).expect("writes");
+        assert!(
+            read_member(&archive, "images").expect_err("refused").to_string().contains("not an npz file")
         );
         std::fs::write(&path, b"no").expect("writes");
         assert!(read_member(&path, "a").expect_err("refused").to_string().contains("not an npz file"));

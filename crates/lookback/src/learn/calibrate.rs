@@ -77,17 +77,25 @@ pub struct Like {
     pub data: Batch<f32>,
 }
 
+impl Like {
+    /// Whether something is missing in each of those that so many examples meet.
+    fn incomplete(&self, examples: usize) -> impl Iterator<Item = bool> {
+        (0..examples.min(self.data.rows())).map(|row| self.data.row(row).iter().any(|x| x.is_nan()))
+    }
+}
+
 impl CalibrateOptions {
     /// What is hidden of each of so many examples, in words.
     pub(super) fn hidden(&self, shape: Shape, examples: usize) -> String {
-        let missing = |row: usize, data: &Batch<f32>| data.row(row).iter().any(|x| x.is_nan());
         match (&self.like, shape) {
-            (Some(Like { name, data }), _) => {
-                let used = examples.min(data.rows());
-                match (0..used).filter(|&row| missing(row, data)).count() {
-                    0 => format!("nothing, as in {name}: all is foretold from what the noise leaves"),
-                    all if all == used => format!("what is missing in {name}"),
-                    _ => format!(
+            (Some(like), _) => {
+                let name = &like.name;
+                match (like.incomplete(examples).any(|it| it), like.incomplete(examples).all(|it| it)) {
+                    (false, _) => {
+                        format!("nothing, as in {name}: all is foretold from what the noise leaves")
+                    }
+                    (true, true) => format!("what is missing in {name}"),
+                    (true, false) => format!(
                         "what is missing in {name}; nothing where nothing is, and all is foretold from what the noise leaves"
                     ),
                 }
@@ -161,19 +169,16 @@ fn hide(shape: Shape, examples: &Batch<f32>, options: &CalibrateOptions) -> Resu
     let refuse = |message: String| Err(Error::config("calibrate", message));
     let (mut hidden, width) = (examples.clone(), examples.width());
     let like = options.like.as_ref().map(|like| &like.data);
-    if let Some(like) = like {
-        if like.width() != width || like.rows() == 0 {
-            let message =
-                format!("data with {} numbers an example are not like examples of {width}", like.width());
-            return refuse(message);
-        }
-        let tells_all = |row: usize| !like.row(row).iter().any(|x| x.is_nan());
-        if options.noise_std == 0.0 && (0..like.rows()).any(tells_all) {
-            return refuse(
-                "nothing is missing in an example of the data, and there is no noise: nothing to foretell"
-                    .into(),
-            );
-        }
+    if let Some(data) = like.filter(|data| data.width() != width || data.rows() == 0) {
+        let message =
+            format!("data with {} numbers an example are not like examples of {width}", data.width());
+        return refuse(message);
+    }
+    let complete = |like: &Like| !like.incomplete(examples.rows()).all(|it| it);
+    if options.noise_std == 0.0 && options.like.as_ref().is_some_and(complete) {
+        return refuse(
+            "nothing is missing in an example of the data, and there is no noise: nothing to foretell".into(),
+        );
     }
     for (row, seen) in hidden.data_mut().chunks_exact_mut(width).enumerate() {
         if options.noise_std > 0.0 {

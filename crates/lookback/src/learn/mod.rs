@@ -35,12 +35,13 @@ pub use self::maps_file::{MapsData, MapsFile};
 pub use self::recipe::Recipe;
 pub use self::reconstruct::{
     Admitted, MODES, ReconstructOptions, Reconstructed, Reconstructions, Sampling, reconstruct,
-    write as write_reconstructions,
+    take_folder as take_reconstruction_folder, write as write_reconstructions,
 };
 pub(crate) use self::stages::model_file;
 use self::stages::{Learned, Trainer};
 pub use self::stages::{Prior, load};
 use self::workbench::{STATE, Workbench};
+use crate::files::Hold;
 use crate::run::Reporter;
 use crate::{Error, Result, VERSION, files};
 
@@ -78,13 +79,13 @@ pub fn train(
 ) -> Result<Trained> {
     let began = std::time::Instant::now();
     let (directory, every) = (recipe.directory(), recipe.checkpoint_interval()?);
-    let bench = |digests: &[String], reporter| -> Result<Workbench<'_>> {
+    let bench = |digests: &[String], reporter| -> Result<(Hold, Workbench<'_>)> {
         let text = recipe.text()?;
         let decisive = format!("{}{}", recipe.decisive_text()?, digests.join(" "));
         let fingerprint = files::sha256(decisive.as_bytes());
-        open(&directory, overwrite)?;
+        let hold = open(&directory, overwrite)?;
         write_text(&directory.join("config.toml"), &text)?;
-        Ok(Workbench { directory: directory.clone(), fingerprint, every, stop, reporter })
+        Ok((hold, Workbench { directory: directory.clone(), fingerprint, every, stop, reporter }))
     };
     let digests = |sources: &[lookback_learn::DataSource]| -> Vec<String> {
         sources.iter().map(|source| source.sha256.clone()).collect()
@@ -104,7 +105,7 @@ pub fn train(
                 digests.push(files::sha256(&files::read(&stages::model_file(Path::new(start)))?));
             }
             let device = Device::open(file.device)?;
-            let bench = bench(&digests, reporter)?;
+            let (_hold, bench) = bench(&digests, reporter)?;
             let learned = Trainer { file, sets: &sets, autoencoder: &autoencoder, device, bench }.run()?;
             Prior::Examples(Box::new(finish(file, &sets, learned, &directory)?))
         }
@@ -112,7 +113,7 @@ pub fn train(
             let maps = Maps::read(&file.data, file.seed)?;
             file.training.check()?;
             file.field.check()?;
-            let mut bench = bench(&digests(&maps.sources), reporter)?;
+            let (_hold, mut bench) = bench(&digests(&maps.sources), reporter)?;
             Prior::Maps(Box::new(maps::train(file, &maps, &mut bench)?))
         }
     };
@@ -123,9 +124,15 @@ pub fn train(
 }
 
 /// Makes the folder, or finds the training that was stopped in it.
-fn open(directory: &Path, overwrite: bool) -> Result<()> {
+fn open(directory: &Path, overwrite: bool) -> Result<Hold> {
     let (state, model) = (directory.join(STATE), directory.join(stages::MODEL));
-    let shown = directory.display();
+    // What was killed before its first state, or could not write its model, has left its file.
+    let begun = || {
+        let text = std::fs::read_to_string(directory.join("config.toml"));
+        text.is_ok_and(|text| Recipe::parse(&text).is_ok())
+    };
+    let ours = state.exists() || model.exists() || begun();
+    let hold = files::take_folder(directory, ours, "a model", &["config.toml.partial"])?;
     if overwrite {
         // A calibration is of the model that goes.
         for name in [STATE, CALIBRATION_PAGE, CALIBRATION_FIGURES] {
@@ -133,22 +140,33 @@ fn open(directory: &Path, overwrite: bool) -> Result<()> {
         }
     } else if model.exists() && !state.exists() {
         return Err(Error::Busy(format!(
-            "{shown} holds a model already; `--overwrite` trains again, `--output` goes elsewhere"
+            "{} holds a model already; `--overwrite` trains again, `--output` goes elsewhere",
+            directory.display()
         )));
     }
-    let foreign = |mut entries: std::fs::ReadDir| entries.next().is_some();
-    let ours = state.exists() || model.exists() || directory.join("config.toml").exists();
-    if !ours && directory.exists() && std::fs::read_dir(directory).map(foreign).unwrap_or(true) {
-        return Err(Error::Busy(format!(
-            "{shown} is not empty and not the folder of a model; choose another with `--output`"
-        )));
-    }
-    std::fs::create_dir_all(directory).map_err(Error::io("create", directory))
+    Ok(hold)
 }
 
 /// Residuals for each direction of their covariance, for it to know hardly more of them than of new ones: of their squared distances, a share
 /// of the inverse of this is lost.
 const RESIDUALS_A_DIRECTION: usize = 20;
+
+/// Whether the validation examples tell how both scores of anomalies scatter, or why the two are only added.
+fn scatter_is_known(sets: &Sets, rank: usize) -> std::result::Result<(), String> {
+    let (validated, enough) = (sets.validation.len(), RESIDUALS_A_DIRECTION * (1 + rank));
+    if sets.condition.is_some() {
+        return Err("the latents depend on something".into());
+    }
+    if sets.validation.precision.is_some() {
+        return Err("examples have weights or numbers that are missing".into());
+    }
+    if validated < enough {
+        return Err(format!(
+            "{validated} validation examples are few for {rank} correlated directions of the model's error, which they have made: {enough} would do"
+        ));
+    }
+    Ok(())
+}
 
 /// Puts a probabilistic autoencoder together, judges it, and writes its pages.
 fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> Result<Model<f32>> {
@@ -178,11 +196,7 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
     if let Some(spread) = learned.spread.clone() {
         model = model.with_spread(spread);
     }
-    // Where numbers are missing, the flow depends on what scores are not given, or few examples have made the covariance that would judge them, the
-    // two densities are added.
-    let validated = sets.validation.values.rows();
-    let many = validated >= RESIDUALS_A_DIRECTION * (1 + learned.error.rank());
-    if many && sets.condition.is_none() && sets.validation.precision.is_none() {
+    if scatter_is_known(sets, learned.error.rank()).is_ok() {
         model = model.with_usual(sets.validation.values.clone())?;
     }
     write_card(model.card(), directory)?;

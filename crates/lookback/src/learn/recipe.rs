@@ -38,7 +38,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    fn parse(text: &str) -> Result<Recipe, runfile::ParseError> {
+    pub(super) fn parse(text: &str) -> Result<Recipe, runfile::ParseError> {
         let maps = toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("field"));
         if maps {
             return Ok(Recipe::Maps(Box::new(runfile::read(text)?)));

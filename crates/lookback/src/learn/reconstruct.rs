@@ -1,6 +1,6 @@
 //! `lookback model reconstruct`: what was behind noisy, blurred and incomplete examples, with a learned prior.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -19,6 +19,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::verbs::{write_examples, write_rows};
+use crate::files::Hold;
+use crate::memory::check_numbers;
 use crate::run::Reporter;
 use crate::{Error, Result, VERSION, files};
 
@@ -441,6 +443,9 @@ pub fn reconstruct(
     if options.error_factor.is_some_and(|factor| !(factor > 0.0 && factor.is_finite())) {
         return Err(Error::config("reconstruct", "the factor of the decoder's error must be above 0"));
     }
+    let samples = data.rows().saturating_mul(options.samples);
+    let fewer = "fewer examples at a time, or fewer samples, need less";
+    check_numbers("reconstruct", samples, data.width() + model.latents(), fewer)?;
     let instrument = Instrument::new(Arc::new(model.cast::<f32>()?), options)?;
     let (n, width) = (data.rows(), data.width());
     let mut all = Reconstructions {
@@ -459,8 +464,8 @@ pub fn reconstruct(
         }
         let found =
             one(&instrument, (data.row(example), example), stop, &mut all).map_err(|error| match error {
-                Error::Data(error) => Error::config("reconstruct", format!("example {example}: {error}")),
-                other => other,
+                Error::Interrupted { .. } => error,
+                error => Error::config("reconstruct", format!("example {example}: {error}")),
             })?;
         all.examples.push(found);
     }
@@ -695,7 +700,25 @@ fn chains(
     Ok(all)
 }
 
-/// Writes maps, samples, latents, a summary and a page.
+/// The file by which the folder of a reconstruction is known.
+const SUMMARY: &str = "reconstruction.json";
+
+/// Makes the folder of a reconstruction.
+///
+/// # Errors
+/// If it holds something else, or a reconstruction already, unless that is to be overwritten.
+pub fn take_folder(directory: &Path, overwrite: bool) -> Result<Hold> {
+    let ours = directory.join(SUMMARY).exists();
+    if ours && !overwrite {
+        return Err(Error::Busy(format!(
+            "{} holds a reconstruction already; `--overwrite` writes over it, `--output` goes elsewhere",
+            directory.display()
+        )));
+    }
+    files::take_folder(directory, ours, "a reconstruction", &[])
+}
+
+/// Writes maps, samples, latents, a summary and a page into its folder ([`take_folder`]).
 ///
 /// # Errors
 /// If the disk refuses.
@@ -706,7 +729,6 @@ pub fn write(
     options: &ReconstructOptions,
 ) -> Result<()> {
     let folder = &options.directory;
-    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     for (name, batch) in
         [("mean", &found.mean), ("std", &found.std), ("samples", &found.samples), ("modes", &found.modes)]
     {
@@ -722,7 +744,7 @@ pub fn write(
     });
     let text =
         serde_json::to_string_pretty(&summary).map_err(|error| Error::file(folder, error.to_string()))?;
-    files::write_whole(&folder.join("reconstruction.json"), |out| out.write_all(text.as_bytes()))?;
+    files::write_whole(&folder.join(SUMMARY), |out| out.write_all(text.as_bytes()))?;
     let page = super::reconstruct_page::page(model, data, found, options)?;
     files::write_whole(&folder.join("report.html"), |out| out.write_all(page.as_bytes()))
 }

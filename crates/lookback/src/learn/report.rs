@@ -7,6 +7,7 @@ use serde_json::json;
 use super::examples::Sets;
 use super::file::{FlowKind, TrainFile};
 use super::pictures::{self, curves, range};
+use super::scatter_is_known;
 use super::stages::{Learned, standard_deviations};
 use super::verbs::{By, strangest};
 use crate::report::colour::Scale;
@@ -90,7 +91,7 @@ pub(super) fn page(file: &TrainFile, sets: &Sets, learned: &Learned, model: &Mod
         .zip(score(&format!("{which}_latent_log_density_of_a_gaussian")))
         .map_or(String::new(), |(flow, gaussian)| format!("{:.2} nat", flow - gaussian));
     let headlines = [
-        [format!("mean squared error, {which}"), number(format!("{which}_mse"))],
+        [format!("mean squared error, {which}, in the network's units"), number(format!("{which}_mse"))],
         [
             match sets.condition {
                 None => "flow beats a Gaussian by".into(),
@@ -286,7 +287,11 @@ impl Scene<'_> {
             let strange = data.gather(strangest(&scores, by).into_iter().take(SHOWN));
             figures.extend(self.pictures(title, &[&strange], Vec::new(), "The strangest first.")?);
         }
-        let words = format!("The strangest of {} examples, by three scores.", scores.len());
+        let combined = match scatter_is_known(self.sets, self.model.error().rank()) {
+            Ok(()) => "Both together: each in units of its scatter among validation examples.".into(),
+            Err(why) => format!("Both together: their sum, as {why}."),
+        };
+        let words = format!("The strangest of {} examples, by three scores. {combined}", scores.len());
         Ok(Section { heading: "Anomalies".into(), words, figures })
     }
 

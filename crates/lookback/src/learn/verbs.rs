@@ -10,6 +10,7 @@ use lookback_operator::random::{Purpose, Stream};
 use super::examples::{batch, shape_of};
 use super::pictures;
 use crate::formats::{self, Array, npy};
+use crate::memory::check_numbers;
 use crate::report::panel::robust_range;
 use crate::{Error, Result, files};
 
@@ -70,6 +71,9 @@ pub fn read_examples(model: &Model<f32>, place: &str, missing: bool) -> Result<B
         );
         return Err(Error::file(place, message));
     }
+    if array.values.is_empty() {
+        return Err(Error::file(place, "holds no example"));
+    }
     check_finite(place, &array, missing)?;
     Ok(batch(&array, shape))
 }
@@ -93,6 +97,7 @@ pub(super) fn check_finite(place: &str, array: &Array, missing: bool) -> Result<
 pub fn read_latents(model: &Model<f32>, place: &str) -> Result<Batch<f32>> {
     let array = formats::read_array(place)?;
     match *array.shape.as_slice() {
+        [0, _] => Err(Error::file(place, "holds no latents")),
         [_, n] if n == model.latents() => {
             check_finite(place, &array, false)?;
             Ok(batch(&array, Shape::Row(n)))
@@ -132,8 +137,11 @@ pub fn write_rows(rows: &Batch<f32>, path: &Path) -> Result<()> {
 /// Artificial data: `count` draws from the prior, the same for the same seed.
 ///
 /// # Errors
-/// If what the model's flow depends on is not given.
+/// If what the model's flow depends on is not given, or there is too little memory for so many.
 pub fn sample(model: &Model<f32>, count: usize, seed: u64) -> Result<Batch<f32>> {
+    let example: usize = model.card().shape.iter().product();
+    let fewer = "draw fewer at a time, with another `--seed` each";
+    check_numbers("sample", count, 2 * (model.latents() + example), fewer)?;
     let mut normal = vec![0.0f32; count * model.latents()];
     Stream::new(seed, Purpose::PriorDraw, 0).fill_normal(&mut normal);
     Ok(model.generate(Batch::new(model.latents(), normal))?)

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use lookback_inference::Progress;
 use lookback_learn::{Trainer, Training};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::run::Reporter;
-use crate::{Error, Result, VERSION, files};
+use crate::{Error, Result, kept};
 
 /// The file of a training that is not finished.
 pub(super) const STATE: &str = "training.bin";
@@ -24,13 +24,6 @@ pub(super) struct Workbench<'a> {
     pub every: Duration,
     pub stop: &'a AtomicBool,
     pub reporter: &'a mut dyn Reporter,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Kept<S> {
-    version: String,
-    fingerprint: String,
-    stage: Option<S>,
 }
 
 impl Workbench<'_> {
@@ -78,21 +71,10 @@ impl Workbench<'_> {
         if !place.exists() {
             return Ok(None);
         }
-        let body = files::read_sealed(&place)?;
-        let kept: Kept<S> = postcard::from_bytes(&body).map_err(|_| files::damaged(&place))?;
-        if kept.version != VERSION || kept.fingerprint != self.fingerprint {
-            let message =
-                "belongs to another training file, other data or another version; `--overwrite` starts again";
-            return Err(Error::file(place, message));
-        }
-        Ok(kept.stage)
+        kept::read(&place, &self.fingerprint, "training")
     }
 
     fn save<S: Serialize>(&self, stage: Option<S>) -> Result<()> {
-        let place = self.directory.join(STATE);
-        let kept = Kept { version: VERSION.into(), fingerprint: self.fingerprint.clone(), stage };
-        let body = postcard::to_stdvec(&kept)
-            .map_err(|error| Error::file(&place, format!("cannot be written: {error}")))?;
-        files::write_sealed(&place, &body)
+        kept::write(&self.directory.join(STATE), &self.fingerprint, &stage)
     }
 }

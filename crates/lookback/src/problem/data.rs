@@ -1,10 +1,13 @@
 //! What was observed: maps from files, or a catalogue of galaxies.
 
+use std::path::Path;
+
 use lookback_lensing::{Catalogue, Projection};
 use lookback_mesh::Grid;
 use lookback_operator::Space;
 
 use super::{Inputs, check_finite};
+use crate::formats::fits;
 use crate::runfile::{At, Columns, MaskFiles, NoiseStd};
 use crate::{Error, Result};
 
@@ -192,22 +195,40 @@ pub(crate) fn observe_maps(
         expect_count("negate", files.negate.len(), space)?;
     }
     let Noise { sigma, masks } = noise_and_masks(files.noise_std, files.mask, grid, space, inputs)?;
-    let mut maps = Vec::new();
+    let (mut maps, mut notes) = (Vec::new(), Vec::new());
     for (i, (place, seen)) in files.maps.iter().zip(&masks).enumerate() {
         let sign = if files.negate.get(i).copied().unwrap_or(false) { -1.0 } else { 1.0 };
         let map = inputs.raw_map(place, grid)?;
         check_finite(place, grid, &map, |i| seen[i])?;
+        notes.extend(other_pixels(place, grid)?);
         maps.push(map.into_iter().zip(seen).map(|(x, &seen)| if seen { sign * x } else { 0.0 }).collect());
     }
     let seen = anywhere(&masks);
-    Ok(Observation {
-        names: names(space),
-        maps,
-        sigma,
-        masks,
-        seen,
-        places: Places::Pixels,
-        notes: Vec::new(),
+    Ok(Observation { names: names(space), maps, sigma, masks, seen, places: Places::Pixels, notes })
+}
+
+/// What the header of a map says otherwise than `[sky]`.
+fn other_pixels(place: &str, grid: &Grid) -> Result<Option<String>> {
+    let path = Path::new(place);
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    if !matches!(ending, Some("fits" | "fit")) {
+        return Ok(None);
+    }
+    let Some([x, y]) = fits::pixel_arcmin(path)? else { return Ok(None) };
+    let pixel = grid.spacing()[0].to_degrees() * 60.0;
+    let other = |found: f64| (found.abs() / pixel - 1.0).abs() > 0.01;
+    Ok(if other(x) || other(y) {
+        Some(format!(
+            "{place}: its header has pixels of {:.4} x {:.4} arcmin, [sky] of {pixel:.4}",
+            x.abs(),
+            y.abs()
+        ))
+    } else if x < 0.0 {
+        Some(format!(
+            "{place}: x falls with the number of the column (CDELT1 < 0), where here it rises: the second component of shear changes its sign (`negate`)"
+        ))
+    } else {
+        None
     })
 }
 
@@ -261,7 +282,11 @@ pub(crate) fn observe_catalogue(
     }
     let shape_noise = options.shape_noise.unwrap_or_else(|| catalogue.dispersion());
     if !(shape_noise.is_finite() && shape_noise > 0.0) {
-        return Err(Error::config("data", format!("`shape_noise` must be positive, not {shape_noise}")));
+        let message = match options.shape_noise {
+            Some(given) => format!("`shape_noise` must be positive, not {given}"),
+            None => "all ellipticities are zero: their dispersion is no noise; give `shape_noise`".into(),
+        };
+        return Err(Error::config("data", message));
     }
     let binned = catalogue.bin(grid, projection).map_err(|error| Error::config("data", error.to_string()))?;
     let seen: Vec<bool> = binned.count.iter().map(|&count| count > 0).collect();
@@ -280,12 +305,23 @@ pub(crate) fn observe_catalogue(
             |map: Vec<f64>| map.into_iter().zip(&seen).map(|(s, &seen)| if seen { s } else { 0.0 }).collect();
         noise.sigma.into_iter().map(cut).collect()
     };
+    let density = (catalogue.len() - binned.outside) as f64
+        / (count(&seen) as f64 * (grid.cell_volume().sqrt().to_degrees() * 60.0).powi(2));
     let mut notes = vec![format!(
-        "{} galaxies, {:.1} per square arcminute where there are any, dispersion {shape_noise:.4} per component",
+        "{} galaxies, {density:.1} per square arcminute where there are any, dispersion {shape_noise:.4} per component",
         catalogue.len(),
-        (catalogue.len() - binned.outside) as f64
-            / (count(&seen) as f64 * (grid.cell_volume().sqrt().to_degrees() * 60.0).powi(2)),
     )];
+    if density > CROWDED {
+        notes.push(format!(
+            "more than {CROWDED} galaxies per square arcminute are more than any survey has: `ra` and `dec` are in degrees, `pixel_arcmin` in arcminutes"
+        ));
+    }
+    let broad = catalogue.beyond_one();
+    if broad > 0 {
+        notes.push(format!(
+            "{broad} galaxies have an ellipticity above one, which no shape has: noisy estimates, percent, or numbers that stand for missing ones?"
+        ));
+    }
     if binned.outside > 0 {
         notes.push(format!("{} galaxies lie outside of the map and are left out", binned.outside));
     }
@@ -296,6 +332,9 @@ pub(crate) fn observe_catalogue(
     let (maps, masks) = (vec![binned.e1, binned.e2], vec![seen.clone(); 2]);
     Ok(Observation { names: names(space), maps, sigma, masks, seen, places, notes })
 }
+
+/// Galaxies per square arcminute that no survey of shapes has.
+const CROWDED: f64 = 300.0;
 
 /// Every galaxy on the map as a datum of its own, with noise `shape_noise / sqrt(weight)`, weights scaled to mean 1.
 fn galaxies(catalogue: &Catalogue, grid: &Grid, projection: &Projection, shape_noise: f64) -> Result<Places> {

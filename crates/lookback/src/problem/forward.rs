@@ -112,6 +112,10 @@ impl<T: Number> Forward<T> {
                 self.shear_each(|| Ok(Arc::new(ReducedShear::new(grid)?) as DynOperator<T>))?
             }
             ForwardStep::Smooth { fwhm_arcmin } => {
+                if !(*fwhm_arcmin > 0.0 && fwhm_arcmin.is_finite()) {
+                    let message = format!("`fwhm_arcmin` must be a positive number, not {fwhm_arcmin}");
+                    return Err(Error::config("forward", message));
+                }
                 smooth(grid, self.maps.clone(), sigma(*fwhm_arcmin))?.shared()
             }
             ForwardStep::Calibrate { parameter } => {

@@ -133,6 +133,7 @@ impl<T: Number> Problem<T> {
     pub fn build(run: &RunFile) -> Result<Problem<T>> {
         let mut inputs = Inputs::default();
         let grid = grid_of(&run.sky)?;
+        crate::memory::check_sky(grid.len())?;
         let steps = forward::order_of_parameters(run)?;
         let prior = Prior::build(run, &grid, &steps, &mut inputs)?;
         let mut notes = prior.notes.clone();

@@ -15,7 +15,7 @@ use lookback_prior::{
 };
 
 use super::Inputs;
-use crate::runfile::{FieldPrior, PriorSection, RunFile, SpectrumSection};
+use crate::runfile::{FieldPrior, ForwardStep, PriorSection, RunFile, SpectrumSection};
 use crate::{Error, Result, learn, universe};
 
 /// The signal's prior.
@@ -26,6 +26,8 @@ pub struct Prior<T: Number> {
     pub maps: usize,
     /// The grid whose modes are the first latents; `None` if they are no modes.
     pub latent_grid: Option<Grid>,
+    /// Numbers inside of the field (the slope of a spectrum): their names, the places of their latents, their laws.
+    pub inner: Vec<(String, usize, Distribution)>,
     /// The simulated universe behind the field, if there is one.
     pub universe: Option<Universe<T>>,
     /// Spectrum of the field, if it is known.
@@ -94,7 +96,11 @@ impl<T: Number> Prior<T> {
             }
             None => modes.then(|| grid.clone()),
         };
-        Ok(Prior { operator, maps, latent_grid, universe, spectrum, notes })
+        let inner = match section {
+            PriorSection::CorrelatedField(options) => inner_numbers(&spectrum_parameters(options), &operator),
+            _ => Vec::new(),
+        };
+        Ok(Prior { operator, maps, latent_grid, inner, universe, spectrum, notes })
     }
 }
 
@@ -182,6 +188,11 @@ fn build_field<T: Number>(
                     "a run sees flat maps of convergence and galaxies: no `nside` and no `shells`".into(),
                 );
             }
+            if run.forward.contains(&ForwardStep::ReducedShear {}) {
+                light_cone
+                    .check_reduced_shear()
+                    .map_err(|message| Error::config(format!("prior.{name}"), message))?;
+            }
             let sky = light_cone.flat(rows, grid.lengths()[0]);
             let settings = light_cone.settings(sky, run.seed)?;
             let free: Vec<&str> = free.iter().map(String::as_str).collect();
@@ -255,16 +266,38 @@ fn learned<T: Number>(
     Ok(Built { field, spectrum: None, universe: None, modes, notes: Vec::new() })
 }
 
-fn correlated<T: Number>(name: &str, options: &FieldPrior, grid: &Grid) -> Result<DynOperator<T>> {
+/// What is known beforehand of the spectrum of a correlated field.
+fn spectrum_parameters(options: &FieldPrior) -> CorrelatedFieldParameters {
     let lognormal = |[mean, std]: [f64; 2]| Distribution::LogNormal { mean, std };
-    let parameters = CorrelatedFieldParameters {
+    CorrelatedFieldParameters {
         offset_mean: options.offset_mean,
         offset_std: lognormal(options.offset_std),
         fluctuations: lognormal(options.fluctuations),
         slope: Distribution::Normal { mean: options.slope[0], std: options.slope[1] },
         flexibility: options.flexibility.map(lognormal),
         asperity: options.asperity.map(lognormal),
+    }
+}
+
+/// The numbers of a correlated field whose latents stand alone.
+fn inner_numbers<T: Number>(
+    parameters: &CorrelatedFieldParameters,
+    operator: &DynOperator<T>,
+) -> Vec<(String, usize, Distribution)> {
+    let law = |name: &str| match name.rsplit_once('.')?.1 {
+        "offset_std" => Some(parameters.offset_std),
+        "fluctuations" => Some(parameters.fluctuations),
+        "slope" => Some(parameters.slope),
+        "flexibility" => parameters.flexibility,
+        "asperity" => parameters.asperity,
+        _ => None,
     };
+    let numbers = operator.domain().numbers();
+    numbers.filter_map(|(name, place)| Some((name.to_string(), place, law(name)?))).collect()
+}
+
+fn correlated<T: Number>(name: &str, options: &FieldPrior, grid: &Grid) -> Result<DynOperator<T>> {
+    let parameters = spectrum_parameters(options);
     let Some(shift) = options.shift else {
         return Ok(Arc::new(CorrelatedField::new(grid, parameters, name, "")?));
     };

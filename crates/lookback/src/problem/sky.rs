@@ -7,6 +7,9 @@ use crate::formats::fits::Wcs;
 use crate::runfile::{ProjectionKind, SkyCentre, SkySection};
 use crate::{Error, Result};
 
+/// Degrees that a flat sky may be wide: far more than it is good for.
+const WIDEST: f64 = 180.0;
+
 /// Most pixels of a map: what 32-bit indices hold.
 const MOST_PIXELS: usize = 1 << 31;
 
@@ -19,8 +22,20 @@ pub fn grid_of(sky: &SkySection) -> Result<Grid> {
     if rows.saturating_mul(columns) > MOST_PIXELS {
         return Err(Error::config("sky", format!("{rows} x {columns} pixels are more than {MOST_PIXELS}")));
     }
-    Grid::sky(rows, columns, (sky.pixel_arcmin / 60.0).to_radians())
-        .map_err(|error| Error::config("sky", error.to_string()))
+    let pixel = sky.pixel_arcmin / 60.0;
+    if !(pixel > 0.0 && pixel.is_finite()) {
+        let message = format!("`pixel_arcmin` must be a positive number, not {}", sky.pixel_arcmin);
+        return Err(Error::config("sky", message));
+    }
+    let widest = pixel * rows.max(columns) as f64;
+    if widest > WIDEST {
+        let message = format!(
+            "{rows} x {columns} pixels of {} arcmin are {widest:.0} degrees wide: a flat sky has {WIDEST} at most",
+            sky.pixel_arcmin
+        );
+        return Err(Error::config("sky", message));
+    }
+    Grid::sky(rows, columns, pixel.to_radians()).map_err(|error| Error::config("sky", error.to_string()))
 }
 
 /// Coordinates of the map, if its centre is given.

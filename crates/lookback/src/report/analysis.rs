@@ -7,6 +7,7 @@ use lookback_mesh::{Grid, bin_edges, power_spectrum, skewness};
 use lookback_operator::{LinearOperator, Space};
 
 use super::universe::{self, Universe};
+use crate::formats::fits::Wcs;
 use crate::problem::Problem;
 use crate::run::{BINS, Recorder};
 use crate::runfile::{ReportSection, RunFile};
@@ -163,6 +164,8 @@ pub(crate) struct Peaks {
     /// Known groups: identifier, column and row on the map.
     pub(crate) groups: Vec<(String, f64, f64)>,
     pixel_arcmin: f64,
+    pixels: [usize; 2],
+    wcs: Option<Wcs>,
 }
 
 pub(crate) struct Matched {
@@ -221,19 +224,32 @@ fn peaks<T: Number>(problem: &Problem<T>, smooth: &[f64], snr: &[f64], report: &
             groups: groups.iter().filter(|(_, x, y)| inside(*x, *y)).count(),
         }
     });
-    Peaks { list, matched, groups, pixel_arcmin }
+    Peaks { list, matched, groups, pixel_arcmin, pixels: [rows, columns], wcs: problem.wcs }
 }
 
 impl Peaks {
     /// The peaks as comma-separated values.
     pub(crate) fn table(&self) -> String {
-        let mut text = "x_arcmin,y_arcmin,snr,value,group,distance_arcmin\n".to_string();
+        let sky = if self.wcs.is_some() { ",ra_deg,dec_deg" } else { "" };
+        let mut text = format!("x_arcmin,y_arcmin,snr,value,group,distance_arcmin{sky}\n");
         for peak in &self.list {
             let (x, y) = (peak.column as f64 + 0.5, peak.row as f64 + 0.5);
+            let [rows, columns] = self.pixels.map(|n| 0.5 * n as f64);
+            let place = self.wcs.map_or(String::new(), |wcs| {
+                let degrees = self.pixel_arcmin / 60.0;
+                let (ra, dec) = wcs.projection.unproject((x - columns) * degrees, (y - rows) * degrees);
+                format!(",{ra:.5},{dec:.5}")
+            });
             let group =
                 peak.group.as_ref().map_or(",".into(), |(name, distance)| format!("{name},{distance:.3}"));
             let pixel = self.pixel_arcmin;
-            text += &format!("{:.3},{:.3},{:.3},{:.5},{group}\n", x * pixel, y * pixel, peak.snr, peak.value);
+            text += &format!(
+                "{:.3},{:.3},{:.3},{:.5},{group}{place}\n",
+                x * pixel,
+                y * pixel,
+                peak.snr,
+                peak.value
+            );
         }
         text
     }

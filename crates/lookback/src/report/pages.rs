@@ -3,6 +3,7 @@
 use lookback_inference::{Number, diagnostics};
 use lookback_operator::Operator;
 use serde_json::Value;
+use statrs::function::gamma::ln_gamma;
 
 use super::analysis::{Analysis, Modes, Significance};
 use super::colour::Scale;
@@ -11,8 +12,8 @@ use super::panel::{Panel, draw, robust_range, symmetric_range};
 use super::{Figure, Section};
 use crate::Result;
 use crate::problem::Problem;
-use crate::run::{Recorder, Summary};
-use crate::runfile::{MethodSection, RunFile};
+use crate::run::{Recorder, Summary, expected_chi2};
+use crate::runfile::{LikelihoodSection, MethodSection, RunFile};
 
 /// Share of pixels beyond each end of the colour scale.
 const TAIL: f64 = 0.002;
@@ -191,9 +192,10 @@ fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
     // A light cone has more maps than the one that is drawn.
     let all: Vec<f64> = scene.recorder.centre_maps.iter().map(|&x| f64::from(x)).collect();
     let maps = if all.is_empty() { scene.estimate } else { &all };
-    let signal: Vec<T> =
-        maps.iter().copied().chain(scene.recorder.centre_parameters.iter().copied()).map(T::of).collect();
     let needed = problem.prior.operator.codomain().len();
+    let parameters = scene.recorder.centre_parameters.iter().copied();
+    // Latents follow the parameters of the signal.
+    let signal: Vec<T> = maps.iter().copied().chain(parameters).take(needed).map(T::of).collect();
     let mut figures = Vec::new();
     if signal.len() == needed {
         let prediction = problem.forward.apply(&signal)?;
@@ -209,9 +211,10 @@ fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
             figures.push(scene.figure(&panel, "(data - prediction) / noise: no structure should be left.")?);
         }
         let (low, high, bins) = (-5.0, 5.0, 60);
-        let normal = (0..=200).map(|i| {
+        let (law, density) = law_of_noise(&scene.run.likelihood);
+        let law_points = (0..=200).map(|i| {
             let x = low + (high - low) * f64::from(i) / 200.0;
-            (x, (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt())
+            (x, density(x))
         });
         let plot = Plot {
             title: "residuals of the data",
@@ -225,32 +228,52 @@ fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
                     colour: COLOURS[0],
                     width: 2,
                 },
-                Curve { name: "unit normal".into(), points: normal.collect(), colour: COLOURS[1], width: 1 },
+                Curve { name: law.clone(), points: law_points.collect(), colour: COLOURS[1], width: 1 },
             ],
             size: (460, 400),
         };
         figures.push(Figure {
             svg: plot.linear()?,
-            caption: "Residuals should follow the unit normal curve.".into(),
+            caption: format!("Residuals should follow the curve of the {law}."),
         });
     }
     let data = problem.posterior.likelihood().data_count() as f64;
     let words = match scene.recorder.centre_chi2 {
         Some(chi2) => {
             let reduced = chi2 / data;
-            let why = if reduced < 1.0 {
-                "below one by the share of the data that went into the fit".to_string()
-            } else {
-                let scatter = (2.0 / data).sqrt();
-                format!(
-                    "above one: beyond a scatter of {scatter:.3}, model or noise do not fit, or the search ended early"
-                )
+            let why = match (expected_chi2(&scene.run.likelihood), &scene.run.likelihood) {
+                (Some(expected), LikelihoodSection::StudentT { .. }) => {
+                    format!("the noise has {expected:.3}, with heavy tails")
+                }
+                (None, _) => "the noise has no finite one".into(),
+                _ if reduced < 1.0 => "below one by the share of the data that went into the fit".to_string(),
+                _ => {
+                    let scatter = (2.0 / data).sqrt();
+                    format!(
+                        "above one: beyond a scatter of {scatter:.3}, model or noise do not fit, or the search ended early"
+                    )
+                }
             };
             format!("Reduced chi-squared at the centre: {reduced:.4} for {data:.0} data ({why}).")
         }
         None => format!("{data:.0} data."),
     };
     Ok(Section { heading: "Residuals".into(), words, figures })
+}
+
+/// The law of the residuals in units of the noise: its name and its density.
+fn law_of_noise(likelihood: &LikelihoodSection) -> (String, Box<dyn Fn(f64) -> f64>) {
+    match *likelihood {
+        LikelihoodSection::Gaussian {} => {
+            ("unit normal".into(), Box::new(|x| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt()))
+        }
+        LikelihoodSection::StudentT { dof } => {
+            let norm =
+                ln_gamma(0.5 * (dof + 1.0)) - ln_gamma(0.5 * dof) - 0.5 * (dof * std::f64::consts::PI).ln();
+            let density = move |x: f64| (norm - 0.5 * (dof + 1.0) * (x * x / dof).ln_1p()).exp();
+            (format!("Student's t with {dof} degrees of freedom"), Box::new(density))
+        }
+    }
 }
 
 fn spectrum<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
@@ -341,6 +364,13 @@ fn traces<T: Number>(scene: &Scene<'_, T>) -> Result<Option<Section>> {
     }
     let mut figures = Vec::new();
     for (j, name) in recorder.trace_names.iter().enumerate() {
+        // A number that has a meaning is not drawn as a latent, too.
+        if name
+            .strip_prefix("latent_")
+            .is_some_and(|plain| recorder.trace_names.iter().any(|other| other == plain))
+        {
+            continue;
+        }
         let chains = recorder.by_chain(|i| recorder.traces[i][j]);
         let curves: Vec<Curve> = chains
             .iter()

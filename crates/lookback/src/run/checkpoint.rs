@@ -6,15 +6,14 @@ use lookback_inference::Number;
 use serde::{Deserialize, Serialize};
 
 use super::{Recorder, state::State};
-use crate::{Error, Result, VERSION, files};
+use crate::{Result, kept};
 
 /// Everything that a run needs to go on as if it had not stopped.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Checkpoint<T: Number> {
-    /// Version of Lookback that wrote it.
-    pub version: String,
     /// SHA-256 of the resolved run file and of all inputs.
+    #[serde(skip)]
     pub fingerprint: String,
     /// The method.
     pub method: State<T>,
@@ -38,37 +37,15 @@ impl<T: Number> Checkpoint<T> {
     /// # Errors
     /// If the disk refuses; the older one is still there then.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let body = postcard::to_stdvec(self)
-            .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-        files::write_sealed(path, &body)
+        kept::write(path, &self.fingerprint, self)
     }
 
     /// Reads a checkpoint back.
     ///
     /// # Errors
-    /// If it is damaged, from another version, or of another run (`fingerprint`).
+    /// If it is damaged, from another version or build, or of another run (`fingerprint`).
     pub fn read(path: &Path, fingerprint: &str) -> Result<Checkpoint<T>> {
-        let body = files::read_sealed(path)?;
-        let damaged = || files::damaged(path);
-        // Version and fingerprint come first, so that they can be read even where the rest has another form.
-        let (version, of_run): (String, String) = postcard::take_from_bytes(&body).map_err(|_| damaged())?.0;
-        if version != VERSION {
-            let message = format!(
-                "was written by version {version}, this is {VERSION}; start again with `--overwrite`"
-            );
-            return Err(Error::file(path, message));
-        }
-        if of_run != fingerprint {
-            return Err(Error::file(
-                path,
-                "belongs to another run: the run file or one of the inputs has changed; start again with `--overwrite`",
-            ));
-        }
-        // What the seal says is whole, and is none of ours, another build of this version wrote.
-        postcard::from_bytes(&body).map_err(|_| {
-            let message =
-                format!("was written by another build of version {VERSION}; start again with `--overwrite`");
-            Error::file(path, message)
-        })
+        let checkpoint = kept::read(path, fingerprint, "run")?;
+        Ok(Checkpoint { fingerprint: fingerprint.into(), ..checkpoint })
     }
 }

@@ -160,7 +160,6 @@ pub(crate) fn prepare<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<
     check_warm_start(run)?;
     memory::check_run(run, problem, 1)?;
     Ok(Checkpoint {
-        version: VERSION.into(),
         fingerprint: fingerprint(run, problem)?,
         method: State::new(run, problem.posterior.model().domain(), run.seed)
             .map_err(|error| Error::config("method", error.to_string()))?,

@@ -1,10 +1,11 @@
 //! The folder of a run: one run at a time, and nothing of the user's is touched.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::files::{self, Hold};
 use crate::runfile::RunFile;
 use crate::{Error, Result};
 
@@ -32,7 +33,7 @@ const OURS: [&str; 19] = [
 ];
 
 /// What a run that was killed at its very beginning leaves behind.
-const BEGINNING: [&str; 2] = [".lock", "config.toml.partial"];
+const BEGINNING: [&str; 1] = ["config.toml.partial"];
 
 /// True if the folder has a resolved run file; another program's `config.toml` is none.
 fn holds_run(path: &Path) -> bool {
@@ -40,10 +41,7 @@ fn holds_run(path: &Path) -> bool {
 }
 
 /// A results folder that this process holds.
-pub struct Folder {
-    path: PathBuf,
-    lock: File,
-}
+pub struct Folder(Hold);
 
 impl Folder {
     /// Makes the folder of a new run.
@@ -51,9 +49,6 @@ impl Folder {
     /// # Errors
     /// If it holds a run already (unless `overwrite`), holds other files, or another process is at work in it.
     pub fn create(path: &Path, overwrite: bool) -> Result<Folder> {
-        if path.exists() && !path.is_dir() {
-            return Err(Error::file(path, "is not a folder; choose another place with `--output`"));
-        }
         let shown = path.display();
         let holds_run = holds_run(path);
         if holds_run && !overwrite {
@@ -61,20 +56,7 @@ impl Folder {
                 "{shown} holds a run already; `lookback resume {shown}` goes on with it, `--overwrite` starts again, `--output` goes elsewhere"
             )));
         }
-        if path.is_dir() && !holds_run {
-            let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
-            let foreign = entries
-                .filter_map(|entry| entry.ok())
-                .find(|entry| !BEGINNING.iter().any(|name| entry.file_name() == *name));
-            if let Some(entry) = foreign {
-                return Err(Error::Busy(format!(
-                    "{shown} is not empty (it holds `{}`) and not the folder of a run; choose another with `--output`",
-                    entry.file_name().to_string_lossy()
-                )));
-            }
-        }
-        fs::create_dir_all(path).map_err(Error::io("create", path))?;
-        let folder = Folder::hold(path)?;
+        let folder = Folder(files::take_folder(path, holds_run, "a run", &BEGINNING)?);
         folder.clear()?;
         Ok(folder)
     }
@@ -90,25 +72,12 @@ impl Folder {
                 "is not the folder of a run: it has no `config.toml` that is a run file",
             ));
         }
-        Folder::hold(path)
-    }
-
-    fn hold(path: &Path) -> Result<Folder> {
-        let place = path.join(".lock");
-        let lock = File::create(&place).map_err(Error::io("create", &place))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Folder { path: path.to_path_buf(), lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::Busy(format!(
-                "another process is at work in {}; wait for it, or choose another folder",
-                path.display()
-            ))),
-            Err(TryLockError::Error(source)) => Err(Error::Io { doing: "lock", path: place, source }),
-        }
+        Ok(Folder(Hold::of(path)?))
     }
 
     /// Removes what an earlier run wrote.
     fn clear(&self) -> Result<()> {
-        let entries = fs::read_dir(&self.path).map_err(Error::io("read", &self.path))?;
+        let entries = fs::read_dir(self.0.path()).map_err(Error::io("read", self.0.path()))?;
         for entry in entries.filter_map(|entry| entry.ok()) {
             let name = entry.file_name().to_string_lossy().into_owned();
             let name = name.trim_end_matches(".partial");
@@ -126,12 +95,12 @@ impl Folder {
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
     /// A file in the folder.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+        self.0.path().join(name)
     }
 
     /// Adds a line to the log, with the time.
@@ -143,13 +112,6 @@ impl Folder {
         let mut file =
             File::options().create(true).append(true).open(&place).map_err(Error::io("write", &place))?;
         writeln!(file, "{} {line}", timestamp(SystemTime::now())).map_err(Error::io("write", &place))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        self.lock.unlock().ok();
-        fs::remove_file(self.path.join(".lock")).ok();
     }
 }
 

@@ -20,3 +20,4 @@ pub(crate) use recorder::BINS;
 pub use recorder::Recorder;
 pub(crate) use state::State;
 pub use summary::Summary;
+pub(crate) use summary::expected_chi2;

@@ -64,7 +64,8 @@ fn write_maps<T: Number>(
     };
     let field = problem.field_name();
     let estimate = recorder.estimate(run.method.finds_exact_mean());
-    save("mean", &format!("{field}: posterior mean"), estimate)?;
+    let what = if recorder.samples == 0 { "maximum a posteriori" } else { "posterior mean" };
+    save("mean", &format!("{field}: {what}"), estimate)?;
     if let Some(std) = recorder.std() {
         save("std", &format!("{field}: posterior standard deviation"), &std)?;
     }

@@ -116,7 +116,7 @@ impl Recorder {
         let signal = problem.prior.operator.codomain();
         let parameters: Vec<String> =
             signal.blocks()[problem.prior.maps..].iter().map(|block| block.name.clone()).collect();
-        // Numbers inside of a prior, such as the slope of a spectrum, are seen as the latents that they are.
+        // Numbers inside of a prior, such as the slope of a spectrum, are seen as the latents that they are, and as what they mean.
         let latents = problem.prior.operator.domain().numbers();
         let (hidden, places): (Vec<String>, Vec<usize>) = latents
             .filter(|(name, _)| !parameters.iter().any(|parameter| parameter == name))
@@ -141,6 +141,7 @@ impl Recorder {
                 .into_iter()
                 .chain(parameters)
                 .chain(hidden)
+                .chain(problem.prior.inner.iter().map(|(name, ..)| name.clone()))
                 .collect(),
             hidden: places,
             traces: Vec::new(),
@@ -169,7 +170,8 @@ impl Recorder {
         let (maps, parameters) = signal.split_at(problem.prior.maps * problem.grid.len());
         let field = &maps[..problem.grid.len()];
         let hidden = self.hidden.iter().map(|&place| z[place].f64());
-        let parameters: Vec<f64> = parameters.iter().map(|p| p.f64()).chain(hidden).collect();
+        let inner = problem.prior.inner.iter().map(|(_, place, law)| law.quantile(z[*place].f64()));
+        let parameters: Vec<f64> = parameters.iter().map(|p| p.f64()).chain(hidden).chain(inner).collect();
         let Some((chain, energy, mirror, diverged)) = sample else {
             self.centre = Some(field.iter().map(|x| x.f64()).collect());
             if problem.prior.universe.is_some() {

@@ -13,7 +13,7 @@ use super::cross_validation::{CrossValidation, HEAVY};
 use super::predictive::CHECKS;
 use crate::problem::Problem;
 use crate::report::analysis::{self, Analysis, Significance};
-use crate::runfile::RunFile;
+use crate::runfile::{LikelihoodSection, RunFile};
 use crate::{Result, VERSION, files};
 
 /// Named figures of a run.
@@ -117,7 +117,10 @@ impl Summary {
                 put("known_groups_in_field", json!(matched.groups));
             }
         }
-        let verdicts = verdicts(&out, data);
+        if let Some(expected) = expected_chi2(&run.likelihood).filter(|expected| *expected != 1.0) {
+            put("reduced_chi2_expected", figure(expected));
+        }
+        let verdicts = verdicts(&out, data, &run.likelihood);
         let mut put = |key: &str, value: Value| out.insert(key.into(), value);
         put("verdicts", json!(verdicts));
         put("data_sha256", json!(data_digest(problem)));
@@ -154,8 +157,16 @@ impl Summary {
     }
 }
 
+/// Mean of the squared residuals in units of the noise, if that has one.
+pub(crate) fn expected_chi2(likelihood: &LikelihoodSection) -> Option<f64> {
+    match *likelihood {
+        LikelihoodSection::Gaussian {} => Some(1.0),
+        LikelihoodSection::StudentT { dof } => (dof > 2.0).then(|| dof / (dof - 2.0)),
+    }
+}
+
 /// What the diagnostics say against a result, and what would help.
-fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
+fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSection) -> Vec<String> {
     let of = |name: &str| figures.get(name).and_then(Value::as_f64);
     let mut lines = Vec::new();
     let mut say = |words: String| lines.push(words);
@@ -227,6 +238,19 @@ fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
             100.0 * share
         ));
     }
+    if let Some(worth) = of("effective_particles").filter(|worth| *worth < 50.0) {
+        say(format!(
+            "the particles come from so few draws of the prior that they are worth {worth:.0} independent ones, but for their moves: more `particles` or `moves`"
+        ));
+    }
+    if let Some(count) =
+        of("samples").filter(|count| *count < 30.0 && figures.contains_key("peaks_above_3_sigma"))
+    {
+        say(format!(
+            "{count} samples know standard deviations to {:.0} %: peaks above three of them may be chance; ask for 100",
+            100.0 / (2.0 * (count - 1.0).max(1.0)).sqrt()
+        ));
+    }
     if let Some(error) = of("log_evidence_error").filter(|error| *error > 0.5) {
         say(format!("the evidence is known to {error:.2} only: more draws, or another method"));
     }
@@ -243,8 +267,9 @@ fn verdicts(figures: &Map<String, Value>, data: f64) -> Vec<String> {
             "{count} data are too influential for cross-validation (Pareto k above {HEAVY}): `elpd_loo` is too optimistic"
         ));
     }
-    // The scatter of a reduced chi-squared is sqrt(2 / data).
-    let off = of("reduced_chi2_samples").map(|chi2| (chi2 - 1.0) / (2.0 / data).sqrt());
+    // The scatter of a reduced chi-squared is sqrt(2 / data) where noise is Gaussian; that of heavy tails is judged by made-up data.
+    let gaussian = matches!(likelihood, LikelihoodSection::Gaussian {});
+    let off = of("reduced_chi2_samples").filter(|_| gaussian).map(|chi2| (chi2 - 1.0) / (2.0 / data).sqrt());
     if let Some(off) = off.filter(|off| off.abs() > 5.0) {
         let words = if off > 0.0 { "worse" } else { "better" };
         say(format!(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use lookback_inference::PreconditionOptions;
@@ -54,9 +55,49 @@ pub struct RunFile {
     pub report: ReportSection,
 }
 
-/// Reads a text; unknown keys are refused with the nearest known one.
-pub(crate) fn read<F: serde::de::DeserializeOwned>(text: &str) -> Result<F, ParseError> {
-    toml::from_str(text).map_err(|error| explain(text, &error))
+/// Reads a text; unknown keys are refused with the nearest known one, and arrays with more numbers than are taken.
+pub(crate) fn read<F: DeserializeOwned + Serialize>(text: &str) -> Result<F, ParseError> {
+    let file: F = toml::from_str(text).map_err(|error| explain(text, &error))?;
+    let longer = || {
+        let (given, taken) = (toml::from_str(text).ok()?, toml::Value::try_from(&file).ok()?);
+        longer_array("", &given, &taken)
+    };
+    match longer() {
+        None => Ok(file),
+        Some(message) => Err(ParseError { line: None, message }),
+    }
+}
+
+/// The first array of which less was taken than given: readers of a pair pass over a third number.
+fn longer_array(place: &str, given: &toml::Value, taken: &toml::Value) -> Option<String> {
+    use toml::Value::{Array, Table};
+    let inside = |key: &str| if place.is_empty() { key.to_string() } else { format!("{place}.{key}") };
+    match (given, taken) {
+        (Table(given), Table(taken)) => {
+            given.iter().find_map(|(key, value)| longer_array(&inside(key), value, taken.get(key)?))
+        }
+        (Array(given), Array(taken)) if given.len() > taken.len() => {
+            Some(format!("`{place}` has {} values, and {} are taken", given.len(), taken.len()))
+        }
+        (Array(given), Array(taken)) => given
+            .iter()
+            .zip(taken)
+            .enumerate()
+            .find_map(|(i, (given, taken))| longer_array(&format!("{place}[{i}]"), given, taken)),
+        _ => None,
+    }
+}
+
+/// The command that a file is for which is no run file, by its sections.
+fn other_command(text: &str) -> Option<&'static str> {
+    let sections: toml::Table = toml::from_str(text).ok()?;
+    let has = |name: &str| sections.contains_key(name);
+    match () {
+        () if has("prior") || has("method") => None,
+        () if has("simulation") || has("light_cone") => Some("lookback simulate"),
+        () if has("autoencoder") || has("field") => Some("lookback train"),
+        () => None,
+    }
 }
 
 /// Section of errors in the text itself.
@@ -86,7 +127,10 @@ impl RunFile {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let stem = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
         RunFile::from_text(&text, folder, &stem).map_err(|error| match error {
-            Error::Config { section, message } if section == PARSING => Error::file(path, message),
+            Error::Config { section, message } if section == PARSING => match other_command(&text) {
+                Some(command) => Error::file(path, format!("is no run file, but one for `{command}`")),
+                None => Error::file(path, message),
+            },
             other => other,
         })
     }
@@ -226,7 +270,9 @@ fn explain(text: &str, error: &toml::de::Error) -> ParseError {
         let best = known
             .iter()
             .max_by(|a, b| strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b)));
-        if let Some(best) = best.filter(|best| strsim::jaro_winkler(wrong, best) > 0.6) {
+        // What chains count has a name of its own.
+        let meant = known.iter().find(|name| wrong == "samples" && *name == "draws");
+        if let Some(best) = meant.or(best.filter(|best| strsim::jaro_winkler(wrong, best) > 0.6)) {
             message = format!("{message}; did you mean `{best}`?");
         }
         // Inside of tagged sections the library loses the place; the key itself tells it.
@@ -279,6 +325,7 @@ samples = 5
 
     #[test]
     fn unknown_keys_are_refused_with_the_nearest_known_one() {
+        assert!(complaint("[64, 64]", "[64, 64, 4]").message.contains("`sky.pixels` has 3 values, and 2"));
         let error = complaint("pixel_arcmin", "pixel_arcmim");
         assert!(error.message.contains("did you mean `pixel_arcmin`?"), "{error:?}");
         assert_eq!(error.line, Some(4));

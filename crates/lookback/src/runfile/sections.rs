@@ -36,7 +36,7 @@ pub struct SkySection {
 
 /// The middle of the map.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`centre` is [ra, dec] in degrees, or \"median\"")]
 pub enum SkyCentre {
     /// Right ascension and declination \[deg\].
     Degrees([f64; 2]),
@@ -229,7 +229,7 @@ pub enum ForwardStep {
 
 /// A noise level: a number, or a map in a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`noise_std` is a number, or the name of a map, for each map of the data")]
 pub enum NoiseStd {
     /// The same in all pixels.
     Number(f64),
@@ -239,7 +239,7 @@ pub enum NoiseStd {
 
 /// Where the data count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`mask` is the name of a map, or a list with one for each map of the data")]
 pub enum MaskFiles {
     /// The same pixels in all maps.
     All(String),

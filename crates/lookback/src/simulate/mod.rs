@@ -13,11 +13,12 @@ use lookback_operator::Real;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::files::Hold;
 use crate::memory::check_simulation;
 use crate::run::Reporter;
 use crate::runfile::{
     self, CosmologySection, GalaxiesSection, LightConeSection, Precision, RaysSection, SchemeName,
-    SimulationSection, SourceSection,
+    SimulationSection,
 };
 use crate::universe::light_cone;
 use crate::{Error, Result, VERSION, files};
@@ -311,18 +312,12 @@ fn simulate_in<T: Real>(
         return Err(Error::config("output", "`shear` and `reduced_shear` need a light cone with `sources`"));
     }
     if let Some(cone) = file.light_cone.as_ref().filter(|_| file.output.reduced_shear) {
-        if !cone.subtract_mean {
-            let message = "`reduced_shear` divides by one minus the convergence, which has no mean of its own: leave out `subtract_mean = false`";
-            return Err(Error::config("output", message));
-        }
-        if cone.sources.iter().any(SourceSection::is_aligned) {
-            let message = "`reduced_shear` divides by one minus the convergence of light alone, and that of sources with an `alignment` holds their shapes, too: leave out either";
-            return Err(Error::config("output", message));
-        }
+        cone.check_reduced_shear().map_err(|message| Error::config("output", message))?;
     }
     let universe = Universe::<T>::build(file)?;
     let directory = file.directory();
-    prepare_folder::<T>(file, &directory, overwrite)?;
+    let sigma8 = universe.simulation().cosmology().linear().sigma8();
+    let _hold = prepare_folder::<T>(file, sigma8, &directory, overwrite)?;
     let start = std::time::Instant::now();
     let each = universe.simulation().settings().times.len() as u64 + 1;
     let steps = u64::from(file.realisations) * each;
@@ -356,8 +351,14 @@ fn simulate_in<T: Real>(
 }
 
 /// Makes the folder, or checks that what it holds was made by the same file; more realisations may be added.
-fn prepare_folder<T: Real>(file: &SimulateFile, directory: &Path, overwrite: bool) -> Result<()> {
+fn prepare_folder<T: Real>(
+    file: &SimulateFile,
+    sigma8: f64,
+    directory: &Path,
+    overwrite: bool,
+) -> Result<Hold> {
     let marker = directory.join("simulate.toml");
+    let hold = files::take_folder(directory, marker.exists(), "simulations", &[])?;
     let same = SimulateFile { realisations: 1, title: String::new(), ..file.clone() }.text()?;
     if marker.exists() && !overwrite {
         let text = String::from_utf8(files::read(&marker)?).unwrap_or_default();
@@ -371,21 +372,16 @@ fn prepare_folder<T: Real>(file: &SimulateFile, directory: &Path, overwrite: boo
                 directory.display()
             )));
         }
-    } else if directory.exists() {
-        let empty = std::fs::read_dir(directory).map_err(Error::io("read", directory))?.next().is_none();
-        if !marker.exists() && !empty {
-            return Err(Error::Busy(format!(
-                "{} exists and was not made by `lookback simulate`; give another folder",
-                directory.display()
-            )));
-        }
-        std::fs::remove_dir_all(directory).map_err(Error::io("empty", directory))?;
+    } else {
+        hold.empty()?;
     }
-    std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
     let text = file.text()?;
     files::write_whole(&marker, |out| out.write_all(text.as_bytes()))?;
-    let provenance = json!({ "lookback_version": VERSION, "precision": T::NAME, "seed": file.seed });
+    let provenance = json!({
+        "lookback_version": VERSION, "precision": T::NAME, "seed": file.seed, "sigma8": sigma8,
+    });
     files::write_whole(&directory.join("provenance.json"), |out| {
         serde_json::to_writer_pretty(out, &provenance).map_err(std::io::Error::from)
-    })
+    })?;
+    Ok(hold)
 }

@@ -17,6 +17,7 @@ use super::{Matter, ParticleFormat, SimulateFile, Universe};
 use crate::formats::bigfile::{self, Attribute};
 use crate::formats::fits::{self, Card};
 use crate::formats::npy;
+use crate::runfile::SourceSection;
 use crate::{Error, Result, VERSION, files};
 
 /// Bins of the spectrum of the density, and of the maps.
@@ -306,7 +307,7 @@ fn binned(spectrum: lookback_mesh::PowerSpectrum) -> Binned {
 
 fn cards(file: &SimulateFile, number: u32, name: &str) -> Vec<Card> {
     let s = &file.simulation;
-    vec![
+    let mut cards = vec![
         Card::Text("OBJECT", name.into()),
         Card::Text("CREATOR", format!("lookback {VERSION}")),
         Card::Integer("SEED", file.seed as i64),
@@ -315,7 +316,19 @@ fn cards(file: &SimulateFile, number: u32, name: &str) -> Vec<Card> {
         Card::Number("BOXSIZE", s.box_size),
         Card::Number("MESHFAC", s.mesh_factor),
         Card::Number("OMEGA_M", file.cosmology.omega_m),
-    ]
+    ];
+    let source = name.strip_prefix("kappa").and_then(|number| number.parse::<usize>().ok());
+    let sources = file.light_cone.as_ref().map_or(&[][..], |cone| &cone.sources);
+    if let Some(SourceSection::Plane { z, .. }) = source.and_then(|i| sources.get(i.checked_sub(1)?)) {
+        cards.push(Card::Number("Z_SOURCE", *z));
+    }
+    cards
+}
+
+/// Planes of the mesh in the slab of matter: about 10 Mpc/h.
+pub(super) fn slab_planes(settings: &Settings) -> usize {
+    let n = settings.cells;
+    ((10.0 / settings.length * n as f64).round() as usize).clamp(1, n)
 }
 
 /// Whether what is written of the end depends on velocities.
@@ -376,8 +389,8 @@ impl<T: Real> MatterPainter<'_, T> {
         contrast(&cloud, &mut delta);
         check_finite("simulation", "density", &delta)?;
         let n = settings.cells;
-        // A slab of about 10 Mpc/h, seen along the first axis.
-        let depth = ((10.0 / settings.length * n as f64).round() as usize).clamp(1, n);
+        // Seen along the first axis.
+        let depth = slab_planes(settings);
         let slab = (0..n * n).map(|i| {
             let sum: f64 = (0..depth).map(|plane| 1.0 + delta[plane * n * n + i].f64()).sum();
             (sum / depth as f64) as f32

@@ -7,7 +7,7 @@ use lookback_lensing::LightCone;
 use lookback_mesh::Grid;
 use lookback_operator::{Operator, Real};
 
-use super::realisation::{Binned, Spectra, pairs, shear_names, snapshot_folder};
+use super::realisation::{Binned, Spectra, pairs, shear_names, slab_planes, snapshot_folder};
 use super::{Matter, SimulateFile, Universe};
 use crate::formats::{fits, npy};
 use crate::report::colour::Scale;
@@ -91,7 +91,10 @@ pub(super) fn write<T: Real>(
         "version": crate::VERSION,
         "headlines": headlines,
         "sections": sections,
-        "chain": [["initial conditions, standard normal".to_string(), universe.simulation().name_of_latents()]],
+        "chain": [
+            ["initial conditions, standard normal".to_string(), universe.simulation().name_of_latents()],
+            ["sigma8 of the linear density today".to_string(), format!("{:.6}", universe.simulation().cosmology().linear().sigma8())],
+        ],
         "summary": [["threads".to_string(), rayon::current_num_threads().to_string()]],
         "notes": universe.simulation().settings().advice().as_slice(),
         "inputs": Vec::<String>::new(),
@@ -338,7 +341,10 @@ fn matter<T: Real>(
     panel.unit = panel::Unit::Megaparsec;
     let mut figures = vec![Figure {
         svg: panel::draw(&grid, &panel)?,
-        caption: format!("A slab of 10 Mpc/h of the first realisation, at scale factor {a:.3}."),
+        caption: format!(
+            "A slab of {:.1} Mpc/h of the first realisation, at scale factor {a:.3}.",
+            slab_planes(settings) as f64 * settings.length / settings.cells as f64
+        ),
     }];
     let measured = mean(moment.matter.iter().copied());
     let linear = |k: f64| cosmology.linear_power(k, a);
