@@ -139,11 +139,15 @@ fn candidate(folder: &Path, figures: &Map<String, Value>) -> Candidate {
         elpd_below: None,
         effective_parameters: number("p_loo"),
         influential: number("loo_influential"),
-        doubt: doubt(number("pareto_k"), number("r_hat_max"), number("samples")),
+        doubt: doubt(
+            number("pareto_k"),
+            number("r_hat_max"),
+            number("samples").filter(|_| number("elpd_loo").is_some()),
+        ),
     }
 }
 
-/// What speaks against a run's numbers.
+/// What speaks against a run's numbers; `samples` are those that cross-validation has had.
 fn doubt(pareto_k: Option<f64>, r_hat: Option<f64>, samples: Option<f64>) -> Option<String> {
     if let Some(k) = pareto_k.filter(|k| *k > 0.7) {
         return Some(format!(

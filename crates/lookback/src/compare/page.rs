@@ -25,6 +25,7 @@ struct Sight {
     grid: Grid,
     mean: Vec<f64>,
     std: Option<Vec<f64>>,
+    truth: Option<Vec<f64>>,
     /// Multipoles, and the power of the samples there, or of the estimate where there are no samples.
     spectrum: Vec<(f64, f64)>,
 }
@@ -34,19 +35,23 @@ impl Sight {
         let folder = &candidate.folder;
         let run = RunFile::load(&folder.join("config.toml"))?;
         let grid = grid_of(&run.sky)?;
-        let map = |name: &str| -> Result<Vec<f64>> {
+        let map = |name: &str| -> Result<Option<Vec<f64>>> {
             let path = folder.join(name);
+            if !path.exists() {
+                return Ok(None);
+            }
             let map = fits::read(&path, None)?;
             if map.shape != grid.shape() {
                 let message =
                     format!("has the shape {:?}, but the run has pixels {:?}", map.shape, grid.shape());
                 return Err(Error::file(path, message));
             }
-            Ok(map.values)
+            Ok(Some(map.values))
         };
-        let std = if folder.join("std.fits").exists() { Some(map("std.fits")?) } else { None };
+        let mean = map("mean.fits")?.ok_or_else(|| Error::file(folder, "holds no `mean.fits`"))?;
         let spectrum = spectrum(&folder.join("spectrum.csv"))?;
-        Ok(Sight { name: folder.display().to_string(), mean: map("mean.fits")?, std, spectrum, run, grid })
+        let (std, truth) = (map("std.fits")?, map("truth.fits")?);
+        Ok(Sight { name: folder.display().to_string(), mean, std, truth, spectrum, run, grid })
     }
 
     fn figure(&self, map: &[f64], scale: Scale, range: (f64, f64), caption: String) -> Result<Figure> {
@@ -136,12 +141,21 @@ fn numbers(one: &Candidate) -> Vec<[String; 2]> {
 
 fn reconstructions(sights: &[Sight], first: &Sight) -> Result<Section> {
     let range = robust_range(&first.mean, TAIL);
-    let figure = |sight: &Sight| sight.figure(&sight.mean, Scale::Signal, range, sight.run.title.clone());
-    Ok(Section {
-        heading: "Reconstructions".into(),
-        words: "Posterior means (maxima where a run has no samples), all on the colours of the first.".into(),
-        figures: sights.iter().map(figure).collect::<Result<_>>()?,
-    })
+    let mut figures = Vec::new();
+    let truths = sights.iter().filter(|sight| sight.grid == first.grid);
+    if let Some(truth) = truths.filter_map(|sight| sight.truth.as_ref()).next() {
+        let panel = Panel::new("truth", truth, Scale::Signal, range);
+        figures.push(Figure {
+            svg: draw(&first.grid, &panel)?,
+            caption: "What the data were made from.".into(),
+        });
+    }
+    for sight in sights {
+        figures.push(sight.figure(&sight.mean, Scale::Signal, range, sight.run.title.clone())?);
+    }
+    let words =
+        "Posterior means (maxima where a run has no samples), all on the colours of the first.".into();
+    Ok(Section { heading: "Reconstructions".into(), words, figures })
 }
 
 fn uncertainties(sights: &[Sight]) -> Result<Option<Section>> {
