@@ -67,12 +67,8 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
 
 fn compare(directories: &[PathBuf], page: Option<&Path>) -> Result<()> {
     let mut candidates = compare::compare(directories)?;
-    match page {
-        Some(path) => {
-            let page = compare::page(&candidates)?;
-            files::write_whole(path, |out| out.write_all(page.as_bytes()))?;
-        }
-        None => candidates = compare::judged(candidates)?,
+    if page.is_none() {
+        candidates = compare::judged(candidates)?;
     }
     let with_error = |measured: Option<Measured>| match measured {
         Some(Measured { value, error }) if error.is_finite() => format!("{value:.1} +- {error:.1}"),
@@ -107,6 +103,10 @@ fn compare(directories: &[PathBuf], page: Option<&Path>) -> Result<()> {
     }
     say!();
     compare::verdicts(&candidates).iter().for_each(|line| say!("{line}"));
+    if let Some(path) = page {
+        let page = compare::page(&candidates)?;
+        files::write_whole(path, |out| out.write_all(page.as_bytes()))?;
+    }
     Ok(())
 }
 

@@ -132,7 +132,7 @@ enum Command {
         #[arg(required = true)]
         directories: Vec<PathBuf>,
         /// Write a page (HTML) with the maps on the same colours, where they differ, and their spectra.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = model::html)]
         page: Option<PathBuf>,
     },
     /// List the public data sets that the examples use: sources, checksums, and where they are here.

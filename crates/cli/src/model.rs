@@ -205,6 +205,11 @@ fn svg(text: &str) -> std::result::Result<PathBuf, String> {
     named(text, "svg", "a picture in SVG is drawn")
 }
 
+/// The name of a page.
+pub(crate) fn html(text: &str) -> std::result::Result<PathBuf, String> {
+    named(text, "html", "a page in HTML is written")
+}
+
 fn named(text: &str, ending: &str, what: &str) -> std::result::Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match path.extension() {
@@ -361,7 +366,6 @@ fn carry_out(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> Result<()
             output,
             overwrite,
         } => {
-            let _hold = learn::take_reconstruction_folder(&output, overwrite)?;
             let model_error = match model_error {
                 Admitted::Adaptive => learn::Admitted::Adaptive,
                 Admitted::Correlated => learn::Admitted::Correlated,
@@ -384,7 +388,7 @@ fn carry_out(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> Result<()
                 seed,
                 directory: output,
             };
-            reconstruct(&which.load()?, &data, &options, stop, quiet)
+            reconstruct(&which.load()?, &data, (&options, overwrite), stop, quiet)
         }
     }
 }
@@ -431,6 +435,7 @@ fn calibrate(
     let judged = learn::calibrate(&model, &last, options, stop, &mut bar);
     bar.finish();
     let judged = judged?;
+    let page = learn::write_calibrated(model, place, &judged, (data, last.rows()), options)?;
     if !quiet {
         say!("factor   score of what was hidden   within 68 %   within 95 %   calibrated");
         for learn::Judged { factor, score, within, error, calibrated } in &judged {
@@ -445,7 +450,6 @@ fn calibrate(
         };
         say!("\nfactor     {}, {why}; it is in the model now", judged[0].factor);
     }
-    let page = learn::write_calibrated(model, place, &judged, (data, last.rows()), options)?;
     if let (Some(page), false) = (page, quiet) {
         say!("report     file://{}", absolute(&page).display());
     }
@@ -455,16 +459,17 @@ fn calibrate(
 fn reconstruct(
     model: &Model<f32>,
     data: &str,
-    options: &ReconstructOptions,
+    (options, overwrite): (&ReconstructOptions, bool),
     stop: &AtomicBool,
     quiet: bool,
 ) -> Result<()> {
     let data = verbs::read_examples(model, data, true)?;
+    let hold = learn::take_reconstruction_folder(&options.directory, overwrite)?;
     let mut bar = Bar::new(quiet);
     let found = learn::reconstruct(model, &data, options, stop, &mut bar);
     bar.finish();
     let found = found?;
-    learn::write_reconstructions(model, &data, &found, options)?;
+    learn::write_reconstructions(model, &data, &found, options, &hold)?;
     if !quiet {
         say!("results  {}", options.directory.display());
         say!(

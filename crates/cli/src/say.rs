@@ -1,18 +1,14 @@
 //! What is said on standard output.
 
 use std::fmt::Arguments;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 
-/// `println!` for whom it may be that nobody reads to the end (`lookback data | head`): the program ends there, and well.
+/// `println!` for whom it may be that nobody reads to the end (`lookback data | head`): what is said after that is lost, and nothing else.
 macro_rules! say {
     () => { $crate::say::line(format_args!("")) };
     ($($words:tt)*) => { $crate::say::line(format_args!($($words)*)) };
 }
 
 pub(crate) fn line(words: Arguments<'_>) {
-    match writeln!(std::io::stdout(), "{words}") {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        // There is no other place to say that this one is broken.
-        _ => {}
-    }
+    writeln!(std::io::stdout(), "{words}").ok();
 }

@@ -103,6 +103,9 @@ fn goes_on_after_sigkill_and_refuses_another_run() {
     // More data sets go on from those that are there; another run does not.
     assert!(bench.lookback(&["-q", "calibrate", "run.toml", "-n", "50", "-o", "whole"]).status.success());
     assert!(read("whole").starts_with(&read("killed")));
+    // A calibration has a run file, and is no run.
+    bench.refused(&["run", "run.toml", "-o", "whole", "--overwrite"], "not the folder of a run");
+    bench.refused(&["resume", "whole"], "not the folder of a run");
     fs::write(bench.path("run.toml"), RUN.replace("seed = 3", "seed = 4")).expect("writes");
     bench.refused(&whole, "belongs to another calibration");
     fs::write(bench.path("whole/calibration.bin"), b"lookback, but not so").expect("writes");
@@ -114,6 +117,8 @@ fn goes_on_after_sigkill_and_refuses_another_run() {
 fn says_what_is_wrong() {
     let bench = Bench::new(RUN);
     bench.refused(&["calibrate", "run.toml", "-n", "3"], "at least 10");
+    let words = bench.beside_another("busy", &["calibrate", "run.toml", "-o", "busy"]);
+    assert!(words.contains("another process is at work in busy"), "{words}");
     bench.refused(&["calibrate", "nothing.toml"], "nothing.toml");
     fs::create_dir(bench.path("mine")).expect("creates");
     fs::write(bench.path("mine/thesis.tex"), "words").expect("writes");

@@ -218,6 +218,15 @@ fn uses(bench: &Bench, model: &str) {
     bench.good(&[&again[..], &["-o", "smc", "--overwrite"]].concat());
     let wrong = bench.bad(&[&again[..], &["-o", model]].concat());
     assert!(wrong.contains("not the folder of a reconstruction"), "{wrong}");
+    let words = bench.beside_another("busy", &[&again[..], &["-o", "busy"]].concat());
+    assert!(words.contains("another process is at work in busy"), "{words}");
+    let words = bench.beside_another("busy", &["train", "run.toml", "-o", "busy"]);
+    assert!(words.contains("another process is at work in busy"), "{words}");
+    // Killed before its summary, it has left what it may write over.
+    fs::create_dir(bench.path("half")).expect("makes");
+    fs::write(bench.path("half/mean.npy"), "").expect("writes");
+    fs::write(bench.path("half/std.npy.partial"), "").expect("writes");
+    bench.good(&[&again[..], &["-o", "half"]].concat());
     let wrong = bench.bad(&["train", "run.toml", "-o", "smc", "--overwrite"]);
     assert!(wrong.contains("not the folder of a model"), "{wrong}");
     // An array without examples, in the format of numpy: its header alone.

@@ -226,6 +226,13 @@ fn bad_files_are_refused_in_words_and_write_nothing() {
     fs::write(bench.path("out/mine.txt"), "keep").expect("writes");
     let (good, words) = bench.simulate();
     assert!(!good && words.contains("not the folder of simulations"), "{words}");
+    let words = bench.beside_another("busy", &["simulate", "run.toml", "-o", "busy"]);
+    assert!(words.contains("another process is at work in busy"), "{words}");
+    // A file of the user's that has the name of ours is no licence to empty the folder.
+    fs::write(bench.path("out/simulate.toml"), "mine").expect("writes");
+    let words = bench.bad(&["simulate", "run.toml", "-o", "out", "--overwrite"]);
+    assert!(words.contains("not the folder of simulations"), "{words}");
+    assert_eq!(bench.read("simulate.toml"), b"mine");
     assert_eq!(bench.read("mine.txt"), b"keep");
 }
 

@@ -8,10 +8,13 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
+/// What the name of a file ends with while it grows.
+const PARTIAL: &str = ".partial";
+
 /// Where a file grows before it takes its name.
 fn partial(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();
-    name.push(".partial");
+    name.push(PARTIAL);
     PathBuf::from(name)
 }
 
@@ -59,6 +62,8 @@ impl Hold {
         let place = path.join(LOCK);
         let lock = File::create(&place).map_err(Error::io("create", &place))?;
         match lock.try_lock() {
+            // Who held it before may have removed the file in between: it must be the one that others find.
+            Ok(()) if !is_at(&lock, &place) => Hold::of(path),
             Ok(()) => Ok(Hold { path: path.to_path_buf(), lock }),
             Err(TryLockError::WouldBlock) => Err(Error::Busy(format!(
                 "another process is at work in {}; wait for it, or choose another folder",
@@ -73,19 +78,41 @@ impl Hold {
         &self.path
     }
 
-    /// Removes all that is in it.
+    /// Removes all that is in it, at the very end the file by which it is known.
     ///
     /// # Errors
     /// If the disk refuses.
-    pub(crate) fn empty(&self) -> Result<()> {
+    pub(crate) fn empty(&self, known_by: &str) -> Result<()> {
         let entries = fs::read_dir(&self.path).map_err(Error::io("read", &self.path))?;
-        for entry in entries.filter_map(|entry| entry.ok()).filter(|entry| entry.file_name() != LOCK) {
-            let place = entry.path();
+        let mut places: Vec<PathBuf> = entries
+            .filter_map(|entry| entry.ok())
+            .filter(|entry| entry.file_name() != LOCK)
+            .map(|entry| entry.path())
+            .collect();
+        places.sort_by_key(|place| place.ends_with(known_by));
+        for place in places {
             let removed = if place.is_dir() { fs::remove_dir_all(&place) } else { fs::remove_file(&place) };
             removed.map_err(Error::io("remove", &place))?;
         }
         Ok(())
     }
+}
+
+/// Whether an open file is the one of this name.
+#[cfg(unix)]
+fn is_at(file: &File, place: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let number = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::metadata(place)) {
+        (Ok(open), Ok(named)) => number(open) == number(named),
+        _ => false,
+    }
+}
+
+/// Whether an open file is the one of this name: elsewhere open files cannot be removed.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
 }
 
 impl Drop for Hold {
@@ -105,9 +132,12 @@ pub(crate) fn take_folder(path: &Path, ours: bool, what: &str, passed: &[&str]) 
     }
     if path.is_dir() && !ours {
         let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
-        let foreign = entries
-            .filter_map(|entry| entry.ok())
-            .find(|entry| !passed.iter().chain(&[LOCK]).any(|name| entry.file_name() == *name));
+        let foreign = entries.filter_map(|entry| entry.ok()).find(|entry| {
+            let name = entry.file_name();
+            // What was killed while it wrote its first file has left a part of it.
+            let begun = name.to_string_lossy().ends_with(PARTIAL);
+            !begun && !passed.iter().chain(&[LOCK]).any(|passed| name == *passed)
+        });
         if let Some(entry) = foreign {
             return Err(Error::Busy(format!(
                 "{} is not empty (it holds `{}`) and not the folder of {what}; choose another with `--output`",

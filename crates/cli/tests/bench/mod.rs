@@ -50,4 +50,13 @@ impl Bench {
         assert!(!words.contains("panicked"), "{words}");
         words
     }
+
+    /// What the program says where another process, which is this one, is at work in the folder.
+    #[allow(dead_code, reason = "not every test file needs it")]
+    pub fn beside_another(&self, folder: &str, arguments: &[&str]) -> String {
+        fs::create_dir_all(self.path(folder)).expect("a folder");
+        let lock = fs::File::create(self.path(folder).join(".lock")).expect("a file");
+        lock.lock().expect("locks");
+        self.bad(arguments)
+    }
 }

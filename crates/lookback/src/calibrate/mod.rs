@@ -94,7 +94,8 @@ struct Kept {
     outcomes: Vec<Outcome>,
 }
 
-const STATE: &str = "calibration.bin";
+/// The file by which the folder of a calibration is known.
+pub(crate) const STATE: &str = "calibration.bin";
 
 /// Simulates data from the prior of a run, finds their posteriors as the run file says, and ranks the truths among the samples.
 ///

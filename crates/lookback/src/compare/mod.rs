@@ -47,8 +47,8 @@ pub struct Candidate {
     pub effective_parameters: Option<f64>,
     /// Data that are too influential for `elpd` to be relied on.
     pub influential: Option<f64>,
-    /// Why its numbers are not to be relied on: an approximation that is not the posterior, chains that do not agree.
-    pub doubt: Option<String>,
+    /// What it says against itself, and what speaks against comparing it.
+    pub doubts: Vec<String>,
 }
 
 /// Reads finished runs of the same data, the best first: by cross-validation where all have it, else by evidence; in the order of the folders where
@@ -61,7 +61,8 @@ pub fn compare(folders: &[PathBuf]) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
     let mut tables = Vec::new();
     for (place, folder) in folders.iter().enumerate() {
-        if folders[..place].contains(folder) {
+        let real = |folder: &PathBuf| folder.canonicalize().unwrap_or_else(|_| folder.clone());
+        if folders[..place].iter().any(|other| real(other) == real(folder)) {
             return Err(Error::file(folder, "is named twice"));
         }
         let figures = figures(folder)?;
@@ -139,26 +140,19 @@ fn candidate(folder: &Path, figures: &Map<String, Value>) -> Candidate {
         elpd_below: None,
         effective_parameters: number("p_loo"),
         influential: number("loo_influential"),
-        doubt: doubt(
-            number("pareto_k"),
-            number("r_hat_max"),
-            number("samples").filter(|_| number("elpd_loo").is_some()),
-        ),
+        doubts: doubts(figures),
     }
 }
 
-/// What speaks against a run's numbers; `samples` are those that cross-validation has had.
-fn doubt(pareto_k: Option<f64>, r_hat: Option<f64>, samples: Option<f64>) -> Option<String> {
-    if let Some(k) = pareto_k.filter(|k| *k > 0.7) {
-        return Some(format!(
-            "its approximation is not the posterior (Pareto k {k:.2}, should be below 0.7)"
-        ));
+/// The verdicts of a run's own diagnostics, and whether it has too few samples for cross-validation.
+fn doubts(figures: &Map<String, Value>) -> Vec<String> {
+    let verdicts = figures.get("verdicts").and_then(Value::as_array).into_iter().flatten();
+    let mut doubts: Vec<String> = verdicts.filter_map(|line| line.as_str().map(String::from)).collect();
+    let few = figures.get("samples").and_then(Value::as_f64).filter(|samples| *samples < 100.0);
+    if let (Some(few), true) = (few, figures.contains_key("elpd_loo")) {
+        doubts.push(format!("{few} samples know the density of data that were left out badly"));
     }
-    if let Some(r_hat) = r_hat.filter(|r_hat| *r_hat > 1.05) {
-        return Some(format!("its chains do not agree (R-hat {r_hat:.3}, should be below 1.01)"));
-    }
-    let few = samples.filter(|samples| *samples > 0.0 && *samples < 100.0)?;
-    Some(format!("{few} samples know the density of data left out badly"))
+    doubts
 }
 
 /// Bayes's theorem for the models themselves.
@@ -228,8 +222,8 @@ pub fn verdicts(candidates: &[Candidate]) -> Vec<String> {
             name(one)
         ));
     }
-    for (one, doubt) in candidates.iter().filter_map(|one| Some((one, one.doubt.as_ref()?))) {
-        lines.push(format!("{}: {doubt}, so that what is said of it here may be wrong", name(one)));
+    for (one, doubt) in candidates.iter().flat_map(|one| one.doubts.iter().map(move |doubt| (one, doubt))) {
+        lines.push(format!("{}: {doubt}", name(one)));
     }
     for one in candidates {
         if let Some(p) = one.probability.filter(|_| candidates.len() > 1) {
@@ -280,19 +274,22 @@ mod tests {
         assert!((p - 1.0 / (1.0 + f64::exp(-2.0))).abs() < 1e-12, "{p}");
         assert!(verdicts(&found)[0].contains("worse than"), "{:?}", verdicts(&found));
 
-        let doubtful = figures(-10.0, -6.0).replace('}', ", \"pareto_k\": 1.9}");
+        let doubtful = figures(-10.0, -6.0)
+            .replace('}', ", \"verdicts\": [\"the approximation is not the posterior\"]}");
         let doubtful = run(&place.path().join("doubtful"), &doubtful, &[-1.0, -2.0, -3.0]);
         let found = compare(&[better.clone(), doubtful]).expect("can be compared");
         assert!(
             verdicts(&found)
                 .iter()
-                .any(|line| line.contains("doubtful: its approximation is not the posterior"))
+                .any(|line| line.contains("doubtful: the approximation is not the posterior"))
         );
 
         let other = run(&place.path().join("other"), "{\"data_sha256\": \"b\"}", &[1.0]);
         let error = compare(&[better.clone(), other]).expect_err("refused").to_string();
         assert!(error.contains("same data"), "{error}");
         let bare = run(&place.path().join("bare"), "{\"data_sha256\": \"a\"}", &[]);
+        let error = compare(&[better.clone(), place.path().join("worse/../better")]).expect_err("refused");
+        assert!(error.to_string().contains("named twice"), "{error}");
         let error = compare(&[bare]).and_then(judged).expect_err("refused").to_string();
         assert!(error.contains("log_likelihood"), "{error}");
         let error = compare(&[place.path().join("none")]).expect_err("refused").to_string();

@@ -77,26 +77,54 @@ pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
     ))
 }
 
-/// Widths of a pixel of the first image along its two FITS axes \[arcmin\], by its header (`CDELT`, or the diagonal of `CD`, in degrees), if that
-/// tells; negative where a coordinate falls with the pixel's number.
+/// What the header of a map says of its pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PixelScale {
+    /// Widths along the two FITS axes \[arcmin\].
+    pub widths: [f64; 2],
+    /// True if the first coordinate grows against the number of the column (as seen with the second one growing upwards).
+    pub mirrored: bool,
+}
+
+/// The pixels of the first image, by its header (`CD`, or `CDELT` and `PC`; Greisen & Calabretta 2002, sect. 2.1.2), if that tells in angles.
 ///
 /// # Errors
 /// If the file is missing or damaged.
-pub fn pixel_arcmin(path: &Path) -> Result<Option<[f64; 2]>> {
+pub fn pixel_scale(path: &Path) -> Result<Option<PixelScale>> {
     let bytes = files::read(path)?;
     for hdu in Fits::from_reader(Cursor::new(&bytes)) {
         let hdu = hdu.map_err(|error| Error::file(path, format!("is not a readable FITS file: {error}")))?;
         let (HDU::Primary(image) | HDU::XImage(image)) = hdu else { continue };
-        if image.get_header().get_xtension().get_naxis().is_empty() {
-            continue;
+        if !image.get_header().get_xtension().get_naxis().is_empty() {
+            return Ok(scale_of(image.get_header()));
         }
-        let along = |axis: usize| {
-            let plain = number(image.get_header(), &format!("CDELT{axis}"));
-            plain.or_else(|| number(image.get_header(), &format!("CD{axis}_{axis}")))
-        };
-        return Ok(along(1).zip(along(2)).map(|(x, y)| [60.0 * x, 60.0 * y]));
     }
     Ok(None)
+}
+
+fn scale_of<X>(header: &Header<X>) -> Option<PixelScale> {
+    let mut matrix = [[0.0; 2]; 2];
+    for (i, row) in matrix.iter_mut().enumerate() {
+        let axis = i + 1;
+        // A header that names neither a projection nor a unit counts pixels.
+        let unit = text(header, &format!("CUNIT{axis}"));
+        let sky = text(header, &format!("CTYPE{axis}")).is_some_and(|name| !name.is_empty());
+        let arcmin = match unit.as_deref().unwrap_or(if sky { "deg" } else { "" }) {
+            "deg" => 60.0,
+            "arcmin" => 1.0,
+            "arcsec" => 1.0 / 60.0,
+            _ => return None,
+        };
+        for (j, entry) in row.iter_mut().enumerate() {
+            let of = |name: &str| number(header, &format!("{name}{axis}_{}", j + 1));
+            let turned = of("PC").unwrap_or(if i == j { 1.0 } else { 0.0 });
+            let stretched = || Some(number(header, &format!("CDELT{axis}"))? * turned);
+            let any_cd = [1, 2].iter().any(|j| number(header, &format!("CD{axis}_{j}")).is_some());
+            *entry = arcmin * if any_cd { of("CD").unwrap_or(0.0) } else { stretched()? };
+        }
+    }
+    let [[a, b], [c, d]] = matrix;
+    Some(PixelScale { widths: [a.hypot(c), b.hypot(d)], mirrored: a * d - b * c < 0.0 })
 }
 
 fn nearest(name: &str, found: &[String]) -> String {
@@ -410,9 +438,26 @@ mod tests {
         let pixel = 1e-3f64.to_degrees() * 60.0;
         for wcs in [Some(wcs), None] {
             write_map(&path, &grid, &[0.0; 15], wcs, &cards).expect("writes");
-            let found = pixel_arcmin(&path).expect("reads").expect("has a scale");
-            assert!(found.iter().all(|width| (width / pixel - 1.0).abs() < 1e-9), "{found:?}");
+            let found = pixel_scale(&path).expect("reads").expect("has a scale");
+            assert!(found.widths.iter().all(|width| (width / pixel - 1.0).abs() < 1e-9), "{found:?}");
+            assert!(!found.mirrored);
         }
+        // As astropy writes a matrix: widths of one, and turned; the sky as it is mostly drawn, x to the west.
+        let turned = [
+            Card::Text("CTYPE1", "RA---TAN".into()),
+            Card::Text("CTYPE2", "DEC--TAN".into()),
+            Card::Number("PC1_1", -0.6e-3),
+            Card::Number("PC1_2", 0.8e-3),
+            Card::Number("PC2_1", 0.8e-3),
+            Card::Number("PC2_2", 0.6e-3),
+        ];
+        write_map(&path, &grid, &[0.0; 15], None, &turned).expect("writes");
+        let text = String::from_utf8_lossy(&std::fs::read(&path).expect("reads")).into_owned();
+        let (width, one) = (format!("{:.13E}", 1e-3f64.to_degrees()), format!("{:.13E}", 1.0));
+        let plain = text.replace(&width, &format!("{one:>0$}", width.len()));
+        std::fs::write(&path, plain).expect("writes");
+        let found = pixel_scale(&path).expect("reads").expect("has a scale");
+        assert!(found.widths.iter().all(|width| (width - 0.06).abs() < 1e-9) && found.mirrored, "{found:?}");
     }
 
     #[test]

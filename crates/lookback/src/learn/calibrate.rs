@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::reconstruct::GOLDEN;
 use super::{Admitted, MODES, ReconstructOptions, Sampling, calibrate_page, reconstruct};
+use crate::files::Hold;
 use crate::run::Reporter;
 use crate::{Error, Result, VERSION};
 
@@ -258,6 +259,7 @@ pub fn write_calibrated(
     options: &CalibrateOptions,
 ) -> Result<Option<PathBuf>> {
     let place = super::model_file(path);
+    let _hold = if path.is_dir() { Some(Hold::of(path)?) } else { None };
     let model = model.with_error_factor(judged[0].factor)?;
     let bytes = model.to_bytes()?;
     crate::files::write_whole(&place, |out| out.write_all(&bytes))?;

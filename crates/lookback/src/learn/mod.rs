@@ -90,7 +90,8 @@ pub fn train(
     let digests = |sources: &[lookback_learn::DataSource]| -> Vec<String> {
         sources.iter().map(|source| source.sha256.clone()).collect()
     };
-    let model = match recipe {
+    // The folder is held until the model is in it.
+    let (_hold, model) = match recipe {
         Recipe::Examples(file) => {
             let sets = Sets::read(file)?;
             let autoencoder = file.autoencoder.build::<f32>(sets.train.shape)?;
@@ -105,16 +106,16 @@ pub fn train(
                 digests.push(files::sha256(&files::read(&stages::model_file(Path::new(start)))?));
             }
             let device = Device::open(file.device)?;
-            let (_hold, bench) = bench(&digests, reporter)?;
+            let (hold, bench) = bench(&digests, reporter)?;
             let learned = Trainer { file, sets: &sets, autoencoder: &autoencoder, device, bench }.run()?;
-            Prior::Examples(Box::new(finish(file, &sets, learned, &directory)?))
+            (hold, Prior::Examples(Box::new(finish(file, &sets, learned, &directory)?)))
         }
         Recipe::Maps(file) => {
             let maps = Maps::read(&file.data, file.seed)?;
             file.training.check()?;
             file.field.check()?;
-            let (_hold, mut bench) = bench(&digests(&maps.sources), reporter)?;
-            Prior::Maps(Box::new(maps::train(file, &maps, &mut bench)?))
+            let (hold, mut bench) = bench(&digests(&maps.sources), reporter)?;
+            (hold, Prior::Maps(Box::new(maps::train(file, &maps, &mut bench)?)))
         }
     };
     let bytes = model.to_bytes()?;
@@ -132,7 +133,7 @@ fn open(directory: &Path, overwrite: bool) -> Result<Hold> {
         text.is_ok_and(|text| Recipe::parse(&text).is_ok())
     };
     let ours = state.exists() || model.exists() || begun();
-    let hold = files::take_folder(directory, ours, "a model", &["config.toml.partial"])?;
+    let hold = files::take_folder(directory, ours, "a model", &[])?;
     if overwrite {
         // A calibration is of the model that goes.
         for name in [STATE, CALIBRATION_PAGE, CALIBRATION_FIGURES] {

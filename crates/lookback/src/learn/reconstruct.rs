@@ -700,22 +700,25 @@ fn chains(
     Ok(all)
 }
 
-/// The file by which the folder of a reconstruction is known.
+/// The file that is written when all others are there.
 const SUMMARY: &str = "reconstruction.json";
 
-/// Makes the folder of a reconstruction.
+/// Names that a reconstruction writes.
+const OURS: [&str; 7] =
+    ["mean.npy", "std.npy", "samples.npy", "modes.npy", "latents.npy", SUMMARY, "report.html"];
+
+/// Makes the folder of a reconstruction, and takes hold of it.
 ///
 /// # Errors
 /// If it holds something else, or a reconstruction already, unless that is to be overwritten.
 pub fn take_folder(directory: &Path, overwrite: bool) -> Result<Hold> {
-    let ours = directory.join(SUMMARY).exists();
-    if ours && !overwrite {
+    if directory.join(SUMMARY).exists() && !overwrite {
         return Err(Error::Busy(format!(
             "{} holds a reconstruction already; `--overwrite` writes over it, `--output` goes elsewhere",
             directory.display()
         )));
     }
-    files::take_folder(directory, ours, "a reconstruction", &[])
+    files::take_folder(directory, false, "a reconstruction", &OURS)
 }
 
 /// Writes maps, samples, latents, a summary and a page into its folder ([`take_folder`]).
@@ -727,8 +730,11 @@ pub fn write(
     data: &Batch<f32>,
     found: &Reconstructions,
     options: &ReconstructOptions,
+    hold: &Hold,
 ) -> Result<()> {
-    let folder = &options.directory;
+    let folder = hold.path();
+    // An older one is none any more from here on.
+    std::fs::remove_file(folder.join(SUMMARY)).ok();
     for (name, batch) in
         [("mean", &found.mean), ("std", &found.std), ("samples", &found.samples), ("modes", &found.modes)]
     {
@@ -744,7 +750,7 @@ pub fn write(
     });
     let text =
         serde_json::to_string_pretty(&summary).map_err(|error| Error::file(folder, error.to_string()))?;
-    files::write_whole(&folder.join(SUMMARY), |out| out.write_all(text.as_bytes()))?;
     let page = super::reconstruct_page::page(model, data, found, options)?;
-    files::write_whole(&folder.join("report.html"), |out| out.write_all(page.as_bytes()))
+    files::write_whole(&folder.join("report.html"), |out| out.write_all(page.as_bytes()))?;
+    files::write_whole(&folder.join(SUMMARY), |out| out.write_all(text.as_bytes()))
 }

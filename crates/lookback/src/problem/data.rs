@@ -7,7 +7,7 @@ use lookback_mesh::Grid;
 use lookback_operator::Space;
 
 use super::{Inputs, check_finite};
-use crate::formats::fits;
+use crate::formats::fits::{self, PixelScale};
 use crate::runfile::{At, Columns, MaskFiles, NoiseStd};
 use crate::{Error, Result};
 
@@ -200,36 +200,35 @@ pub(crate) fn observe_maps(
         let sign = if files.negate.get(i).copied().unwrap_or(false) { -1.0 } else { 1.0 };
         let map = inputs.raw_map(place, grid)?;
         check_finite(place, grid, &map, |i| seen[i])?;
-        notes.extend(other_pixels(place, grid)?);
+        notes.extend(header_notes(place, grid, files.negate.is_empty() && i == 0)?);
         maps.push(map.into_iter().zip(seen).map(|(x, &seen)| if seen { sign * x } else { 0.0 }).collect());
     }
     let seen = anywhere(&masks);
     Ok(Observation { names: names(space), maps, sigma, masks, seen, places: Places::Pixels, notes })
 }
 
-/// What the header of a map says otherwise than `[sky]`.
-fn other_pixels(place: &str, grid: &Grid) -> Result<Option<String>> {
+/// What the header of a map says otherwise than `[sky]`; of its direction only where `first` and no sign has been thought of.
+fn header_notes(place: &str, grid: &Grid, first: bool) -> Result<Vec<String>> {
     let path = Path::new(place);
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    if !matches!(ending, Some("fits" | "fit")) {
-        return Ok(None);
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    if !["fits", "fit", "fz"].iter().any(|known| ending.eq_ignore_ascii_case(known)) {
+        return Ok(Vec::new());
     }
-    let Some([x, y]) = fits::pixel_arcmin(path)? else { return Ok(None) };
+    let Some(PixelScale { widths: [x, y], mirrored }) = fits::pixel_scale(path)? else {
+        return Ok(Vec::new());
+    };
     let pixel = grid.spacing()[0].to_degrees() * 60.0;
-    let other = |found: f64| (found.abs() / pixel - 1.0).abs() > 0.01;
-    Ok(if other(x) || other(y) {
-        Some(format!(
-            "{place}: its header has pixels of {:.4} x {:.4} arcmin, [sky] of {pixel:.4}",
-            x.abs(),
-            y.abs()
-        ))
-    } else if x < 0.0 {
-        Some(format!(
-            "{place}: x falls with the number of the column (CDELT1 < 0), where here it rises: the second component of shear changes its sign (`negate`)"
-        ))
-    } else {
-        None
-    })
+    let other = |found: f64| (found / pixel - 1.0).abs() > 0.01;
+    let mut notes = Vec::new();
+    if other(x) || other(y) {
+        notes.push(format!("{place}: its header has pixels of {x:.4} x {y:.4} arcmin, [sky] of {pixel:.4}"));
+    }
+    if mirrored && first {
+        notes.push(format!(
+            "{place}: its x grows westwards, as in most images of the sky, and here eastwards: coordinates that are written are mirrored; shear that is given along the sky and not along pixels changes the sign of its second component (`negate`)"
+        ));
+    }
+    Ok(notes)
 }
 
 pub(crate) fn read_catalogue(columns: &Columns, negate_e2: bool, inputs: &mut Inputs) -> Result<Catalogue> {

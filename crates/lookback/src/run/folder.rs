@@ -32,12 +32,10 @@ const OURS: [&str; 19] = [
     "log.txt",
 ];
 
-/// What a run that was killed at its very beginning leaves behind.
-const BEGINNING: [&str; 1] = ["config.toml.partial"];
-
-/// True if the folder has a resolved run file; another program's `config.toml` is none.
+/// True if the folder has a resolved run file; another program's `config.toml` is none, and a calibration has one, too.
 fn holds_run(path: &Path) -> bool {
-    fs::read_to_string(path.join("config.toml")).is_ok_and(|text| RunFile::parse(&text).is_ok())
+    !path.join(crate::calibrate::STATE).exists()
+        && fs::read_to_string(path.join("config.toml")).is_ok_and(|text| RunFile::parse(&text).is_ok())
 }
 
 /// A results folder that this process holds.
@@ -56,7 +54,7 @@ impl Folder {
                 "{shown} holds a run already; `lookback resume {shown}` goes on with it, `--overwrite` starts again, `--output` goes elsewhere"
             )));
         }
-        let folder = Folder(files::take_folder(path, holds_run, "a run", &BEGINNING)?);
+        let folder = Folder(files::take_folder(path, holds_run, "a run", &[])?);
         folder.clear()?;
         Ok(folder)
     }
@@ -153,7 +151,9 @@ mod tests {
         );
         let nipped = place.path().join("nipped");
         fs::create_dir(&nipped).expect("makes");
-        BEGINNING.iter().for_each(|name| fs::write(nipped.join(name), "").expect("writes"));
+        for name in [".lock", "config.toml.partial"] {
+            fs::write(nipped.join(name), "").expect("writes");
+        }
         drop(Folder::create(&nipped, false).expect("a run killed in the bud leaves room for another"));
         let run = place.path().join("run");
         let held = Folder::create(&run, false).expect("new");

@@ -50,6 +50,7 @@ impl Summary {
         put("data", json!(data));
         put("pixels_seen", json!(problem.observation.seen_count()));
         put("samples", json!(recorder.samples));
+        put("independent_samples", json!(recorder.ranked()));
         put("seconds", figure(checkpoint.seconds));
         put("seconds_to_centre", json!(checkpoint.seconds_to_centre));
         put("gradients", json!(checkpoint.gradients));
@@ -244,7 +245,7 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
         ));
     }
     if let Some(count) =
-        of("samples").filter(|count| *count < 30.0 && figures.contains_key("peaks_above_3_sigma"))
+        of("independent_samples").filter(|count| *count < 30.0 && figures.contains_key("peaks_above_3_sigma"))
     {
         say(format!(
             "{count} samples know standard deviations to {:.0} %: peaks above three of them may be chance; ask for 100",
@@ -254,7 +255,11 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
     if let Some(error) = of("log_evidence_error").filter(|error| *error > 0.5) {
         say(format!("the evidence is known to {error:.2} only: more draws, or another method"));
     }
-    for (name, what) in [("largest", "largest residual"), ("skewness", "skewness of the residuals")] {
+    let gaussian = matches!(likelihood, LikelihoodSection::Gaussian {});
+    // The sum of squares is judged by its own law where noise is Gaussian, below.
+    let squares = ("chi2", "sum of the squared residuals");
+    let others = [("largest", "largest residual"), ("skewness", "skewness of the residuals")];
+    for (name, what) in others.into_iter().chain((!gaussian).then_some(squares)) {
         if let Some(share) = of(&format!("predictive_p_{name}")).filter(|p| !(0.005..=0.995).contains(p)) {
             say(format!(
                 "made-up data exceed the {what} of the observed ones in {:.1} % of the draws: the noise may have another law (`student_t` has heavy tails), or the model lacks something",
@@ -268,7 +273,6 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
         ));
     }
     // The scatter of a reduced chi-squared is sqrt(2 / data) where noise is Gaussian; that of heavy tails is judged by made-up data.
-    let gaussian = matches!(likelihood, LikelihoodSection::Gaussian {});
     let off = of("reduced_chi2_samples").filter(|_| gaussian).map(|chi2| (chi2 - 1.0) / (2.0 / data).sqrt());
     if let Some(off) = off.filter(|off| off.abs() > 5.0) {
         let words = if off > 0.0 { "worse" } else { "better" };
@@ -316,4 +320,23 @@ pub(super) fn worst_diagnostics(recorder: &super::Recorder) -> Worst {
         worst.r_hat = worse(worst.r_hat, diagnostics::r_hat(&chains), f64::max);
     }
     worst
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misfit_is_told_by_the_law_that_the_noise_has() {
+        let said = |figures: Value, likelihood: &LikelihoodSection| {
+            let Value::Object(figures) = figures else { panic!("an object") };
+            verdicts(&figures, 1000.0, likelihood).join("; ")
+        };
+        let heavy = LikelihoodSection::StudentT { dof: 3.0 };
+        let figures = json!({ "reduced_chi2_samples": 3.1, "predictive_p_chi2": 0.4 });
+        assert_eq!(said(figures.clone(), &heavy), "");
+        assert!(said(figures, &LikelihoodSection::Gaussian {}).contains("worse than their noise allows"));
+        let figures = json!({ "reduced_chi2_samples": 9.0, "predictive_p_chi2": 0.0 });
+        assert!(said(figures, &heavy).contains("sum of the squared residuals"));
+    }
 }

@@ -351,6 +351,9 @@ fn simulate_in<T: Real>(
 }
 
 /// Makes the folder, or checks that what it holds was made by the same file; more realisations may be added.
+/// The file by which a folder of simulations is known.
+const PROVENANCE: &str = "provenance.json";
+
 fn prepare_folder<T: Real>(
     file: &SimulateFile,
     sigma8: f64,
@@ -358,7 +361,9 @@ fn prepare_folder<T: Real>(
     overwrite: bool,
 ) -> Result<Hold> {
     let marker = directory.join("simulate.toml");
-    let hold = files::take_folder(directory, marker.exists(), "simulations", &[])?;
+    // A file of this name may also be what the user calls her own.
+    let ours = directory.join(PROVENANCE).exists();
+    let hold = files::take_folder(directory, ours, "simulations", &["simulate.toml"])?;
     let same = SimulateFile { realisations: 1, title: String::new(), ..file.clone() }.text()?;
     if marker.exists() && !overwrite {
         let text = String::from_utf8(files::read(&marker)?).unwrap_or_default();
@@ -373,14 +378,14 @@ fn prepare_folder<T: Real>(
             )));
         }
     } else {
-        hold.empty()?;
+        hold.empty(PROVENANCE)?;
     }
     let text = file.text()?;
     files::write_whole(&marker, |out| out.write_all(text.as_bytes()))?;
     let provenance = json!({
         "lookback_version": VERSION, "precision": T::NAME, "seed": file.seed, "sigma8": sigma8,
     });
-    files::write_whole(&directory.join("provenance.json"), |out| {
+    files::write_whole(&directory.join(PROVENANCE), |out| {
         serde_json::to_writer_pretty(out, &provenance).map_err(std::io::Error::from)
     })?;
     Ok(hold)
