@@ -117,8 +117,9 @@ fn is_at(_: &File, _: &Path) -> bool {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.lock.unlock().ok();
+        // In this order: who opened the file before and locks it after sees that it is gone.
         fs::remove_file(self.path.join(LOCK)).ok();
+        self.lock.unlock().ok();
     }
 }
 
