@@ -220,18 +220,16 @@ fn named(text: &str, ending: &str, what: &str) -> std::result::Result<PathBuf, S
 
 /// A number of samples that have a standard deviation.
 fn several(text: &str) -> std::result::Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number > 1 => Ok(number),
-        _ => Err("a number of at least 2 is needed: one sample has no standard deviation".into()),
-    }
+    at_least(2, text, "a number of at least 2 is needed: one sample has no standard deviation")
+}
+
+fn at_least(least: usize, text: &str, otherwise: &str) -> std::result::Result<usize, String> {
+    text.parse().ok().filter(|&number| number >= least).ok_or_else(|| otherwise.into())
 }
 
 /// A number of things, at least one.
 fn positive(text: &str) -> std::result::Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err("a number of at least 1 is needed".into()),
-    }
+    at_least(1, text, "a number of at least 1 is needed")
 }
 
 /// Scores.

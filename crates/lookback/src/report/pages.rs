@@ -3,17 +3,17 @@
 use lookback_inference::{Number, diagnostics};
 use lookback_operator::Operator;
 use serde_json::Value;
-use statrs::function::gamma::ln_gamma;
+use statrs::distribution::{Continuous, Normal, StudentsT};
 
 use super::analysis::{Analysis, Modes, Significance};
 use super::colour::Scale;
 use super::curves::{COLOURS, Curve, Plot, Shade, histogram, rank_histogram};
 use super::panel::{Panel, draw, robust_range, symmetric_range};
 use super::{Figure, Section};
-use crate::Result;
 use crate::problem::Problem;
 use crate::run::{Recorder, Summary, expected_chi2};
 use crate::runfile::{LikelihoodSection, MethodSection, RunFile};
+use crate::{Error, Result};
 
 /// Share of pixels beyond each end of the colour scale.
 const TAIL: f64 = 0.002;
@@ -211,10 +211,10 @@ fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
             figures.push(scene.figure(&panel, "(data - prediction) / noise: no structure should be left.")?);
         }
         let (low, high, bins) = (-5.0, 5.0, 60);
-        let (law, density) = law_of_noise(&scene.run.likelihood);
+        let (law, density) = law_of_noise(&scene.run.likelihood)?;
         let law_points = (0..=200).map(|i| {
             let x = low + (high - low) * f64::from(i) / 200.0;
-            (x, density(x))
+            (x, density.pdf(x))
         });
         let plot = Plot {
             title: "residuals of the data",
@@ -262,18 +262,15 @@ fn residuals<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
 }
 
 /// The law of the residuals in units of the noise: its name and its density.
-fn law_of_noise(likelihood: &LikelihoodSection) -> (String, Box<dyn Fn(f64) -> f64>) {
-    match *likelihood {
-        LikelihoodSection::Gaussian {} => {
-            ("unit normal".into(), Box::new(|x| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt()))
-        }
+fn law_of_noise(likelihood: &LikelihoodSection) -> Result<(String, Box<dyn Continuous<f64, f64>>)> {
+    Ok(match *likelihood {
+        LikelihoodSection::Gaussian {} => ("unit normal".into(), Box::new(Normal::standard())),
         LikelihoodSection::StudentT { dof } => {
-            let norm =
-                ln_gamma(0.5 * (dof + 1.0)) - ln_gamma(0.5 * dof) - 0.5 * (dof * std::f64::consts::PI).ln();
-            let density = move |x: f64| (norm - 0.5 * (dof + 1.0) * (x * x / dof).ln_1p()).exp();
-            (format!("Student's t with {dof} degrees of freedom"), Box::new(density))
+            let law = StudentsT::new(0.0, 1.0, dof)
+                .map_err(|error| Error::config("likelihood", error.to_string()))?;
+            (format!("Student's t with {dof} degrees of freedom"), Box::new(law))
         }
-    }
+    })
 }
 
 fn spectrum<T: Number>(scene: &Scene<'_, T>) -> Result<Section> {
