@@ -12,6 +12,10 @@ const PHOTONS_AT_ONE_KELVIN: f64 = 4.481_62e-7;
 /// Neutrino over photon temperature for massive species, which gives `m / omega_nu h^2 = 93.14 eV` (Mangano et al. 2005).
 const NEUTRINO_TEMPERATURE: f64 = 0.716_11;
 
+/// How much of `n_eff` a massive species is early on: its temperature over that of a massless one, `(4 / 11)^(1/3)` of the photons', to the
+/// fourth power.
+pub(crate) const MASSIVE_SPECIES: f64 = 1.013_2;
+
 /// `k_B` \[eV / K\].
 const BOLTZMANN: f64 = 8.617_333e-5;
 
@@ -130,6 +134,21 @@ impl<S: Scalar> Background<S> {
     /// Dark energy density over the critical density at `a`.
     pub fn omega_de_at(&self, a: f64) -> S {
         self.omega_de * self.dark_energy(a) / self.e2_and_slope(a).0
+    }
+
+    /// Density of what falls into wells as matter does, times `a^3`: matter, and massive neutrinos as they slow down (`rho - 3 p`).
+    pub(crate) fn clustering(&self, a: f64) -> S {
+        self.neutrinos.as_ref().map_or(self.omega_cb, |neutrinos| {
+            let (density, pressure) = neutrinos.density_and_pressure(a);
+            self.omega_cb + (density - pressure * 3.0) * a.powi(3)
+        })
+    }
+
+    /// Density of what is as fast as light early on, times `a^4`: photons, and all neutrinos.
+    pub(crate) fn early_radiation(&self, a: f64) -> S {
+        self.neutrinos
+            .as_ref()
+            .map_or(self.omega_r, |neutrinos| self.omega_r + neutrinos.density_and_pressure(a).0 * a.powi(4))
     }
 
     /// Equation of state of dark energy at `a`.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Background, Gradient, History, Instant, LinearPower, Normalization, Parameters, PowerTable, Result,
-    Scalar, Settings, shapes_history,
+    Background, Error, Gradient, History, Instant, LinearPower, Normalization, Parameters, PowerTable,
+    Result, Scalar, Settings, shapes_history,
 };
 
 /// Everything that follows from a set of parameters.
@@ -33,6 +33,21 @@ impl Cosmology<f64> {
         self.table.is_some() && self.settings.normalization == Normalization::PrimordialAmplitude
     }
 
+    /// Why nothing depends on the parameter of this name, where nothing does.
+    pub fn ignores(&self, name: &str) -> Option<&'static str> {
+        let Settings { radiation, massive_neutrinos, .. } = self.settings;
+        let table = self.table.is_some();
+        match name {
+            "omega_b" | "n_s" if table => Some("the spectrum is that of a table"),
+            "h" | "t_cmb" if table && !radiation => {
+                Some("the spectrum is that of a table, and radiation is left out")
+            }
+            "n_eff" | "m_nu" if !radiation => Some("radiation is left out"),
+            "m_nu" if massive_neutrinos == 0 => Some("no species of neutrinos is massive"),
+            _ => None,
+        }
+    }
+
     /// The same with the shape of the linear spectrum from a table at redshift 0. With
     /// [`Normalization::PrimordialAmplitude`] the table keeps its own amplitude.
     ///
@@ -43,7 +58,17 @@ impl Cosmology<f64> {
         settings: Settings,
         table: Option<Arc<PowerTable>>,
     ) -> Result<Cosmology<f64>> {
-        parameters.check()?;
+        parameters.check().map_err(|error| match error {
+            // As it is called in files.
+            Error::Parameter { name: "amplitude", value, expected } => match settings.normalization {
+                Normalization::Sigma8 => Error::Parameter { name: "sigma8", value, expected },
+                Normalization::PrimordialAmplitude => {
+                    Error::Parameter { name: "a_s", value, expected: format!("in units of 1e-9 {expected}") }
+                }
+            },
+            other => other,
+        })?;
+        settings.check(&parameters)?;
         Cosmology::make(parameters, settings, table)
     }
 

@@ -178,6 +178,7 @@ impl<S: Scalar> History<S> {
 
     /// Growth functions and expansion rate at scale factor `a`, which is clamped to `1e-5 ..= 1`.
     pub fn instant(&self, a: f64) -> Instant<S> {
+        let a = a.clamp(START.exp(), 1.0);
         let (place, (friction, b)) = (self.place(a), growth::coefficients(&self.background, a));
         let state: State<S> = std::array::from_fn(|order| self.order(place, order));
         let second = growth::acceleration(friction, b, &state);
@@ -188,6 +189,7 @@ impl<S: Scalar> History<S> {
 
     /// First-order growth alone, as [`instant`](History::instant) has it.
     pub fn first_growth(&self, a: f64) -> Growth<S> {
+        let a = a.clamp(START.exp(), 1.0);
         let (d, slope) = self.order(self.place(a), 0);
         let (friction, b) = growth::coefficients(&self.background, a);
         Growth { d, slope, curvature: growth::first_acceleration(friction, b, (d, slope)) }

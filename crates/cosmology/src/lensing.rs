@@ -27,14 +27,18 @@ impl Sources {
             Err(Error::Range { what: "source redshift", value, expected: expected.to_string() })
         };
         match self {
-            Sources::Plane(z) if !(*z > 0.0 && *z < 1e4) => wrong(*z, "it must lie between 0 and 10000"),
+            Sources::Plane(z) if !(*z > 0.0 && *z < 1e4) => wrong(*z, "it must be above 0 and below 10000"),
             Sources::Plane(_) => Ok(()),
             Sources::Distribution { redshift, density } => {
-                if redshift.len() < 2 || redshift.len() != density.len() {
-                    return wrong(
-                        redshift.len() as f64,
-                        "n(z) needs two or more redshifts, each with a number",
-                    );
+                let count = |what, value: usize, expected: String| {
+                    Err(Error::Range { what, value: value as f64, expected })
+                };
+                if redshift.len() < 2 {
+                    return count("number of rows of n(z)", redshift.len(), "it must be 2 or more".into());
+                }
+                if redshift.len() != density.len() {
+                    let expected = format!("there are {} redshifts", redshift.len());
+                    return count("number of densities of n(z)", density.len(), expected);
                 }
                 if let Some(z) = redshift.iter().find(|z| !(**z >= 0.0 && **z < 1e4)) {
                     return wrong(*z, "redshifts of n(z) must lie between 0 and 10000");
@@ -42,9 +46,14 @@ impl Sources {
                 if let Some(pair) = redshift.windows(2).find(|z| z[0] >= z[1]) {
                     return wrong(pair[1], "redshifts of n(z) must rise");
                 }
-                if density.iter().any(|n| !(n.is_finite() && *n >= 0.0)) || density.iter().all(|n| *n == 0.0)
-                {
-                    return wrong(f64::NAN, "numbers in n(z) must be zero or positive, and not all zero");
+                let density_is = |value: f64, expected: &str| {
+                    Err(Error::Range { what: "density of n(z)", value, expected: expected.into() })
+                };
+                if let Some(n) = density.iter().find(|n| !(n.is_finite() && **n >= 0.0)) {
+                    return density_is(*n, "it must be zero or positive");
+                }
+                if density.iter().all(|n| *n == 0.0) {
+                    return density_is(0.0, "not all may be zero");
                 }
                 Ok(())
             }

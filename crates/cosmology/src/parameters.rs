@@ -1,5 +1,6 @@
 //! The parameters of a cosmology, and what its model includes.
 
+use crate::background::MASSIVE_SPECIES;
 use crate::{Dual, Error, Result, Scalar};
 
 /// Names of the parameters, in the order of [`Parameters::to_array`]. The amplitude is `sigma8` or `a_s`.
@@ -33,7 +34,8 @@ pub struct Parameters<S> {
     pub wa: S,
     /// Curvature today, in critical densities: positive for an open universe.
     pub omega_k: S,
-    /// Sum of the neutrino masses \[eV\].
+    /// Sum of the neutrino masses \[eV\]. Expansion and growth know of them; that they smooth the power of short waves, by about eight times
+    /// their share of matter, only a spectrum from a table does.
     pub m_nu: S,
     /// Effective number of neutrino species.
     pub n_eff: S,
@@ -82,6 +84,34 @@ impl Default for Settings {
             radiation: true,
             massive_neutrinos: 1,
         }
+    }
+}
+
+impl Settings {
+    /// Refuses masses of neutrinos that would be left out, and more massive species than there are.
+    ///
+    /// # Errors
+    /// With the name, the value and the range.
+    pub fn check(&self, p: &Parameters<f64>) -> Result<()> {
+        let wrong = |name, value, expected: String| Err(Error::Parameter { name, value, expected });
+        if p.m_nu == 0.0 {
+            return Ok(());
+        }
+        let massive = f64::from(self.massive_neutrinos);
+        if !self.radiation || massive == 0.0 {
+            let left_out = if self.radiation { "`massive_neutrinos` = 0" } else { "`radiation` = false" };
+            return wrong(
+                "m_nu",
+                p.m_nu,
+                format!("it must be 0 with {left_out}, which leaves neutrinos without a mass"),
+            );
+        }
+        let least = massive * MASSIVE_SPECIES;
+        if p.n_eff < least {
+            let expected = format!("it must be at least {least:.4}, of which are {massive} massive species");
+            return wrong("n_eff", p.n_eff, expected);
+        }
+        Ok(())
     }
 }
 

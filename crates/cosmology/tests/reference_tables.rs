@@ -152,6 +152,49 @@ fn expansion_with_massive_neutrinos_agrees_with_class() {
     assert!(with(Parameters { m_nu: 0.0, ..parameters }).0 > 3e-5);
 }
 
+/// Neutrinos that hardly have a mass do what those without one do, whatever the amplitude is given by; heavier ones slow growth down before
+/// they cluster and count as matter then, which on the whole leaves long waves as they are (to a third of their share of matter).
+#[test]
+fn long_waves_grow_alike_with_and_without_mass() {
+    let sigma8 = |m_nu: f64, massive_neutrinos: u8| {
+        let settings = Settings {
+            normalization: lookback_cosmology::Normalization::PrimordialAmplitude,
+            massive_neutrinos,
+            ..Settings::default()
+        };
+        let parameters = Parameters { amplitude: 2.1, m_nu, ..Parameters::planck18() };
+        Cosmology::new(parameters, settings).expect("a cosmology").linear().sigma8()
+    };
+    let without = sigma8(0.0, 1);
+    // 2.1e-9 is the amplitude of Planck 2018 with 0.811; the fit of Eisenstein & Hu is good to a few percent.
+    assert!((without / 0.811 - 1.0).abs() < 0.04, "{without}");
+    for (m_nu, species, tolerance) in
+        [(1e-6, 1, 1e-4), (1e-6, 3, 3e-4), (0.06, 1, 0.003), (0.06, 3, 0.003), (0.3, 3, 0.012)]
+    {
+        let ratio = sigma8(m_nu, species) / without;
+        assert!((ratio - 1.0).abs() < tolerance, "{m_nu} eV in {species}: {ratio}");
+    }
+}
+
+#[test]
+fn neutrinos_whose_mass_would_be_left_out_are_refused() {
+    let refused = |m_nu: f64, n_eff: f64, settings: Settings| {
+        let parameters = Parameters { m_nu, n_eff, ..Parameters::planck18() };
+        Cosmology::new(parameters, settings).err().map(|error| error.to_string())
+    };
+    let plain = Settings::default();
+    assert_eq!(refused(0.06, 3.046, plain), None);
+    let error = refused(0.06, 3.046, Settings { radiation: false, ..plain }).expect("refused");
+    assert!(error.contains("m_nu") && error.contains("radiation"), "{error}");
+    let error = refused(0.06, 3.046, Settings { massive_neutrinos: 0, ..plain }).expect("refused");
+    assert!(error.contains("massive_neutrinos"), "{error}");
+    let error = refused(0.06, 2.0, Settings { massive_neutrinos: 3, ..plain }).expect("refused");
+    assert!(error.contains("n_eff") && error.contains("3.0396"), "{error}");
+    let without_radiation =
+        Cosmology::new(Parameters::planck18(), Settings { radiation: false, ..plain }).expect("one");
+    assert!(without_radiation.ignores("n_eff").is_some() && without_radiation.ignores("h").is_none());
+}
+
 #[test]
 fn linear_and_halofit_spectra_agree_with_ccl() {
     for name in TABLES {

@@ -133,6 +133,17 @@ impl Catalogue {
         self.ra.iter().zip(&self.dec).enumerate().map(place).collect()
     }
 
+    /// The same galaxies with their shapes along the axes of a map, where they were along east and north at their places:
+    /// `e -> e exp(2 i angle)` with the [angle by which north is turned](Projection::turn_of_north).
+    pub fn along_map(mut self, projection: &Projection) -> Catalogue {
+        for row in 0..self.len() {
+            let (sin, cos) = (2.0 * projection.turn_of_north(self.ra[row], self.dec[row])).sin_cos();
+            let (e1, e2) = (self.e1[row], self.e2[row]);
+            (self.e1[row], self.e2[row]) = (cos * e1 - sin * e2, sin * e1 + cos * e2);
+        }
+        self
+    }
+
     /// Weighted means on the pixels of a flat sky. Memory: 40 bytes a pixel.
     ///
     /// # Errors
@@ -208,6 +219,22 @@ mod tests {
         let (ra, dec) = catalogue.median_position();
         assert!((ra - 0.2).abs() < 1e-9 && dec == 1.0, "{ra} {dec}");
         assert_eq!(catalogue.beyond_one(), 2);
+    }
+
+    /// A shape that points to the pole keeps pointing there, along the line to where the map has it.
+    #[test]
+    fn shapes_turn_with_the_meridians() {
+        let projection = Projection::Gnomonic { ra: 40.0, dec: 70.0 };
+        let (ra, dec) = (55.0, 72.0);
+        // Along the meridian: e1 = -1.
+        let catalogue = Catalogue::new(vec![ra], vec![dec], vec![-0.3], vec![0.0], vec![1.0]).expect("one");
+        let turned = catalogue.along_map(&projection);
+        let (here, pole) =
+            (projection.project(ra, dec).expect("here"), projection.project(ra, 90.0).expect("pole"));
+        let angle = (pole.1 - here.1).atan2(pole.0 - here.0);
+        assert!((turned.e1[0] - 0.3 * (2.0 * angle).cos()).abs() < 1e-12, "{}", turned.e1[0]);
+        assert!((turned.e2[0] - 0.3 * (2.0 * angle).sin()).abs() < 1e-12, "{}", turned.e2[0]);
+        assert!(turned.e2[0].abs() > 0.1);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use lookback_operator::{Block, Error, LinearOperator, Real, Result, Space};
 
 /// `gamma(k) = D(k) kappa(k)` with `D = (k_x^2 - k_y^2 + 2 i k_x k_y) / k^2`: convergence to `gamma1, gamma2`.
 ///
-/// `D` is a pure phase off `k = 0`, so the adjoint is the inverse but for the mean, which shear does not hold. The
-/// `gamma2` part of modes on one Nyquist line of an even grid is set to zero: their sign is not determined. Cost: three
+/// `D` is a pure phase off `k = 0`, so the adjoint is the inverse but for the mean, which shear does not hold, and for modes on one
+/// Nyquist line of an even grid, whose `gamma2` is set to zero: its sign is not determined. Cost: three
 /// real transforms.
 ///
 /// # Errors

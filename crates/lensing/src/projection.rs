@@ -52,6 +52,22 @@ impl Projection {
         Ok((x.to_degrees(), y.to_degrees()))
     }
 
+    /// Angle \[rad\] by which north at a place on the sky is turned against `y` of the map, from `y` towards `-x`: none but off the centre of a gnomonic projection,
+    /// where meridians run together.
+    pub fn turn_of_north(&self, ra: f64, dec: f64) -> f64 {
+        let Projection::Gnomonic { ra: ra0, dec: dec0 } = *self else { return 0.0 };
+        let (sin_d, cos_d) = dec.to_radians().sin_cos();
+        let (sin_d0, cos_d0) = dec0.to_radians().sin_cos();
+        let (sin_a, cos_a) = (ra - ra0).to_radians().sin_cos();
+        // Derivatives by the declination of the numerators of x and y, and of their denominator.
+        let depth = sin_d0 * sin_d + cos_d0 * cos_d * cos_a;
+        let depth_slope = sin_d0 * cos_d - cos_d0 * sin_d * cos_a;
+        let (x, y) = (cos_d * sin_a, cos_d0 * sin_d - sin_d0 * cos_d * cos_a);
+        let (x_slope, y_slope) = (-sin_d * sin_a, cos_d0 * cos_d + sin_d0 * sin_d * cos_a);
+        let (to_x, to_y) = (x_slope * depth - x * depth_slope, y_slope * depth - y * depth_slope);
+        (-to_x).atan2(to_y)
+    }
+
     /// `(ra, dec)` \[deg\] of a point of the plane, the way back of [`Projection::project`]; `ra` from 0 to 360.
     pub fn unproject(&self, x: f64, y: f64) -> (f64, f64) {
         let (ra0, dec0) = self.centre();
@@ -105,6 +121,25 @@ mod tests {
                 assert!((again_x - x).abs() < 1e-9 && (again_y - y).abs() < 1e-9, "{projection:?}");
             }
         }
+    }
+
+    #[test]
+    fn north_is_where_a_step_north_leads() {
+        for (ra0, dec0) in [(150.0, 62.0), (10.0, -45.0), (0.1, 0.0)] {
+            let projection = Projection::Gnomonic { ra: ra0, dec: dec0 };
+            for (east, north) in [(0.0, 1.0), (5.0, 0.0), (-4.0, 3.0), (2.0, -6.0)] {
+                let (ra, dec) = (ra0 + east, dec0 + north);
+                let at = |dec: f64| projection.project(ra, dec).expect("on the map");
+                let ((x0, y0), (x1, y1)) = (at(dec - 1e-4), at(dec + 1e-4));
+                let turn = (x0 - x1).atan2(y1 - y0);
+                let found = projection.turn_of_north(ra, dec);
+                assert!((found - turn).abs() < 1e-8, "{found} {turn}");
+                // Meridians run together by about the sine of the declination.
+                let rough = east.to_radians() * dec0.to_radians().sin();
+                assert!((found - rough).abs() < 0.15 * rough.abs() + 2e-3, "{found} {rough}");
+            }
+        }
+        assert_eq!(Projection::PlateCarree { ra: 0.0, dec: 60.0 }.turn_of_north(5.0, 60.0), 0.0);
     }
 
     #[test]

@@ -109,8 +109,8 @@ pub(crate) struct Lattice {
     pub(crate) rests: Vec<f64>,
 }
 
-/// A mesh of this many cells a side is still counted by 32 bits.
-const MOST_CELLS: usize = 1600;
+/// Most cells a side: a mesh of so many is still counted by 32 bits.
+pub const MOST_CELLS: usize = 1600;
 
 impl Cloud {
     /// `side^3` particles in a box of `length` on a mesh of `cells^3` points.

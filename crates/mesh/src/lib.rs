@@ -30,7 +30,7 @@ mod slabs;
 mod synthesis;
 mod visit;
 
-pub use cloud::{Cloud, Window};
+pub use cloud::{Cloud, MOST_CELLS, Window};
 pub use fft::{Line, RealFft};
 pub use field::{Differences, Field, Quad};
 pub use gradient::reads_gradients;

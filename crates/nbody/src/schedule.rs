@@ -117,6 +117,16 @@ impl<S: Scalar> Schedule<S> {
         Ok(Schedule { start, moves, views, momentum_unit })
     }
 
+    /// By how much rounding errors of the momenta grow when all kicks are undone, one after the other: a kick that keeps a hundredth of a
+    /// momentum leaves a hundredth of its digits to go back by. (BullFrog keeps nothing in a step in which `D1` grows 3.2 times.)
+    pub fn loss(&self) -> f64 {
+        let kept = self.moves.iter().map(|step| match step {
+            Move::Kick { keep, .. } => keep.value().abs(),
+            Move::Drift { .. } => 1.0,
+        });
+        kept.map(|keep| 1.0f64.max(1.0 / keep)).product()
+    }
+
     /// Every factor in one list: start, moves, unit. Neighbouring lists of the same simulation differ in numbers only.
     pub fn factors(&self) -> Vec<S> {
         let mut all: Vec<S> = self.start.displacement.iter().chain(&self.start.momentum).copied().collect();

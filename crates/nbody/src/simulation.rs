@@ -1,7 +1,7 @@
 //! A whole simulation as one operator: white noise and cosmology to the density of today, and back.
 
 use lookback_cosmology::{Cosmology, PARAMETERS, Parameters, shapes_history};
-use lookback_mesh::{Window, reads_gradients};
+use lookback_mesh::{MOST_CELLS, Window, reads_gradients};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 
 use crate::sharpening::{SHARPENING_PARAMETERS, Sharpening};
@@ -10,6 +10,9 @@ use crate::{Error, Kernels, Lpt, Result, Run, Schedule, Scheme};
 /// A number for each parameter that a universe may depend on besides its modes: those of [`PARAMETERS`], then those of
 /// [`SHARPENING_PARAMETERS`].
 pub type PerParameter = [f64; PARAMETERS.len() + SHARPENING_PARAMETERS.len()];
+
+/// Error of the momenta, run back to the start, that is worth a word: derivatives with respect to the cosmology are wrong by about as much.
+const LOST: f64 = 1e-3;
 
 /// Zero for every parameter.
 pub(crate) const NOTHING: PerParameter = [0.0; PARAMETERS.len() + SHARPENING_PARAMETERS.len()];
@@ -51,9 +54,9 @@ impl Settings {
         if self.particles < 4 || !self.particles.is_multiple_of(2) || self.particles > 4096 {
             return wrong(format!("particles a side must be even, from 4 to 4096, not {}", self.particles));
         }
-        if self.cells < self.particles / 2 || self.cells > 8192 || !self.cells.is_multiple_of(2) {
+        if self.cells < self.particles / 2 || self.cells > MOST_CELLS || !self.cells.is_multiple_of(2) {
             return wrong(format!(
-                "the force mesh must be even, from half of the {} particles a side to 8192, not {}",
+                "the force mesh must be even, from half of the {} particles a side to {MOST_CELLS}, not {}",
                 self.particles, self.cells
             ));
         }
@@ -240,6 +243,9 @@ impl<T: Real> Simulation<T> {
             if indices.contains(&index) {
                 return Err(Error::Setting(format!("the parameter `{name}` is free twice")));
             }
+            if let Some(why) = cosmology.ignores(name) {
+                return Err(Error::Setting(format!("nothing depends on `{name}`: {why}; it cannot be free")));
+            }
             blocks.push(Block::new(name, &[], ""));
             indices.push(index);
         }
@@ -252,6 +258,21 @@ impl<T: Real> Simulation<T> {
             codomain: Space::single("delta", &[cells; 3], ""),
             marker: std::marker::PhantomData,
         })
+    }
+
+    /// What a user of its derivatives should know: sizes that are [slow](Settings::advice), and steps that cannot be run back well.
+    pub fn advice(&self) -> Vec<String> {
+        let Settings { scheme, lpt, times, .. } = &self.settings;
+        let loss =
+            Schedule::new(&self.cosmology, *scheme, *lpt, times).map_or(1.0, |schedule| schedule.loss());
+        let lost = loss * T::epsilon().f64();
+        let steps = (lost > LOST).then(|| {
+            format!(
+                "derivatives run the steps back, and with these errors of rounding grow to about {:.1e} of a momentum: BullFrog keeps next to nothing of it in steps in which the linear density grows about three times; take more steps, or FastPM's",
+                lost.min(1.0)
+            )
+        });
+        self.settings.advice().into_iter().chain(steps).collect()
     }
 
     /// The settings.

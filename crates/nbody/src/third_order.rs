@@ -146,7 +146,7 @@ pub(crate) fn pull_sources<T: Real>(
 /// Cells whose cotangents are held beside the tensors before they take their place.
 const CELLS: usize = 1 << 14;
 
-/// Adds `curl lap^-1 S` to `psi`, from the spectra of the three components of `S`; `scale` is that of the transforms.
+/// Writes `curl lap^-1 S` into `psi`, from the spectra of the three components of `S`; `scale` is that of the transforms.
 pub(crate) fn curl<T: Real>(
     (fft, tables): (&RealFft<T>, &Tables<T>),
     sources: &[Vec<Complex<T>>; 3],

@@ -275,6 +275,24 @@ fn sizes_that_are_slow_are_told() {
     assert!(advice.contains("236 mesh cells") && advice.contains("224 and 240"), "{advice}");
 }
 
+/// Steps in which the linear density grows 3.2 times keep nothing of the momenta, and cannot be run back in single precision.
+#[test]
+fn steps_that_cannot_be_run_back_are_told() {
+    let half_decades = vec![0.01, 0.0316, 0.1, 0.316, 1.0];
+    let advice = |times: &[f64], scheme: Scheme| {
+        let settings = Settings { times: times.to_vec(), scheme, ..settings(8, 1) };
+        let cosmology = Cosmology::new(Parameters::planck18(), CosmologySettings::default()).expect("one");
+        let single = Simulation::<f32>::new(settings.clone(), cosmology.clone(), &[]).expect("a simulation");
+        let double = Simulation::<f64>::new(settings, cosmology, &[]).expect("a simulation");
+        (single.advice(), double.advice())
+    };
+    let (single, double) = advice(&half_decades, Scheme::BullFrog);
+    assert!(single.len() == 1 && single[0].contains("take more steps"), "{single:?}");
+    assert!(double.is_empty());
+    assert!(advice(&half_decades, Scheme::FastPm(Middle::Geometric)).0.is_empty());
+    assert!(advice(&[0.1, 0.325, 0.55, 0.775, 1.0], Scheme::BullFrog).0.is_empty());
+}
+
 /// A table that ends before the waves of the lattice do would be continued by a guess.
 #[test]
 fn a_spectrum_that_is_too_short_is_refused() {

@@ -53,12 +53,13 @@ pub fn lognormal_field<T: Real>(
     }
     fft.forward(&correlation, &mut modes);
     let power: Vec<f64> = modes.iter().map(|mode| mode.re * grid.cell_volume()).collect();
-    let negative: f64 = power.iter().filter(|&&p| p < 0.0).map(|p| -p).sum();
-    let positive: f64 = power.iter().filter(|&&p| p > 0.0).sum();
-    let power: Vec<f64> = power.into_iter().map(|p| p.max(0.0)).collect();
     let half = grid.half_columns();
-    let weight = |i: usize| grid.multiplicity(i % half) as f64;
-    let variance = power.iter().enumerate().map(|(i, p)| p * weight(i)).sum::<f64>() / grid.volume();
+    let sum = |part: fn(f64) -> f64| -> f64 {
+        power.iter().enumerate().map(|(i, &p)| part(p) * grid.multiplicity(i % half) as f64).sum()
+    };
+    let (positive, negative) = (sum(|p| p.max(0.0)), sum(|p| (-p).max(0.0)));
+    let variance = positive / grid.volume();
+    let power: Vec<f64> = power.into_iter().map(|p| p.max(0.0)).collect();
 
     let gaussian = from_power::<T>(grid, power, &format!("{name}.log"), "").shared();
     let exponential = shifted_exponential(gaussian.codomain(), shift, variance, name, unit);
