@@ -4,6 +4,7 @@ use lookback_operator::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::options::at_least_one;
+use crate::target::possible;
 use crate::{Error, Evaluator, Number, Result};
 
 /// Draws of one chain that can be told apart: each has a substream of random numbers.
@@ -40,9 +41,7 @@ impl<T: Number> Point<T> {
     pub fn at(evaluator: &mut dyn Evaluator<T>, z: Vec<T>) -> Result<Self> {
         let mut gradient = vec![T::zero(); z.len()];
         let energy = evaluator.energy(&z, &mut gradient)?;
-        if !energy.is_finite() {
-            return Err(Error::Start { energy });
-        }
+        possible(evaluator, energy)?;
         if let Some(index) = gradient.iter().position(|x| !x.is_finite()) {
             return Err(Error::StartGradient { index, value: gradient[index].f64() });
         }

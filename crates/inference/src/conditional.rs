@@ -96,6 +96,10 @@ impl<T: Real> Evaluator<T> for Conditional<'_, T> {
         Ok(energy)
     }
 
+    fn refusal(&self) -> Option<crate::Error> {
+        self.inner.refusal()
+    }
+
     fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
         let none = vec![0.0; self.split.held.len()];
         let mut product = self.whole.clone();

@@ -473,8 +473,12 @@ impl<T: Number> Method<T> for El2o<T> {
         let mut figures = vec![
             ("optimizer_steps".into(), self.searches.steps() as f64),
             ("modes".into(), self.modes.len() as f64),
-            ("modes_unsettled".into(), self.modes.iter().filter(|mode| !mode.settled).count() as f64),
         ];
+        let fitted = self.options.rounds > 0;
+        if fitted {
+            let unsettled = self.modes.iter().filter(|mode| !mode.settled).count();
+            figures.push(("modes_unsettled".into(), unsettled as f64));
+        }
         let searched = self.searches.figures(self.options.tolerance);
         if !searched.is_empty() {
             figures.push(("starts_at_modes".into(), self.ended as f64));
@@ -484,7 +488,8 @@ impl<T: Number> Method<T> for El2o<T> {
             let weights = self.modes.iter().enumerate();
             figures.extend(weights.map(|(i, mode)| (format!("mode_{i}_weight"), mode.log_weight.exp())));
         }
-        if let Some(Mode { disagreement, .. }) = self.heaviest() {
+        // Gaussians that were not fitted were not compared, either.
+        if let Some(Mode { disagreement, .. }) = self.heaviest().filter(|_| fitted) {
             figures.push(("el2o_values".into(), disagreement.values));
             figures.push(("el2o_gradients".into(), disagreement.gradients));
             figures.push(("el2o_curvatures".into(), disagreement.curvatures));

@@ -37,5 +37,12 @@ pub enum Error {
     Interrupted,
 }
 
+impl Error {
+    /// True where a point is impossible, and others may not be.
+    pub(crate) fn is_of_point(&self) -> bool {
+        matches!(self, Error::Start { .. } | Error::Model(lookback_operator::Error::Parameter { .. }))
+    }
+}
+
 /// Result of inference.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -33,8 +33,8 @@ pub struct HmcOptions {
     pub draws: usize,
     /// Keep every so many draws.
     pub thin: usize,
-    /// Mean length of a trajectory, in prior standard deviations; each is between half and one and a half times it. Langevin's have
-    /// one step.
+    /// Mean length of a trajectory, in prior standard deviations; each is between half and one and a half times it, but for those of more than
+    /// 4096 steps, which end there (`trajectories_cut`). Langevin's have one step.
     pub path_length: f64,
     /// Acceptance that the step size is adapted to.
     pub target_acceptance: f64,
@@ -64,8 +64,8 @@ pub(crate) const DIVERGENT: f64 = 1000.0;
 /// Most steps of a trajectory.
 const MAX_STEPS: usize = 4096;
 
-/// Samples by following Hamiltonian dynamics with unit mass: latents are standard normal before the data, so their
-/// posterior widths are at most 1. The step size is tuned by dual averaging (Hoffman & Gelman 2014, section 3.2).
+/// Samples by following Hamiltonian dynamics with unit mass: latents are standard normal before the data, and data seldom make
+/// them wider. The step size is tuned by dual averaging (Hoffman & Gelman 2014, section 3.2).
 ///
 /// [`langevin`](Hmc::langevin) makes a single step a trajectory (MALA). [`microcanonical`](Hmc::microcanonical) moves at constant speed `sqrt(dim)`
 /// in a direction that turns with the gradient, as [`Mclmc`](crate::Mclmc) does, and accepts by the error of the energy (MAMS): exact, where that
@@ -90,6 +90,8 @@ struct Chain<T: Number> {
     tuning: DualAveraging,
     accepted: f64,
     divergences: Divergences,
+    /// Trajectories that ended before their length.
+    cut: u64,
     gradients: u64,
     energies: Energies,
 }
@@ -160,6 +162,7 @@ impl<T: Number> Hmc<T> {
             tuning,
             accepted: 0.0,
             divergences: Divergences::default(),
+            cut: 0,
             gradients: 0,
             energies: Energies::default(),
         })
@@ -180,8 +183,10 @@ impl<T: Number> Hmc<T> {
         let length = self.options.path_length * (0.5 + decisions.uniform());
         let steps = match self.dynamics {
             Dynamics::Langevin => 1,
-            _ => ((length / step).round() as usize).clamp(1, MAX_STEPS),
+            _ => ((length / step).round() as usize).max(1),
         };
+        chain.cut += u64::from(!warming && steps > MAX_STEPS);
+        let steps = steps.min(MAX_STEPS);
         let speed = match self.dynamics {
             // A random direction keeps the length of its normal numbers until the first turn makes a unit vector of it.
             Dynamics::Microcanonical => (momentum.len() as f64).sqrt(),
@@ -284,6 +289,7 @@ impl<T: Number> Method<T> for Hmc<T> {
         let mut figures = vec![
             ("acceptance".into(), self.acceptance()),
             ("divergences".into(), self.divergences() as f64),
+            ("trajectories_cut".into(), self.chains.iter().map(|chain| chain.cut).sum::<u64>() as f64),
             ("step_size".into(), step),
             ("gradients_per_trajectory".into(), gradients as f64 / chains / self.trajectories.max(1) as f64),
         ];

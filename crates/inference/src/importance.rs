@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pareto::smooth_weights;
+use crate::pareto::{limit, smooth_weights};
 use crate::{Number, Workers};
 
 /// Shape of a tail that is none.
@@ -39,7 +39,10 @@ impl Weighed {
         }
         // Weights that are all the same have no tail; minus infinity is no figure for a file.
         let k = smooth_weights(&self.log_ratios).k;
-        let mut figures = vec![("pareto_k".into(), if k < NO_TAIL { NO_TAIL } else { k })];
+        let mut figures = vec![
+            ("pareto_k".into(), if k < NO_TAIL { NO_TAIL } else { k }),
+            ("pareto_k_limit".into(), limit(self.log_ratios.len())),
+        ];
         if self.constant.is_some() {
             let (log_mean, error) = log_mean(&self.log_ratios);
             figures.push(("log_evidence".into(), self.log_evidence_of(log_mean)));

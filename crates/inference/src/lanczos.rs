@@ -22,7 +22,12 @@ impl<'a, T: Number> Curvature<'a, T> {
     fn at(evaluator: &'a mut dyn Evaluator<T>, centre: &'a [T]) -> Result<Self> {
         let mut gradient = centre.to_vec();
         evaluator.energy(centre, &mut gradient)?;
-        let has_metric = !matches!(evaluator.metric(centre, &mut gradient), Err(Error::Unsuitable(_)));
+        // A model in Python may have no push, and says so in its own words.
+        let has_metric = match evaluator.metric(centre, &mut gradient) {
+            Err(Error::Unsuitable(_) | Error::Model(lookback_operator::Error::External { .. })) => false,
+            Err(error) => return Err(error),
+            Ok(()) => true,
+        };
         Ok(Curvature { evaluator, centre, has_metric, split: Split::new(centre.len(), &[]) })
     }
 

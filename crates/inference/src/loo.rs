@@ -11,7 +11,7 @@ pub struct LeftOut {
     pub elpd: f64,
     /// `ln p(d_i | all data)`: how much better the datum looks once it was seen tells how many parameters it took.
     pub seen: f64,
-    /// Shape of the tail of the weights: above 0.7, the datum is so influential that its `elpd` is not to be relied on.
+    /// Shape of the tail of the weights: above its [`limit`](crate::pareto::limit), the datum is so influential that its `elpd` is not to be relied on.
     pub k: f64,
 }
 
@@ -20,8 +20,8 @@ pub fn leave_out(log_densities: &[f64]) -> LeftOut {
     let ratios: Vec<f64> = log_densities.iter().map(|log| -log).collect();
     let smoothed = smooth_weights(&ratios);
     let largest = log_densities.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mean: f64 =
-        smoothed.weights.iter().zip(log_densities).map(|(w, log)| w * (log - largest).exp()).sum();
+    let heavy = smoothed.weights.iter().zip(log_densities).filter(|(w, _)| **w != 0.0);
+    let mean: f64 = heavy.map(|(w, log)| w * (log - largest).exp()).sum();
     LeftOut { elpd: largest + mean.ln(), seen: log_mean(log_densities).0, k: smoothed.k }
 }
 
@@ -69,6 +69,15 @@ mod tests {
         // Twenty times more exact than all others together.
         let logs: Vec<f64> = (0..4000).map(|s| -0.5 * 20.0 * draws.normal(2 * s).powi(2)).collect();
         assert!(leave_out(&logs).k > 0.7);
+    }
+
+    /// A datum that one draw has for impossible is impossible without it.
+    #[test]
+    fn an_impossible_datum_is_not_left_out() {
+        let mut logs = vec![-1.0; 500];
+        logs[3] = f64::NEG_INFINITY;
+        let found = leave_out(&logs);
+        assert!(found.elpd == f64::NEG_INFINITY && found.k == f64::INFINITY, "{found:?}");
     }
 
     #[test]

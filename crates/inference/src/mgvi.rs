@@ -11,6 +11,7 @@ use crate::line_search::line_search;
 use crate::newton_cg::newton_direction;
 use crate::options::{at_least, at_least_one};
 use crate::straighten::Straight;
+use crate::target::possible;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
 /// Options of [`Mgvi`], straight and bent.
@@ -70,6 +71,8 @@ pub struct Mgvi<T: Number> {
     mean: Option<Vec<T>>,
     rounds: usize,
     drawn: usize,
+    /// Samples that were not handed out, as the model is impossible there.
+    impossible: u64,
     energies: Vec<f64>,
     /// Posterior over approximation at the samples handed out, in logarithms up to a constant.
     weighed: Weighed,
@@ -98,6 +101,7 @@ impl<T: Number> Mgvi<T> {
             mean: None,
             rounds: 0,
             drawn: 0,
+            impossible: 0,
             energies: Vec::new(),
             weighed: Weighed::default(),
         })
@@ -116,9 +120,7 @@ impl<T: Number> Mgvi<T> {
         workers.map(draws, |draw, evaluator| {
             let mut y = mean.to_vec();
             let energy = evaluator.energy(mean, &mut y)?;
-            if !energy.is_finite() {
-                return Err(Error::Start { energy });
-            }
+            possible(evaluator, energy)?;
             evaluator.metric_sample(self.seed, draw, &mut y)?;
             let straight = conjugate_gradient(evaluator, &y, self.options.tolerance, SOLVE)?.x;
             let mirrored: Vec<T> = straight.iter().map(|x| -*x).collect();
@@ -129,9 +131,13 @@ impl<T: Number> Mgvi<T> {
             }
             let bent = |evaluator: &mut dyn Evaluator<T>, y: &[T], offset: &[T]| {
                 workers.with(|here| {
-                    let z = Straight::new(evaluator, here, mean, y)?
-                        .solve(vector::step(mean, 1.0, offset), self.options.tolerance)?;
-                    Ok(vector::step(&z, -1.0, mean))
+                    let start = vector::step(mean, 1.0, offset);
+                    match Straight::new(evaluator, here, mean, y)?.solve(start, self.options.tolerance) {
+                        Ok(z) => Ok(vector::step(&z, -1.0, mean)),
+                        // It stays where it is, and is told as impossible when it is handed out.
+                        Err(error) if error.is_of_point() => Ok(offset.to_vec()),
+                        Err(error) => Err(error),
+                    }
                 })
             };
             let first = bent(evaluator, &y, &straight)?;
@@ -152,9 +158,7 @@ impl<T: Number> Mgvi<T> {
         let mut at = mean;
         let mut gradient = vec![T::zero(); at.len()];
         let mut energy = average.energy(&at, &mut gradient)?;
-        if !energy.is_finite() {
-            return Err(Error::Start { energy });
-        }
+        possible(&average, energy)?;
         let goal = self.options.tolerance.powi(2) * at.len() as f64;
         for _ in 0..self.options.newton_steps {
             if vector::norm2(&gradient) <= goal {
@@ -202,6 +206,10 @@ impl<T: Number> Mgvi<T> {
         }
         for (pair, energies, approximation) in judged {
             for ((z, energy), mirror) in pair.into_iter().zip(energies).zip([false, true]) {
+                if !energy.is_finite() {
+                    self.impossible += 1;
+                    continue;
+                }
                 if let Some(approximation) = approximation {
                     self.weighed.add(approximation - energy);
                 }
@@ -263,6 +271,10 @@ impl<T: Real> Evaluator<T> for Average<'_, T> {
         })
     }
 
+    fn refusal(&self) -> Option<Error> {
+        self.team.iter().find_map(|member| member.refusal())
+    }
+
     fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
         self.average(out, |_, member, part| member.metric(v, part).map(|()| 0.0))?;
         Ok(())
@@ -289,6 +301,9 @@ impl<T: Number> Method<T> for Mgvi<T> {
             ("average_energy".into(), self.energies.last().copied().unwrap_or(f64::NAN)),
             ("rounds".into(), self.rounds as f64),
         ];
+        if self.drawn > 0 {
+            figures.push(("samples_impossible".into(), self.impossible as f64));
+        }
         figures.extend(self.weighed.figures());
         figures
     }

@@ -125,6 +125,8 @@ pub struct Muse<T: Number> {
     /// Covariance of the parameters, in rows.
     covariance: Option<Vec<f64>>,
     drawn: usize,
+    /// Samples that were not handed out, as the model is impossible there.
+    impossible: u64,
 }
 
 /// Mean and covariance of vectors.
@@ -211,6 +213,7 @@ impl<T: Number> Muse<T> {
             responses: Vec::new(),
             covariance: None,
             drawn: 0,
+            impossible: 0,
         })
     }
 
@@ -454,14 +457,21 @@ impl<T: Number> Muse<T> {
             let off = &spread * DVector::from_column_slice(&white);
             let theta: Vec<f64> = root.iter().zip(off.iter()).map(|(root, off)| root + off).collect();
             let mut conditional = Conditional::new(evaluator, split, &theta);
-            let (peak, _) = self.search().climb(&mut conditional, self.peaks[0].clone())?;
+            let peak = match self.search().climb(&mut conditional, self.peaks[0].clone()) {
+                Ok((peak, _)) => peak,
+                Err(error) if error.is_of_point() => return Ok(None),
+                Err(error) => return Err(error),
+            };
             let mut y = peak.z.clone();
             conditional.metric_sample(self.seed, draw, &mut y)?;
             let off = conjugate_gradient(&mut conditional, &y, self.options.tolerance, SOLVE)?.x;
-            Ok(split.join(&theta, &vector::step(&peak.z, 1.0, &off)))
+            Ok(Some(split.join(&theta, &vector::step(&peak.z, 1.0, &off))))
         })?;
         for z in found {
-            sink(Draw::independent(z, None));
+            match z {
+                Some(z) => sink(Draw::independent(z, None)),
+                None => self.impossible += 1,
+            }
         }
         self.drawn = last;
         Ok(())
@@ -510,6 +520,9 @@ impl<T: Number> Method<T> for Muse<T> {
             ("score_evaluations".to_string(), self.evaluations as f64),
             ("last_step_sigma".into(), self.ahead),
         ];
+        if self.drawn > 0 {
+            figures.push(("samples_impossible".into(), self.impossible as f64));
+        }
         let count = self.places.len();
         for (i, name) in self.options.parameters.iter().enumerate() {
             if let Some((root, covariance)) = self.answer() {

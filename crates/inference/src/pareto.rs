@@ -4,10 +4,16 @@
 /// Importance weights of samples, and how heavy their tail is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SmoothedWeights {
-    /// Shape of the tail: below 0.7 the weights, and so the approximation, can be relied on. NaN if there are too few samples to say.
+    /// Shape of the tail: below [`limit`] the weights, and so the approximation, can be relied on. NaN if there are too few samples to say, or if
+    /// none is possible; infinite if one has an infinite weight.
     pub k: f64,
     /// Weights that sum to one, the largest of them smoothed.
     pub weights: Vec<f64>,
+}
+
+/// The largest shape of a tail with which so many samples can be relied on: `min(1 - 1 / log10 S, 0.7)` (eq. 13 of the paper).
+pub fn limit(samples: usize) -> f64 {
+    (1.0 - 1.0 / (samples.max(2) as f64).log10()).clamp(0.0, 0.7)
 }
 
 /// Fewest samples in a tail that can be fitted.
@@ -16,9 +22,18 @@ const FEWEST: usize = 5;
 /// Smooths the weights `exp(log_ratios)`, the ratios of posterior and approximation at its samples, each up to a common factor.
 ///
 /// The largest `min(S / 5, 3 sqrt(S))` of `S` weights are replaced by quantiles of the generalised Pareto distribution that fits
-/// them (Zhang & Stephens 2009, with the prior of the paper above). Infinite or NaN ratios count as weights of zero.
+/// them (Zhang & Stephens 2009, with the prior of the paper above). Ratios of minus infinity or NaN are weights of zero; samples with ratios of plus
+/// infinity share all the weight.
 pub fn smooth_weights(log_ratios: &[f64]) -> SmoothedWeights {
+    let infinite = log_ratios.iter().filter(|r| **r == f64::INFINITY).count();
+    if infinite > 0 {
+        let share = |r: &f64| if *r == f64::INFINITY { 1.0 / infinite as f64 } else { 0.0 };
+        return SmoothedWeights { k: f64::INFINITY, weights: log_ratios.iter().map(share).collect() };
+    }
     let largest = log_ratios.iter().copied().filter(|r| r.is_finite()).fold(f64::NEG_INFINITY, f64::max);
+    if largest == f64::NEG_INFINITY {
+        return SmoothedWeights { k: f64::NAN, weights: vec![f64::NAN; log_ratios.len()] };
+    }
     let raw = |r: &f64| if r.is_finite() { (r - largest).exp() } else { 0.0 };
     let mut weights: Vec<f64> = log_ratios.iter().map(raw).collect();
     let count = weights.len();
@@ -122,6 +137,17 @@ mod tests {
         let found = smooth_weights(&ratios);
         let variance: f64 = draws.iter().zip(&found.weights).map(|(z, w)| w * z * z).sum();
         assert!((variance - 1.0).abs() < 0.04, "{variance} from {}", s * s);
+    }
+
+    #[test]
+    fn weights_without_bounds_are_told() {
+        let mut ratios = vec![0.0; 200];
+        ratios[7] = f64::INFINITY;
+        let found = smooth_weights(&ratios);
+        assert!(found.k == f64::INFINITY && found.weights[7] == 1.0 && found.weights[0] == 0.0);
+        assert!(smooth_weights(&[f64::NEG_INFINITY; 200]).k.is_nan());
+        assert!((limit(100) - 0.5).abs() < 1e-12 && (limit(1000) - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!((limit(1_000_000), limit(1)), (0.7, 0.0));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::conditional::Conditional;
 use crate::lbfgs::History;
 use crate::line_search::{Lower, line_search};
 use crate::newton_cg::newton_direction;
+use crate::target::possible;
 use crate::{Error, Evaluator, Number, Optimizer, Result};
 
 /// Pairs that L-BFGS keeps.
@@ -59,9 +60,7 @@ impl PeakSearch<'_> {
     ) -> Result<(Peak<T>, Vec<f64>)> {
         let mut gradient = start.z.clone();
         let energy = conditional.energy(&start.z, &mut gradient)?;
-        if !energy.is_finite() {
-            return Err(Error::Start { energy });
-        }
+        possible(conditional, energy)?;
         let mut at = Place { z: start.z, gradient, energy };
         let (mut score, mut curvature, mut history) =
             (conditional.score(), start.curvature, History::new(MEMORY));

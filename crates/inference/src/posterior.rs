@@ -6,7 +6,7 @@ use lookback_likelihood::Likelihood;
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{DynOperator, Linearization, Operator, Real, vector};
 
-use crate::target::one_by_one;
+use crate::target::{no_metric, one_by_one};
 use crate::{Error, Evaluator, Result, Target};
 
 /// Points that a model takes at once, where it has a quicker way for many.
@@ -93,7 +93,7 @@ impl<T: Real> Target<T> for Posterior<T> {
             linearization: self.model.linearization(),
             prediction: vec![T::zero(); n],
             work: [vec![T::zero(); n], vec![T::zero(); n]],
-            started: false,
+            refusal: None,
             crowd: self.crowd.as_deref(),
             together: None,
         })
@@ -105,8 +105,8 @@ struct PosteriorEvaluator<'a, T: Real> {
     linearization: Box<dyn Linearization<T> + 'a>,
     prediction: Vec<T>,
     work: [Vec<T>; 2],
-    /// Whether the model could be evaluated somewhere.
-    started: bool,
+    /// Why the model could not be evaluated at the last point.
+    refusal: Option<lookback_operator::Error>,
     /// The model at many points.
     crowd: Option<&'a dyn Operator<T>>,
     /// The place from which that is evaluated, once it was asked for.
@@ -173,12 +173,21 @@ fn with_prior<T: Real>(misfit: f64, z: &[T], gradient: &mut [T]) -> f64 {
     if finite { energy } else { f64::INFINITY }
 }
 
+impl<T: Real> PosteriorEvaluator<'_, T> {
+    fn check_metric(&self) -> Result<()> {
+        if self.likelihood.has_metric() { Ok(()) } else { Err(no_metric()) }
+    }
+}
+
 impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
     fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
         match self.linearization.move_to(z, &mut self.prediction) {
-            Ok(()) => self.started = true,
-            // A parameter that left its range on the way has no likelihood there; at the start it is the user's to mend.
-            Err(lookback_operator::Error::Parameter { .. }) if self.started => return Ok(f64::INFINITY),
+            Ok(()) => self.refusal = None,
+            // A parameter that is out of its range has no likelihood.
+            Err(error @ lookback_operator::Error::Parameter { .. }) => {
+                self.refusal = Some(error);
+                return Ok(f64::INFINITY);
+            }
             Err(error) => return Err(error.into()),
         }
         let misfit = self.likelihood.energy(&self.prediction, &mut self.work[0]);
@@ -187,6 +196,10 @@ impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
         }
         self.linearization.pull(&self.work[0], gradient)?;
         Ok(with_prior(misfit, z, gradient))
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.refusal.clone().map(Error::from)
     }
 
     fn energies(&mut self, points: &[&[T]], gradients: &mut [Vec<T>]) -> Result<Vec<f64>> {
@@ -203,7 +216,6 @@ impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
                     }
                 }
             };
-            self.started |= found.is_some();
             energies.extend(match found {
                 Some(found) => found,
                 None => one_by_one(points, gradients, |z, gradient| self.energy(z, gradient))?,
@@ -213,6 +225,7 @@ impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
     }
 
     fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
+        self.check_metric()?;
         let [a, b] = &mut self.work;
         self.linearization.push(v, a)?;
         self.likelihood.metric_root(&self.prediction, a, b);
@@ -223,12 +236,14 @@ impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
     }
 
     fn coordinate(&mut self) -> Result<Vec<T>> {
+        self.check_metric()?;
         let mut out = self.prediction.clone();
         self.likelihood.coordinate(&self.prediction, &mut out);
         Ok(out)
     }
 
     fn coordinate_push(&mut self, v: &[T]) -> Result<Vec<T>> {
+        self.check_metric()?;
         self.linearization.push(v, &mut self.work[0])?;
         let mut out = self.prediction.clone();
         self.likelihood.metric_root(&self.prediction, &self.work[0], &mut out);
@@ -236,11 +251,13 @@ impl<T: Real> Evaluator<T> for PosteriorEvaluator<'_, T> {
     }
 
     fn coordinate_pull(&mut self, w: &[T], out: &mut [T]) -> Result<()> {
+        self.check_metric()?;
         self.likelihood.metric_root_adjoint(&self.prediction, w, &mut self.work[0]);
         Ok(self.linearization.pull(&self.work[0], out)?)
     }
 
     fn metric_sample(&mut self, seed: u64, draw: u32, out: &mut [T]) -> Result<()> {
+        self.check_metric()?;
         let [a, b] = &mut self.work;
         Stream::new(seed, Purpose::DataDraw, draw).fill_normal(b);
         self.likelihood.metric_root_adjoint(&self.prediction, b, a);

@@ -104,8 +104,8 @@ impl<T: Number, M: Sampler<T>> Method<T> for Preconditioned<T, M> {
             let basis =
                 workers.with(|evaluator| Basis::find(evaluator, maximum.clone(), rank, RESIDUAL, seed))?;
             let message = format!("{} directions rescaled", basis.directions.len());
+            self.starts.iter().try_for_each(|z| check_start(z, workers.dim()))?;
             let starts = std::mem::take(&mut self.starts);
-            starts.iter().try_for_each(|z| check_start(z, workers.dim()))?;
             if !starts.is_empty() {
                 self.sampler.start_from(starts.iter().map(|z| basis.coordinates(z)).collect());
             }

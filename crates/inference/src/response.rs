@@ -71,6 +71,10 @@ impl<T: Number> Evaluator<T> for Response<'_, T> {
         self.evaluator.energy(z, gradient)
     }
 
+    fn refusal(&self) -> Option<crate::Error> {
+        self.evaluator.refusal()
+    }
+
     /// The product with the curvature of the free latents.
     fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
         let product = self.curvature(v)?;

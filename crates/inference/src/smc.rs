@@ -156,7 +156,7 @@ impl<T: Number> Smc<T> {
         let particles: Vec<Particle<T>> =
             workers.map(workers.crowds(0..count), at)?.into_iter().flatten().collect();
         if particles.iter().filter(|particle| particle.misfit.is_finite()).count() < FEWEST {
-            return Err(Error::Start { energy: f64::INFINITY });
+            return Err(workers.impossible(&draw(0)));
         }
         self.particles = particles;
         self.ancestors = (0..count as u32).collect();

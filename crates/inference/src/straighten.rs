@@ -4,6 +4,7 @@ use lookback_operator::vector;
 
 use crate::line_search::line_search;
 use crate::newton_cg::newton_direction;
+use crate::target::possible;
 use crate::{Error, Evaluator, Number, Result};
 
 /// Most Newton steps of a sample.
@@ -50,9 +51,7 @@ impl<'a, T: Number> Straight<'a, T> {
         let goal = tolerance * tolerance * start.len() as f64;
         let mut gradient = start.clone();
         let mut energy = self.energy(&start, &mut gradient)?;
-        if !energy.is_finite() {
-            return Err(Error::Start { energy });
-        }
+        possible(self, energy)?;
         let mut z = start;
         for _ in 0..STEPS {
             if 2.0 * energy <= goal {
@@ -93,6 +92,10 @@ impl<T: Number> Evaluator<T> for Straight<'_, T> {
         self.pull(&off, gradient)?;
         let energy = 0.5 * vector::norm2(&off);
         Ok(if energy.is_finite() { energy } else { f64::INFINITY })
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.here.refusal()
     }
 
     /// `dg^T dg v`.

@@ -50,6 +50,11 @@ pub trait Evaluator<T: Real>: Send {
     /// If the model cannot be evaluated at all.
     fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64>;
 
+    /// Why the last energy was infinite, where the model said so: a parameter that is out of its range, which is impossible on the way and the user's to mend at the start.
+    fn refusal(&self) -> Option<Error> {
+        None
+    }
+
     /// Energies and gradients at many points, which may cost less than one after the other. Derivatives at the last point are not to be
     /// asked for afterwards.
     ///
@@ -104,6 +109,14 @@ pub trait Evaluator<T: Real>: Send {
     }
 }
 
+/// The energy at a starting point, from which nothing goes on unless it is finite.
+///
+/// # Errors
+/// That of the model if it had one, or [`Error::Start`].
+pub(crate) fn possible<T: Real>(evaluator: &dyn Evaluator<T>, energy: f64) -> Result<f64> {
+    if energy.is_finite() { Ok(energy) } else { Err(evaluator.refusal().unwrap_or(Error::Start { energy })) }
+}
+
 /// Energies and gradients, one point after the other.
 pub(crate) fn one_by_one<T: Real>(
     points: &[&[T]],
@@ -113,7 +126,7 @@ pub(crate) fn one_by_one<T: Real>(
     points.iter().zip(gradients).map(|(z, gradient)| energy(z, gradient)).collect()
 }
 
-fn no_metric() -> Error {
+pub(crate) fn no_metric() -> Error {
     Error::Unsuitable(
         "this target offers an energy and a gradient only; choose `map` with `lbfgs`, or `hmc`".into(),
     )

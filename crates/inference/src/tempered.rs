@@ -28,6 +28,10 @@ impl<T: Real> Evaluator<T> for Tempered<'_, T> {
         Ok(prior + (energy - prior) * self.cold)
     }
 
+    fn refusal(&self) -> Option<crate::Error> {
+        self.inner.refusal()
+    }
+
     fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
         self.inner.metric(v, out)?;
         if self.cold != 1.0 {

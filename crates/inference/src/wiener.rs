@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::target::possible;
 use crate::{Draw, Error, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
 /// Options of [`Wiener`].
@@ -70,9 +71,7 @@ impl<T: Number> Wiener<T> {
         let solution = workers.with(|evaluator| {
             let mut b = origin.clone();
             let energy = evaluator.energy(&origin, &mut b)?;
-            if !energy.is_finite() {
-                return Err(Error::Start { energy });
-            }
+            possible(evaluator, energy)?;
             b.iter_mut().for_each(|b| *b = -*b);
             conjugate_gradient(evaluator, &b, self.options.tolerance, self.options.max_iterations)
         })?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lookback_operator::Real;
 use rayon::prelude::*;
 
+use crate::target::possible;
 use crate::{Error, Evaluator, Result, Target};
 
 /// The target of a run, with evaluators that are made once and used again.
@@ -40,6 +41,10 @@ impl<T: Real> Evaluator<T> for Watched<'_, '_, T> {
     fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
         self.count(self.gradients, 1)?;
         self.inner.energy(z, gradient)
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.inner.refusal()
     }
 
     fn energies(&mut self, points: &[&[T]], gradients: &mut [Vec<T>]) -> Result<Vec<f64>> {
@@ -77,7 +82,10 @@ pub(crate) struct Changed<'a, 'w, T: Real, F> {
     pub energy: F,
 }
 
-struct ChangedEvaluator<'a, 'w, T: Real, F>(&'a Changed<'a, 'w, T, F>);
+struct ChangedEvaluator<'a, 'w, T: Real, F> {
+    target: &'a Changed<'a, 'w, T, F>,
+    refusal: Option<Error>,
+}
 
 impl<T: Real, F> Target<T> for Changed<'_, '_, T, F>
 where
@@ -88,7 +96,7 @@ where
     }
 
     fn evaluator(&self) -> Box<dyn Evaluator<T> + '_> {
-        Box::new(ChangedEvaluator(self))
+        Box::new(ChangedEvaluator { target: self, refusal: None })
     }
 }
 
@@ -97,7 +105,17 @@ where
     F: Fn(&mut dyn Evaluator<T>, &[T], &mut [T]) -> Result<f64> + Sync,
 {
     fn energy(&mut self, z: &[T], gradient: &mut [T]) -> Result<f64> {
-        self.0.workers.with(|evaluator| (self.0.energy)(evaluator, z, gradient))
+        let Changed { workers, energy, .. } = self.target;
+        let (energy, refusal) = workers.with(|evaluator| {
+            let energy = energy(evaluator, z, gradient)?;
+            Ok((energy, evaluator.refusal()))
+        })?;
+        self.refusal = refusal;
+        Ok(energy)
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.refusal.clone()
     }
 }
 
@@ -116,6 +134,15 @@ impl<'a, T: Real> Workers<'a, T> {
     /// Number of latents.
     pub fn dim(&self) -> usize {
         self.target.dim()
+    }
+
+    /// Why nothing is possible, of which these latents are an example.
+    pub(crate) fn impossible(&self, z: &[T]) -> Error {
+        let tried = self.with(|evaluator| {
+            evaluator.energy(z, &mut z.to_vec())?;
+            possible(evaluator, f64::INFINITY)
+        });
+        tried.err().unwrap_or(Error::Start { energy: f64::INFINITY })
     }
 
     /// True if the energy is quadratic.

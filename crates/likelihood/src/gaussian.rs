@@ -65,7 +65,8 @@ impl<T: Real> Likelihood<T> for Gaussian<T> {
         let partial = chunks.map(|((gradient, prediction), (data, inverse))| {
             let mut sum = 0.0;
             for (((g, &p), &d), &w) in gradient.iter_mut().zip(prediction).zip(data).zip(inverse) {
-                let residual = (p - d) * w;
+                // What a mask hides does not count, whatever is predicted there.
+                let residual = if w > T::zero() { (p - d) * w } else { T::zero() };
                 *g = residual * w;
                 sum += residual.f64() * residual.f64();
             }
@@ -102,7 +103,7 @@ impl<T: Real> Likelihood<T> for Gaussian<T> {
 
     fn residual(&self, prediction: &[T], out: &mut [T]) {
         for (((out, &p), &d), &w) in out.iter_mut().zip(prediction).zip(&self.data).zip(&self.inverse) {
-            *out = (d - p) * w;
+            *out = if w > T::zero() { (d - p) * w } else { T::zero() };
         }
     }
 

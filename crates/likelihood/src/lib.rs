@@ -70,6 +70,11 @@ pub trait Likelihood<T: Real>: Send + Sync {
     /// If the data have another length, or are impossible.
     fn with_data(&self, data: Vec<T>) -> Result<Arc<dyn Likelihood<T>>>;
 
+    /// False if the Fisher metric is not known: [`metric_root`](Likelihood::metric_root) and its like are not to be asked for.
+    fn has_metric(&self) -> bool {
+        true
+    }
+
     /// True if `-ln L` is quadratic in the prediction, so that linear models have Gaussian posteriors.
     fn is_gaussian(&self) -> bool {
         false

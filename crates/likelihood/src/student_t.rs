@@ -69,7 +69,8 @@ impl<T: Real> Likelihood<T> for StudentT<T> {
     fn energy(&self, prediction: &[T], gradient: &mut [T]) -> f64 {
         let mut sum = 0.0;
         for (((g, &p), &d), &w) in gradient.iter_mut().zip(prediction).zip(&self.data).zip(&self.inverse) {
-            let r = ((p - d) * w).f64();
+            // What a mask hides does not count, whatever is predicted there.
+            let r = if w > T::zero() { ((p - d) * w).f64() } else { 0.0 };
             sum += 0.5 * (self.dof + 1.0) * (r * r / self.dof).ln_1p();
             *g = T::of((self.dof + 1.0) * r / (self.dof + r * r)) * w;
         }
@@ -105,7 +106,7 @@ impl<T: Real> Likelihood<T> for StudentT<T> {
 
     fn residual(&self, prediction: &[T], out: &mut [T]) {
         for (((out, &p), &d), &w) in out.iter_mut().zip(prediction).zip(&self.data).zip(&self.inverse) {
-            *out = (d - p) * w;
+            *out = if w > T::zero() { (d - p) * w } else { T::zero() };
         }
     }
 

@@ -116,9 +116,16 @@ fn masked_data_do_not_count() {
         let masked: &[usize] = if likelihood.name().starts_with("complex") { &[14, 15] } else { &[7] };
         masked.iter().for_each(|&i| data[i] = f64::NAN);
         let with_nan = likelihood.with_data(data).expect("NaN is allowed where masked");
-        let p = prediction();
+        let mut p = prediction();
         let (mut a, mut b) = (vec![0.0; N], vec![0.0; N]);
-        assert_eq!(likelihood.energy(&p, &mut a), with_nan.energy(&p, &mut b));
+        let energy = likelihood.energy(&p, &mut a);
+        assert_eq!(energy, with_nan.energy(&p, &mut b));
+        // Nor does what is predicted there.
+        masked.iter().for_each(|&i| p[i] = f64::NAN);
+        assert_eq!(energy, likelihood.energy(&p, &mut b), "{}", likelihood.name());
+        likelihood.residual(&p, &mut b);
+        masked.iter().for_each(|&i| b[i] = 0.0);
+        assert!(b.iter().all(|r| r.is_finite()));
         masked.iter().for_each(|&i| assert_eq!((a[i], b[i]), (0.0, 0.0)));
         let other = likelihood.with_data(vec![f64::NAN; N]);
         assert!(other.is_err(), "NaN is refused where it counts");

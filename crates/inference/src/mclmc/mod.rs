@@ -152,7 +152,9 @@ struct Chain<T: Number> {
     u: Vec<T>,
     step: StepSize,
     spread: Spread<T>,
-    /// Sum and number of squared energy errors, and of `z . dH/dz / d`, after the warm-up.
+    /// Where the warm-up ended.
+    reference: Vec<T>,
+    /// Sum and number of squared energy errors, and of `(z - reference) . dH/dz / d`, after the warm-up.
     errors: (f64, f64),
     virial: (f64, f64),
     divergences: Divergences,
@@ -236,7 +238,9 @@ impl<T: Number> Motion<'_, T> {
                 } else {
                     chain.errors = (chain.errors.0 + error, chain.errors.1 + 1.0);
                     if (self.first + done).is_multiple_of(VIRIAL_EVERY) {
-                        let virial = vector::dot(z, &gradient) / dim as f64;
+                        // About any fixed place the mean is one; about one within the posterior its scatter is least.
+                        let virial = (vector::dot(z, &gradient) - vector::dot(&chain.reference, &gradient))
+                            / dim as f64;
                         chain.virial = (chain.virial.0 + virial, chain.virial.1 + 1.0);
                     }
                 }
@@ -364,6 +368,7 @@ impl<T: Number> Mclmc<T> {
                 u,
                 step,
                 spread,
+                reference: Vec::new(),
                 errors,
                 virial,
                 divergences: Divergences::default(),
@@ -511,6 +516,7 @@ impl<T: Number> Method<T> for Mclmc<T> {
         }
         if self.steps == warmup {
             self.tune();
+            self.chains.iter_mut().for_each(|chain| chain.reference.clone_from(&chain.at.z));
         }
         if self.counted() > 0 && self.counted().is_multiple_of(self.options.thin) {
             for (i, chain) in self.chains.iter_mut().enumerate() {

@@ -139,6 +139,7 @@ fn particles_have_the_evidence_and_survive_interruption() {
     survives_interruption(Smc::new(small, 5).expect("valid"), &poisson_posterior(1.0));
     let mut poisson = Smc::new(SmcOptions::default(), 6).expect("valid");
     run_to_end(&mut poisson, &poisson_posterior(1.0)).expect("runs");
+    evidence_is(&poisson, poisson_evidence(1));
     // Where nothing is possible every attempt says so.
     let nowhere = Formula { dim: 2, energy: |_: &[f64], _: &mut [f64]| f64::INFINITY };
     let stop = std::sync::atomic::AtomicBool::new(false);
