@@ -40,10 +40,13 @@ impl AdamOptions {
                 return Err(Error::option(name, format!("must be at least 0 and below 1, not {beta}")));
             }
         }
-        for (name, value) in [("epsilon", self.epsilon), ("weight_decay", self.weight_decay)] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(Error::option(name, format!("must be at least 0, not {value}")));
-            }
+        // Without it a weight that no loss depends on would move by 0 / 0.
+        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+            return Err(Error::option("epsilon", format!("must be above 0, not {}", self.epsilon)));
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            let message = format!("must be at least 0, not {}", self.weight_decay);
+            return Err(Error::option("weight_decay", message));
         }
         match self.clip {
             Some(clip) if !(clip > 0.0) => Err(Error::option("clip", format!("must be above 0, not {clip}"))),
@@ -151,6 +154,23 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// Refuses rates that would rise, or change their sign.
+    ///
+    /// # Errors
+    /// [`Error::Option`].
+    pub fn check(self) -> Result<()> {
+        match self {
+            Schedule::Stairs { parts: 0, .. } => Err(Error::option("schedule.parts", "must be at least 1")),
+            Schedule::Stairs { factor, .. } if !(factor > 0.0 && factor <= 1.0) => {
+                Err(Error::option("schedule.factor", format!("must be above 0 and at most 1, not {factor}")))
+            }
+            Schedule::Cosine { last } if !(0.0..=1.0).contains(&last) => {
+                Err(Error::option("schedule.last", format!("must lie between 0 and 1, not {last}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The learning rate over the first, at `progress` between 0 and 1. The first `warmup` of the progress rises from zero.
     pub fn factor(self, progress: f64, warmup: f64) -> f64 {
         if progress < warmup {
@@ -192,6 +212,21 @@ mod tests {
             }
         }
         weights.iter().zip(expected).for_each(|(w, e)| assert!((w - e).abs() < 1e-12, "{w} {e}"));
+    }
+
+    #[test]
+    fn schedules_that_rise_are_refused() {
+        for wrong in [
+            Schedule::Cosine { last: -1.0 },
+            Schedule::Cosine { last: f64::NAN },
+            Schedule::Stairs { parts: 0, factor: 0.1 },
+            Schedule::Stairs { parts: 3, factor: 1.5 },
+            Schedule::Stairs { parts: 3, factor: 0.0 },
+        ] {
+            assert!(wrong.check().is_err(), "{wrong:?}");
+        }
+        assert!(Schedule::default().check().is_ok() && Schedule::Constant.check().is_ok());
+        assert!(AdamOptions { epsilon: 0.0, ..AdamOptions::default() }.check().is_err());
     }
 
     #[test]

@@ -158,7 +158,16 @@ struct Builder<T: Real> {
 /// # Errors
 /// If a layer cannot take what the one before it gives, or a number is out of its range.
 pub fn build<T: Real>(input: Shape, sections: &[LayerSection]) -> Result<(Network<T>, Shape)> {
-    let mut builder = Builder { shape: input, layers: Vec::new(), places: 0 };
+    build_from(input, sections, 0)
+}
+
+/// The same, whose layers of dropout are counted from `places` on: two networks that are trained together drop other numbers.
+pub(crate) fn build_from<T: Real>(
+    input: Shape,
+    sections: &[LayerSection],
+    places: u32,
+) -> Result<(Network<T>, Shape)> {
+    let mut builder = Builder { shape: input, layers: Vec::new(), places };
     builder.add_all(sections)?;
     Ok((Network::new(input.len(), builder.layers), builder.shape))
 }

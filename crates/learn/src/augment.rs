@@ -11,7 +11,7 @@ use crate::{Batch, Error, Examples, Result, Shape};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
-    /// Width of uniform noise added to every number, in units of the data: one step of a camera's counts, say.
+    /// Width of uniform noise of mean zero added to every number, in units of the data: one step of a camera's counts, say.
     pub dequantise: f64,
     /// Standard deviation of normal noise added to every number, in units of the data.
     pub noise_std: f64,
@@ -67,7 +67,7 @@ impl Augmentation {
     /// Changes examples; each takes its random numbers from its place in the batch. `scale` is what the data were divided by.
     pub fn apply(&self, shape: Shape, mut x: Batch<f32>, scale: f32, stream: Stream) -> Batch<f32> {
         let width = x.width();
-        let numbers = width as u64 * 2 + FIRST_PIXEL;
+        let numbers = width as u64 * 4 + FIRST_PIXEL;
         x.data_mut().par_chunks_mut(width).enumerate().for_each(|(row, example)| {
             let begin = row as u64 * numbers;
             if let (Shape::Image(image), false) = (shape, self.keeps_places()) {
@@ -76,12 +76,13 @@ impl Augmentation {
             let uniform = self.dequantise as f32 / scale;
             let normal = self.noise_std as f32 / scale;
             for (i, x) in example.iter_mut().enumerate() {
-                let at = begin + FIRST_PIXEL + 2 * i as u64;
+                // Apart in the stream: neighbouring numbers would make one normal number.
+                let at = begin + FIRST_PIXEL + 4 * i as u64;
                 if uniform > 0.0 {
-                    *x += uniform * stream.uniform(at) as f32;
+                    *x += uniform * (stream.uniform(at) - 0.5) as f32;
                 }
                 if normal > 0.0 {
-                    *x += normal * stream.normal(at + 1) as f32;
+                    *x += normal * stream.normal(at + 2) as f32;
                 }
             }
         });
@@ -164,10 +165,32 @@ mod tests {
             .flat_map(|row| (0..9).map(move |i| (row, i)))
             .map(|(row, i)| all.row(row)[i] - i as f32)
             .collect();
-        assert!(added.iter().all(|&x| (-1e-6..0.2501).contains(&x)));
+        assert!(added.iter().all(|&x| x.abs() < 0.1251) && added.iter().any(|&x| x.abs() > 0.12));
         let mean = added.iter().sum::<f32>() / 3600.0;
         // Half of 0.5 / 2, with a standard error of 0.0012.
-        assert!((mean - 0.125).abs() < 0.005, "{mean}");
+        assert!(mean.abs() < 0.005, "{mean}");
+    }
+
+    /// Both kinds of noise together have the sum of their fourth moments' terms, as independent numbers do.
+    #[test]
+    fn kinds_of_noise_are_independent() {
+        let with = |dequantise: f64, noise_std: f64| {
+            let all = changed(&Augmentation { dequantise, noise_std, ..Augmentation::default() }, 3000);
+            let offset = |(at, x): (usize, &f32)| f64::from(*x) - (at % 9) as f64;
+            all.data().iter().enumerate().map(offset).collect::<Vec<f64>>()
+        };
+        let (uniform, normal, both) = (with(2.0, 0.0), with(0.0, 1.0), with(2.0, 1.0));
+        let n = both.len() as f64;
+        assert!(both.iter().zip(uniform.iter().zip(&normal)).all(|(b, (u, v))| (b - u - v).abs() < 1e-5));
+        // Squares of independent numbers do not go together: their correlation scatters by 0.006.
+        let squares = |x: &[f64]| {
+            let mean = x.iter().map(|x| x * x).sum::<f64>() / n;
+            x.iter().map(|x| x * x - mean).collect::<Vec<f64>>()
+        };
+        let (a, b) = (squares(&uniform), squares(&normal));
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let correlation = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+        assert!(correlation.abs() < 0.025, "{correlation}");
     }
 
     #[test]

@@ -89,6 +89,11 @@ impl Variational {
     pub(crate) fn price(&self, pixels: usize) -> f64 {
         self.beta * self.noise_std * self.noise_std / pixels as f64
     }
+
+    /// What the divergence of these distributions from N(0, 1), a row each, costs.
+    pub(crate) fn cost(&self, mean: &Batch<f32>, log_variance: &Batch<f32>, pixels: usize) -> f64 {
+        self.price(pixels) * (divergence(mean, log_variance) - self.capacity).abs()
+    }
 }
 
 /// Encoder and decoder. Their weights are one vector, the encoder's first.
@@ -131,11 +136,12 @@ impl AutoencoderSection {
     pub fn import(&self, shape: Shape, bytes: &[u8]) -> Result<Vec<f32>> {
         let Pair { encoder, decoder } = self.layers(shape)?;
         let mut weights = Vec::new();
-        for (part, input, sections) in
-            [("encoder", shape, encoder), ("decoder", Shape::Row(self.latents), decoder)]
+        let (encoded, latents) = (Shape::Row(self.encoded()), Shape::Row(self.latents));
+        for (part, [input, output], sections) in
+            [("encoder", [shape, encoded], encoder), ("decoder", [latents, shape], decoder)]
         {
             let mut arrays = pytorch::read_part(bytes, part)?.into_iter();
-            weights.extend(pytorch::import(input, &sections, &mut arrays)?.0);
+            weights.extend(pytorch::import(input, output, &sections, &mut arrays)?.0);
         }
         Ok(weights)
     }
@@ -147,6 +153,10 @@ impl AutoencoderSection {
     pub fn build<T: Real>(&self, shape: Shape) -> Result<Autoencoder<T>> {
         if self.latents == 0 {
             return Err(Error::option("latents", "must be at least 1"));
+        }
+        if self.dropout != 0.0 && !matches!(self.architecture, Architecture::Named(Published::Infogan)) {
+            let message = "is for the architecture \"infogan\"; layers of your own drop numbers by `{ kind = \"dropout\", rate = ... }`";
+            return Err(Error::option("autoencoder.dropout", message));
         }
         if let Some(Variational { noise_std, beta, capacity }) = self.variational {
             for (name, value, ok) in [
@@ -167,7 +177,8 @@ impl AutoencoderSection {
             let message = format!("the encoder gives {} numbers where {out} are needed{why}", end.len());
             return Err(Error::architecture(message));
         }
-        let (decoder, end) = architecture::build(Shape::Row(self.latents), &decoder)?;
+        let (decoder, end) =
+            architecture::build_from(Shape::Row(self.latents), &decoder, DROPOUT_OF_DECODER)?;
         if end.len() != shape.len() {
             let message = format!("the decoder gives {} numbers where {} are needed", end.len(), shape.len());
             return Err(Error::architecture(message));
@@ -231,6 +242,9 @@ pub struct Reconstruction<'a> {
     pub scaling: Scaling,
 }
 
+/// From here on layers of dropout of a decoder are counted: not the numbers that its encoder drops.
+pub(crate) const DROPOUT_OF_DECODER: u32 = 1 << 16;
+
 /// Random numbers of the latents begin here in the stream of a step; those of dropped numbers are below.
 const LATENT_NOISE: u64 = 1 << 60;
 
@@ -289,9 +303,19 @@ impl Objective for Reconstruction<'_> {
     }
 
     fn validation(&self, weights: &[f32]) -> f64 {
-        let x = &self.validation.values;
-        let decoded = self.autoencoder.decode(weights, self.autoencoder.encode(weights, x.clone()));
-        Reconstruction::misfit(decoded, x, self.validation.precision.as_ref()).0
+        let (net, x) = (self.autoencoder, &self.validation.values);
+        let encoded = in_parts(x.clone(), |x| net.encoder.apply(&weights[..net.encoder.len()], x));
+        let (means, cost) = match net.variational {
+            None => (encoded, 0.0),
+            Some(options) => {
+                let (mean, log_variance) =
+                    (encoded.columns(0, net.latents), encoded.columns(net.latents, 2 * net.latents));
+                let cost = options.cost(&mean, &log_variance, x.width());
+                (mean, cost)
+            }
+        };
+        let decoded = net.decode(weights, means);
+        Reconstruction::misfit(decoded, x, self.validation.precision.as_ref()).0 + cost
     }
 }
 
@@ -299,6 +323,15 @@ impl Objective for Reconstruction<'_> {
 pub(crate) fn latent_noise(rows: usize, latents: usize, stream: Stream) -> Batch<f32> {
     let numbers = (0..(rows * latents) as u64).map(|i| stream.normal(LATENT_NOISE + i) as f32);
     Batch::new(latents, numbers.collect())
+}
+
+/// Mean divergence of normal distributions from N(0, 1), a row each \[nat\].
+fn divergence(mean: &Batch<f32>, log_variance: &Batch<f32>) -> f64 {
+    let terms = mean.data().iter().zip(log_variance.data());
+    let each = |(&m, &l): (&f32, &f32)| {
+        0.5 * (f64::from(m) * f64::from(m) + f64::from(l).exp() - 1.0 - f64::from(l))
+    };
+    terms.map(each).sum::<f64>() / mean.rows() as f64
 }
 
 /// Latents of a batch, and how they came about.
@@ -328,11 +361,7 @@ impl Latent {
             return (0.0, dz);
         };
         let rows = mean.rows() as f64;
-        let terms = mean.data().iter().zip(log_variance.data());
-        let divergence: f64 = terms
-            .map(|(&m, &l)| 0.5 * (f64::from(m) * f64::from(m) + f64::from(l).exp() - 1.0 - f64::from(l)))
-            .sum::<f64>()
-            / rows;
+        let divergence = divergence(&mean, &log_variance);
         let unit = options.price(pixels);
         let side = if divergence >= options.capacity { 1.0 } else { -1.0 };
         let each = (side * unit / rows) as f32;

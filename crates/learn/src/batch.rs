@@ -2,9 +2,10 @@
 
 use lookback_operator::Real;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// `rows x width` numbers, row after row. Images lie in a row as (height, width, channel), the channel fastest.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Batch<T> {
     width: usize,
     data: Vec<T>,

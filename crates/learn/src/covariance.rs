@@ -1,13 +1,16 @@
 //! Covariances of few directions and a diagonal: what a decoder gets wrong, pixel with pixel.
 
 use lookback_operator::Real;
+use lookback_operator::random::{Purpose, Stream};
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::product::{Matrix, Threads, multiply};
 use crate::{Batch, Error, Result};
 
 /// `C = diag(variance) + sum_k f_k f_k^T`, with one factor `f_k` a row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelError {
     /// Directions that are correlated.
     pub factors: Batch<f32>,
@@ -25,7 +28,11 @@ impl ModelError {
     /// The covariance of residuals, one row an example: its `rank` strongest directions by subspace iteration (Halko, Martinsson &
     /// Tropp 2011, algorithm 4.4), and what is left of the variances.
     ///
-    /// Cost: `24 examples width rank` multiplications. Residuals are not centred: a mean is an error too.
+    /// Residuals that are NaN are of missing numbers: they are drawn given those of the same example that are there, again and again with the
+    /// covariance that was found with the last (data augmentation; Tanner & Wong 1987), so that it is that of complete examples.
+    ///
+    /// Cost: `24 examples width rank` multiplications; eight times that, and as often `rank^2 width` for each incomplete example, where numbers are
+    /// missing. Residuals are not centred: a mean is an error too.
     ///
     /// # Errors
     /// If there are fewer examples than directions, or all residuals are zero.
@@ -35,24 +42,41 @@ impl ModelError {
             let message = format!("{n} residuals of {width} numbers have fewer than {rank} directions");
             return Err(Error::option("rank", message));
         }
+        let residuals = &complete(residuals, rank, seed)?;
         let mut total = vec![0.0f64; width];
         for row in residuals.data().chunks_exact(width) {
             total.iter_mut().zip(row).for_each(|(t, r)| *t += f64::from(*r).powi(2) / n as f64);
         }
-        let mean = total.iter().sum::<f64>() / width as f64;
-        if !(mean > 0.0) {
+        if !(total.iter().sum::<f64>() > 0.0) {
             return Err(Error::Data(
                 "all residuals are zero: nothing can be learned of the model's error".into(),
             ));
         }
-        let factors = strongest(residuals, rank, seed);
+        Ok(ModelError::with_total(strongest(residuals, rank, seed), &total))
+    }
+
+    /// With these factors, and variances that are these in all.
+    fn with_total(factors: Batch<f32>, total: &[f64]) -> ModelError {
+        let mean = total.iter().sum::<f64>() / total.len() as f64;
         let mut variance: Vec<f32> = total.iter().map(|&t| t as f32).collect();
-        for factor in factors.data().chunks_exact(width).take(rank) {
+        for factor in factors.data().chunks_exact(total.len()).take(factors.rows()) {
             variance.iter_mut().zip(factor).for_each(|(v, f)| *v -= f * f);
         }
         let least = |total: f64| LEAST * (total.max(1e-3 * mean)) as f32;
-        variance.iter_mut().zip(&total).for_each(|(v, &t)| *v = v.max(least(t)));
-        Ok(ModelError { factors, variance })
+        variance.iter_mut().zip(total).for_each(|(v, &t)| *v = v.max(least(t)));
+        ModelError { factors, variance }
+    }
+
+    /// The error of the decoder alone, where residuals held independent noise of this variance for each number, too.
+    pub fn less_noise(self, noise: &[f64]) -> ModelError {
+        let total = self.diagonal().variance;
+        // What is left is at least a share of what there was.
+        let left = |(&total, &noise): (&f32, &f64)| {
+            let total = f64::from(total);
+            (total - noise).max(f64::from(LEAST) * total)
+        };
+        let left: Vec<f64> = total.iter().zip(noise).map(left).collect();
+        ModelError::with_total(self.factors, &left)
     }
 
     /// Number of correlated directions.
@@ -80,9 +104,85 @@ impl ModelError {
     }
 }
 
+/// Rounds in which missing residuals are drawn.
+const COMPLETIONS: u32 = 8;
+
+/// Residuals with draws in place of those that are missing.
+fn complete(residuals: &Batch<f32>, rank: usize, seed: u64) -> Result<Batch<f32>> {
+    let (rows, width) = (residuals.rows(), residuals.width());
+    if !residuals.data().iter().any(|r| r.is_nan()) {
+        return Ok(residuals.clone());
+    }
+    let mut sums = vec![(0.0, 0usize); width];
+    for row in residuals.data().chunks_exact(width) {
+        for (sum, r) in sums.iter_mut().zip(row).filter(|(_, r)| !r.is_nan()) {
+            *sum = (sum.0 + f64::from(*r).powi(2), sum.1 + 1);
+        }
+    }
+    let seen = sums.iter().map(|sum| sum.1).sum::<usize>();
+    let mean = sums.iter().map(|sum| sum.0).sum::<f64>() / seen.max(1) as f64;
+    // Of a number that is never there nothing is known but what the others are like.
+    let variance = |&(sum, count): &(f64, usize)| if count > 0 { sum / count as f64 } else { mean };
+    let mut error = ModelError {
+        factors: Batch::zeros(0, width),
+        variance: sums.iter().map(|sum| variance(sum).max(1e-12 * mean).max(1e-30) as f32).collect(),
+    };
+    let mut filled = residuals.clone();
+    for round in 0..COMPLETIONS {
+        let stream = Stream::new(seed, Purpose::Training, 1 << 22 | round);
+        let draws = (width + rank) as u64;
+        let fill = |(row, filled): (usize, &mut [f32])| {
+            let mut at = row as u64 * draws;
+            let mut next = || {
+                at += 1;
+                stream.normal(2 * at)
+            };
+            error.fill(residuals.row(row), filled, &mut next)
+        };
+        filled.data_mut().par_chunks_exact_mut(width).enumerate().try_for_each(fill)?;
+        if round + 1 < COMPLETIONS {
+            error = ModelError::of(&filled, rank, seed)?;
+        }
+    }
+    debug_assert_eq!(filled.rows(), rows);
+    Ok(filled)
+}
+
+impl ModelError {
+    /// Draws the missing residuals of an example given the others: `w_m + C_ms C_ss^-1 (r_s - w_s)` with `w` drawn from the covariance (Hoffman & Ribak 1991).
+    fn fill(&self, residuals: &[f32], filled: &mut [f32], next: &mut impl FnMut() -> f64) -> Result<()> {
+        let (seen, missing): (Vec<usize>, Vec<usize>) =
+            (0..residuals.len()).partition(|&i| !residuals[i].is_nan());
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let along: Vec<f64> = (0..self.rank()).map(|_| next()).collect();
+        let mut drawn: Vec<f64> = self.variance.iter().map(|v| f64::from(*v).sqrt() * next()).collect();
+        let factor = |k: usize, i: usize| f64::from(self.factors.row(k)[i]);
+        for (k, along) in along.iter().enumerate() {
+            drawn.iter_mut().enumerate().for_each(|(i, drawn)| *drawn += along * factor(k, i));
+        }
+        let mut towards = vec![0.0; self.rank()];
+        if self.rank() > 0 && !seen.is_empty() {
+            let diagonal: Vec<f64> = seen.iter().map(|&i| f64::from(self.variance[i])).collect();
+            let factors: Vec<Vec<f64>> =
+                (0..self.rank()).map(|k| seen.iter().map(|&i| factor(k, i)).collect()).collect();
+            let off: Vec<f64> = seen.iter().map(|&i| f64::from(residuals[i]) - drawn[i]).collect();
+            let off = Precision::new(&diagonal, &factors)?.apply(&off);
+            for (towards, factor) in towards.iter_mut().zip(&factors) {
+                *towards = factor.iter().zip(&off).map(|(f, off)| f * off).sum();
+            }
+        }
+        for i in missing {
+            let moved: f64 = towards.iter().enumerate().map(|(k, towards)| towards * factor(k, i)).sum();
+            filled[i] = (drawn[i] + moved) as f32;
+        }
+        Ok(())
+    }
+}
+
 /// The eigenvectors of `R^T R / n` with the largest eigenvalues, times their roots, a row each.
 fn strongest(residuals: &Batch<f32>, rank: usize, seed: u64) -> Batch<f32> {
-    use lookback_operator::random::{Purpose, Stream};
     let (n, width) = (residuals.rows(), residuals.width());
     if rank == 0 {
         return Batch::zeros(0, width);
@@ -192,8 +292,6 @@ impl Precision {
 
 #[cfg(test)]
 mod tests {
-    use lookback_operator::random::{Purpose, Stream};
-
     use super::*;
 
     /// Residuals with three known directions and a known diagonal.
@@ -239,6 +337,55 @@ mod tests {
         assert_eq!((plain.rank(), ModelError::of(&residuals, 0, 1).expect("found").rank()), (0, 0));
         let total: f32 = residuals.data().iter().skip(7).step_by(20).map(|r| r * r).sum::<f32>() / 20_000.0;
         assert!((plain.variance[7] / total - 1.0).abs() < 1e-3);
+    }
+
+    /// With two of five numbers missing the covariance is that of complete examples, and not what zeros in their places would make of it.
+    #[test]
+    fn missing_residuals_do_not_count() {
+        let (mut residuals, factors, diagonal) = drawn(6000);
+        let stream = Stream::new(5, Purpose::Test, 0);
+        for (at, r) in residuals.data_mut().iter_mut().enumerate() {
+            if stream.uniform(at as u64) < 0.4 {
+                *r = f32::NAN;
+            }
+        }
+        let covariance = |of: &ModelError, i: usize, j: usize| {
+            let sum: f64 = (0..3).map(|k| f64::from(of.factors.row(k)[i] * of.factors.row(k)[j])).sum();
+            sum + if i == j { f64::from(of.variance[i]) } else { 0.0 }
+        };
+        let off = |of: &ModelError| {
+            let (mut off, mut all) = (0.0, 0.0);
+            for (i, j) in (0..20).flat_map(|i| (0..20).map(move |j| (i, j))) {
+                let expected: f64 =
+                    factors.iter().map(|f| f[i] * f[j]).sum::<f64>() + if i == j { diagonal[i] } else { 0.0 };
+                off += (covariance(of, i, j) - expected).powi(2);
+                all += expected.powi(2);
+            }
+            (off / all).sqrt()
+        };
+        let found = off(&ModelError::of(&residuals, 3, 1).expect("found"));
+        let zeros = residuals.map(|r: &mut f32| *r = if r.is_nan() { 0.0 } else { *r });
+        let with_zeros = off(&ModelError::of(&zeros, 3, 1).expect("found"));
+        assert!(found < 0.08 && with_zeros > 0.4, "{found} {with_zeros}");
+    }
+
+    #[test]
+    fn noise_is_taken_off_the_diagonal() {
+        let (residuals, _, diagonal) = drawn(20_000);
+        let noise: Vec<f64> = diagonal.iter().map(|d| 3.0 * d).collect();
+        let stream = Stream::new(6, Purpose::Test, 0);
+        let mut noisy = residuals.clone();
+        for (at, r) in noisy.data_mut().iter_mut().enumerate() {
+            *r += (noise[at % 20].sqrt() * stream.normal(2 * at as u64)) as f32;
+        }
+        let of = |residuals: &Batch<f32>| ModelError::of(residuals, 3, 1).expect("found");
+        let (plain, less) = (of(&residuals).diagonal(), of(&noisy).less_noise(&noise).diagonal());
+        for (plain, less) in plain.variance.iter().zip(&less.variance) {
+            assert!((plain - less).abs() < 0.08 * plain + 0.05, "{plain} {less}");
+        }
+        // At least a share of what there was is left.
+        let all = of(&noisy).less_noise(&[1e9; 20]);
+        assert!(all.variance.iter().all(|v| *v > 0.0));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Examples {
     pub values: Batch<f32>,
     /// Inverse variance of every number over its mean, zero where a number is missing; all the same if `None`.
     pub precision: Option<Batch<f32>>,
+    /// The inverse variance that a precision of one stands for, where standard deviations are known.
+    pub unit: Option<f64>,
     /// What the latents of every example depend on, as the networks see it.
     pub condition: Option<Batch<f32>>,
 }
@@ -24,7 +26,7 @@ impl Examples {
     /// # Errors
     /// If a row has not the numbers of the shape, or a number is NaN or infinite.
     pub fn new(shape: Shape, values: Batch<f32>) -> Result<Examples> {
-        let examples = Examples { shape, values, precision: None, condition: None };
+        let examples = Examples { shape, values, precision: None, unit: None, condition: None };
         examples.check()?;
         Ok(examples)
     }
@@ -61,9 +63,22 @@ impl Examples {
             return Err(Error::Data("every number is missing".into()));
         }
         precision.data_mut().iter_mut().for_each(|p| *p /= mean as f32);
-        let examples = Examples { shape, values, precision: Some(precision), condition: None };
+        let examples =
+            Examples { shape, values, precision: Some(precision), unit: std.map(|_| mean), condition: None };
         examples.check()?;
         Ok(examples)
+    }
+
+    /// Mean variance of the noise of each number over the examples that have it, where standard deviations are known; zero for numbers that none has.
+    pub fn noise(&self) -> Option<Vec<f64>> {
+        let (precision, unit) = (self.precision.as_ref()?, self.unit?);
+        let of = |column: usize| {
+            let all = precision.data().iter().skip(column).step_by(precision.width()).filter(|p| **p > 0.0);
+            let (sum, count) =
+                all.fold((0.0, 0.0), |(sum, n), p| (sum + 1.0 / (f64::from(*p) * unit), n + 1.0));
+            if count > 0.0 { sum / count } else { 0.0 }
+        };
+        Some((0..precision.width()).map(of).collect())
     }
 
     fn check(&self) -> Result<()> {
@@ -108,6 +123,7 @@ impl Examples {
             shape: self.shape,
             values: pick(&self.values),
             precision: self.precision.as_ref().map(pick),
+            unit: self.unit,
             condition: self.condition.as_ref().map(pick),
         }
     }

@@ -5,7 +5,7 @@ use lookback_operator::Real;
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::architecture::{LayerSection, Shape};
-use crate::layers::{Image, Norm};
+use crate::layers::{Image, Norm, Patches};
 use crate::{Error, Result};
 
 /// An array of a PyTorch model, in the order in which its `state_dict` has them.
@@ -56,102 +56,154 @@ fn place(name: &str) -> (Vec<usize>, usize) {
     (name.split('.').filter_map(|part| part.parse().ok()).collect(), rank)
 }
 
-/// The weights of a network that is described by `sections`, from the arrays of a `torch.nn.Sequential` of the same layers; takes them
-/// from the front of `arrays`, and gives back the shape that comes out.
+/// The weights of a network that is described by `sections`, from the arrays of a `torch.nn.Sequential` of the same layers whose result is
+/// a row or an image `output`; takes them from the front of `arrays`, and gives back the shape that comes out.
 ///
 /// `Linear` is transposed; images are flattened (height, width, channel) here and (channel, height, width) there, which permutes the
-/// matrices beside them; `Conv2d` and `ConvTranspose2d` need the padding that keeps `side / stride` pixels (1 for a kernel of 4 with
-/// stride 2); `BatchNorm` brings its running statistics.
+/// matrices beside them; `Conv2d` and `ConvTranspose2d` need the padding that keeps `side / stride` pixels and is the same on either side
+/// (1 for a kernel of 4 with stride 2); `BatchNorm` brings its running statistics.
 ///
 /// # Errors
 /// If an array is missing or has another shape than its layer, or a layer has no counterpart.
 pub fn import(
     input: Shape,
+    output: Shape,
     sections: &[LayerSection],
     arrays: &mut std::vec::IntoIter<TorchArray>,
 ) -> Result<(Vec<f32>, Shape)> {
-    let mut shape = input;
-    let mut weights = Vec::new();
-    for (index, section) in sections.iter().enumerate() {
-        let next = sections.get(index + 1);
-        shape = layer(shape, section, next, arrays, &mut weights).map_err(|error| error.in_layer(index))?;
-    }
-    Ok((weights, shape))
+    let mut import = Import { arrays, weights: Vec::new() };
+    let (shape, _) = import.layers((input, there(input)), &there(output), sections)?;
+    Ok((import.weights, shape))
 }
 
-fn layer(
-    shape: Shape,
-    section: &LayerSection,
-    next: Option<&LayerSection>,
-    arrays: &mut std::vec::IntoIter<TorchArray>,
-    weights: &mut Vec<f32>,
-) -> Result<Shape> {
-    match *section {
-        LayerSection::Dense { outputs, norm: Norm::None, .. } => {
-            let inputs = shape.len();
-            let matrix = take(arrays, &[outputs, inputs])?;
-            let from = there(shape);
-            let to = match next {
-                Some(LayerSection::Reshape { image }) => there(Shape::Image(*image)),
-                _ => (0..outputs).collect(),
-            };
-            for i in 0..inputs {
-                weights.extend((0..outputs).map(|o| matrix[to[o] * inputs + from[i]]));
-            }
-            let bias = take(arrays, &[outputs])?;
-            weights.extend(to.iter().map(|&o| bias[o]));
-            Ok(Shape::Row(outputs))
+/// What flows between layers: its shape, and for each number here its place there.
+type Flowing = (Shape, Vec<usize>);
+
+struct Import<'a> {
+    arrays: &'a mut std::vec::IntoIter<TorchArray>,
+    weights: Vec<f32>,
+}
+
+impl Import<'_> {
+    /// Layers one after the other, the last of which is to give numbers in the order of `end`.
+    fn layers(&mut self, mut at: Flowing, end: &[usize], sections: &[LayerSection]) -> Result<Flowing> {
+        for (index, section) in sections.iter().enumerate() {
+            at = self
+                .layer(at, section, &order_ahead(&sections[index + 1..], end))
+                .map_err(|error| error.in_layer(index))?;
         }
-        LayerSection::Convolution { channels, kernel, stride, norm: Norm::None, .. } => {
-            let image = shape.image()?;
-            let there = take(arrays, &[channels, image.channels, kernel, kernel])?;
-            let at = |y, x, i, o| there[((o * image.channels + i) * kernel + y) * kernel + x];
-            weights.extend(kernel_of([kernel, image.channels, channels], at));
-            weights.extend(take(arrays, &[channels])?);
-            Ok(Shape::Image(Image {
-                height: image.height.div_ceil(stride),
-                width: image.width.div_ceil(stride),
-                channels,
-            }))
-        }
-        LayerSection::TransposedConvolution { channels, kernel, stride, .. } => {
-            let image = shape.image()?;
-            let there = take(arrays, &[image.channels, channels, kernel, kernel])?;
-            let at = |y, x, o, i| there[((i * channels + o) * kernel + y) * kernel + x];
-            weights.extend(kernel_of([kernel, channels, image.channels], at));
-            weights.extend(take(arrays, &[channels])?);
-            Ok(Shape::Image(Image { height: image.height * stride, width: image.width * stride, channels }))
-        }
-        LayerSection::BatchNorm { .. } => {
-            let (channels, per) = match (shape, next) {
-                // Before an image is made of it, a row is normalised number by number.
-                (Shape::Row(width), Some(LayerSection::Reshape { image })) => {
-                    (width, there(Shape::Image(*image)))
+        Ok(at)
+    }
+
+    /// A layer; rows that it makes are in the order `ahead` if they have its length, as an image is made of them.
+    fn layer(&mut self, (shape, from): Flowing, section: &LayerSection, ahead: &[usize]) -> Result<Flowing> {
+        match *section {
+            LayerSection::Dense { outputs, norm: Norm::None, .. } => {
+                let inputs = shape.len();
+                let matrix = take(self.arrays, &[outputs, inputs])?;
+                let to = if ahead.len() == outputs { ahead.to_vec() } else { (0..outputs).collect() };
+                for i in 0..inputs {
+                    self.weights.extend((0..outputs).map(|o| matrix[to[o] * inputs + from[i]]));
                 }
-                (Shape::Row(width), _) => (width, (0..width).collect()),
-                (Shape::Image(image), _) => (image.channels, (0..image.channels).collect()),
-            };
-            for _ in 0..4 {
-                let array = take(arrays, &[channels])?;
-                weights.extend(per.iter().map(|&i: &usize| array[i]));
+                let bias = take(self.arrays, &[outputs])?;
+                self.weights.extend(to.iter().map(|&o| bias[o]));
+                Ok((Shape::Row(outputs), to))
             }
-            Ok(shape)
-        }
-        LayerSection::Reshape { image } => Ok(Shape::Image(image)),
-        LayerSection::Activation { .. } | LayerSection::Dropout { .. } => Ok(shape),
-        LayerSection::Residual { ref layers } => {
-            let (inner, end) = import(shape, layers, arrays)?;
-            weights.extend(inner);
-            if end.len() == shape.len() {
-                Ok(shape)
-            } else {
-                Err(unknown("a residual block that changes the shape"))
+            LayerSection::Convolution { channels, kernel, stride, norm: Norm::None, .. } => {
+                let image = shape.image()?;
+                check_padding(image, kernel, stride)?;
+                let there = take(self.arrays, &[channels, image.channels, kernel, kernel])?;
+                let at = |y, x, i, o| there[((o * image.channels + i) * kernel + y) * kernel + x];
+                self.weights.extend(kernel_of([kernel, image.channels, channels], at));
+                self.weights.extend(take(self.arrays, &[channels])?);
+                Ok(of_image(Image {
+                    height: image.height.div_ceil(stride),
+                    width: image.width.div_ceil(stride),
+                    channels,
+                }))
             }
-        }
-        LayerSection::Dense { .. } | LayerSection::Convolution { .. } => {
-            Err(unknown("spectral normalisation; fold it into the weights, and leave `norm` out"))
+            LayerSection::TransposedConvolution { channels, kernel, stride, .. } => {
+                let image = shape.image()?;
+                let large = Image { height: image.height * stride, width: image.width * stride, channels };
+                check_padding(large, kernel, stride)?;
+                let there = take(self.arrays, &[image.channels, channels, kernel, kernel])?;
+                let at = |y, x, o, i| there[((i * channels + o) * kernel + y) * kernel + x];
+                self.weights.extend(kernel_of([kernel, channels, image.channels], at));
+                self.weights.extend(take(self.arrays, &[channels])?);
+                Ok(of_image(large))
+            }
+            LayerSection::BatchNorm { .. } => {
+                // A row is normalised number by number.
+                let per = match shape {
+                    Shape::Row(_) => from.clone(),
+                    Shape::Image(image) => (0..image.channels).collect(),
+                };
+                for _ in 0..4 {
+                    let array = take(self.arrays, &[per.len()])?;
+                    self.weights.extend(per.iter().map(|&i| array[i]));
+                }
+                Ok((shape, from))
+            }
+            LayerSection::Reshape { image } => {
+                let (shape, order) = of_image(image);
+                if from != order {
+                    let message = "an image is made of numbers that stand in another order than in PyTorch: make it of a row that a dense layer gives";
+                    return Err(Error::architecture(message));
+                }
+                Ok((shape, order))
+            }
+            LayerSection::Activation { .. } | LayerSection::Dropout { .. } => Ok((shape, from)),
+            LayerSection::Residual { ref layers } => {
+                let (end, order) = self.layers((shape, from.clone()), &from, layers)?;
+                if end.len() != shape.len() {
+                    return Err(unknown("a residual block that changes the shape"));
+                }
+                if order != from {
+                    return Err(unknown("a residual block that changes the order of its numbers"));
+                }
+                Ok((shape, from))
+            }
+            LayerSection::Dense { .. } | LayerSection::Convolution { .. } => {
+                Err(unknown("spectral normalisation; fold it into the weights, and leave `norm` out"))
+            }
         }
     }
+}
+
+fn of_image(image: Image) -> Flowing {
+    (Shape::Image(image), there(Shape::Image(image)))
+}
+
+/// The order in which layers to come want numbers that others only pass on.
+fn order_ahead(sections: &[LayerSection], end: &[usize]) -> Vec<usize> {
+    for section in sections {
+        match section {
+            LayerSection::Reshape { image } => return there(Shape::Image(*image)),
+            // The first weights take numbers in any order.
+            LayerSection::Dense { .. }
+            | LayerSection::Convolution { .. }
+            | LayerSection::TransposedConvolution { .. } => return Vec::new(),
+            _ => {}
+        }
+    }
+    end.to_vec()
+}
+
+/// Refuses a convolution over an image whose zeros do not stand evenly on both sides: PyTorch's always do.
+fn check_padding(image: Image, kernel: usize, stride: usize) -> Result<()> {
+    let patches = Patches { image, kernel, stride };
+    let [rows, columns] = patches.grid();
+    let uneven = |side: usize, count: usize| {
+        let zeros = ((count - 1) * stride + kernel).saturating_sub(side);
+        zeros != 2 * patches.before(side)
+    };
+    if !(uneven(image.height, rows) || uneven(image.width, columns)) {
+        return Ok(());
+    }
+    Err(unknown(&format!(
+        "a kernel of {kernel} with stride {stride} over {} x {} pixels, which here has one zero more behind than before and in PyTorch as many; kernels with `kernel - stride` even have none",
+        image.height, image.width
+    )))
 }
 
 fn unknown(what: &str) -> Error {
@@ -300,7 +352,8 @@ mod tests {
     #[test]
     fn an_imported_network_does_what_it_did() {
         let (weights, end) =
-            import(Shape::Image(IMAGE), &sections(), &mut arrays().into_iter()).expect("imports");
+            import(Shape::Image(IMAGE), Shape::Image(IMAGE), &sections(), &mut arrays().into_iter())
+                .expect("imports");
         assert_eq!(end, Shape::Image(IMAGE));
         let (network, _): (Network<f32>, Shape) = build(Shape::Image(IMAGE), &sections()).expect("builds");
         let first: Vec<f32> = (0..48).map(|i| (i as f32 * 0.7).sin()).collect();
@@ -339,13 +392,71 @@ mod tests {
     fn arrays_that_do_not_fit_are_named() {
         let mut wrong = arrays();
         wrong[2].shape = vec![18, 5];
-        let error = import(Shape::Image(IMAGE), &sections(), &mut wrong.into_iter())
+        let error = import(Shape::Image(IMAGE), Shape::Image(IMAGE), &sections(), &mut wrong.into_iter())
             .expect_err("refused")
             .to_string();
         assert_eq!(error, "layer 2: `3.weight` has the shape [18, 5] where [5, 18] is needed");
         let few = arrays()[..4].to_vec();
-        let error =
-            import(Shape::Image(IMAGE), &sections(), &mut few.into_iter()).expect_err("refused").to_string();
+        let error = import(Shape::Image(IMAGE), Shape::Image(IMAGE), &sections(), &mut few.into_iter())
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains("there is no array left"), "{error}");
+    }
+
+    /// A row becomes an image behind a normalisation, an activation and a block of its own, or at the end: with the numbers in the order that
+    /// they have there.
+    #[test]
+    fn rows_are_in_the_order_of_the_image_that_they_become() {
+        let dense = |outputs| LayerSection::Dense { outputs, norm: Norm::None, std: None };
+        let bend = || LayerSection::Activation { function: Function::Relu };
+        let image = Image { height: 2, width: 2, channels: 3 };
+        let block = LayerSection::Residual { layers: vec![dense(4), bend(), dense(12)] };
+        let mut arrays: Vec<TorchArray> = vec![array("0.weight", &[12, 3], 1), array("0.bias", &[12], 2)];
+        arrays.extend((7..11).map(|seed| array("1.norm", &[12], seed)));
+        arrays[5].values.iter_mut().for_each(|variance| *variance = variance.abs() + 0.5);
+        arrays.extend([array("3.weight", &[4, 12], 3), array("3.bias", &[4], 4)]);
+        arrays.extend([array("5.weight", &[12, 4], 5), array("5.bias", &[12], 6)]);
+        let x = [0.3f32, -0.8, 0.5];
+        // As PyTorch has it, channels first.
+        let linear = |x: &[f32], weight: &TorchArray, bias: &TorchArray| -> Vec<f32> {
+            let row = |o: usize| {
+                bias.values[o]
+                    + x.iter().enumerate().map(|(i, x)| weight.values[o * x_len(weight) + i] * x).sum::<f32>()
+            };
+            (0..weight.shape[0]).map(row).collect()
+        };
+        let relu = |x: Vec<f32>| x.into_iter().map(|x| x.max(0.0)).collect::<Vec<f32>>();
+        let mut y = linear(&x, &arrays[0], &arrays[1]);
+        for (i, y) in y.iter_mut().enumerate() {
+            let [scale, shift, mean, variance] = [2, 3, 4, 5].map(|a| arrays[a].values[i]);
+            *y = (*y - mean) / (variance + 1e-5).sqrt() * scale + shift;
+        }
+        let y = relu(y);
+        let inner = linear(&relu(linear(&y, &arrays[6], &arrays[7])), &arrays[8], &arrays[9]);
+        let expected: Vec<f32> = y.iter().zip(inner).map(|(y, inner)| y + inner).collect();
+        let mut sections = vec![dense(12), LayerSection::BatchNorm { momentum: 0.9 }, bend(), block];
+        for with_reshape in [false, true] {
+            if with_reshape {
+                sections.push(LayerSection::Reshape { image });
+            }
+            let imported =
+                import(Shape::Row(3), Shape::Image(image), &sections, &mut arrays.clone().into_iter());
+            let (weights, _) = imported.expect("imports");
+            let (network, _): (Network<f32>, Shape) = build(Shape::Row(3), &sections).expect("builds");
+            let found = network.apply(&weights, Batch::new(3, x.to_vec()));
+            for (at, found) in found.data().iter().enumerate() {
+                let expected = expected[at % 3 * 4 + at / 3];
+                assert!((found - expected).abs() < 1e-4, "{with_reshape} {at}: {found} for {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn kernels_that_pytorch_pads_otherwise_are_refused() {
+        let odd =
+            [LayerSection::Convolution { channels: 1, kernel: 3, stride: 2, norm: Norm::None, std: None }];
+        let arrays = vec![array("0.weight", &[1, 2, 3, 3], 1), array("0.bias", &[1], 2)];
+        let error = import(Shape::Image(IMAGE), Shape::Row(6), &odd, &mut arrays.into_iter());
+        assert!(error.expect_err("refused").to_string().contains("one zero more"), "named");
     }
 }

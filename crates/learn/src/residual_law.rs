@@ -1,6 +1,7 @@
 //! The law of what a decoder gets wrong: bounds, exact zeros, tails and skewness that a Gaussian has not.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use statrs::function::erf::erfc;
 
 use crate::{Error, Result};
@@ -10,13 +11,14 @@ use crate::{Error, Result};
 ///
 /// With correlated `g` the errors are a Gaussian copula (Nelsen 2006, section 2.3): their correlations stay, and each number has the law of
 /// its class. A class (of the decoded value, and of the error's standard deviation) keeps empirical quantiles at `Phi(g)` for a row of `g`, with straight
-/// lines between, also between classes of neighbouring decoded values; beyond the outermost the error stays. Nothing is beyond the smallest and
-/// the largest number that was seen.
-#[derive(Debug, Clone, PartialEq)]
+/// lines between, also between classes of neighbouring decoded values; beyond the outermost the error stays. Where classes are so wide that what was decoded
+/// scatters in them as much as errors do, the numbers of a class are moved along to its middle first, but for those at a bound. A bound is the smallest or the largest number
+/// where many are equal to it; beyond nothing is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResidualLaw {
     /// Classes of the decoded value, and of the spread within each.
     classes: [usize; 2],
-    /// The smallest and the largest number; upper edges of the classes of the decoded value but for the last; those of the spread for each of
+    /// The bounds below and above, the ends of all numbers where there are none; upper edges of the classes of the decoded value but for the last; those of the spread for each of
     /// them; then for each class the mean decoded value and the quantiles.
     numbers: Vec<f32>,
 }
@@ -27,6 +29,11 @@ const REACH: f32 = 3.0;
 
 /// Most classes of the decoded value, and of the spread.
 const MOST: [usize; 2] = [16, 8];
+/// Variance of what was decoded within classes, over that of the errors, from which on numbers are moved along.
+const WIDE: f64 = 0.1;
+/// Fewest numbers that are equal at a bound, and their least share.
+const AT_BOUND: usize = 5;
+const SHARE_AT_BOUND: f64 = 1e-4;
 /// Fewest numbers of a class: the outermost node is at one in 740.
 const FEWEST: usize = 1000;
 
@@ -47,22 +54,20 @@ impl ResidualLaw {
         }
         let spreads = MOST[1].min(most);
         let levels = MOST[0].min(most / spreads);
-        let values = || seen.iter().map(|seen| seen.value);
-        let range = vec![values().fold(f32::MAX, f32::min), values().fold(f32::MIN, f32::max)];
-        let (mut level_edges, mut spread_edges, mut cells) = (Vec::new(), Vec::new(), Vec::new());
+        let range = bounds(&seen);
+        let (mut level_edges, mut spread_edges, mut classes) = (Vec::new(), Vec::new(), Vec::new());
         for (level, more) in cut(&mut seen, levels, |seen| seen.decoded) {
             level_edges.extend(more);
             let mut level = level.to_vec();
             for (cell, more) in cut(&mut level, spreads, |seen| seen.spread) {
                 spread_edges.extend(more);
-                let mean = cell.iter().map(|seen| f64::from(seen.decoded)).sum::<f64>() / cell.len() as f64;
-                let mut values: Vec<f32> = cell.iter().map(|seen| seen.value).collect();
-                values.par_sort_by(f32::total_cmp);
-                cells.push(mean as f32);
-                cells.extend((0..NODES).map(|node| quantile(&values, node)));
+                classes.push(Class::of(cell));
             }
         }
-        let numbers = [range, level_edges, spread_edges, cells].concat();
+        let sum = |of: fn(&Class) -> f64| classes.iter().map(of).sum::<f64>();
+        let moves = sum(|class| class.scatter[0]) > WIDE * sum(|class| class.scatter[1]);
+        let cells = classes.into_iter().flat_map(|class| class.numbers(moves, range)).collect();
+        let numbers = [range.to_vec(), level_edges, spread_edges, cells].concat();
         Some(ResidualLaw { classes: [levels, spreads], numbers })
     }
 
@@ -130,6 +135,51 @@ impl NumberLaw<'_> {
         let at = |nodes: &[f32]| nodes[node] + (place - node as f32) * (nodes[node + 1] - nodes[node]);
         let [own, beside] = self.nodes.map(at);
         (own + self.part * (beside - own) + self.shift).clamp(self.range[0], self.range[1])
+    }
+}
+
+/// The bounds of numbers, the ends of all numbers where there are none.
+fn bounds(seen: &[Seen]) -> [f32; 2] {
+    let needed = AT_BOUND.max((SHARE_AT_BOUND * seen.len() as f64) as usize);
+    let end = |first: f32, nearer: fn(f32, f32) -> f32| {
+        let bound = seen.iter().map(|seen| seen.value).fold(first, nearer);
+        let equal = seen.iter().filter(|seen| seen.value == bound).count();
+        if equal >= needed { bound } else { -first }
+    };
+    [end(f32::MAX, f32::min), end(f32::MIN, f32::max)]
+}
+
+/// The numbers of a class.
+struct Class {
+    seen: Vec<Seen>,
+    /// Mean of what was decoded.
+    mean: f64,
+    /// Sums of squares about their means: of what was decoded, and of the errors.
+    scatter: [f64; 2],
+}
+
+impl Class {
+    fn of(seen: &[Seen]) -> Class {
+        let mean = |of: &dyn Fn(&Seen) -> f64| seen.iter().map(of).sum::<f64>() / seen.len() as f64;
+        let scatter = |of: &dyn Fn(&Seen) -> f64| {
+            let middle = mean(of);
+            seen.iter().map(|seen| (of(seen) - middle).powi(2)).sum::<f64>()
+        };
+        let (decoded, error) =
+            (|seen: &Seen| f64::from(seen.decoded), |seen: &Seen| f64::from(seen.value - seen.decoded));
+        Class { seen: seen.to_vec(), mean: mean(&decoded), scatter: [scatter(&decoded), scatter(&error)] }
+    }
+
+    /// The mean of what was decoded, and the quantiles of the numbers; these are moved along to where the mean was decoded, or not.
+    fn numbers(self, moves: bool, [low, high]: [f32; 2]) -> Vec<f32> {
+        let mean = self.mean as f32;
+        let value = |seen: &Seen| {
+            let bound = seen.value == low || seen.value == high;
+            if moves && !bound { (seen.value - seen.decoded + mean).clamp(low, high) } else { seen.value }
+        };
+        let mut values: Vec<f32> = self.seen.iter().map(value).collect();
+        values.par_sort_by(f32::total_cmp);
+        std::iter::once(mean).chain((0..NODES).map(|node| quantile(&values, node))).collect()
     }
 }
 
@@ -220,7 +270,42 @@ mod tests {
             let median = law.given(decoded, 1.5).value(0.0);
             assert!((median - decoded).abs() < tolerance, "{decoded} {median}");
         }
-        assert_eq!(law.given(9.0, 1.5).value(0.0), law.numbers()[1], "the largest number that was seen");
+        assert!((law.given(9.0, 1.5).value(0.0) - 9.0).abs() < 4e-3, "there is no bound");
+        // Not only the median: the error is no wider than it was, though classes are 0.25 wide and it is 0.1.
+        for decoded in [0.6f32, 2.222, 3.97] {
+            let given = law.given(decoded, 1.5);
+            let made: Vec<f64> = normal().into_iter().map(|g| f64::from(given.value(g) - decoded)).collect();
+            let std = (made.iter().map(|x| x * x).sum::<f64>() / made.len() as f64).sqrt();
+            assert!((std / (0.1 / 12f64.sqrt()) - 1.0).abs() < 0.05, "{decoded}: {std}");
+        }
+    }
+
+    /// One level of decoded values for all of them, as few numbers make: the error has its own width all the same.
+    #[test]
+    fn few_numbers_do_not_widen_errors() {
+        let (decoded, error) = (Stream::new(6, Purpose::Test, 0), Stream::new(6, Purpose::Test, 1));
+        let seen = |i: u64| {
+            let decoded = 2.0 * decoded.uniform(i) as f32;
+            let value = decoded + 0.02 * error.normal(2 * i) as f32;
+            Seen { decoded, spread: 0.02, value }
+        };
+        let law = ResidualLaw::learn((0..12_000).map(seen).collect()).expect("a law");
+        assert_eq!(law.classes()[0], 1);
+        let given = law.given(0.4, 0.02);
+        let made: Vec<f64> = normal().into_iter().map(|g| f64::from(given.value(g)) - 0.4).collect();
+        let std = (made.iter().map(|x| x * x).sum::<f64>() / made.len() as f64).sqrt();
+        assert!((std / 0.02 - 1.0).abs() < 0.06, "{std}");
+    }
+
+    /// Where many numbers are equal to the smallest it is a bound, and stays one.
+    #[test]
+    fn a_bound_is_kept() {
+        let law = law(|decoded, u| (decoded + 0.1 * (u - 0.5)).max(0.3));
+        let made: Vec<f32> = normal().into_iter().map(|g| law.given(0.28, 1.5).value(g)).collect();
+        assert!(
+            made.iter().all(|x| *x >= 0.3) && made.iter().filter(|x| **x == 0.3).count() > made.len() / 10
+        );
+        assert_eq!(law.numbers()[1], f32::MAX);
     }
 
     #[test]

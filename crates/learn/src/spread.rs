@@ -29,7 +29,7 @@ pub struct SpreadSection {
 ///
 /// A covariance alone takes the residuals of all examples together: it is too wide where nothing is drawn and too narrow at the
 /// edges of what is, and too narrow for the odd example.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spread {
     section: SpreadSection,
     image: Image,
@@ -51,29 +51,35 @@ const STEPS: usize = 2000;
 const FLOOR: f64 = 0.1;
 
 impl Spread {
-    /// Learns from residuals of examples that were not trained on, and from what was decoded in their place. Residuals that are exactly
-    /// zero count as any other.
+    /// Learns from residuals of examples that were not trained on, and from what was decoded in their place; those of missing numbers are NaN.
+    /// `watch` sees how far it is after each step.
     ///
     /// # Errors
-    /// If all residuals are zero, there are fewer than a step takes, or the training diverges.
-    pub fn learn(
+    /// If all residuals are zero, there are fewer than a step takes, the training diverges, or `watch` fails.
+    pub fn learn<E: From<Error>>(
         section: SpreadSection,
         shape: Shape,
         (decoded, residuals): (&Batch<f32>, &Batch<f32>),
         seed: u64,
-    ) -> Result<Spread> {
+        mut watch: impl FnMut((u64, u64)) -> Result<(), E>,
+    ) -> Result<Spread, E> {
         let image = image(shape);
         let rows = residuals.rows();
         let square = |x: &f32| f64::from(*x).powi(2);
-        let all = residuals.data().iter().map(square).sum::<f64>() / residuals.data().len() as f64;
+        let seen = || residuals.data().iter().filter(|r| !r.is_nan());
+        let all = seen().map(square).sum::<f64>() / seen().count().max(1) as f64;
         if !(all > 0.0) {
-            return Err(Error::Data("all residuals are zero: nothing can be learned of their spread".into()));
+            let message = "all residuals are zero: nothing can be learned of their spread";
+            return Err(Error::Data(message.into()).into());
         }
         let floor = (FLOOR * all.sqrt()) as f32;
-        let mut base = vec![0.0f64; residuals.width()];
+        let mut sums = vec![(0.0f64, 0.0f64); residuals.width()];
         for row in residuals.data().chunks_exact(residuals.width()) {
-            base.iter_mut().zip(row).for_each(|(sum, r)| *sum += square(r) / rows as f64);
+            for (sum, r) in sums.iter_mut().zip(row).filter(|(_, r)| !r.is_nan()) {
+                *sum = (sum.0 + square(r), sum.1 + 1.0);
+            }
         }
+        let base: Vec<f64> = sums.into_iter().map(|(sum, n)| if n > 0.0 { sum / n } else { all }).collect();
         let mut spread = Spread::empty(section, image);
         spread.floor = floor;
         let network = spread.network();
@@ -84,6 +90,7 @@ impl Spread {
         let mut training = Training::new(&fit, &options, seed)?;
         while !training.is_done(&fit, &options) {
             training.advance(&fit, &options)?;
+            watch(training.progress(&fit, &options))?;
         }
         let weights = training.weights().to_vec();
         spread.weights = weights;
@@ -104,9 +111,13 @@ impl Spread {
         let width = standard.width();
         let (mut logarithms, mut amplitudes) = (Vec::new(), Vec::new());
         for row in standard.data_mut().chunks_exact_mut(width) {
-            let size = (lookback_operator::vector::norm2(row) / width as f64).sqrt().max(1e-3);
+            let seen = || row.iter().filter(|x| !x.is_nan()).map(|x| f64::from(*x).powi(2));
+            let count = seen().count();
+            let size = if count > 0 { (seen().sum::<f64>() / count as f64).sqrt().max(1e-3) } else { 1.0 };
             row.iter_mut().for_each(|x| *x /= size as f32);
-            logarithms.push(size.ln());
+            if count > 0 {
+                logarithms.push(size.ln());
+            }
             amplitudes.push(size as f32);
         }
         let n = logarithms.len() as f64;
@@ -116,8 +127,7 @@ impl Spread {
         self.error = ModelError::of(&standard, self.section.rank, seed)?;
         let roots: Vec<f32> = self.error.diagonal().variance.iter().map(|v| v.sqrt()).collect();
         let numbers = residuals.data().iter().zip(std.data().iter().zip(decoded.data())).enumerate();
-        // Missing numbers have residuals that are exactly zero, and hardly any others have.
-        let seen = numbers.filter(|(_, (residual, _))| **residual != 0.0);
+        let seen = numbers.filter(|(_, (residual, _))| !residual.is_nan());
         let seen = seen.map(|(at, (residual, (std, &decoded)))| {
             let spread = amplitudes[at / width] * std * roots[at % width];
             Seen { decoded, spread, value: decoded + residual }
@@ -249,17 +259,22 @@ impl Fit<'_> {
     /// The loss of some examples; its cotangent with respect to the network's output in place of that.
     fn loss(&self, base: &[f32], out: &mut Batch<f32>, residuals: &Batch<f32>) -> f64 {
         let floor = self.spread.floor.powi(2);
-        let scale = 1.0 / residuals.data().len() as f32;
+        let seen = residuals.data().iter().filter(|r| !r.is_nan()).count().max(1);
+        let scale = 1.0 / seen as f32;
         let width = residuals.width();
         let mut loss = 0.0;
         for (at, (h, r)) in out.data_mut().iter_mut().zip(residuals.data()).enumerate() {
+            if r.is_nan() {
+                *h = 0.0;
+                continue;
+            }
             let free = (2.0 * (*h + base[at % width])).exp();
             let variance = floor + free;
             let misfit = r * r / variance;
             loss += 0.5 * f64::from(variance.ln() + misfit);
             *h = scale * (free / variance) * (1.0 - misfit);
         }
-        loss / residuals.data().len() as f64
+        loss / seen as f64
     }
 }
 
@@ -327,7 +342,8 @@ mod tests {
         let (decoded, wrong) = residuals(1500);
         let shape = Shape::Image(Image { height: SIDE, width: SIDE, channels: 1 });
         let section = SpreadSection { channels: 6, rank: 2, law: [0, 0] };
-        let learn = || Spread::learn(section, shape, (&decoded, &wrong), 5).expect("learns");
+        let nothing = |_| Ok::<(), Error>(());
+        let learn = || Spread::learn(section, shape, (&decoded, &wrong), 5, nothing).expect("learns");
         let spread = learn();
         let some = decoded.gather(0..200);
         let std = spread.std(some.clone());
@@ -344,11 +360,35 @@ mod tests {
         assert_eq!(learn().std(some).data(), std.data());
     }
 
+    /// A third of the residuals missing, and some examples as a whole: the same spread.
+    #[test]
+    fn missing_residuals_do_not_count() {
+        let (decoded, mut wrong) = residuals(1500);
+        let width = wrong.width();
+        for (at, r) in wrong.data_mut().iter_mut().enumerate() {
+            if at % 3 == 0 || at / width % 50 == 7 {
+                *r = f32::NAN;
+            }
+        }
+        let shape = Shape::Image(Image { height: SIDE, width: SIDE, channels: 1 });
+        let section = SpreadSection { channels: 6, rank: 2, law: [0, 0] };
+        let spread =
+            Spread::learn(section, shape, (&decoded, &wrong), 5, |_| Ok::<(), Error>(())).expect("learns");
+        let some = decoded.gather(0..200);
+        let (std, typical) = (spread.std(some.clone()), spread.amplitude()[0].exp());
+        let ratios = std.data().iter().zip(some.data());
+        let ratios = ratios.map(|(s, x)| (f64::from(*s) * typical / f64::from(0.1 + 0.5 * x)).ln());
+        let rms = (ratios.map(|r| r * r).sum::<f64>() / some.data().len() as f64).sqrt();
+        assert!(rms < 0.15, "{rms}");
+        assert!((spread.amplitude()[1] - 0.4).abs() < 0.06, "{}", spread.amplitude()[1]);
+    }
+
     #[test]
     fn residuals_that_are_zero_are_refused() {
         let zeros = Batch::zeros(50, SIDE);
         let section = SpreadSection { channels: 2, rank: 1, law: [0, 0] };
-        let error = Spread::learn(section, Shape::Row(SIDE), (&zeros, &zeros), 1).expect_err("refused");
+        let error = Spread::learn(section, Shape::Row(SIDE), (&zeros, &zeros), 1, |_| Ok::<(), Error>(()))
+            .expect_err("refused");
         assert!(error.to_string().contains("all residuals are zero"), "{error}");
     }
 }

@@ -87,6 +87,7 @@ impl TrainingOptions {
         if self.patience == Some(0) {
             return Err(Error::option("patience", "must be at least 1"));
         }
+        self.schedule.check()?;
         self.adam.check()
     }
 
@@ -267,7 +268,7 @@ impl Training {
         let progress = self.steps as f64 / (each * options.epochs as u64) as f64;
         Step {
             rows: order[place * options.batch..(place + 1) * options.batch].to_vec(),
-            // Even substreams: the odd ones are the orders of the epochs.
+            // The orders of the epochs have the upper half of the substreams.
             stream: Stream::new(self.seed, Purpose::Training, 1 << 24 | (self.steps as u32) << 1),
             rate: options.learning_rate * options.schedule.factor(progress, options.warmup),
             // Early on, the mean of all steps so far.

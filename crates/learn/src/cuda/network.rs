@@ -59,6 +59,11 @@ impl<'a> Pass<'a> {
         Pass { device, weights, purpose, at: 0, places: 0, tape: Vec::new() }
     }
 
+    /// The same, with layers of dropout counted from here on.
+    pub fn dropping_from(self, places: u32) -> Pass<'a> {
+        Pass { places, ..self }
+    }
+
     /// All layers, one after the other.
     pub fn forward(&mut self, sections: &[LayerSection], mut x: Rows) -> Result<Rows> {
         for section in sections {

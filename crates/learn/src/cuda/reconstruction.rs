@@ -5,8 +5,8 @@ use lookback_operator::random::Stream;
 use super::device::{Argument, Buffer, Device, THREADS, View, arguments};
 use super::network::{PARTS, Pass, Purpose, Rows, add_sum};
 use super::training::{Arrays, DeviceObjective, Weights};
-use crate::autoencoder::latent_noise;
-use crate::{AutoencoderSection, Objective, Pair, Reconstruction, Result, Shape, Variational};
+use crate::autoencoder::{DROPOUT_OF_DECODER, latent_noise};
+use crate::{AutoencoderSection, Batch, Objective, Pair, Reconstruction, Result, Shape, Variational};
 
 /// [`Reconstruction`], its networks on the device. Examples are gathered and augmented by the processor, a batch at a time.
 pub struct DeviceReconstruction<'a> {
@@ -89,7 +89,8 @@ impl DeviceObjective for DeviceReconstruction<'_> {
             Some(drawn) => Rows::new(Shape::Row(latents), drawn.latents()?),
             None => Rows { shape: Shape::Row(latents), data: encoded.data.clone() },
         };
-        let mut decoder = Pass::new(device, decoder_weights, purpose(decoder_gradient));
+        let mut decoder =
+            Pass::new(device, decoder_weights, purpose(decoder_gradient)).dropping_from(DROPOUT_OF_DECODER);
         let decoded = decoder.forward(&self.layers.decoder, z)?;
         let taken = [encoder.taken(), decoder.taken()];
         assert_eq!(taken, [encoder_weights.len(), decoder_weights.len()], "weights of encoder and decoder");
@@ -109,6 +110,8 @@ impl DeviceObjective for DeviceReconstruction<'_> {
         let (width, all) = (shape.len(), self.validation.len());
         let [encoder, decoder] = self.halves(weights.0);
         let loss = device.zeros::<f64>(1)?;
+        // Means and log variances of all rows, one after the other.
+        let mut distributions = [Vec::new(), Vec::new()];
         for begin in (0..all).step_by(PART * width) {
             let part = begin..(begin + PART * width).min(all);
             let x = self.validation.view().part(part.clone());
@@ -116,6 +119,11 @@ impl DeviceObjective for DeviceReconstruction<'_> {
             let mut encoded =
                 Pass::new(device, encoder, Purpose::Value).forward(&self.layers.encoder, rows)?;
             if self.variational.is_some() {
+                for row in device.download(&encoded.data)?.chunks_exact(2 * latents) {
+                    let (mean, log_variance) = row.split_at(latents);
+                    distributions[0].extend_from_slice(mean);
+                    distributions[1].extend_from_slice(log_variance);
+                }
                 encoded = Rows::new(Shape::Row(latents), means(device, &encoded, latents)?);
             }
             let z = Rows { shape: Shape::Row(latents), ..encoded };
@@ -125,7 +133,9 @@ impl DeviceObjective for DeviceReconstruction<'_> {
             let share = part.len() as f64 / all as f64;
             self.misfit(&device.copy(decoded.data.view())?, x, precision, share, &loss)?;
         }
-        Ok(device.download(&loss)?[0])
+        let [mean, log_variance] = distributions.map(|numbers| Batch::new(latents, numbers));
+        let cost = self.variational.map_or(0.0, |options| options.cost(&mean, &log_variance, width));
+        Ok(device.download(&loss)?[0] + cost)
     }
 }
 

@@ -38,19 +38,22 @@ pub(super) fn masked<T: Real>(
 ) -> Network<T> {
     // An input of degree d is seen by hidden numbers of at least that degree, and these by outputs of at least theirs.
     let input_degree = move |i: usize| if i < dimensions { i + 1 } else { 0 };
-    let hidden_degree = move |i: usize| i % dimensions;
+    // Few hidden numbers have degrees of the whole range, too.
+    let hidden_degree =
+        move |i: usize, of: usize| if of < dimensions { i * dimensions / of } else { i % dimensions };
     let mut layers: Vec<Box<dyn Layer<T>>> = Vec::new();
     let mut width = dimensions + context;
     for (index, &size) in hidden.iter().enumerate() {
         let reaches = |i: usize, o: usize| {
-            let degree = if index == 0 { input_degree(i) } else { hidden_degree(i) };
-            degree <= hidden_degree(o)
+            let degree = if index == 0 { input_degree(i) } else { hidden_degree(i, width) };
+            degree <= hidden_degree(o, size)
         };
         layers.push(Box::new(MaskedDense::new(width, size, None, reaches)));
         layers.push(Box::new(Activation::new(function, size)));
         width = size;
     }
-    let last = MaskedDense::new(width, dimensions * each, Some(0.0), |i, o| hidden_degree(i) <= o / each);
+    let last =
+        MaskedDense::new(width, dimensions * each, Some(0.0), |i, o| hidden_degree(i, width) <= o / each);
     layers.push(Box::new(last));
     Network::new(dimensions + context, layers)
 }

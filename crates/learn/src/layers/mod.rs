@@ -19,7 +19,6 @@ pub(crate) use dense::{add_bias, add_column_sums};
 pub use dropout::Dropout;
 pub use masked::MaskedDense;
 pub use patches::Image;
-#[cfg(feature = "cuda")]
 pub(crate) use patches::Patches;
 pub use residual::Residual;
 pub use spectral::Norm;
