@@ -37,6 +37,7 @@ from ._lookback import (
     compare,
     complex_gaussian,
     correlated_field,
+    correlated_gaussian,
     diagnostics,
     distribution,
     draw,

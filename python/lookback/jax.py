@@ -10,7 +10,7 @@ def jax_function(operator):
     """A function ``f(x)`` of one flat array that JAX can differentiate (``jax.grad``, ``jax.vjp``) and compile.
 
     The value has the shape of the operator's output, and the precision of ``x``. The simulation runs outside of JAX on the
-    threads of Lookback, in float64; a value with its gradient costs one simulation forward and one backward. (The last point that
+    threads of Lookback, in float64; a value with its gradient costs one simulation forward and one backward. (What they need of the last point that
     was differentiated is kept for that; a gradient at another runs forward again.) Forward mode and second derivatives are not
     offered: JAX does not know what happens inside.
     """
@@ -46,6 +46,8 @@ def jax_function(operator):
     def call(value, x):
         if x.size != length:
             raise ValueError(f"x has {x.size} entries, {length} are needed: {operator.domain}")
+        if not np.issubdtype(x.dtype, np.floating):
+            raise TypeError(f"x is of {x.dtype}; floats are needed")
         return jax.pure_callback(value, jax.ShapeDtypeStruct(shape, x.dtype), x, vmap_method="sequential")
 
     @jax.custom_vjp

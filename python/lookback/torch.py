@@ -17,6 +17,8 @@ def torch_function(operator):
         def forward(context, x):
             if x.numel() != length:
                 raise ValueError(f"x has {x.numel()} entries, {length} are needed: {operator.domain}")
+            if not x.is_floating_point():
+                raise TypeError(f"x is of {x.dtype}; floats are needed")
             value, context.linearization = operator.linearize(
                 np.ascontiguousarray(x.detach().cpu().numpy(), dtype=np.float64).ravel()
             )

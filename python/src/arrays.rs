@@ -28,6 +28,41 @@ pub(crate) fn slice<'a>(array: &'a Input<'_>, what: &str, expected: usize) -> Py
     Ok(values)
 }
 
+/// The numbers of an array that has the shape of a space: of its block, of its blocks one after the other where they are alike, or flat.
+pub(crate) fn of_space<'a>(array: &'a Input<'_>, what: &str, space: &Space) -> PyResult<&'a [f64]> {
+    let values = slice(array, what, space.len())?;
+    if fits(array.shape(), space) {
+        return Ok(values);
+    }
+    let blocks: Vec<String> = space.blocks().iter().map(|block| format!("{:?}", block.shape)).collect();
+    let message = format!(
+        "{what} has the shape {:?}, where {} is needed, or one axis",
+        array.shape(),
+        blocks.join(" and ")
+    );
+    Err(raise(message))
+}
+
+/// Whether an array of this shape holds the blocks of a space in their order.
+pub(crate) fn fits(shape: &[usize], space: &Space) -> bool {
+    let blocks = space.blocks();
+    let alike = |first: &[usize]| blocks.iter().all(|block| block.shape == first);
+    match (shape, blocks) {
+        ([_], _) => true,
+        (_, [block]) => shape == block.shape,
+        ([count, each @ ..], _) => *count == blocks.len() && alike(each),
+        ([], _) => false,
+    }
+}
+
+/// Refuses an array of another shape than one that it belongs to.
+pub(crate) fn alike(array: &Input<'_>, what: &str, shape: &[usize]) -> PyResult<()> {
+    if array.shape() == shape {
+        return Ok(());
+    }
+    Err(raise(format!("{what} has the shape {:?}, where {shape:?} is needed", array.shape())))
+}
+
 /// Any contiguous array.
 pub(crate) fn any<'a>(array: &'a Input<'_>, what: &str) -> PyResult<&'a [f64]> {
     slice(array, what, array.as_array().len())

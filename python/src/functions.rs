@@ -6,11 +6,11 @@ use lookback_inference::{Evaluator, Target};
 use lookback_likelihood::Likelihood;
 use lookback_operator::random::Stream;
 use lookback_operator::{Error, Linearization, Operator, Result, Space};
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArrayDyn};
+use numpy::PyReadonlyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::arrays::contiguous;
+use crate::arrays::{Output, contiguous, shaped};
 use crate::inference::PyPosterior;
 use crate::likelihoods::PyLikelihood;
 use crate::operators::PyOperator;
@@ -32,6 +32,11 @@ fn copy_out(name: &str, what: &str, value: &Bound<'_, PyAny>, out: &mut [f64]) -
     }
     out.copy_from_slice(values);
     Ok(())
+}
+
+/// Numbers as an array with the shape of a space.
+fn argument<'py>(py: Python<'py>, numbers: &[f64], space: &Space) -> PyResult<Output<'py>> {
+    shaped(py, numbers.to_vec(), space)
 }
 
 /// A forward model written in Python.
@@ -71,7 +76,7 @@ impl FunctionLinearization<'_> {
         &self,
         which: Option<&Py<PyAny>>,
         what: &str,
-        input: &[f64],
+        (input, space): (&[f64], &Space),
         output: &mut [f64],
     ) -> Result<()> {
         let name = &self.function.name;
@@ -81,7 +86,7 @@ impl FunctionLinearization<'_> {
             return Err(failed(name, message));
         };
         Python::attach(|py| {
-            let argument = PyArray1::from_slice(py, input);
+            let argument = argument(py, input, space).map_err(|error| failed(name, error))?;
             let value = product.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
             copy_out(name, what, &value, output)
         })
@@ -100,11 +105,7 @@ impl Linearization<f64> for FunctionLinearization<'_> {
             }
         }
         Python::attach(|py| {
-            let flat = PyArray1::from_slice(py, x);
-            let argument = match self.function.domain.blocks() {
-                [block] => flat.reshape(block.shape.clone()).map_err(|error| failed(name, error))?,
-                _ => flat.to_dyn().clone(),
-            };
+            let argument = argument(py, x, &self.function.domain).map_err(|error| failed(name, error))?;
             let value =
                 self.function.callable.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
             let parts = value
@@ -119,16 +120,16 @@ impl Linearization<f64> for FunctionLinearization<'_> {
     }
 
     fn push(&mut self, dx: &[f64], dy: &mut [f64]) -> Result<()> {
-        self.product(self.push.as_ref(), "push", dx, dy)
+        self.product(self.push.as_ref(), "push", (dx, &self.function.domain), dy)
     }
 
     fn pull(&mut self, dy: &[f64], dx: &mut [f64]) -> Result<()> {
-        self.product(self.pull.as_ref(), "pull", dy, dx)
+        self.product(self.pull.as_ref(), "pull", (dy, &self.function.codomain), dx)
     }
 }
 
-/// A Python function as an operator. It gets an array and returns `(value, pull)` or `(value, pull, push)`, where
-/// `pull(dy)` is the vector-Jacobian and `push(dx)` the Jacobian-vector product at that point.
+/// A Python function as an operator. It gets an array of the shape `input_shape` and returns `(value, pull)` or `(value, pull, push)`, where
+/// `pull(dy)` is the vector-Jacobian and `push(dx)` the Jacobian-vector product at that point; `dy` has the shape `output_shape`.
 #[pyfunction]
 #[pyo3(signature = (function, *, input_shape, output_shape, name = "Python function"))]
 pub(crate) fn function(
@@ -170,7 +171,7 @@ impl Likelihood<f64> for FunctionLikelihood {
     }
 
     fn energy(&self, prediction: &[f64], gradient: &mut [f64]) -> f64 {
-        match call_energy(&self.callable, prediction, gradient) {
+        match call_energy(&self.callable, (prediction, &self.space), gradient) {
             Ok(energy) => energy,
             Err(error) => {
                 Python::attach(|py| {
@@ -184,6 +185,10 @@ impl Likelihood<f64> for FunctionLikelihood {
 
     fn normalisation(&self) -> f64 {
         0.0
+    }
+
+    fn has_metric(&self) -> bool {
+        false
     }
 
     /// What a function gives as a whole cannot be taken apart.
@@ -217,11 +222,11 @@ impl Likelihood<f64> for FunctionLikelihood {
 }
 
 /// Calls `f(x) -> (value, gradient)`.
-fn call_energy(callable: &Py<PyAny>, x: &[f64], gradient: &mut [f64]) -> Result<f64> {
+fn call_energy(callable: &Py<PyAny>, (x, space): (&[f64], &Space), gradient: &mut [f64]) -> Result<f64> {
     let name = "Python function";
     Python::attach(|py| {
-        let value =
-            callable.bind(py).call1((PyArray1::from_slice(py, x),)).map_err(|error| failed(name, error))?;
+        let argument = argument(py, x, space).map_err(|error| failed(name, error))?;
+        let value = callable.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
         let (energy, slope): (f64, Bound<'_, PyAny>) =
             value.extract().map_err(|_| failed(name, "must return (value, gradient)"))?;
         copy_out(name, "gradient", &slope, gradient)?;
@@ -229,7 +234,7 @@ fn call_energy(callable: &Py<PyAny>, x: &[f64], gradient: &mut [f64]) -> Result<
     })
 }
 
-/// A Python function `prediction -> (-ln L, gradient)` as a likelihood, for methods that need no more (`laplace` with
+/// A Python function `prediction -> (-ln L, gradient)` as a likelihood of predictions of this shape, for methods that need no more (`laplace` with
 /// `lbfgs` and no samples, `hmc`).
 #[pyfunction]
 #[pyo3(signature = (function, *, shape))]
@@ -241,14 +246,14 @@ pub(crate) fn python_likelihood(function: Py<PyAny>, shape: Vec<usize>) -> PyLik
 /// An energy written in Python.
 pub(crate) struct FunctionTarget {
     callable: Py<PyAny>,
-    dim: usize,
+    space: Space,
 }
 
 struct FunctionEvaluator<'a>(&'a FunctionTarget);
 
 impl Evaluator<f64> for FunctionEvaluator<'_> {
     fn energy(&mut self, z: &[f64], gradient: &mut [f64]) -> lookback_inference::Result<f64> {
-        let energy = call_energy(&self.0.callable, z, gradient)?;
+        let energy = call_energy(&self.0.callable, (z, &self.0.space), gradient)?;
         let finite = energy.is_finite() && gradient.iter().all(|g| g.is_finite());
         Ok(if finite { energy } else { f64::INFINITY })
     }
@@ -256,12 +261,12 @@ impl Evaluator<f64> for FunctionEvaluator<'_> {
 
 impl Target<f64> for FunctionTarget {
     fn dim(&self) -> usize {
-        self.dim
+        self.space.len()
     }
 
     /// There is no prior but what the function holds: the evidence is the integral of `exp(-H)`.
     fn normalisation(&self) -> f64 {
-        -0.5 * self.dim as f64 * std::f64::consts::TAU.ln()
+        -0.5 * self.space.len() as f64 * std::f64::consts::TAU.ln()
     }
 
     fn evaluator(&self) -> Box<dyn Evaluator<f64> + '_> {
@@ -274,5 +279,8 @@ impl Target<f64> for FunctionTarget {
 #[pyfunction]
 #[pyo3(signature = (function, *, dim))]
 pub(crate) fn energy(function: Py<PyAny>, dim: usize) -> PyPosterior {
-    PyPosterior::from_target(Arc::new(FunctionTarget { callable: function, dim }))
+    PyPosterior::from_target(Arc::new(FunctionTarget {
+        callable: function,
+        space: Space::single("latents", &[dim], ""),
+    }))
 }

@@ -15,7 +15,7 @@ use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrays::{Input, Output, shaped, slice};
+use crate::arrays::{Input, Output, fits, shaped, slice};
 use crate::errors::{interruptible, raise};
 use crate::likelihoods::PyLikelihood;
 use crate::operators::PyOperator;
@@ -71,6 +71,15 @@ impl PyPosterior {
                 "the model predicts {found}: {} numbers, but there are {} data",
                 found.len(),
                 expected.len()
+            );
+            return Err(raise(message));
+        }
+        if let [data] = expected.blocks()
+            && !fits(&data.shape, found)
+        {
+            let message = format!(
+                "the model predicts {found}, but the data have the shape {:?}: they must have its shapes in its order, or one axis",
+                data.shape
             );
             return Err(raise(message));
         }

@@ -29,7 +29,9 @@ mod lookback_module {
         pathfinder, smc, thermodynamic, wiener,
     };
     #[pymodule_export]
-    use crate::likelihoods::{PyLikelihood, complex_gaussian, gaussian, poisson, student_t};
+    use crate::likelihoods::{
+        PyLikelihood, complex_gaussian, correlated_gaussian, gaussian, poisson, student_t,
+    };
     #[pymodule_export]
     use crate::models::{PyMapModel, PyModel, train};
     #[pymodule_export]

@@ -56,23 +56,31 @@ pub(crate) fn train<'py>(
 pub(crate) struct PyModel(Model<f32>);
 
 impl PyModel {
-    /// Rows of an array of any type of numbers: examples, or latents, one or many.
-    fn rows(&self, array: &Bound<'_, PyAny>, width: usize, what: &str) -> PyResult<Batch<f32>> {
+    /// Rows of an array of any type of numbers, one or many, each of this shape or flat.
+    fn rows(&self, array: &Bound<'_, PyAny>, each: &[usize], what: &str) -> PyResult<Batch<f32>> {
+        let width: usize = each.iter().product();
         let py = array.py();
         let numpy = py.import("numpy")?;
         let array: PyReadonlyArrayDyn<'_, f32> =
             numpy.call_method1("ascontiguousarray", (array, numpy.getattr("float32")?))?.extract()?;
         let values = contiguous(&array).ok_or_else(|| raise(format!("{what} cannot be read")))?;
-        if values.is_empty() || !values.len().is_multiple_of(width) {
-            let message =
-                format!("{what} has the shape {:?}; {width} numbers each are needed", array.shape());
+        // A channel that is alone may be left out.
+        let short = each.strip_suffix(&[1]).unwrap_or(each);
+        let fits = [each, short, &[width]]
+            .iter()
+            .any(|each| array.shape().strip_suffix(*each).is_some_and(|before| before.len() <= 1));
+        if values.is_empty() || !fits {
+            let message = format!(
+                "{what} has the shape {:?}; each is needed with the shape {short:?}, or with {width} numbers on one axis",
+                array.shape()
+            );
             return Err(raise(message));
         }
         Ok(Batch::new(width, values.to_vec()))
     }
 
     fn examples(&self, array: &Bound<'_, PyAny>) -> PyResult<Batch<f32>> {
-        let examples = self.rows(array, self.0.width(), "an array of examples")?;
+        let examples = self.rows(array, &self.0.card().shape, "an array of examples")?;
         match examples.data().iter().position(|x| !x.is_finite()) {
             None => Ok(examples),
             Some(at) => {
@@ -150,30 +158,35 @@ impl PyModel {
         steps: usize,
     ) -> PyResult<Floats<'py>> {
         let (from, to) = (self.examples(begin)?, self.examples(end)?);
-        let path = verbs::interpolate(&self.0, &from, &to, steps).map_err(raise)?;
+        let path = begin.py().detach(|| verbs::interpolate(&self.0, &from, &to, steps)).map_err(raise)?;
         self.shaped(begin.py(), path, &[from.rows(), steps])
     }
 
     /// The latents of examples; with `normal`, as standard normal numbers through the flow.
     #[pyo3(signature = (examples, *, normal = false))]
     fn encode<'py>(&self, examples: &Bound<'py, PyAny>, normal: bool) -> PyResult<Floats<'py>> {
-        let z = self.0.encode(self.examples(examples)?);
-        self.latents_out(examples.py(), if normal { self.0.normalise(z).map_err(raise)? } else { z })
+        let (py, examples) = (examples.py(), self.examples(examples)?);
+        let z = py.detach(|| {
+            let z = self.0.encode(examples);
+            if normal { self.0.normalise(z) } else { Ok(z) }
+        });
+        self.latents_out(py, z.map_err(raise)?)
     }
 
     /// Examples from latents; with `normal`, from standard normal numbers.
     #[pyo3(signature = (latents, *, normal = false))]
     fn decode<'py>(&self, latents: &Bound<'py, PyAny>, normal: bool) -> PyResult<Floats<'py>> {
-        let z = self.rows(latents, self.0.latents(), "an array of latents")?;
-        let count = z.rows();
-        let made = if normal { self.0.generate(z).map_err(raise)? } else { self.0.decode(z) };
-        self.shaped(latents.py(), made, &[count])
+        let z = self.rows(latents, &[self.0.latents()], "an array of latents")?;
+        let (py, count) = (latents.py(), z.rows());
+        let made = py.detach(|| if normal { self.0.generate(z) } else { Ok(self.0.decode(z)) });
+        self.shaped(py, made.map_err(raise)?, &[count])
     }
 
     /// `ln p(z)` of the latents of examples.
     fn log_prob<'py>(&self, examples: &Bound<'py, PyAny>) -> PyResult<Bound<'py, numpy::PyArray1<f64>>> {
-        let densities = self.0.log_density(self.0.encode(self.examples(examples)?)).map_err(raise)?;
-        Ok(densities.into_pyarray(examples.py()))
+        let (py, examples) = (examples.py(), self.examples(examples)?);
+        let densities = py.detach(|| self.0.log_density(self.0.encode(examples))).map_err(raise)?;
+        Ok(densities.into_pyarray(py))
     }
 
     /// How usual examples are: log densities of their latents (`latent`) and of what the decoder misses (`reconstruction`), and both `combined`, each in
@@ -181,7 +194,8 @@ impl PyModel {
     /// trained with conditions, with missing numbers, or with few examples for validation.)
     fn score<'py>(&self, examples: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let py = examples.py();
-        let scores = self.0.score(&self.examples(examples)?).map_err(raise)?;
+        let examples = self.examples(examples)?;
+        let scores = py.detach(|| self.0.score(&examples)).map_err(raise)?;
         let out = PyDict::new(py);
         let column =
             |of: fn(&lookback::learning::Score) -> f64| -> Vec<f64> { scores.iter().map(of).collect() };
@@ -210,7 +224,10 @@ impl PyModel {
         seed: u64,
     ) -> PyResult<Bound<'py, PyDict>> {
         let py = data.py();
-        let data = self.rows(data, self.0.width(), "an array of data")?;
+        let data = self.rows(data, &self.0.card().shape, "an array of data")?;
+        if samples < 2 {
+            return Err(raise("samples must be at least 2: one has no standard deviation"));
+        }
         let options = ReconstructOptions {
             noise_std,
             blur_pixels: blur,
@@ -273,7 +290,7 @@ impl PyModel {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = examples.py();
         let examples = self.examples(examples)?;
-        let like = like.map(|data| self.rows(data, self.0.width(), "an array of data")).transpose()?;
+        let like = like.map(|data| self.rows(data, &self.0.card().shape, "an array of data")).transpose()?;
         let like = like.map(|data| Like { name: "data".into(), data });
         let options = CalibrateOptions { like, noise_std, starts, seed };
         let judged = interruptible(py, |stop: &AtomicBool| {

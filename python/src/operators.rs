@@ -8,10 +8,12 @@ use lookback_mesh::{Grid, Healpix, Readout, bin_edges};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Block, Chain, DynOperator, LinearOperator, Linearization, Operator, Space, Stack};
 use lookback_prior::{CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum};
+use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use self_cell::self_cell;
 
-use crate::arrays::{Input, Output, any, contiguous, shaped, slice};
+use crate::arrays::{Input, Output, any, contiguous, of_space, shaped, slice};
 use crate::errors::raise;
 
 /// The pixels of a flat sky: `Grid((rows, columns), pixel_arcmin=...)`.
@@ -79,7 +81,7 @@ fn describe(py: Python<'_>, space: &Space) -> PyResult<Py<PyDict>> {
 impl PyOperator {
     /// The value at `x`: any array with as many entries as the domain.
     fn __call__<'py>(&self, py: Python<'py>, x: Input<'py>) -> PyResult<Output<'py>> {
-        let x = slice(&x, "input", self.0.domain().len())?;
+        let x = of_space(&x, "input", self.0.domain())?;
         let operator = &self.0;
         let y = py.detach(|| operator.apply(x)).map_err(raise)?;
         shaped(py, y, self.0.codomain())
@@ -87,11 +89,17 @@ impl PyOperator {
 
     /// The value at `x`, and the linearization there.
     fn linearize<'py>(&self, py: Python<'py>, x: Input<'py>) -> PyResult<(Output<'py>, PyLinearization)> {
-        let x = slice(&x, "input", self.0.domain().len())?.to_vec();
-        let operator = &self.0;
-        let y = py.detach(|| operator.apply(&x)).map_err(raise)?;
-        let linearization = PyLinearization { operator: self.0.clone(), at: Mutex::new(x) };
-        Ok((shaped(py, y, self.0.codomain())?, linearization))
+        let x = of_space(&x, "input", self.0.domain())?;
+        let mut y = vec![0.0; self.0.codomain().len()];
+        let kept = py.detach(|| {
+            Kept::try_new(self.0.clone(), |operator| {
+                let mut linearization = operator.linearization();
+                linearization.move_to(x, &mut y)?;
+                Ok(Mutex::new(linearization))
+            })
+        });
+        let kept = kept.map_err(|error: lookback_operator::Error| raise(error))?;
+        Ok((shaped(py, y, self.0.codomain())?, PyLinearization(kept)))
     }
 
     /// This operator, followed by another.
@@ -114,7 +122,7 @@ impl PyOperator {
 
     /// The blocks of an output, by name.
     fn split<'py>(&self, py: Python<'py>, y: Input<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let y = slice(&y, "output", self.0.codomain().len())?;
+        let y = of_space(&y, "output", self.0.codomain())?;
         let blocks = PyDict::new(py);
         let mut start = 0;
         for block in self.0.codomain().blocks() {
@@ -130,14 +138,26 @@ impl PyOperator {
     }
 }
 
-/// The Jacobian of an operator at a point, as two products.
+/// What an operator keeps of a point for its products; one is computed at a time.
+type AtPoint<'a> = Mutex<Box<dyn Linearization<f64> + 'a>>;
+
+self_cell!(
+    struct Kept {
+        owner: DynOperator<f64>,
+        #[not_covariant]
+        dependent: AtPoint,
+    }
+);
+
+/// The Jacobian of an operator at a point, as two products. It keeps what they need of the evaluation there, which is not done again.
 #[pyclass(name = "Linearization", frozen, module = "lookback")]
-pub(crate) struct PyLinearization {
-    operator: DynOperator<f64>,
-    at: Mutex<Vec<f64>>,
-}
+pub(crate) struct PyLinearization(Kept);
 
 impl PyLinearization {
+    fn operator(&self) -> &DynOperator<f64> {
+        self.0.borrow_owner()
+    }
+
     fn product(
         &self,
         py: Python<'_>,
@@ -145,10 +165,11 @@ impl PyLinearization {
         work: impl Fn(&mut dyn Linearization<f64>, &mut [f64]) -> lookback_operator::Result<()> + Sync,
     ) -> PyResult<Vec<f64>> {
         let compute = || {
-            let at = self.at.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-            let (_, mut linearization) = self.operator.linearize(&at)?;
             let mut out = vec![0.0; n];
-            work(linearization.as_mut(), &mut out)?;
+            self.0.with_dependent(|_, at| {
+                let mut at = at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                work(at.as_mut(), &mut out)
+            })?;
             Ok(out)
         };
         py.detach(compute).map_err(|error: lookback_operator::Error| raise(error))
@@ -159,23 +180,23 @@ impl PyLinearization {
 impl PyLinearization {
     /// Jacobian-vector product.
     fn push<'py>(&self, py: Python<'py>, dx: Input<'py>) -> PyResult<Output<'py>> {
-        let dx = slice(&dx, "tangent", self.operator.domain().len())?;
-        let n = self.operator.codomain().len();
+        let dx = of_space(&dx, "tangent", self.operator().domain())?;
+        let n = self.operator().codomain().len();
         shaped(
             py,
             self.product(py, n, |linearization, dy| linearization.push(dx, dy))?,
-            self.operator.codomain(),
+            self.operator().codomain(),
         )
     }
 
     /// Vector-Jacobian product.
     fn pull<'py>(&self, py: Python<'py>, dy: Input<'py>) -> PyResult<Output<'py>> {
-        let dy = slice(&dy, "cotangent", self.operator.codomain().len())?;
-        let n = self.operator.domain().len();
+        let dy = of_space(&dy, "cotangent", self.operator().codomain())?;
+        let n = self.operator().domain().len();
         shaped(
             py,
             self.product(py, n, |linearization, dx| linearization.pull(dy, dx))?,
-            self.operator.domain(),
+            self.operator().domain(),
         )
     }
 }
@@ -310,6 +331,11 @@ pub(crate) fn mask(
     observed: numpy::PyReadonlyArrayDyn<'_, bool>,
     names: Vec<String>,
 ) -> PyResult<PyOperator> {
+    if observed.shape() != grid.0.shape() && observed.shape() != [grid.0.len()] {
+        let message =
+            format!("the mask has the shape {:?}, and the grid {:?}", observed.shape(), grid.0.shape());
+        return Err(raise(message));
+    }
     let observed = contiguous(&observed).ok_or_else(|| raise("the mask is not contiguous in C order"))?;
     Ok(PyOperator(Mask::new(maps(&grid.0, &names), observed).map_err(raise)?.shared()))
 }
@@ -333,9 +359,12 @@ pub(crate) fn readout(
 /// A signal drawn from a prior.
 #[pyfunction]
 pub(crate) fn draw<'py>(py: Python<'py>, prior: &PyOperator, seed: u64) -> PyResult<Output<'py>> {
-    let mut latent = vec![0.0; prior.0.domain().len()];
-    Stream::new(seed, Purpose::Signal, 0).fill_normal(&mut latent);
-    let signal = prior.0.apply(&latent).map_err(raise)?;
+    let signal = py.detach(|| {
+        let mut latent = vec![0.0; prior.0.domain().len()];
+        Stream::new(seed, Purpose::Signal, 0).fill_normal(&mut latent);
+        prior.0.apply(&latent)
+    });
+    let signal = signal.map_err(raise)?;
     shaped(py, signal, prior.0.codomain())
 }
 
@@ -347,8 +376,10 @@ pub(crate) fn mass_map<'py>(
     gamma1: Input<'py>,
     gamma2: Input<'py>,
 ) -> PyResult<(Output<'py>, Output<'py>)> {
-    let (gamma1, gamma2) = (any(&gamma1, "gamma1")?, any(&gamma2, "gamma2")?);
-    let (e_mode, b_mode) = lookback_lensing::mass_map(&grid.0, gamma1, gamma2).map_err(raise)?;
+    let sky = Space::single("gamma", grid.0.shape(), "");
+    let (gamma1, gamma2) = (of_space(&gamma1, "gamma1", &sky)?, of_space(&gamma2, "gamma2", &sky)?);
+    let maps = py.detach(|| lookback_lensing::mass_map(&grid.0, gamma1, gamma2));
+    let (e_mode, b_mode) = maps.map_err(raise)?;
     let space = Space::single("kappa", grid.0.shape(), "");
     Ok((shaped(py, e_mode, &space)?, shaped(py, b_mode, &space)?))
 }
@@ -357,12 +388,13 @@ pub(crate) fn mass_map<'py>(
 #[pyfunction]
 #[pyo3(signature = (grid, field, bins = 24))]
 pub(crate) fn power_spectrum(
+    py: Python<'_>,
     grid: &PyGrid,
     field: Input<'_>,
     bins: usize,
 ) -> PyResult<(Vec<f64>, Vec<f64>, Vec<usize>)> {
-    let field = slice(&field, "field", grid.0.len())?;
-    let spectrum =
-        lookback_mesh::power_spectrum(&grid.0, field, &bin_edges(&grid.0, bins.max(1))).map_err(raise)?;
+    let field = of_space(&field, "field", &Space::single("field", grid.0.shape(), ""))?;
+    let edges = bin_edges(&grid.0, bins.max(1));
+    let spectrum = py.detach(|| lookback_mesh::power_spectrum(&grid.0, field, &edges)).map_err(raise)?;
     Ok((spectrum.k, spectrum.power, spectrum.modes))
 }

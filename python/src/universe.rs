@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lookback::lensing::{LightConeSettings, RaySettings, RayTracing};
 use lookback::mesh::{Grid, white_modes as fill_modes};
-use lookback::nbody::{Bias, Galaxies, Particles, Settings, Simulation, Way};
+use lookback::nbody::{Bias, Galaxies, Particles, Simulation, Way};
 use lookback::operator::random::{Purpose, Stream};
 use lookback::operator::{DynOperator, InSingle, Operator, Real};
 use lookback::runfile::{CosmologySection, LightConeSection, SimulationSection};
@@ -122,14 +122,23 @@ fn build_simulation<T: Real>(
     let settings = simulation.settings(&cosmology).map_err(raise)?;
     // Its arrays count once it is known which of them are handed out.
     check::<T>(0, |way| settings.memory::<T>(way))?;
-    warn_of_slow_sizes(py, &settings)?;
-    Simulation::new(settings, cosmology, &names(free)).map_err(raise)
+    let simulation = Simulation::new(settings, cosmology, &names(free)).map_err(raise)?;
+    warn(py, &simulation.advice())?;
+    Ok(simulation)
 }
 
 /// A warning where the caller stands.
-fn warn_of_slow_sizes(py: Python<'_>, settings: &Settings) -> PyResult<()> {
-    let Some(advice) = settings.advice() else { return Ok(()) };
-    PyErr::warn(py, &py.get_type::<PyUserWarning>(), &std::ffi::CString::new(advice)?, 1)
+fn warn(py: Python<'_>, advice: &[String]) -> PyResult<()> {
+    let kind = py.get_type::<PyUserWarning>();
+    advice.iter().try_for_each(|text| PyErr::warn(py, &kind, &std::ffi::CString::new(text.as_str())?, 1))
+}
+
+/// Refuses rays where they would not be traced.
+fn without_rays(cone: &LightConeSection, instead: &str) -> PyResult<()> {
+    if cone.rays.is_none() {
+        return Ok(());
+    }
+    Err(raise(format!("light_cone: `rays` are for `lookback simulate`; {instead}")))
 }
 
 /// An N-body simulation: white noise on the modes of the lattice, then the free parameters, to the density contrast at the
@@ -190,12 +199,13 @@ pub(crate) fn light_cone(
     let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
     let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
+    without_rays(&cone, "`lb.ray_tracing` traces them here")?;
     let settings: LightConeSettings = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
     let free = names(&free);
     in_precision!(precision, |T| {
         let cone = universe::light_cone::<T>(&cosmology, &simulation, settings, &free, &Way::DERIVATIVES);
         let cone = cone.map_err(raise)?;
-        warn_of_slow_sizes(py, cone.simulation().settings())?;
+        warn(py, &cone.simulation().advice())?;
         check_operator(&cone, |way| cone.memory(way))?;
         Ok(T::hold(cone))
     })
@@ -248,6 +258,10 @@ pub(crate) fn ray_tracing(
         return Err(raise(
             "light_cone: rays make their own maps; leave out `sources`, `shells` and `galaxies`",
         ));
+    }
+    without_rays(&cone, "give `redshifts`, `planes` and `edge`")?;
+    if !cone.subtract_mean {
+        return Err(raise("light_cone: rays see no mean convergence; leave out `subtract_mean = False`"));
     }
     let cone = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
     let rays = RaySettings { sources: redshifts, planes, edge };

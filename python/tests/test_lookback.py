@@ -1,5 +1,7 @@
 """The Python face: same numbers as numpy, clear exceptions, Python functions as models, files that the field's tools open."""
 
+import ast
+import inspect
 import os
 import signal
 import subprocess
@@ -86,6 +88,65 @@ def test_a_python_function_can_be_the_likelihood():
     np.testing.assert_allclose(result.centre, data / 2, atol=1e-6)
 
 
+def test_python_functions_see_arrays_of_the_shapes_that_were_declared():
+    weight = np.arange(6.0).reshape(2, 3) + 1.0
+
+    def model(x):
+        assert x.shape == (2, 3)
+
+        def pull(dy):
+            assert dy.shape == (2, 3)
+            return weight * dy
+
+        return weight * x, pull
+
+    def misfit(prediction):
+        assert prediction.shape == (2, 3)
+        return 0.5 * np.sum((prediction - 1.0) ** 2), prediction - 1.0
+
+    operator = lb.function(model, input_shape=[2, 3], output_shape=[2, 3])
+    value, linearization = operator.linearize(np.ones((2, 3)))
+    np.testing.assert_array_equal(value, weight)
+    np.testing.assert_array_equal(linearization.pull(np.ones((2, 3))), weight)
+    likelihood = lb.python_likelihood(misfit, shape=[2, 3])
+    found = lb.laplace(lb.Posterior(operator, likelihood), optimizer="lbfgs", tolerance=1e-6)
+    np.testing.assert_allclose(found.centre.reshape(2, 3), weight / (1 + weight**2), atol=1e-4)
+    for method in (lambda: likelihood.residual(weight), lambda: likelihood.simulate(weight, seed=1)):
+        with pytest.raises(lb.LookbackError, match="value and a gradient only"):
+            method()
+
+
+def test_a_linearization_evaluates_once():
+    calls = []
+
+    def model(x):
+        calls.append(x.copy())
+        return x**2, lambda dy: 2 * x * dy, lambda dx: 2 * x * dx
+
+    operator = lb.function(model, input_shape=[3], output_shape=[3])
+    point = np.array([1.0, 2.0, 3.0])
+    _, linearization = operator.linearize(point)
+    for _ in range(3):
+        np.testing.assert_array_equal(linearization.pull(np.ones(3)), 2 * point)
+        np.testing.assert_array_equal(linearization.push(np.ones(3)), 2 * point)
+    assert len(calls) == 1
+
+
+def test_correlated_noise_is_that_of_its_covariance():
+    rng = np.random.default_rng(4)
+    data, prediction, factors = rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), rng.normal(size=(2, 2, 3))
+    sigma = np.full((2, 3), 0.7)
+    likelihood = lb.correlated_gaussian(data, sigma, factors)
+    covariance = 0.49 * np.eye(6) + sum(np.outer(f.ravel(), f.ravel()) for f in factors)
+    off = np.linalg.solve(covariance, (prediction - data).ravel())
+    energy, gradient = likelihood.energy(prediction)
+    expected = 0.5 * (prediction - data).ravel() @ off + 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1]
+    assert energy == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(gradient.ravel(), off, rtol=1e-10)
+    with pytest.raises(lb.LookbackError, match="shape of the data"):
+        lb.correlated_gaussian(data, sigma, factors[0])
+
+
 def test_a_python_function_can_be_the_whole_energy():
     scale = np.array([1.0, 0.5])
     target = lb.energy(lambda z: (0.5 * np.sum((z / scale) ** 2), z / scale**2), dim=2)
@@ -98,6 +159,31 @@ def test_a_python_function_can_be_the_whole_energy():
         quality = lb.diagnostics(chains)
         assert quality["r_hat"] < 1.02 and quality["ess_bulk"] > 400
         np.testing.assert_allclose(result.samples.std(axis=0), scale, rtol=0.1)
+
+
+def test_arrays_in_another_order_are_refused(grid):
+    rng = np.random.default_rng(2)
+    kappa, shear, sigma = rng.normal(size=(16, 20)), rng.normal(size=(2, 16, 20)), np.full((2, 16, 20), 0.1)
+    turned = np.ascontiguousarray(np.moveaxis(shear, 1, 2))
+    last = np.ascontiguousarray(np.moveaxis(shear, 0, 2))
+    lens = lb.shear(grid)
+    np.testing.assert_array_equal(lens(kappa), lens(kappa.ravel()))
+    model = lb.gaussian_field(grid, law()).then(lens)
+    lb.Posterior(model, lb.gaussian(shear, sigma))
+    lb.Posterior(model, lb.gaussian(shear.ravel(), sigma.ravel()))
+    for call in (
+        lambda: lens(np.ascontiguousarray(kappa.T)),
+        lambda: lens.split(turned),
+        lambda: lb.gaussian(shear, np.full((2, 20, 16), 0.1)),
+        lambda: lb.student_t(shear, sigma.ravel(), 4.0),
+        lambda: lb.Posterior(model, lb.gaussian(turned, np.full((2, 20, 16), 0.1))),
+        lambda: lb.Posterior(model, lb.gaussian(last, np.full((16, 20, 2), 0.1))),
+        lambda: lb.mask(grid, np.ones((20, 16), bool)),
+        lambda: lb.mass_map(grid, turned[0], turned[1]),
+        lambda: lb.power_spectrum(grid, np.ascontiguousarray(kappa.T)),
+    ):
+        with pytest.raises(lb.LookbackError, match="shape"):
+            call()
 
 
 def test_errors_are_exceptions_in_clear_words(grid):
@@ -171,6 +257,38 @@ def test_a_run_writes_files_that_the_tools_of_the_field_open(tmp_path):
     assert summary["pearson_r"] > 0.5 and summary["directory"].endswith("run")
 
 
+def test_numbers_that_a_fits_file_calls_blank_are_missing(tmp_path):
+    fits = pytest.importorskip("astropy.io.fits")
+    shear = np.round(np.random.default_rng(3).normal(size=(2, 16, 16)) * 3000).astype(np.int16)
+    for name, component in zip(("g1", "g2"), shear):
+        stored = component.copy()
+        stored[3, 4] = -32768
+        image = fits.PrimaryHDU(stored)
+        image.header["BSCALE"], image.header["BLANK"] = 1e-5, -32768
+        image.writeto(tmp_path / f"{name}.fits")
+    (tmp_path / "blank.toml").write_text(
+        """
+[sky]
+pixels = [16, 16]
+pixel_arcmin = 1.0
+[prior.kappa]
+kind = "gaussian_field"
+spectrum.power_law = { amplitude = 1e-9, pivot = 1000.0, index = -1.2 }
+[[forward]]
+kind = "shear"
+[data]
+kind = "maps"
+maps = ["g1.fits", "g2.fits"]
+noise_std = [0.05, 0.05]
+[method]
+kind = "wiener"
+samples = 2
+"""
+    )
+    with pytest.raises(lb.LookbackError, match="NaN"):
+        lb.check(tmp_path / "blank.toml")
+
+
 def test_coordinates_of_maps_are_those_of_astropy(tmp_path):
     wcs = pytest.importorskip("astropy.wcs")
     fits = pytest.importorskip("astropy.io.fits")
@@ -234,6 +352,34 @@ def test_the_interpreter_goes_on_while_the_run_works(tmp_path):
     stop.set()
     thread.join()
     assert len(ticks) > 10
+
+
+def test_stubs_have_the_defaults_that_functions_have():
+    stub = ast.parse((ROOT / "python" / "lookback" / "_lookback.pyi").read_text())
+    compared = 0
+
+    def compare(written, real, name):
+        nonlocal compared
+        parameters = inspect.signature(real).parameters
+        arguments = written.args.posonlyargs + written.args.args
+        defaults = dict(zip([a.arg for a in arguments[len(arguments) - len(written.args.defaults):]], written.args.defaults))
+        defaults |= {a.arg: d for a, d in zip(written.args.kwonlyargs, written.args.kw_defaults) if d is not None}
+        for argument, default in defaults.items():
+            # Tuples have no words in signatures of compiled functions.
+            if ast.literal_eval(default) is not Ellipsis and parameters[argument].default is not Ellipsis:
+                assert ast.literal_eval(default) == parameters[argument].default, f"{name}({argument})"
+                compared += 1
+
+    for node in stub.body:
+        if isinstance(node, ast.FunctionDef):
+            compare(node, getattr(lb, node.name), node.name)
+        if isinstance(node, ast.ClassDef) and hasattr(lb, node.name):
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and not method.decorator_list:
+                    kind = getattr(lb, node.name)
+                    made = method.name in ("__init__", "__new__")
+                    compare(method, kind if made else getattr(kind, method.name), f"{node.name}.{method.name}")
+    assert compared > 50
 
 
 def test_stubs_name_everything():
@@ -407,7 +553,7 @@ box_size = 64.0
 mesh_factor = 2
 steps = 4
 [light_cone]
-sources = [{ z = 0.5 }]
+sources = [{ file = "sources.txt" }]
 pixels = 16
 field_deg = 3.0
 [output]
@@ -415,6 +561,7 @@ reduced_shear = true
 npy = true
 """
     )
+    (tmp_path / "sources.txt").write_text("0.4 0\n0.5 1\n0.6 0\n")
     done = lb.simulate_file(file, output=tmp_path / "universes")
     assert done["realisations"] == 2 and (tmp_path / "universes" / "report.html").exists()
     folder = tmp_path / "universes" / "realisation_0001"
@@ -422,6 +569,16 @@ npy = true
     gamma = lb.shear(lb.Grid((16, 16), pixel_arcmin=3.0 * 60 / 16))(np.ascontiguousarray(kappa, dtype=float))
     np.testing.assert_allclose(g, gamma[:256].reshape(16, 16) / (1 - kappa), rtol=1e-4, atol=1e-7)
     assert lb.simulate_file(file, output=tmp_path / "universes")["seconds"] < done["seconds"]
+    # A map that was taken away is made again.
+    (folder / "kappa1.fits").unlink()
+    lb.simulate_file(file, output=tmp_path / "universes")
+    assert (folder / "kappa1.fits").exists()
+    (tmp_path / "sources.txt").write_text("0.2 0\n0.3 1\n0.4 0\n")
+    with pytest.raises(lb.LookbackError, match="sources.txt has changed"):
+        lb.simulate_file(file, output=tmp_path / "universes")
+    (tmp_path / "sources.txt").write_text("0.1 0.2 0.3 0\n0.2 0.3 0.4 1\n")
+    with pytest.raises(lb.LookbackError, match="two columns"):
+        lb.simulate_file(file, output=tmp_path / "others")
     fitted = lb.sharpen(file, snapshots=2, output=tmp_path / "sharp")
     assert set(fitted["sharpening"]) == {"alpha", "mu", "kl", "ks"} and fitted["off_after"] < fitted["off_before"]
     assert (tmp_path / "sharp" / "power.svg").exists()
@@ -754,8 +911,13 @@ rank = 3
     np.testing.assert_allclose(lb.laplace(posterior).centre, truth, atol=0.1)
     with pytest.raises(lb.LookbackError, match='"correlated", "diagonal" and "none" are known'):
         model.prior(model_error="some")
-    with pytest.raises(lb.LookbackError, match="64 numbers each"):
-        model.encode(np.zeros((3, 5)))
+    for wrong in (np.zeros((3, 5)), np.zeros((8, 8, 3)), np.zeros((2, 3, 8, 8)), np.zeros((0, 8, 8))):
+        with pytest.raises(lb.LookbackError, match="64 numbers on one axis"):
+            model.encode(wrong)
+    with pytest.raises(lb.LookbackError, match="2 numbers on one axis"):
+        model.decode(z.T)
+    with pytest.raises(lb.LookbackError, match="at least 2"):
+        model.reconstruct(data, samples=1)
 
 
 def test_hdf5_holds_the_same_examples(tmp_path):

@@ -21,6 +21,7 @@ from environment import ROOT, enter  # noqa: E402
 enter(__file__, ["numpy"], ["-p", "lookback-cli"])
 
 import numpy as np  # noqa: E402
+from ranks import ranks  # noqa: E402
 
 LOOKBACK = ROOT / "target" / "release" / "lookback"
 SETS = int(sys.argv[1]) if len(sys.argv) > 1 else 100
@@ -111,7 +112,7 @@ def main():
     lookback("-q", "model", "reconstruct", model, "data.npy", "--noise-std", NOISE, "--model-error", "correlated", "-o", "found",
              "--samples", 200)
     samples = np.load(folder / "found/samples.npy").reshape(SETS, 200, 8, 8)
-    rank = (samples < truth[:, None]).mean(1)
+    rank = ranks(truth, samples)
     print("\n| true pixels | within 68 % | within 95 % | rms of (truth - mean) / std |\n|---|---|---|---|")
     for name, columns in (("missing", slice(0, 4)), ("seen", slice(4, 8))):
         part = np.abs(rank[:, :, columns] - 0.5)

@@ -27,6 +27,7 @@ from environment import ROOT, enter  # noqa: E402
 enter(__file__, ["numpy"], ["-p", "lookback-cli"])
 
 import numpy as np  # noqa: E402
+from ranks import ranks  # noqa: E402
 
 MODEL = Path(sys.argv[1])
 IMAGES = int(sys.argv[2]) if len(sys.argv) > 2 else 200
@@ -83,8 +84,7 @@ def main():
                             "--model-error", error, *FACTOR, "--sampling", SAMPLING, "-o", folder / error], check=True)
             samples = np.load(folder / error / "samples.npy").reshape(IMAGES, 100, 28, 28)
             found = json.load(open(folder / error / "reconstruction.json"))["examples"]
-            ties = np.random.default_rng(3).uniform(size=truth.shape) * (samples == truth[:, None]).mean(1)
-            rank = ((samples < truth[:, None]).mean(1) + ties)[:, judged]
+            rank = ranks(truth, samples)[:, judged]
             within = [np.mean(np.abs(rank - 0.5) <= level / 2) for level in (0.68, 0.95)]
             miss = (truth - samples.mean(1))[:, judged]
             best, modes = ([e[f"starts_at_{what}"] for e in found] for what in ("best", "modes"))

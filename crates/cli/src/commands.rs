@@ -210,8 +210,21 @@ fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
         file.output.directory = Some(output.to_string_lossy().into_owned());
     }
     let mut bar = Bar::new(quiet);
-    // No handler of Ctrl-C: it ends the process at once, and the universes that are finished stay.
-    let outcome = lookback::simulate::simulate(&file, place.overwrite, &AtomicBool::new(false), &mut bar);
+    let stop = Arc::new(AtomicBool::new(false));
+    let pressed = stop.clone();
+    // A universe takes long: the second time ends the process at once. Those that are finished stay.
+    let handler = move || {
+        if pressed.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!(
+            "\nstops after this universe; Ctrl-C once more stops at once (finished ones stay, and the same command goes on)"
+        );
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        eprintln!("note: Ctrl-C ends this at once: {error}");
+    }
+    let outcome = lookback::simulate::simulate(&file, place.overwrite, &stop, &mut bar);
     bar.finish();
     let outcome = outcome?;
     if !quiet {

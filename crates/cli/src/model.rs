@@ -269,6 +269,30 @@ pub(crate) enum How {
 }
 
 impl ModelCommand {
+    /// Refuses to write over what is read.
+    fn check_output(&self) -> Result<()> {
+        let (inputs, output): (Vec<&str>, &Path) = match self {
+            ModelCommand::Interpolate { from, to, out, .. } => (vec![from, to], &out.output),
+            ModelCommand::Encode { data, output, .. }
+            | ModelCommand::LogProb { data, output, .. }
+            | ModelCommand::Score { data, output, .. } => (vec![data], output),
+            ModelCommand::Decode { latents, out, .. } => (vec![latents], &out.output),
+            _ => return Ok(()),
+        };
+        let same = |place: &&&str| {
+            let path = place.rsplit_once('#').map_or(**place, |(path, _)| path);
+            let full = |path: &Path| std::fs::canonicalize(path).ok();
+            full(Path::new(path)).is_some_and(|input| Some(input) == full(output))
+        };
+        match inputs.iter().find(same) {
+            None => Ok(()),
+            Some(_) => {
+                let message = format!("{} is what is read; `-o` must name another file", output.display());
+                Err(lookback::Error::Config { section: "model".into(), message })
+            }
+        }
+    }
+
     /// What is done meanwhile, where no bar counts it.
     fn waiting_for(&self) -> Option<&'static str> {
         match self {
@@ -286,6 +310,7 @@ impl ModelCommand {
 }
 
 pub(crate) fn execute(command: ModelCommand, stop: &AtomicBool, quiet: bool) -> Result<()> {
+    command.check_output()?;
     let waiting = command.waiting_for().map(|what| Bar::waiting(quiet, what));
     let done = carry_out(command, stop, quiet);
     if let Some(bar) = waiting {

@@ -388,7 +388,11 @@ fn catalogues() {
     );
     says(&on_catalogue(f64::NAN, 1.0, "E1", "pixels").refused(), &["`e1` holds NaN in row 17"]);
     says(&on_catalogue(0.1, -2.0, "E1", "pixels").refused(), &["`weight` holds -2 in row 17"]);
-    says(&on_catalogue(0.1, 0.0, "E1", "galaxies").refused(), &["`weight` holds 0 in row 17"]);
+    for at in ["pixels", "galaxies"] {
+        let output = on_catalogue(f64::NAN, 0.0, "E1", at).lookback(&["run", "run.toml", "-o", "out"]);
+        assert!(output.status.success(), "what does not count may be anything");
+        says(&String::from_utf8_lossy(&output.stderr), &["1 galaxy has the weight zero and does not count"]);
+    }
 }
 
 #[test]

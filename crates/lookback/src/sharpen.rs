@@ -224,7 +224,7 @@ fn write(
         s.particles,
         s.box_size,
         s.mesh_factor,
-        s.steps,
+        times.len() - 1,
         file.seed,
         section(&fitted.sharpening)
     );

@@ -259,14 +259,18 @@ fn read_distribution(place: &str) -> Result<Sources> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let mut words = line.split_whitespace().map(str::parse::<f64>);
-        match (words.next(), words.next()) {
-            (Some(Ok(z)), Some(Ok(n))) => {
+        let numbers: std::result::Result<Vec<f64>, _> =
+            line.split_whitespace().map(str::parse::<f64>).collect();
+        match numbers.as_deref() {
+            Ok(&[z, n]) => {
                 redshift.push(z);
                 density.push(n);
             }
             _ => {
-                let message = format!("line {}: expected a redshift and a number, found `{line}`", i + 1);
+                let message = format!(
+                    "line {}: expected two columns, a redshift and a number of galaxies there, found `{line}`",
+                    i + 1
+                );
                 return Err(Error::file(place, message));
             }
         }
@@ -319,7 +323,7 @@ impl LightConeSection {
         }
         Ok(LightConeSettings {
             tiling: match self.tiling {
-                TilingName::Random => Tiling::Random { seed },
+                TilingName::Random => Tiling::Random { seed: self.tiling_seed.unwrap_or(seed) },
                 TilingName::Permutations => Tiling::Permutations,
                 TilingName::Aligned => Tiling::Aligned,
             },

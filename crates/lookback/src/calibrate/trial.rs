@@ -34,6 +34,8 @@ pub(super) struct Trial<'a, T: Number> {
 
 /// Draws of the prior that set the units of distances.
 const UNITS: u32 = 64;
+/// Fewest of them that must be possible.
+const FEWEST_UNITS: usize = 20;
 
 impl<'a, T: Number> Trial<'a, T> {
     pub(super) fn new(run: &'a RunFile, problem: &'a Problem<T>, stop: &'a AtomicBool) -> Self {
@@ -46,7 +48,18 @@ impl<'a, T: Number> Trial<'a, T> {
         let draw = |i: u32| {
             self.quantities.measure(self.problem, &self.problem.posterior, &self.latent(2 << 30 | i))
         };
-        let draws: Vec<Vec<f64>> = (0..UNITS).into_par_iter().map(draw).collect::<Result<_>>()?;
+        let mut draws = Vec::new();
+        let mut refused = None;
+        // Draws out of the range of the model count no more here than a data set that cannot be made.
+        for drawn in (0..UNITS).into_par_iter().map(draw).collect::<Vec<Result<_>>>() {
+            match drawn {
+                Ok(draw) => draws.push(draw),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let Some(error) = refused.filter(|_| draws.len() < FEWEST_UNITS) {
+            return Err(error);
+        }
         let unit = |j: usize| {
             let values: Vec<f64> = draws.iter().map(|draw| draw[j]).collect();
             mean_std(&values)

@@ -16,7 +16,7 @@ const BLOCK: usize = 2880;
 
 /// What an HDU holds, as far as reading goes.
 enum Unit {
-    Image { shape: Vec<usize>, kind: char, scale: f64, zero: f64, start: usize },
+    Image { name: Option<String>, shape: Vec<usize>, kind: char, coding: Coding, start: usize },
     Table { rows: usize, row_bytes: usize, columns: Vec<Column>, start: usize },
 }
 
@@ -25,24 +25,55 @@ struct Column {
     kind: char,
     repeat: usize,
     offset: usize,
-    scale: f64,
-    zero: f64,
+    coding: Coding,
 }
 
-/// Reads the first image of a file, or a column of its first binary table.
+/// What a stored number stands for: `number scale + zero`, and nothing if it is the blank of an integer.
+#[derive(Clone, Copy)]
+struct Coding {
+    scale: f64,
+    zero: f64,
+    blank: Option<f64>,
+}
+
+impl Coding {
+    /// From the keywords for scale, zero and blank.
+    fn of<X>(header: &Header<X>, [scale, zero, blank]: [&str; 3]) -> Coding {
+        Coding {
+            scale: number(header, scale).unwrap_or(1.0),
+            zero: number(header, zero).unwrap_or(0.0),
+            blank: number(header, blank),
+        }
+    }
+
+    fn integer(self, stored: f64) -> f64 {
+        if self.blank == Some(stored) { f64::NAN } else { self.float(stored) }
+    }
+
+    fn float(self, stored: f64) -> f64 {
+        stored * self.scale + self.zero
+    }
+}
+
+/// Reads the first image of a file, or the column or the image extension of this name. Blanks of integers (`BLANK`, `TNULL`) are NaN.
 ///
 /// # Errors
 /// If the file is missing or damaged, or there is no such image or column.
 pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
-    let bytes = files::read(path)?;
+    let bytes = super::unpacked(path, files::read(path)?)?;
     let units = units(path, &bytes)?;
     let mut found: Vec<String> = Vec::new();
     for unit in units {
         match (unit, column) {
-            (Unit::Image { shape, kind, scale, zero, start }, None) if !shape.is_empty() => {
+            (Unit::Image { name, shape, kind, coding, start }, wanted) if !shape.is_empty() => {
+                let named =
+                    |wanted: &str| name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
+                if !wanted.is_none_or(named) {
+                    found.extend(name);
+                    continue;
+                }
                 let count = shape.iter().product();
-                let values =
-                    decode(path, &bytes, kind, start, count, kind_bytes(kind).unwrap_or(1), (scale, zero))?;
+                let values = decode(path, &bytes, kind, start, count, kind_bytes(kind).unwrap_or(1), coding)?;
                 return Ok(Array { shape, values });
             }
             (Unit::Table { rows, row_bytes, columns, start }, Some(name)) => {
@@ -56,8 +87,7 @@ pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
                     return Err(Error::file(path, message));
                 }
                 let begin = start + field.offset;
-                let values =
-                    decode(path, &bytes, field.kind, begin, rows, row_bytes, (field.scale, field.zero))?;
+                let values = decode(path, &bytes, field.kind, begin, rows, row_bytes, field.coding)?;
                 return Ok(Array { shape: vec![rows], values });
             }
             _ => {}
@@ -67,9 +97,11 @@ pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
         path,
         match column {
             None => "has no image".into(),
-            Some(name) if found.is_empty() => format!("has no binary table, so no column `{name}`"),
+            Some(name) if found.is_empty() => {
+                format!("has no binary table and no named image, so no column or image `{name}`")
+            }
             Some(name) => format!(
-                "has no column `{name}`; its columns are {}{}",
+                "has no column `{name}`, nor an image of this name; it has {}{}",
                 found.join(", "),
                 nearest(name, &found)
             ),
@@ -91,7 +123,7 @@ pub struct PixelScale {
 /// # Errors
 /// If the file is missing or damaged.
 pub fn pixel_scale(path: &Path) -> Result<Option<PixelScale>> {
-    let bytes = files::read(path)?;
+    let bytes = super::unpacked(path, files::read(path)?)?;
     for hdu in Fits::from_reader(Cursor::new(&bytes)) {
         let hdu = hdu.map_err(|error| Error::file(path, format!("is not a readable FITS file: {error}")))?;
         let (HDU::Primary(image) | HDU::XImage(image)) = hdu else { continue };
@@ -167,13 +199,11 @@ fn units(path: &Path, bytes: &[u8]) -> Result<Vec<Unit>> {
                     -64 => 'D',
                     other => return Err(damaged(format!("BITPIX is {other}"))),
                 };
-                let (scale, zero) =
-                    (number(header, "BSCALE").unwrap_or(1.0), number(header, "BZERO").unwrap_or(0.0));
                 units.push(Unit::Image {
+                    name: text(header, "EXTNAME"),
                     shape,
                     kind,
-                    scale,
-                    zero,
+                    coding: Coding::of(header, ["BSCALE", "BZERO", "BLANK"]),
                     start: hdu.get_data_unit_byte_offset() as usize,
                 });
             }
@@ -216,14 +246,13 @@ fn table<X>(header: &Header<X>, start: usize) -> Result<Unit, String> {
             form[..digits].parse().map_err(|_| format!("TFORM{i} is `{form}`"))?
         };
         let kind = form[digits..].chars().next().ok_or(format!("TFORM{i} is `{form}`"))?;
-        let scaling = |key: &str, default| number(header, &format!("{key}{i}")).unwrap_or(default);
+        let keys = ["TSCAL", "TZERO", "TNULL"].map(|key| format!("{key}{i}"));
         columns.push(Column {
             name: text(header, &format!("TTYPE{i}")).unwrap_or(format!("col{i}")),
             kind,
             repeat,
             offset,
-            scale: scaling("TSCAL", 1.0),
-            zero: scaling("TZERO", 0.0),
+            coding: Coding::of(header, [&keys[0], &keys[1], &keys[2]]),
         });
         offset += match kind {
             'X' => repeat.div_ceil(8),
@@ -247,7 +276,7 @@ fn decode(
     start: usize,
     count: usize,
     stride: usize,
-    (scale, zero): (f64, f64),
+    coding: Coding,
 ) -> Result<Vec<f64>> {
     let size = kind_bytes(kind)
         .ok_or_else(|| Error::file(path, format!("holds `{kind}` entries; numbers are needed")))?;
@@ -264,18 +293,18 @@ fn decode(
     let at = |i: usize| &bytes[start + i * stride..start + i * stride + size];
     // The slices have exactly the length of the number, so the conversion cannot fail.
     macro_rules! numbers {
-        ($type:ty) => {
-            |i| <$type>::from_be_bytes(at(i).try_into().unwrap_or_default()) as f64 * scale + zero
+        ($type:ty, $of:ident) => {
+            |i| coding.$of(<$type>::from_be_bytes(at(i).try_into().unwrap_or_default()) as f64)
         };
     }
     Ok(match kind {
         'L' => (0..count).map(|i| f64::from(u8::from(at(i)[0] == b'T'))).collect(),
-        'B' => (0..count).map(numbers!(u8)).collect(),
-        'I' => (0..count).map(numbers!(i16)).collect(),
-        'J' => (0..count).map(numbers!(i32)).collect(),
-        'K' => (0..count).map(numbers!(i64)).collect(),
-        'E' => (0..count).map(numbers!(f32)).collect(),
-        _ => (0..count).map(numbers!(f64)).collect(),
+        'B' => (0..count).map(numbers!(u8, integer)).collect(),
+        'I' => (0..count).map(numbers!(i16, integer)).collect(),
+        'J' => (0..count).map(numbers!(i32, integer)).collect(),
+        'K' => (0..count).map(numbers!(i64, integer)).collect(),
+        'E' => (0..count).map(numbers!(f32, float)).collect(),
+        _ => (0..count).map(numbers!(f64, float)).collect(),
     })
 }
 

@@ -1,6 +1,5 @@
 //! The idx format of the MNIST data sets, plain or compressed with gzip.
 
-use std::io::Read;
 use std::path::Path;
 
 use super::Array;
@@ -11,7 +10,7 @@ use crate::{Error, Result, files};
 /// # Errors
 /// If the file is not one, or is too short or too long for its shape.
 pub fn read(path: &Path) -> Result<Array> {
-    let bytes = unpacked(path, files::read(path)?)?;
+    let bytes = super::unpacked(path, files::read(path)?)?;
     let wrong = |message: String| Error::file(path, message);
     let [0, 0, kind, axes, rest @ ..] = bytes.as_slice() else {
         return Err(wrong(
@@ -47,18 +46,6 @@ fn decode(kind: u8, bytes: &[u8]) -> Option<Vec<f64>> {
         0x0e => all(bytes, f64::from_be_bytes),
         _ => return None,
     })
-}
-
-/// The bytes behind gzip, where there is any.
-fn unpacked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(bytes);
-    }
-    let mut out = Vec::new();
-    flate2::read::GzDecoder::new(bytes.as_slice())
-        .read_to_end(&mut out)
-        .map_err(|error| Error::file(path, format!("cannot be unpacked: {error}")))?;
-    Ok(out)
 }
 
 #[cfg(test)]

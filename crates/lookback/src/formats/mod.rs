@@ -8,6 +8,7 @@ pub mod npy;
 pub mod pictures;
 pub mod zarr;
 
+use std::io::Read;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -21,8 +22,8 @@ pub struct Array {
     pub values: Vec<f64>,
 }
 
-/// Reads an array from `path`, a table column from `path#COLUMN`, or an array of an archive from `path#NAME`: FITS, HDF5, numpy, idx
-/// (plain or with gzip) or PNG by the ending of the name, or a folder of PNG pictures.
+/// Reads an array from `path`, a table column or an image extension from `path#NAME`, or an array of an archive likewise: FITS, HDF5, numpy, idx
+/// (FITS and idx plain or with gzip) or PNG by the ending of the name, or a folder of PNG pictures.
 ///
 /// # Errors
 /// If the file is missing, of another format, or has no such column or array (those that it has are named).
@@ -41,10 +42,22 @@ pub fn read_array(place: &str) -> Result<Array> {
         None if ends(&[".png"]) => pictures::read(file),
         None if file.is_dir() => pictures::read_folder(file),
         dataset if ends(&[".h5", ".hdf5", ".he5"]) => hdf5::read(file, dataset),
-        column if ends(&[".fits", ".fit", ".fz"]) => fits::read(file, column),
+        column if ends(&[".fits", ".fit", ".fz", ".fits.gz"]) => fits::read(file, column),
         _ => Err(Error::file(
             file,
-            "is neither FITS (`.fits`), HDF5 (`file.h5#DATASET`), numpy (`.npy`, `file.npz#NAME`), idx (`-ubyte`, `.gz` or not), PNG, nor a folder of PNG pictures; a table column is `file.fits#COLUMN`",
+            "is neither FITS (`.fits`, `.gz` or not), HDF5 (`file.h5#DATASET`), numpy (`.npy`, `file.npz#NAME`), idx (`-ubyte`, `.gz` or not), PNG, nor a folder of PNG pictures; a table column or an image extension is `file.fits#NAME`",
         )),
     }
+}
+
+/// The bytes behind gzip, where there is any.
+fn unpacked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut out = Vec::new();
+    flate2::read::GzDecoder::new(bytes.as_slice())
+        .read_to_end(&mut out)
+        .map_err(|error| Error::file(path, format!("cannot be unpacked: {error}")))?;
+    Ok(out)
 }

@@ -52,9 +52,7 @@ pub fn read_member(path: &Path, name: &str) -> Result<Array> {
 fn decode<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<Array> {
     let wrong = |message: String| Error::file(path, message);
     let shape: Vec<usize> = npy.shape().iter().map(|&n| n as usize).collect();
-    if npy.order() == Order::Fortran && shape.len() > 1 {
-        return Err(wrong("is in Fortran order; write it with `numpy.ascontiguousarray`".into()));
-    }
+    let fortran = npy.order() == Order::Fortran && shape.len() > 1;
     let DType::Plain(kind) = npy.dtype() else {
         return Err(wrong("holds records; a plain array of numbers is needed".into()));
     };
@@ -75,7 +73,20 @@ fn decode<R: Read>(path: &Path, npy: NpyFile<R>) -> Result<Array> {
             return Err(wrong(format!("holds `{kind}`; {known}")));
         }
     };
+    let values = if fortran { in_c_order(&shape, &values) } else { values };
     Ok(Array { shape, values })
+}
+
+/// Numbers whose first axis is the fastest, in the order in which the last one is.
+fn in_c_order(shape: &[usize], values: &[f64]) -> Vec<f64> {
+    let place = |mut at: usize| {
+        let mut indices = vec![0; shape.len()];
+        for (index, size) in indices.iter_mut().zip(shape).rev() {
+            (*index, at) = (at % size, at / size);
+        }
+        indices.iter().zip(shape).rev().fold(0, |place, (index, size)| place * size + index)
+    };
+    (0..values.len()).map(|at| values[place(at)]).collect()
 }
 
 /// Writes an `f32` array, its values from an iterator so that large ones need no copy.
@@ -94,6 +105,13 @@ pub fn write(path: &Path, shape: &[usize], values: impl Iterator<Item = f32>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_in_the_order_of_fortran_are_put_in_that_of_c() {
+        // Rows and columns of [[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [10, 11]]].
+        let fortran = [0.0, 6.0, 2.0, 8.0, 4.0, 10.0, 1.0, 7.0, 3.0, 9.0, 5.0, 11.0];
+        assert_eq!(in_c_order(&[2, 3, 2], &fortran), (0..12).map(f64::from).collect::<Vec<f64>>());
+    }
 
     #[test]
     fn an_array_comes_back() {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use lookback_inference::Progress;
+use lookback_inference::calibration::rank as rank_among;
 use lookback_learn::{Batch, Model, Shape};
 use lookback_operator::random::{Purpose, Stream};
 use serde::Serialize;
@@ -117,10 +118,10 @@ impl Default for CalibrateOptions {
 
 /// Hides a half of each example (the left, the right, the upper, the lower in turn), or what is missing in data like those that are to be understood,
 /// foretells it from the rest, and judges by what was hidden: the factors with their scores, the best first. That is the sharpest of those that are calibrated (Gneiting, Balabdaoui & Raftery
-/// 2007): the one with the lowest score among those whose intervals hold what they promise; where none do, the one that misses it least.
+/// 2007): the one with the lowest score among those whose intervals hold what they promise; where none do, among those that miss it least.
 ///
-/// The score is `E|x - y| - E|x - x'| / 2` over samples `x` and the truth `y` (Gneiting & Raftery 2007, eq. 21). The rank of a truth that is equal to
-/// some samples is anywhere among theirs. Six factors from 1 to 300 are tried, then those in the middle between the best of them and its neighbours.
+/// The score is `E|x - y| - E|x - x'| / 2` over samples `x` and the truth `y` (Gneiting & Raftery 2007, eq. 21), the second mean over pairs of two
+/// samples, so that their number does not matter (Ferro 2014). The rank of a truth that is equal to some samples is anywhere among theirs. Six factors from 1 to 300 are tried, then those in the middle between the best of them and its neighbours.
 /// Cost: seven or eight reconstructions of every example.
 ///
 /// # Errors
@@ -221,8 +222,10 @@ fn judged(factor: f64, examples: &Batch<f32>, hidden: &Batch<f32>, samples: &Bat
         let columns = (0..width).filter(|&column| all || hidden.row(row)[column].is_nan());
         let numbers = columns.map(|column| {
             let draws = (0..SAMPLES).map(|draw| f64::from(samples.row(row * SAMPLES + draw)[column]));
-            // Places of ties fill the unit interval evenly.
-            ranked_score(draws.collect(), f64::from(truths[column]), (column as f64 * GOLDEN).fract())
+            let (draws, truth): (Vec<f64>, _) = (draws.collect(), f64::from(truths[column]));
+            // Places between neighbours, and among equals, fill the unit interval evenly.
+            let place = ((row * width + column) as f64 * GOLDEN).fract();
+            (ranked_score(&draws, truth), rank_among(truth, &draws, place))
         });
         let numbers: Vec<(f64, f64)> = numbers.collect();
         let mean = |f: &dyn Fn(&(f64, f64)) -> f64| numbers.iter().map(f).sum::<f64>() / numbers.len() as f64;
@@ -240,10 +243,21 @@ fn judged(factor: f64, examples: &Batch<f32>, hidden: &Batch<f32>, samples: &Bat
     Judged { factor, score, within, error, calibrated: miss(&within, &error) <= 1.0 }
 }
 
-/// The best first: the sharpest of those that are calibrated, then those that miss least what they promise.
+/// Misses that are no larger than this times the least are as good.
+const ABOUT_AS_GOOD: f64 = 1.25;
+
+/// The best first: the sharpest of those that are calibrated; where none is, the sharpest of those that miss what they promise about as little as any; then
+/// the others by how much they miss it. (In points of coverage: errors differ, and a larger one is no merit.)
 fn rank(all: &mut [Judged]) {
-    let merit = |of: &Judged| if of.calibrated { of.score } else { miss(&of.within, &of.error) };
-    all.sort_by(|a, b| b.calibrated.cmp(&a.calibrated).then(merit(a).total_cmp(&merit(b))));
+    let missed = |of: &Judged| miss(&of.within, &[0.0; 2]);
+    let least = all.iter().map(missed).fold(f64::INFINITY, f64::min);
+    let class = |of: &Judged| match of.calibrated {
+        true => 0,
+        false if missed(of) <= ABOUT_AS_GOOD * least => 1,
+        false => 2,
+    };
+    let merit = |of: &Judged| if class(of) < 2 { of.score } else { missed(of) };
+    all.sort_by(|a, b| class(a).cmp(&class(b)).then(merit(a).total_cmp(&merit(b))));
 }
 
 /// Writes a model with the best of the factors that were `judged` over the one that was read; where `path` is its folder, also its card,
@@ -293,18 +307,15 @@ fn is_hidden(shape: Shape, example: usize, place: usize) -> bool {
     }
 }
 
-/// The continuous ranked probability score of samples, and the share of them that is below the truth, with this share of those that are
-/// equal to it.
-fn ranked_score(mut samples: Vec<f64>, truth: f64, tie: f64) -> (f64, f64) {
+/// The continuous ranked probability score of samples, without a bias from their number.
+fn ranked_score(samples: &[f64], truth: f64) -> f64 {
+    let mut samples = samples.to_vec();
     samples.sort_by(f64::total_cmp);
     let n = samples.len() as f64;
     let miss = samples.iter().map(|x| (x - truth).abs()).sum::<f64>() / n;
     // E|x - x'| of sorted samples.
-    let spread: f64 =
-        samples.iter().enumerate().map(|(i, x)| x * (2.0 * i as f64 + 1.0 - n)).sum::<f64>() * 2.0 / (n * n);
-    let below = samples.iter().filter(|&&x| x < truth).count() as f64;
-    let equal = samples.iter().filter(|&&x| x == truth).count() as f64;
-    (miss - spread / 2.0, (below + tie * equal) / n)
+    let pairs = samples.iter().enumerate().map(|(i, x)| x * (2.0 * i as f64 + 1.0 - n)).sum::<f64>();
+    miss - pairs / (n * (n - 1.0))
 }
 
 #[cfg(test)]
@@ -339,22 +350,73 @@ mod tests {
     }
 
     #[test]
+    fn the_sharpest_comes_first_where_coverage_cannot_tell() {
+        let of = |factor: f64, score: f64, within: [f64; 2], error: f64| {
+            let error = [error; 2];
+            Judged { factor, score, within, error, calibrated: miss(&within, &error) <= 1.0 }
+        };
+        let order = |mut all: Vec<Judged>| {
+            rank(&mut all);
+            all.iter().map(|it| it.factor).collect::<Vec<f64>>()
+        };
+        // None is calibrated, and the scatter of the widest is no merit.
+        let wide = vec![
+            of(1.0, 0.03, [0.875, 0.99], 0.028),
+            of(170.0, 0.18, [0.858, 1.0], 0.04),
+            of(10.0, 0.05, [0.95, 1.0], 0.01),
+        ];
+        assert_eq!(order(wide), [1.0, 170.0, 10.0]);
+        let some = vec![
+            of(1.0, 2.0, [0.5, 0.8], 0.01),
+            of(10.0, 3.0, [0.67, 0.95], 0.01),
+            of(30.0, 2.5, [0.69, 0.94], 0.01),
+        ];
+        assert_eq!(order(some), [30.0, 10.0, 1.0]);
+    }
+
+    #[test]
     fn finer_factors_lie_beside_the_best() {
         assert_eq!(between(10.0), [5.5, 17.0]);
         assert_eq!((between(1.0), between(300.0)), (vec![1.7], vec![170.0]));
+    }
+
+    /// The `i`th of so many evenly likely numbers of a normal distribution of this width.
+    fn quantile(width: f64, i: usize, of: usize) -> f64 {
+        let p = (i as f64 + 0.5) / of as f64;
+        -width * std::f64::consts::SQRT_2 * statrs::function::erf::erfc_inv(2.0 * p)
     }
 
     /// The score of a normal distribution at its mean is `(sqrt 2 - 1) / sqrt pi` of its width (Gneiting & Raftery 2007, eq. 5), and more
     /// for one that is too narrow or too wide.
     #[test]
     fn the_score_is_least_for_the_right_width() {
-        let normal = |p: f64| -std::f64::consts::SQRT_2 * statrs::function::erf::erfc_inv(2.0 * p);
-        let samples = |width: f64| (0..4000).map(|i| width * normal((f64::from(i) + 0.5) / 4000.0)).collect();
-        let at_mean = ranked_score(samples(1.0), 0.0, 0.5).0;
+        let samples = |width: f64| (0..4000).map(|i| quantile(width, i, 4000)).collect::<Vec<f64>>();
+        let at_mean = ranked_score(&samples(1.0), 0.0);
         let expected = (std::f64::consts::SQRT_2 - 1.0) / std::f64::consts::PI.sqrt();
         assert!((at_mean - expected).abs() < 1e-3, "{at_mean} {expected}");
-        let truths: Vec<f64> = (0..200).map(|i| normal((f64::from(i) + 0.5) / 200.0)).collect();
-        let mean = |width: f64| truths.iter().map(|t| ranked_score(samples(width), *t, 0.5).0).sum::<f64>();
+        let truths: Vec<f64> = (0..200).map(|i| quantile(1.0, i, 200)).collect();
+        let mean = |width: f64| truths.iter().map(|t| ranked_score(&samples(width), *t)).sum::<f64>();
         assert!(mean(1.0) < mean(0.7) && mean(1.0) < mean(1.4));
+    }
+
+    /// Truths of the same law as the fifty samples: intervals hold what they promise, and the score is that of the law itself,
+    /// `E|x - y| / 2 = 1 / sqrt pi`.
+    #[test]
+    fn few_samples_do_not_shift_what_is_judged() {
+        let (rows, width) = (20, 500);
+        let draw = |index: u32, count: usize| {
+            let mut numbers = vec![0.0f32; count];
+            Stream::new(7, Purpose::Noise, index).fill_normal(&mut numbers);
+            numbers
+        };
+        let examples = Batch::new(width, draw(0, rows * width));
+        let samples = Batch::new(width, draw(1, rows * SAMPLES * width));
+        let hidden = Batch::new(width, vec![f32::NAN; rows * width]);
+        let of = judged(1.0, &examples, &hidden, &samples);
+        let off = [0, 1].map(|level| (of.within[level] - PROMISED[level]) / of.error[level]);
+        assert!(off.iter().all(|x| x.abs() < 3.0), "{:?} +- {:?}", of.within, of.error);
+        assert!(of.error[1] < 0.003, "{:?}", of.error);
+        let expected = 1.0 / std::f64::consts::PI.sqrt();
+        assert!((of.score / expected - 1.0).abs() < 0.015, "{} {expected}", of.score);
     }
 }

@@ -160,6 +160,9 @@ pub(super) fn source(role: &str, place: &str, examples: usize) -> Result<DataSou
 
 /// What an example of an array is: a row, or an image with one channel or the channels last.
 pub(crate) fn shape_of(array: &Array, place: &str) -> Result<Shape> {
+    if array.shape.iter().skip(1).any(|size| *size == 0) {
+        return Err(Error::file(place, format!("has the shape {:?}: it holds nothing", array.shape)));
+    }
     match *array.shape.as_slice() {
         [_, width] => Ok(Shape::Row(width)),
         [_, height, width] => Ok(Shape::Image(Image { height, width, channels: 1 })),

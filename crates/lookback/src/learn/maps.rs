@@ -41,10 +41,12 @@ impl Maps {
             let array = formats::read_array(&place)?;
             let wrong = |message: String| Error::file(&place, message);
             let found = match *array.shape.as_slice() {
-                [rows, columns] | [_, rows, columns] => [rows, columns],
+                [rows, columns] | [_, rows, columns] if rows * columns > 0 => [rows, columns],
                 _ => {
-                    let message =
-                        format!("has the shape {:?}: a map has two axes, many have three", array.shape);
+                    let message = format!(
+                        "has the shape {:?}: a map has two axes, many have three, none of them empty",
+                        array.shape
+                    );
                     return Err(wrong(message));
                 }
             };

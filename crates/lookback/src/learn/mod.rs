@@ -108,18 +108,22 @@ pub fn train(
             let device = Device::open(file.device)?;
             let (hold, bench) = bench(&digests, reporter)?;
             let learned = Trainer { file, sets: &sets, autoencoder: &autoencoder, device, bench }.run()?;
-            (hold, Prior::Examples(Box::new(finish(file, &sets, learned, &directory)?)))
+            let model = assemble(file, &sets, &learned)?;
+            // What was learned is kept before anything is drawn of it.
+            write_model(&model.to_bytes()?, &directory)?;
+            write_pages(file, &sets, &learned, &model, &directory)?;
+            (hold, Prior::Examples(Box::new(model)))
         }
         Recipe::Maps(file) => {
             let maps = Maps::read(&file.data, file.seed)?;
             file.training.check()?;
             file.field.check()?;
             let (hold, mut bench) = bench(&digests(&maps.sources), reporter)?;
-            (hold, Prior::Maps(Box::new(maps::train(file, &maps, &mut bench)?)))
+            let model = maps::train(file, &maps, &mut bench)?;
+            write_model(&model.to_bytes()?, &directory)?;
+            (hold, Prior::Maps(Box::new(model)))
         }
     };
-    let bytes = model.to_bytes()?;
-    files::write_whole(&directory.join(stages::MODEL), |out| out.write_all(&bytes))?;
     std::fs::remove_file(directory.join(STATE)).ok();
     Ok(Trained { model, directory, seconds: began.elapsed().as_secs_f64() })
 }
@@ -169,8 +173,12 @@ fn scatter_is_known(sets: &Sets, rank: usize) -> std::result::Result<(), String>
     Ok(())
 }
 
-/// Puts a probabilistic autoencoder together, judges it, and writes its pages.
-fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> Result<Model<f32>> {
+fn write_model(bytes: &[u8], directory: &Path) -> Result<()> {
+    files::write_whole(&directory.join(stages::MODEL), |out| out.write_all(bytes))
+}
+
+/// Puts a probabilistic autoencoder together, and judges it.
+fn assemble(file: &TrainFile, sets: &Sets, learned: &Learned) -> Result<Model<f32>> {
     let shape = match sets.train.shape {
         Shape::Row(width) => vec![width],
         Shape::Image(image) => vec![image.height, image.width, image.channels],
@@ -190,7 +198,7 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
         error_factor: 1.0,
         usual: None,
         data: sets.sources.clone(),
-        scores: report::scores(sets, &learned, file)?,
+        scores: report::scores(sets, learned, file)?,
     };
     let mut model =
         Model::new(card, learned.autoencoder.clone(), learned.flow.clone(), learned.error.clone())?;
@@ -200,10 +208,20 @@ fn finish(file: &TrainFile, sets: &Sets, learned: Learned, directory: &Path) -> 
     if scatter_is_known(sets, learned.error.rank()).is_ok() {
         model = model.with_usual(sets.validation.values.clone())?;
     }
-    write_card(model.card(), directory)?;
-    write_text(&directory.join("history.csv"), &report::history(&learned))?;
-    write_text(&directory.join("report.html"), &report::page(file, sets, &learned, &model)?)?;
     Ok(model)
+}
+
+/// Writes the card of a model, the history of its losses, and its report.
+fn write_pages(
+    file: &TrainFile,
+    sets: &Sets,
+    learned: &Learned,
+    model: &Model<f32>,
+    directory: &Path,
+) -> Result<()> {
+    write_card(model.card(), directory)?;
+    write_text(&directory.join("history.csv"), &report::history(learned))?;
+    write_text(&directory.join("report.html"), &report::page(file, sets, learned, model)?)
 }
 
 fn write_card(card: &impl serde::Serialize, directory: &Path) -> Result<()> {

@@ -416,7 +416,7 @@ pub struct Reconstructions {
 
 /// Finds the posteriors of examples that were observed with noise, blurred, or in part (NaN where missing).
 ///
-/// `d = A (g(u) + e) + n`: `u` standard normal, `e` the model's error with its covariance, which is marginalised exactly. Where the error
+/// `d = A (g(u) + e) + n`: `u` standard normal, `e` the model's error with its covariance, which is marginalised exactly (of independent errors that are blurred, the variances). Where the error
 /// adapts, its spread is that of what is decoded at samples of a first posterior, its amplitude is weighed at nine places, and errors of
 /// samples have the law of residuals ([`ResidualLaw`](lookback_learn::ResidualLaw)), as far as data leave them unknown. Latents are judged by an error that is larger by a factor (see [`calibrate`](super::calibrate)). For every
 /// example the modes are searched from many starts, each gets a Gaussian by EL2O (Seljak & Yu 2019), and their weights are their

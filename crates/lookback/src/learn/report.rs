@@ -44,7 +44,10 @@ pub(super) fn scores(sets: &Sets, learned: &Learned, file: &TrainFile) -> Result
             format!("{name}_latent_log_density"),
             densities.iter().sum::<f64>() / densities.len() as f64,
         ));
-        scores.push((format!("{name}_latent_log_density_of_a_gaussian"), gaussian_log_density(&train, &z)?));
+        // There is none where examples do not fill the latent space.
+        if let Ok(density) = gaussian_log_density(&train, &z) {
+            scores.push((format!("{name}_latent_log_density_of_a_gaussian"), density));
+        }
     }
     Ok(scores)
 }
@@ -74,15 +77,14 @@ pub(super) fn history(learned: &Learned) -> String {
 /// The page as HTML.
 pub(super) fn page(file: &TrainFile, sets: &Sets, learned: &Learned, model: &Model<f32>) -> Result<String> {
     let scene = Scene { sets, learned, model };
-    let sections = vec![
+    let mut sections = vec![
         scene.losses(file.flow.kind)?,
         scene.reconstructions()?,
         scene.artificial(file.seed)?,
         scene.densities(file.seed)?,
-        scene.interpolations()?,
-        scene.strangest()?,
-        scene.errors()?,
     ];
+    sections.extend(scene.interpolations()?);
+    sections.extend([scene.strangest()?, scene.errors()?]);
     let card = model.card();
     let score = |name: &str| card.scores.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
     let which = if sets.test.is_some() { "test" } else { "validation" };
@@ -262,9 +264,13 @@ impl Scene<'_> {
         Ok(Section { heading: "Density".into(), words, figures })
     }
 
-    fn interpolations(&self) -> Result<Section> {
+    /// None where there are no two examples.
+    fn interpolations(&self) -> Result<Option<Section>> {
         let ends = self.first(2 * PAIRS);
         let pairs = ends.rows() / 2;
+        if pairs == 0 {
+            return Ok(None);
+        }
         let (from, to) = (ends.gather((0..pairs).map(|i| 2 * i)), ends.gather((0..pairs).map(|i| 2 * i + 1)));
         let begins = (0..pairs).map(|i| 2 * i);
         let path = self.given(begins, |model| Ok(model.interpolate(&from, &to, STEPS)?))?;
@@ -272,7 +278,7 @@ impl Scene<'_> {
         let figures = vec![Figure { svg, caption: String::new() }];
         let words =
             "Straight lines in the space of normal numbers: all that lies between should be possible.".into();
-        Ok(Section { heading: "Interpolation".into(), words, figures })
+        Ok(Some(Section { heading: "Interpolation".into(), words, figures }))
     }
 
     fn strangest(&self) -> Result<Section> {
@@ -317,8 +323,14 @@ impl Scene<'_> {
         }
         let share: f32 = error.factors.data().iter().map(|f| f * f).sum::<f32>()
             / (total.data().iter().map(|s| s * s).sum::<f32>());
+        let noise = match self.sets.validation.unit {
+            None => "",
+            Some(_) => {
+                " The noise of the examples is taken off, and no spread is learned, as it would be that of the noise."
+            }
+        };
         let words = format!(
-            "The covariance of residuals of examples that were not trained on: {} directions hold {:.0} % of their variance.",
+            "The covariance of residuals of examples that were not trained on: {} directions hold {:.0} % of their variance.{noise}",
             error.rank(),
             100.0 * share
         );
@@ -377,7 +389,7 @@ pub(super) fn losses(title: &str, epochs: &[Epoch], logarithmic: bool, caption: 
             .iter()
             .enumerate()
             .map(|(i, e)| (i as f64 + 1.0, of(e)))
-            .filter(|p| p.1.is_finite())
+            .filter(|p| p.1.is_finite() && (p.1 > 0.0 || !logarithmic))
             .collect(),
         colour: COLOURS[colour],
         width: 2,

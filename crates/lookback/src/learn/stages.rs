@@ -22,7 +22,16 @@ use crate::{Error, Result, files};
 #[derive(Serialize, Deserialize)]
 enum Stage {
     Autoencoder(Training),
-    Flow { autoencoder: Vec<f32>, history: Vec<Epoch>, training: Training },
+    Flow { before: Box<Decoded>, training: Training },
+}
+
+/// What is known when the flow begins.
+#[derive(Clone, Serialize, Deserialize)]
+struct Decoded {
+    autoencoder: Vec<f32>,
+    history: Vec<Epoch>,
+    error: ModelError,
+    spread: Option<Spread>,
 }
 
 /// A training at work.
@@ -48,37 +57,31 @@ pub(super) struct Learned {
 impl Trainer<'_> {
     /// All stages, from where an earlier call was stopped.
     pub(super) fn run(&mut self) -> Result<Learned> {
-        let mut stage = self.bench.read()?;
-        let (weights, autoencoder_history) = match stage.take() {
-            Some(Stage::Flow { autoencoder, history, training }) => {
-                stage = Some(Stage::Flow { autoencoder: Vec::new(), history: Vec::new(), training });
-                (autoencoder, history)
-            }
-            other => {
-                let training = match other {
-                    Some(Stage::Autoencoder(training)) => Some(training),
-                    _ => None,
-                };
-                self.train_autoencoder(training)?
-            }
+        let (before, started) = match self.bench.read()? {
+            Some(Stage::Flow { before, training }) => (*before, Some(training)),
+            Some(Stage::Autoencoder(training)) => (self.decode(Some(training))?, None),
+            None => (self.decode(None)?, None),
         };
-        let (error, spread) = self.model_error(&weights)?;
-        let (train, validation) = (self.latents(&weights, true), self.latents(&weights, false));
-        let started = match stage {
-            Some(Stage::Flow { training, .. }) => Some(training),
-            _ => None,
-        };
-        let (flow_section, flow, flow_history) =
-            self.fit_flow((&weights, &autoencoder_history), &train, &validation, started)?;
+        let weights = &before.autoencoder;
+        let (train, validation) = (self.latents(weights, true), self.latents(weights, false));
+        let (flow_section, flow, flow_history) = self.fit_flow(&before, &train, &validation, started)?;
+        let Decoded { autoencoder, history, error, spread } = before;
         Ok(Learned {
-            autoencoder: weights,
+            autoencoder,
             flow_section,
             flow,
             error,
             spread,
-            autoencoder_history,
+            autoencoder_history: history,
             flow_history,
         })
+    }
+
+    /// The autoencoder, from where its training was stopped, and what it gets wrong.
+    fn decode(&mut self, started: Option<Training>) -> Result<Decoded> {
+        let (autoencoder, history) = self.train_autoencoder(started)?;
+        let (error, spread) = self.model_error(&autoencoder)?;
+        Ok(Decoded { autoencoder, history, error, spread })
     }
 
     fn train_autoencoder(&mut self, started: Option<Training>) -> Result<(Vec<f32>, Vec<Epoch>)> {
@@ -118,8 +121,7 @@ impl Trainer<'_> {
 
     /// What the decoder gets wrong of examples that were not trained on: the covariance of the residuals, and their spread.
     fn model_error(&mut self, weights: &[f32]) -> Result<(ModelError, Option<Spread>)> {
-        let message = "what the decoder gets wrong".into();
-        self.bench.reporter.step(&Progress { steps: (0, 1), message, done: false });
+        self.bench.tell(WRONG, (0, 1))?;
         let x = &self.sets.validation.values;
         let decoded = self.autoencoder.decode(weights, self.autoencoder.encode(weights, x.clone()));
         let mut residuals: Vec<f32> = x.data().iter().zip(decoded.data()).map(|(x, d)| x - d).collect();
@@ -129,23 +131,29 @@ impl Trainer<'_> {
                 .iter_mut()
                 .zip(precision.data())
                 .filter(|(_, p)| **p == 0.0)
-                .for_each(|(r, _)| *r = 0.0);
+                .for_each(|(r, _)| *r = f32::NAN);
         }
         let residuals = Batch::new(x.width(), residuals);
         let ErrorFile { rank, channels } = self.file.model_error;
         let rank = rank.min(x.rows().min(x.width()).saturating_sub(1));
         let error = ModelError::of(&residuals, rank, self.file.seed)?;
+        if let Some(noise) = self.sets.validation.noise() {
+            // What is left is the decoder's; the spread of the residuals would be that of the noise.
+            return Ok((error.less_noise(&noise), None));
+        }
         if channels == 0 {
             return Ok((error, None));
         }
         let section = SpreadSection { channels, rank, law: [0, 0] };
-        let spread = Spread::learn(section, self.sets.train.shape, (&decoded, &residuals), self.file.seed)?;
+        let (shape, seed, bench) = (self.sets.train.shape, self.file.seed, &mut self.bench);
+        let watch = |steps: (u64, u64)| bench.tell(WRONG, steps);
+        let spread = Spread::learn(section, shape, (&decoded, &residuals), seed, watch)?;
         Ok((error, Some(spread)))
     }
 
     fn fit_flow(
         &mut self,
-        before: (&[f32], &[Epoch]),
+        before: &Decoded,
         train: &Batch<f32>,
         validation: &Batch<f32>,
         started: Option<Training>,
@@ -158,8 +166,7 @@ impl Trainer<'_> {
         // What latents depend on is known exactly.
         let std = standard_deviations(&train.columns(0, latents));
         let jitter = std.iter().map(|std| (options.jitter * std) as f32).collect();
-        let keep =
-            |training| Stage::Flow { autoencoder: before.0.to_vec(), history: before.1.to_vec(), training };
+        let keep = |training| Stage::Flow { before: Box::new(before.clone()), training };
         let (options, seed, bench) = (&options.training, self.file.seed, &mut self.bench);
         let begin =
             |objective: &dyn Objective| started.map_or_else(|| Training::new(objective, options, seed), Ok);
@@ -202,6 +209,9 @@ impl Trainer<'_> {
         Ok((section, weights, history))
     }
 }
+
+/// What is done between the autoencoder and the flow.
+const WRONG: &str = "what the decoder gets wrong";
 
 /// Standard deviation of every column.
 pub(super) fn standard_deviations(x: &Batch<f32>) -> Vec<f64> {
@@ -256,14 +266,6 @@ impl Prior {
             Prior::Examples(model) => &model.card().scores,
             Prior::Maps(model) => &model.card().scores,
         }
-    }
-
-    /// Its file.
-    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
-        Ok(match self {
-            Prior::Examples(model) => model.to_bytes()?,
-            Prior::Maps(model) => model.to_bytes()?,
-        })
     }
 
     /// Its card as JSON.

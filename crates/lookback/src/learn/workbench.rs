@@ -65,6 +65,19 @@ impl Workbench<'_> {
         Ok(training.clone())
     }
 
+    /// Tells how far something is that is not kept while it is done.
+    ///
+    /// # Errors
+    /// If it is to stop.
+    pub fn tell(&mut self, what: &str, steps: (u64, u64)) -> Result<()> {
+        self.reporter.step(&Progress { steps, message: what.into(), done: false });
+        if self.stop.load(Ordering::Relaxed) {
+            let goes_on = format!("the same command goes on, with {what} from its beginning");
+            return Err(Error::Interrupted { goes_on });
+        }
+        Ok(())
+    }
+
     /// What an earlier call has left.
     pub fn read<S: DeserializeOwned>(&self) -> Result<Option<S>> {
         let place = self.directory.join(STATE);

@@ -231,7 +231,12 @@ fn header_notes(place: &str, grid: &Grid, first: bool) -> Result<Vec<String>> {
     Ok(notes)
 }
 
-pub(crate) fn read_catalogue(columns: &Columns, negate_e2: bool, inputs: &mut Inputs) -> Result<Catalogue> {
+/// The galaxies that count, and how many do not.
+pub(crate) fn read_catalogue(
+    columns: &Columns,
+    negate_e2: bool,
+    inputs: &mut Inputs,
+) -> Result<(Catalogue, usize)> {
     let mut column = |place: &str| -> Result<Vec<f64>> {
         let array = inputs.array(place)?;
         if array.shape.len() != 1 {
@@ -251,7 +256,18 @@ pub(crate) fn read_catalogue(columns: &Columns, negate_e2: bool, inputs: &mut In
     if negate_e2 {
         e2.iter_mut().for_each(|e2| *e2 = -*e2);
     }
-    Catalogue::new(ra, dec, e1, e2, weight).map_err(|error| Error::config("data.columns", error.to_string()))
+    // Surveys give galaxies that are not to count a weight of zero; what else is wrong with them does not matter.
+    let counts: Vec<bool> = weight.iter().map(|w| *w != 0.0).collect();
+    let kept = |column: Vec<f64>| -> Vec<f64> {
+        if column.len() != counts.len() {
+            return column;
+        }
+        column.into_iter().zip(&counts).filter(|(_, counts)| **counts).map(|(x, _)| x).collect()
+    };
+    let [ra, dec, e1, e2, weight] = [ra, dec, e1, e2, weight].map(kept);
+    let catalogue = Catalogue::new(ra, dec, e1, e2, weight)
+        .map_err(|error| Error::config("data.columns", error.to_string()))?;
+    Ok((catalogue, counts.iter().filter(|counts| !**counts).count()))
 }
 
 /// How a catalogue is used.
@@ -287,6 +303,7 @@ pub(crate) fn observe_catalogue(
         };
         return Err(Error::config("data", message));
     }
+    let catalogue = &catalogue.clone().along_map(projection);
     let binned = catalogue.bin(grid, projection).map_err(|error| Error::config("data", error.to_string()))?;
     let seen: Vec<bool> = binned.count.iter().map(|&count| count > 0).collect();
     let sigma = if options.noise_std.is_empty() {
@@ -320,6 +337,11 @@ pub(crate) fn observe_catalogue(
         notes.push(format!(
             "{broad} galaxies have an ellipticity above one, which no shape has: noisy estimates, percent, or numbers that stand for missing ones?"
         ));
+    }
+    // Degrees of a survey are seldom all below seven in one and below two in the other coordinate.
+    let within = |column: &[f64], most: f64| column.iter().all(|x| x.abs() <= most);
+    if within(&catalogue.ra, std::f64::consts::TAU) && within(&catalogue.dec, std::f64::consts::FRAC_PI_2) {
+        notes.push("all right ascensions lie within 6.3 and all declinations within 1.6 degrees of zero: are they in radians? degrees are needed".into());
     }
     if binned.outside > 0 {
         notes.push(format!("{} galaxies lie outside of the map and are left out", binned.outside));

@@ -138,11 +138,12 @@ impl<T: Number> Problem<T> {
         let prior = Prior::build(run, &grid, &steps, &mut inputs)?;
         let mut notes = prior.notes.clone();
         let mut model = forward::Forward::build(run, &grid, &prior)?;
-        let catalogue = match &run.data {
+        let (catalogue, not_counted) = match &run.data {
             DataSection::Catalogue { columns, negate_e2, .. } => {
-                Some(data::read_catalogue(columns, *negate_e2, &mut inputs)?)
+                let (catalogue, not_counted) = data::read_catalogue(columns, *negate_e2, &mut inputs)?;
+                (Some(catalogue), not_counted)
             }
-            _ => None,
+            _ => (None, 0),
         };
         let wcs = sky::wcs(&run.sky, catalogue.as_ref())?;
         let (mut mock, mut true_latents) = (None, None);
@@ -178,6 +179,11 @@ impl<T: Number> Problem<T> {
             }
         };
         notes.append(&mut observation.notes);
+        match not_counted {
+            0 => {}
+            1 => notes.push("1 galaxy has the weight zero and does not count".into()),
+            many => notes.push(format!("{many} galaxies have the weight zero and do not count")),
+        }
         model.observe(&observation, &grid)?;
         let forward: DynOperator<T> = Arc::new(Chain::new(model.links.clone())?);
         let likelihood = likelihood(run, forward.codomain().clone(), &observation)?;

@@ -188,6 +188,12 @@ fn build_field<T: Number>(
                     "a run sees flat maps of convergence and galaxies: no `nside` and no `shells`".into(),
                 );
             }
+            if light_cone.rays.is_some() {
+                return refuse(
+                    "a run sees the convergence of straight rays (Born): `rays` are for `lookback simulate`"
+                        .into(),
+                );
+            }
             if run.forward.contains(&ForwardStep::ReducedShear {}) {
                 light_cone
                     .check_reduced_shear()
@@ -216,7 +222,7 @@ fn build_field<T: Number>(
             let seen: DynOperator<T> = Arc::new(Remember::new(cone.clone(), free.len())?);
             let field: DynOperator<T> =
                 if free.is_empty() { cone.clone() } else { Arc::new(Chain::new(vec![point.clone(), seen])?) };
-            let notes = cone.simulation().settings().advice().into_iter().collect();
+            let notes = cone.simulation().advice();
             let universe = Some(Universe { cone, point, free: free.len() });
             Ok(Built { field, spectrum: None, universe, modes: true, notes })
         }

@@ -2,7 +2,7 @@
 
 use super::colour::Scale;
 use super::panel::{image, png};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Images of one shape, side by side.
 pub(crate) struct Mosaic<'a> {
@@ -38,8 +38,7 @@ impl Mosaic<'_> {
     pub(crate) fn draw(&self) -> Result<String> {
         let [height, width, channels] = self.shape;
         if !(channels == 1 || channels == 3) {
-            let message = format!("images of {channels} channels have no colours; 1 or 3 have");
-            return Err(Error::Drawing { what: self.title.into(), message });
+            return self.in_planes();
         }
         let rows = self.images.len().div_ceil(self.columns);
         let (all_width, all_height) = (self.columns * (width + GAP), rows * (height + GAP));
@@ -70,6 +69,26 @@ impl Mosaic<'_> {
             );
         }
         Ok(svg + "</svg>")
+    }
+
+    /// Images of other channels than one or three have no colours: each channel is an image of its own, the first on top.
+    fn in_planes(&self) -> Result<String> {
+        let [height, width, channels] = self.shape;
+        let plane = |image: &[f32]| -> Vec<f32> {
+            (0..channels).flat_map(|channel| image.iter().skip(channel).step_by(channels)).copied().collect()
+        };
+        let planes: Vec<Vec<f32>> = self.images.iter().map(|image| plane(image)).collect();
+        let title = format!("{} ({channels} channels, the first on top)", self.title);
+        Mosaic {
+            title: &title,
+            shape: [height * channels, width, 1],
+            images: planes.iter().map(Vec::as_slice).collect(),
+            columns: self.columns,
+            rows: self.rows.clone(),
+            range: self.range,
+            scale: self.scale,
+        }
+        .draw()
     }
 
     fn colour(&self, pixel: &[f32]) -> [u8; 3] {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lookback_inference::loo::{LeftOut, leave_out, total};
+use lookback_inference::pareto::limit;
 use rayon::prelude::*;
 
 use super::rows;
@@ -11,8 +12,6 @@ use crate::{Error, Result};
 
 /// Name of its table in the folder of a run.
 pub(crate) const FILE: &str = "loo.npy";
-/// Above this shape of the tail, the prediction of a datum is not to be relied on.
-pub(crate) const HEAVY: f64 = 0.7;
 
 /// Every datum, left out.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,8 +70,9 @@ impl CrossValidation {
         self.0.iter().map(|one| one.seen - one.elpd).sum()
     }
 
-    /// Data that are too influential.
-    pub fn influential(&self) -> usize {
-        self.0.iter().filter(|one| one.k > HEAVY).count()
+    /// Data that are too influential for so many draws.
+    pub fn influential(&self, draws: usize) -> usize {
+        let limit = limit(draws);
+        self.0.iter().filter(|one| one.k > limit).count()
     }
 }

@@ -10,7 +10,7 @@ use crate::runfile::RunFile;
 use crate::{Error, Result};
 
 /// Names that a run may write; only these are ever removed.
-const OURS: [&str; 19] = [
+const OURS: [&str; 23] = [
     "mean.fits",
     "std.fits",
     "snr.fits",
@@ -21,6 +21,10 @@ const OURS: [&str; 19] = [
     "config.toml",
     "checkpoint.bin",
     "samples.raw",
+    "log_likelihood.raw",
+    "loo.npy",
+    "initial_modes.npy",
+    "density.npy",
     "samples.npy",
     "samples.zarr",
     "summary.json",
@@ -79,7 +83,10 @@ impl Folder {
         for entry in entries.filter_map(|entry| entry.ok()) {
             let name = entry.file_name().to_string_lossy().into_owned();
             let name = name.trim_end_matches(".partial");
-            let map = name.ends_with(".fits") && (name.starts_with("data_") || name.starts_with("noise_"));
+            let of_kind = |suffix: &str, prefixes: &[&str]| {
+                name.ends_with(suffix) && prefixes.iter().any(|prefix| name.starts_with(prefix))
+            };
+            let map = of_kind(".fits", &["data_", "noise_", "map_"]) || of_kind(".csv", &["correlation_"]);
             let ours = map || OURS.contains(&name);
             let place = entry.path();
             if ours && place.is_dir() {

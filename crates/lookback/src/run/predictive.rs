@@ -65,7 +65,8 @@ impl Predictive {
 
     /// Share of replicas above the data, check by check; NaN if there are too few to say.
     pub fn shares(&self) -> [f64; 3] {
-        let enough = self.replicas >= 20;
+        // With fewer, a model that is right would exceed all of them too often.
+        let enough = self.replicas >= 100;
         self.above.map(|above| if enough { above as f64 / self.replicas as f64 } else { f64::NAN })
     }
 }

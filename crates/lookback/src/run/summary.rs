@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::checkpoint::Checkpoint;
-use super::cross_validation::{CrossValidation, HEAVY};
+use super::cross_validation::CrossValidation;
 use super::predictive::CHECKS;
 use crate::problem::Problem;
 use crate::report::analysis::{self, Analysis, Significance};
@@ -50,7 +50,6 @@ impl Summary {
         put("data", json!(data));
         put("pixels_seen", json!(problem.observation.seen_count()));
         put("samples", json!(recorder.samples));
-        put("independent_samples", json!(recorder.ranked()));
         put("seconds", figure(checkpoint.seconds));
         put("seconds_to_centre", json!(checkpoint.seconds_to_centre));
         put("gradients", json!(checkpoint.gradients));
@@ -84,7 +83,7 @@ impl Summary {
             put("elpd_loo", figure(elpd));
             put("elpd_loo_error", figure(error));
             put("p_loo", figure(left_out.effective_parameters()));
-            put("loo_influential", json!(left_out.influential()));
+            put("loo_influential", json!(left_out.influential(recorder.samples)));
         }
         if run.method.is_markov() {
             let worst = worst_diagnostics(recorder);
@@ -92,6 +91,10 @@ impl Summary {
             put("slowest_quantity", json!(worst.slowest));
             put("ess_tail_min", figure(worst.ess_tail));
             put("r_hat_max", figure(worst.r_hat));
+            // Draws of a chain depend on each other.
+            put("independent_samples", figure(worst.ess_bulk.min(recorder.ranked() as f64).round()));
+        } else {
+            put("independent_samples", json!(recorder.ranked()));
         }
         let estimate = recorder.estimate(exact);
         if let Some(truth) = problem.true_map() {
@@ -204,14 +207,33 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
             "{ess:.0} effective draws in the tails of the slowest quantity; 95 % intervals want 400: more draws"
         ));
     }
+    let method = figures.get("method").and_then(Value::as_str).unwrap_or_default();
     if let Some(count) = of("divergences").filter(|count| *count > 0.0) {
+        let (what, option) = match method {
+            "mclmc" => ("steps", "a smaller `energy_error`"),
+            _ => ("trajectories", "a higher `target_acceptance`"),
+        };
         say(format!(
-            "{count} trajectories diverged: part of the posterior may be missed; a higher `target_acceptance`, or other priors"
+            "{count} {what} diverged: part of the posterior may be missed; {option}, or other priors"
         ));
     }
     if let Some(cut) = of("trajectories_cut").filter(|cut| *cut > 0.0) {
+        let (how, option) = match method {
+            "nuts" => ("at their greatest depth", "a larger `max_depth`"),
+            _ => ("short of their length", "a smaller `path_length`"),
+        };
         say(format!(
-            "{cut} trajectories were cut at their greatest depth: slow, but right; `[precondition]` or a larger `max_depth` may help"
+            "{cut} trajectories were cut {how}: slow, but right; `[precondition]` or {option} may help"
+        ));
+    }
+    if let Some(far) = of("map_distance_sigma").filter(|far| *far > 0.1) {
+        say(format!(
+            "the search stopped {far:.2} posterior standard deviations from the maximum, where no step led lower: `precision = \"f64\"`, or another `optimizer`"
+        ));
+    }
+    if let Some(count) = of("samples_impossible").filter(|count| *count > 0.0) {
+        say(format!(
+            "{count} samples of the approximation lay where the model is impossible, and were left out: sample with `nuts` or `mclmc`"
         ));
     }
     if let Some(bfmi) = of("e_bfmi_min").filter(|bfmi| *bfmi < 0.3) {
@@ -225,9 +247,10 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
             "second moments are off by {off:+.1} % (equipartition), and parameters that many latents share perhaps by more than their error bars: a smaller `energy_error`, or `mams` or `nuts`"
         ));
     }
-    if let Some(k) = of("pareto_k").filter(|k| *k > 0.7) {
+    let limit = of("pareto_k_limit").unwrap_or(f64::INFINITY);
+    if let Some(k) = of("pareto_k").filter(|k| *k > limit) {
         say(format!(
-            "the approximation is not the posterior (Pareto k {k:.2}, should be below 0.7; evidence and error bars may be off): judge it by `lookback calibrate`, or sample with `geovi`, `nuts` or `mclmc`"
+            "the approximation is not the posterior (Pareto k {k:.2}, should be below {limit:.2} with so many samples; evidence and error bars may be off): judge it by `lookback calibrate`, or sample with `geovi`, `nuts` or `mclmc`"
         ));
     }
     if let Some(open) = of("modes_unsettled").filter(|open| *open > 0.0) {
@@ -269,7 +292,7 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
     }
     if let Some(count) = of("loo_influential").filter(|count| *count > 0.01 * data) {
         say(format!(
-            "{count} data are too influential for cross-validation (Pareto k above {HEAVY}): `elpd_loo` is too optimistic"
+            "{count} data are too influential for cross-validation (Pareto k): `elpd_loo` is too optimistic"
         ));
     }
     // The scatter of a reduced chi-squared is sqrt(2 / data) where noise is Gaussian; that of heavy tails is judged by made-up data.

@@ -271,8 +271,17 @@ fn explain(text: &str, error: &toml::de::Error) -> ParseError {
             .iter()
             .max_by(|a, b| strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b)));
         // What chains count has a name of its own.
-        let meant = known.iter().find(|name| wrong == "samples" && *name == "draws");
-        if let Some(best) = meant.or(best.filter(|best| strsim::jaro_winkler(wrong, best) > 0.6)) {
+        let also = |others: &[&str], name: &str| {
+            known.iter().find(|known| *known == name && others.contains(&wrong.to_ascii_lowercase().as_str()))
+        };
+        let meant = also(&["samples"], "draws").or(also(&["h0", "h_0", "hubble"], "h"));
+        let what_is_left = ["omega_l", "omega_lambda", "omega_de", "omega_v"];
+        if known.iter().any(|name| name == "omega_m")
+            && what_is_left.contains(&wrong.to_ascii_lowercase().as_str())
+        {
+            message =
+                format!("{message}; dark energy is what `omega_m`, `omega_k` and radiation leave of one");
+        } else if let Some(best) = meant.or(best.filter(|best| strsim::jaro_winkler(wrong, best) > 0.6)) {
             message = format!("{message}; did you mean `{best}`?");
         }
         // Inside of tagged sections the library loses the place; the key itself tells it.
@@ -282,7 +291,14 @@ fn explain(text: &str, error: &toml::de::Error) -> ParseError {
                 || key.trim_matches(['[', ']']).ends_with(wrong.as_str())
                 || text.contains(&format!("\"{wrong}\""))
         };
-        line = text.lines().position(|text| names(&text)).map(|i| i + 1).or(line);
+        let all: Vec<usize> =
+            text.lines().enumerate().filter(|(_, text)| names(text)).map(|(i, _)| i + 1).collect();
+        line = match (line, all.as_slice()) {
+            (Some(from), all) => all.iter().find(|at| **at >= from).copied().or(line),
+            (None, [only]) => Some(*only),
+            // The same key may be right elsewhere.
+            (None, _) => None,
+        };
     }
     ParseError { line, message }
 }

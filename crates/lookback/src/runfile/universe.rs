@@ -374,12 +374,15 @@ pub struct LightConeSection {
     /// Side of the map \[deg\] (in run files `sky` says it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field_deg: Option<f64>,
-    /// Where the line of sight to the observer's corner of the boxes meets a flat map, in pixels from its centre along both axes.
+    /// Where the centre of a flat map is, in pixels from the line of sight from the observer's corner along the edges of the boxes, along both axes.
     #[serde(default)]
     pub centre_pixels: [f64; 2],
     /// How copies of the box fill the cone.
     #[serde(default)]
     pub tiling: TilingName,
+    /// Seed of a random tiling; that of the file if left out. A run on data of a simulation whose file has another seed needs that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiling_seed: Option<u64>,
     /// Rays beyond the Born approximation, traced through the same universe (`lookback simulate`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rays: Option<RaysSection>,
@@ -428,7 +431,7 @@ fn yes() -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TilingName {
-    /// All 48 symmetries of the cube, and shifts, from the seed of the file.
+    /// All 48 symmetries of the cube, and shifts, from `tiling_seed`.
     #[default]
     Random,
     /// Six permutations in turn (MADLens).

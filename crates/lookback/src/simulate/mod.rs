@@ -233,9 +233,12 @@ fn snapshot_views(file: &SimulateFile, times: &[f64]) -> Result<(Vec<f64>, Snaps
     }
     let (first, last) = (1.0 / times[0] - 1.0, 1.0 / times[times.len() - 1] - 1.0);
     if let Some(z) = redshifts.iter().find(|z| !(**z > last && **z < first)) {
-        return wrong(format!(
-            "a snapshot at redshift {z} lies outside of the simulation, which goes from {first:.4} to {last:.4}"
-        ));
+        let why = if *z == last {
+            "is the end of the simulation, which is written anyway: leave it out".to_string()
+        } else {
+            format!("lies outside of the simulation, which goes from {first:.4} to {last:.4}")
+        };
+        return wrong(format!("a snapshot at redshift {z} {why}"));
     }
     let mut all = times.to_vec();
     for z in redshifts {
@@ -324,7 +327,7 @@ fn simulate_in<T: Real>(
     let mut done_before = 0;
     for number in 0..file.realisations {
         let folder = directory.join(format!("realisation_{number:04}"));
-        if folder.join("spectra.json").exists() {
+        if realisation::is_whole(file, &universe, &folder) {
             done_before += 1;
             continue;
         }
@@ -350,10 +353,19 @@ fn simulate_in<T: Real>(
     Ok(Simulated { directory, realisations: (done_before, file.realisations), seconds, notes })
 }
 
-/// Makes the folder, or checks that what it holds was made by the same file; more realisations may be added.
 /// The file by which a folder of simulations is known.
 const PROVENANCE: &str = "provenance.json";
 
+/// The files that a simulation reads, with their digests.
+fn inputs(file: &SimulateFile) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let mut file = file.clone();
+    let mut places: Vec<String> = file.cosmology.table.iter().cloned().collect();
+    places.extend(file.light_cone.iter_mut().flat_map(LightConeSection::places).map(|place| place.clone()));
+    let digest = |place: String| Ok((place.clone(), files::sha256(&files::read(Path::new(&place))?).into()));
+    places.into_iter().map(digest).collect()
+}
+
+/// Makes the folder, or checks that what it holds was made by the same file from the same inputs; more realisations may be added.
 fn prepare_folder<T: Real>(
     file: &SimulateFile,
     sigma8: f64,
@@ -364,6 +376,7 @@ fn prepare_folder<T: Real>(
     // A file of this name may also be what the user calls her own.
     let ours = directory.join(PROVENANCE).exists();
     let hold = files::take_folder(directory, ours, "simulations", &["simulate.toml"])?;
+    let inputs = inputs(file)?;
     let same = SimulateFile { realisations: 1, title: String::new(), ..file.clone() }.text()?;
     if marker.exists() && !overwrite {
         let text = String::from_utf8(files::read(&marker)?).unwrap_or_default();
@@ -377,13 +390,25 @@ fn prepare_folder<T: Real>(
                 directory.display()
             )));
         }
+        let known = std::fs::read(directory.join(PROVENANCE)).ok();
+        let known: Option<serde_json::Value> = known.and_then(|text| serde_json::from_slice(&text).ok());
+        let digests = known.as_ref().and_then(|known| known.get("inputs")?.as_object());
+        let changed = |(place, digest): &(&String, &serde_json::Value)| {
+            digests.is_some_and(|digests| digests.get(place.as_str()) != Some(*digest))
+        };
+        if let Some((place, _)) = inputs.iter().find(changed) {
+            return Err(Error::Busy(format!(
+                "{place} has changed since the simulations in {} were made; give another folder, or --overwrite",
+                directory.display()
+            )));
+        }
     } else {
         hold.empty(PROVENANCE)?;
     }
     let text = file.text()?;
     files::write_whole(&marker, |out| out.write_all(text.as_bytes()))?;
     let provenance = json!({
-        "lookback_version": VERSION, "precision": T::NAME, "seed": file.seed, "sigma8": sigma8,
+        "lookback_version": VERSION, "precision": T::NAME, "seed": file.seed, "sigma8": sigma8, "inputs": inputs,
     });
     files::write_whole(&directory.join(PROVENANCE), |out| {
         serde_json::to_writer_pretty(out, &provenance).map_err(std::io::Error::from)

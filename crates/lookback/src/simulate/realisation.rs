@@ -62,6 +62,22 @@ pub(super) fn pairs(maps: usize) -> Vec<[usize; 2]> {
     (0..maps).flat_map(|first| (first + 1..maps).map(move |second| [first, second])).collect()
 }
 
+/// Whether a realisation was written to its end, and no map of its light cone was taken away since.
+pub(super) fn is_whole<T: Real>(file: &SimulateFile, universe: &Universe<T>, folder: &Path) -> bool {
+    let mut maps = match &universe.matter {
+        Matter::Cone(cone) => {
+            let mut maps = cone.settings().names();
+            for (wanted, prefix) in [(file.output.shear, "gamma"), (file.output.reduced_shear, "g")] {
+                maps.extend(wanted.then(|| shear_names(cone, prefix)).into_iter().flatten());
+            }
+            maps
+        }
+        Matter::Box(_) => Vec::new(),
+    };
+    maps.retain(|name| !folder.join(format!("{name}.fits")).exists());
+    maps.is_empty() && folder.join("spectra.json").exists()
+}
+
 /// Simulates, and writes the folder; `spectra.json` comes last and says that all is there.
 pub(super) fn run<T: Real>(
     file: &SimulateFile,
@@ -156,7 +172,7 @@ fn trace<T: Real>(
     let cone = tracing.cone();
     let pixels = cone.settings().sky.pixels();
     let mut maps = vec![T::zero(); tracing.codomain().len()];
-    tracing.linearization().move_to(modes, &mut maps)?;
+    tracing.apply_into(modes, &mut maps)?;
     let mut convergences = Vec::new();
     for (block, map) in tracing.codomain().blocks().iter().zip(maps.chunks(pixels)) {
         let map = write_map(file, cone, (&format!("rays_{}", block.name), map), number, folder)?;
@@ -322,6 +338,9 @@ fn cards(file: &SimulateFile, number: u32, name: &str) -> Vec<Card> {
     if let Some(SourceSection::Plane { z, .. }) = source.and_then(|i| sources.get(i.checked_sub(1)?)) {
         cards.push(Card::Number("Z_SOURCE", *z));
     }
+    if name.starts_with(['g', 'r']) && name.contains(['1', '2']) && !name.starts_with("galaxies") {
+        cards.push(Card::Text("AXES", "x east (columns), y north (rows)".into()));
+    }
     cards
 }
 
@@ -461,6 +480,12 @@ fn spectrum_table(path: &Path, columns: &[(&str, &Binned)]) -> Result<()> {
     files::write_whole(path, |out| out.write_all(text.as_bytes()))
 }
 
+/// A coordinate in a periodic box, below its length also once it is rounded.
+fn within(x: f64, length: f64) -> f32 {
+    let x = x.rem_euclid(length) as f32;
+    if f64::from(x) < length { x } else { 0.0 }
+}
+
 /// Rows of three: positions in the box, sharpened if the settings say so, and peculiar velocities.
 fn write_particles<T: Real>(
     moment: &Moment<'_, T>,
@@ -475,7 +500,7 @@ fn write_particles<T: Real>(
     let position = |i: usize| {
         let (p, d) = (i / 3, i % 3);
         let q = [p / (n * n), p / n % n, p % n][d] as f64 * spacing;
-        (q + moment.displacement[d * count + p].f64()).rem_euclid(length) as f32
+        within(q + moment.displacement[d * count + p].f64(), length)
     };
     // a^2 dx/dt in H0 Mpc/h over a is the peculiar velocity: 100 km/s a unit.
     let unit = 100.0 / moment.at * simulation.cosmology().instant(moment.at).momentum_factor();

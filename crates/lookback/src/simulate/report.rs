@@ -69,7 +69,7 @@ pub(super) fn write<T: Real>(
     if let Some(tracing) = &universe.rays {
         let names: Vec<String> =
             tracing.codomain().blocks().iter().map(|block| format!("rays_{}", block.name)).collect();
-        let words = "Convergence, shear and rotation that rays bring along which are deflected by one lens plane after the other, through the same universe. Without deflections the convergence would be that of the maps above, and the rotation zero.".into();
+        let words = "Convergence, shear and rotation that rays bring along which are deflected by one lens plane after the other, through the same universe. Without deflections the rotation would be zero, and the convergence that of the maps above for the same sources, but for its mean, which is taken off, and for the thickness of the planes.".into();
         sections.push(maps("Rays beyond the Born approximation", words, tracing.cone(), &names, directory)?);
     }
     for moment in moments(universe, all) {
@@ -106,7 +106,10 @@ pub(super) fn write<T: Real>(
 
 fn words_on_shear<T: Real>(heading: &str, symbol: &str, cone: &LightCone<T>) -> String {
     let (along, periodic) = if cone.sphere().is_some() {
-        ("as healpy has it: {g}1 along meridians and parallels, {g}2 between them", "")
+        (
+            "{g}1 along parallels, {g}2 towards the north-east (x to the east, y to the north: healpy has both with the other sign)",
+            "",
+        )
     } else {
         (
             "{g}1 along the axes of the map, {g}2 along its diagonals",
