@@ -95,12 +95,18 @@ impl PyPosterior {
         self.target.dim()
     }
 
-    /// `H(z)` and its gradient.
+    /// `H(z)` and its gradient; `H` is infinite where the prediction is impossible.
     fn energy<'py>(&self, py: Python<'py>, z: Input<'py>) -> PyResult<(f64, Output<'py>)> {
         let z = slice(&z, "latent", self.dim())?;
         let mut gradient = vec![0.0; z.len()];
         let target = &self.target;
-        let energy = py.detach(|| target.evaluator().energy(z, &mut gradient)).map_err(raise)?;
+        let energy = py.detach(|| {
+            let mut evaluator = target.evaluator();
+            let energy = evaluator.energy(z, &mut gradient)?;
+            // Whoever asks for one point wants to know what is wrong with it.
+            evaluator.refusal().map_or(Ok(energy), Err)
+        });
+        let energy = energy.map_err(raise)?;
         Ok((energy, shaped(py, gradient, &self.latent_space())?))
     }
 

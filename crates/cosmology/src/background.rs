@@ -106,6 +106,12 @@ impl<S: Scalar> Background<S> {
 
     /// `E^2 = (H / H0)^2` and `dE^2 / dln a`.
     pub fn e2_and_slope(&self, a: f64) -> (S, S) {
+        let (e2, slope, _) = self.e2_slope_and_clustering(a);
+        (e2, slope)
+    }
+
+    /// The same, and the density of what falls into wells as matter does, times `a^3`: matter, and massive neutrinos as they slow down (`rho - 3 p`).
+    pub(crate) fn e2_slope_and_clustering(&self, a: f64) -> (S, S, S) {
         let matter = self.omega_cb / a.powi(3);
         let radiation = self.omega_r / a.powi(4);
         let curvature = self.omega_k / a.powi(2);
@@ -113,12 +119,14 @@ impl<S: Scalar> Background<S> {
         let w = self.w0 + self.wa * (1.0 - a);
         let mut e2 = matter + radiation + curvature + dark;
         let mut slope = matter * -3.0 - radiation * 4.0 - curvature * 2.0 - dark * (w + 1.0) * 3.0;
+        let mut clustering = self.omega_cb;
         if let Some(neutrinos) = &self.neutrinos {
             let (density, pressure) = neutrinos.density_and_pressure(a);
             e2 += density;
             slope = slope - (density + pressure) * 3.0;
+            clustering += (density - pressure * 3.0) * a.powi(3);
         }
-        (e2, slope)
+        (e2, slope, clustering)
     }
 
     /// `E = H / H0` at scale factor `a`.
@@ -134,14 +142,6 @@ impl<S: Scalar> Background<S> {
     /// Dark energy density over the critical density at `a`.
     pub fn omega_de_at(&self, a: f64) -> S {
         self.omega_de * self.dark_energy(a) / self.e2_and_slope(a).0
-    }
-
-    /// Density of what falls into wells as matter does, times `a^3`: matter, and massive neutrinos as they slow down (`rho - 3 p`).
-    pub(crate) fn clustering(&self, a: f64) -> S {
-        self.neutrinos.as_ref().map_or(self.omega_cb, |neutrinos| {
-            let (density, pressure) = neutrinos.density_and_pressure(a);
-            self.omega_cb + (density - pressure * 3.0) * a.powi(3)
-        })
     }
 
     /// Density of what is as fast as light early on, times `a^4`: photons, and all neutrinos.

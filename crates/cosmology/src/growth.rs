@@ -50,13 +50,13 @@ pub(crate) fn first_acceleration<S: Scalar>(friction: S, b: S, (d, slope): (S, S
 
 /// `2 + dln H/dln a` and `3/2 Omega_m(a)`, of what clusters: growth is that of waves which are longer than neutrinos stream.
 pub(crate) fn coefficients<S: Scalar>(background: &Background<S>, a: f64) -> (S, S) {
-    let (e2, slope) = background.e2_and_slope(a);
-    (slope / (e2 * 2.0) + 2.0, background.clustering(a) / (e2 * a.powi(3)) * 1.5)
+    let (e2, slope, clustering) = background.e2_slope_and_clustering(a);
+    (slope / (e2 * 2.0) + 2.0, clustering / (e2 * a.powi(3)) * 1.5)
 }
 
 /// The growing modes early on: `D1 = a + 2/3 a_eq` (Meszaros 1974), the others as in a universe of matter alone.
 pub(crate) fn early<S: Scalar>(background: &Background<S>, a: f64) -> State<S> {
-    let equality = background.early_radiation(a) / background.clustering(a);
+    let equality = background.early_radiation(a) / background.e2_slope_and_clustering(a).2;
     let d1 = equality * (2.0 / 3.0) + a;
     let power = |c: f64, n: i32| (S::of(c * a.powi(n)), S::of(c * f64::from(n) * a.powi(n)));
     [(d1, S::of(a)), power(-3.0 / 7.0, 2), power(-1.0 / 3.0, 3), power(10.0 / 21.0, 3), power(-1.0 / 7.0, 3)]

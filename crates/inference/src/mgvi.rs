@@ -147,6 +147,30 @@ impl<T: Number> Mgvi<T> {
         })
     }
 
+    /// The pairs both of whose samples are possible.
+    ///
+    /// # Errors
+    /// Why the first is not, if none is.
+    fn possible_ones(
+        &self,
+        workers: &Workers<'_, T>,
+        mean: &[T],
+        pairs: Vec<Pair<T>>,
+    ) -> Result<Vec<Pair<T>>> {
+        let first = vector::step(mean, 1.0, &pairs[0].offsets[0]);
+        let judged = workers.map(pairs, |pair, evaluator| {
+            let mut gradient = mean.to_vec();
+            for offset in &pair.offsets {
+                if !evaluator.energy(&vector::step(mean, 1.0, offset), &mut gradient)?.is_finite() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(pair))
+        })?;
+        let kept: Vec<Pair<T>> = judged.into_iter().flatten().collect();
+        if kept.is_empty() { Err(workers.impossible(&first)) } else { Ok(kept) }
+    }
+
     /// Moves the mean down the average energy of `mean + residuals`.
     fn improve(
         &self,
@@ -183,7 +207,13 @@ impl<T: Number> Mgvi<T> {
         let pairs = self.options.pairs as u32;
         let draws = (0..pairs).map(|i| (1 << 31) | (stage * pairs + i)).collect();
         let residuals = self.residuals(workers, &mean, draws)?;
-        let (mean, energy) = self.improve(workers, mean, &residuals)?;
+        let (mean, energy) = match self.improve(workers, mean.clone(), &residuals) {
+            Err(error) if error.is_of_point() => {
+                let residuals = self.possible_ones(workers, &mean, residuals)?;
+                self.improve(workers, mean, &residuals)?
+            }
+            other => other?,
+        };
         self.mean = Some(mean);
         self.energies.push(energy);
         self.rounds += 1;
@@ -206,12 +236,13 @@ impl<T: Number> Mgvi<T> {
         }
         for (pair, energies, approximation) in judged {
             for ((z, energy), mirror) in pair.into_iter().zip(energies).zip([false, true]) {
+                // One that is impossible has a weight of zero, which counts.
+                if let Some(approximation) = approximation {
+                    self.weighed.add(approximation - energy);
+                }
                 if !energy.is_finite() {
                     self.impossible += 1;
                     continue;
-                }
-                if let Some(approximation) = approximation {
-                    self.weighed.add(approximation - energy);
                 }
                 sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror, diverged: false });
             }

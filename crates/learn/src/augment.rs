@@ -167,7 +167,7 @@ mod tests {
             .collect();
         assert!(added.iter().all(|&x| x.abs() < 0.1251) && added.iter().any(|&x| x.abs() > 0.12));
         let mean = added.iter().sum::<f32>() / 3600.0;
-        // Half of 0.5 / 2, with a standard error of 0.0012.
+        // The mean is zero, with a standard error of 0.0012.
         assert!(mean.abs() < 0.005, "{mean}");
     }
 

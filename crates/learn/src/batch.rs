@@ -88,7 +88,7 @@ impl<T: Real> Batch<T> {
     }
 
     /// Changes every number by itself and the one at its place in another batch.
-    pub(crate) fn zip_with(mut self, other: &Batch<T>, change: impl Fn(&mut T, T) + Sync) -> Batch<T> {
+    pub fn zip_with(mut self, other: &Batch<T>, change: impl Fn(&mut T, T) + Sync) -> Batch<T> {
         debug_assert_eq!(self.data.len(), other.data.len());
         let part = |(a, b): (&mut [T], &[T])| a.iter_mut().zip(b).for_each(|(a, &b)| change(a, b));
         self.data.par_chunks_mut(CHUNK).zip(other.data.par_chunks(CHUNK)).for_each(part);

@@ -42,7 +42,8 @@ impl ModelError {
             let message = format!("{n} residuals of {width} numbers have fewer than {rank} directions");
             return Err(Error::option("rank", message));
         }
-        let residuals = &complete(residuals, rank, seed)?;
+        let completed = complete(residuals, rank, seed)?;
+        let residuals = completed.as_ref().unwrap_or(residuals);
         let mut total = vec![0.0f64; width];
         for row in residuals.data().chunks_exact(width) {
             total.iter_mut().zip(row).for_each(|(t, r)| *t += f64::from(*r).powi(2) / n as f64);
@@ -107,11 +108,11 @@ impl ModelError {
 /// Rounds in which missing residuals are drawn.
 const COMPLETIONS: u32 = 8;
 
-/// Residuals with draws in place of those that are missing.
-fn complete(residuals: &Batch<f32>, rank: usize, seed: u64) -> Result<Batch<f32>> {
-    let (rows, width) = (residuals.rows(), residuals.width());
+/// Residuals with draws in place of those that are missing, if any are.
+fn complete(residuals: &Batch<f32>, rank: usize, seed: u64) -> Result<Option<Batch<f32>>> {
+    let width = residuals.width();
     if !residuals.data().iter().any(|r| r.is_nan()) {
-        return Ok(residuals.clone());
+        return Ok(None);
     }
     let mut sums = vec![(0.0, 0usize); width];
     for row in residuals.data().chunks_exact(width) {
@@ -144,8 +145,7 @@ fn complete(residuals: &Batch<f32>, rank: usize, seed: u64) -> Result<Batch<f32>
             error = ModelError::of(&filled, rank, seed)?;
         }
     }
-    debug_assert_eq!(filled.rows(), rows);
-    Ok(filled)
+    Ok(Some(filled))
 }
 
 impl ModelError {

@@ -72,7 +72,12 @@ pub fn import(
     arrays: &mut std::vec::IntoIter<TorchArray>,
 ) -> Result<(Vec<f32>, Shape)> {
     let mut import = Import { arrays, weights: Vec::new() };
-    let (shape, _) = import.layers((input, there(input)), &there(output), sections)?;
+    let (shape, order) = import.layers((input, there(input)), &there(output), sections)?;
+    if shape.len() == output.len() && order != there(output) {
+        return Err(unknown(
+            "a network whose last layer gives its numbers in another order than it does here: let a dense layer give them",
+        ));
+    }
     Ok((import.weights, shape))
 }
 
@@ -449,6 +454,15 @@ mod tests {
                 assert!((found - expected).abs() < 1e-4, "{with_reshape} {at}: {found} for {expected}");
             }
         }
+    }
+
+    #[test]
+    fn images_that_are_taken_for_rows_are_refused() {
+        let last =
+            [LayerSection::Convolution { channels: 3, kernel: 4, stride: 2, norm: Norm::None, std: None }];
+        let arrays = vec![array("0.weight", &[3, 2, 4, 4], 1), array("0.bias", &[3], 2)];
+        let error = import(Shape::Image(IMAGE), Shape::Row(18), &last, &mut arrays.into_iter());
+        assert!(error.expect_err("refused").to_string().contains("another order"), "named");
     }
 
     #[test]

@@ -51,7 +51,7 @@ const STEPS: usize = 2000;
 const FLOOR: f64 = 0.1;
 
 impl Spread {
-    /// Learns from residuals of examples that were not trained on, and from what was decoded in their place; those of missing numbers are NaN.
+    /// Learns from examples that were not trained on, and from what was decoded in their place; missing numbers are NaN.
     /// `watch` sees how far it is after each step.
     ///
     /// # Errors
@@ -59,11 +59,12 @@ impl Spread {
     pub fn learn<E: From<Error>>(
         section: SpreadSection,
         shape: Shape,
-        (decoded, residuals): (&Batch<f32>, &Batch<f32>),
+        (decoded, examples): (&Batch<f32>, &Batch<f32>),
         seed: u64,
         mut watch: impl FnMut((u64, u64)) -> Result<(), E>,
     ) -> Result<Spread, E> {
         let image = image(shape);
+        let residuals = &examples.clone().zip_with(decoded, |x, decoded| *x -= decoded);
         let rows = residuals.rows();
         let square = |x: &f32| f64::from(*x).powi(2);
         let seen = || residuals.data().iter().filter(|r| !r.is_nan());
@@ -94,7 +95,7 @@ impl Spread {
         }
         let weights = training.weights().to_vec();
         spread.weights = weights;
-        spread.standardise(decoded, residuals, seed)?;
+        spread.standardise((decoded, examples), residuals, seed)?;
         Ok(spread)
     }
 
@@ -105,7 +106,12 @@ impl Spread {
     }
 
     /// The amplitudes of examples, and the covariance and the law of what is left.
-    fn standardise(&mut self, decoded: &Batch<f32>, residuals: &Batch<f32>, seed: u64) -> Result<()> {
+    fn standardise(
+        &mut self,
+        (decoded, examples): (&Batch<f32>, &Batch<f32>),
+        residuals: &Batch<f32>,
+        seed: u64,
+    ) -> Result<()> {
         let std = self.std(decoded.clone());
         let mut standard = residuals.clone().zip_with(&std, |r, s| *r /= s);
         let width = standard.width();
@@ -126,11 +132,12 @@ impl Spread {
         self.amplitude = [mean as f32, variance.sqrt() as f32];
         self.error = ModelError::of(&standard, self.section.rank, seed)?;
         let roots: Vec<f32> = self.error.diagonal().variance.iter().map(|v| v.sqrt()).collect();
-        let numbers = residuals.data().iter().zip(std.data().iter().zip(decoded.data())).enumerate();
-        let seen = numbers.filter(|(_, (residual, _))| !residual.is_nan());
-        let seen = seen.map(|(at, (residual, (std, &decoded)))| {
+        let numbers = examples.data().iter().zip(std.data().iter().zip(decoded.data())).enumerate();
+        let seen = numbers.filter(|(_, (value, _))| !value.is_nan());
+        // The numbers themselves: bounds are known by equality.
+        let seen = seen.map(|(at, (&value, (std, &decoded)))| {
             let spread = amplitudes[at / width] * std * roots[at % width];
-            Seen { decoded, spread, value: decoded + residual }
+            Seen { decoded, spread, value }
         });
         self.law = ResidualLaw::learn(seen.collect());
         self.section.law = self.law.as_ref().map_or([0, 0], ResidualLaw::classes);
@@ -321,8 +328,8 @@ mod tests {
 
     const SIDE: usize = 8;
 
-    /// Residuals whose spread is 0.1 plus half of what was decoded, in examples of different amplitudes.
-    fn residuals(rows: usize) -> (Batch<f32>, Batch<f32>) {
+    /// What was decoded, and examples: residuals have a spread of 0.1 plus half of that, in examples of different amplitudes.
+    fn examples(rows: usize) -> (Batch<f32>, Batch<f32>) {
         let width = SIDE * SIDE;
         let normal = |substream: u32, len: usize| {
             let mut numbers = vec![0.0f32; len];
@@ -332,18 +339,20 @@ mod tests {
         let decoded: Vec<f32> = normal(0, rows * width).into_iter().map(f32::abs).collect();
         let amplitude: Vec<f32> = normal(1, rows).into_iter().map(|x| (0.4 * x).exp()).collect();
         let noise = normal(2, rows * width).into_iter().enumerate();
-        let wrong = noise.map(|(at, x)| amplitude[at / width] * (0.1 + 0.5 * decoded[at]) * x).collect();
+        let wrong =
+            |(at, x): (usize, f32)| decoded[at] + amplitude[at / width] * (0.1 + 0.5 * decoded[at]) * x;
+        let wrong = noise.map(wrong).collect();
         (Batch::new(width, decoded), Batch::new(width, wrong))
     }
 
     /// The spread within a tenth of the one that residuals were drawn with, amplitudes within a tenth, and the same twice.
     #[test]
     fn a_spread_that_follows_the_decoded_value_is_learned() {
-        let (decoded, wrong) = residuals(1500);
+        let (decoded, seen) = examples(1500);
         let shape = Shape::Image(Image { height: SIDE, width: SIDE, channels: 1 });
         let section = SpreadSection { channels: 6, rank: 2, law: [0, 0] };
         let nothing = |_| Ok::<(), Error>(());
-        let learn = || Spread::learn(section, shape, (&decoded, &wrong), 5, nothing).expect("learns");
+        let learn = || Spread::learn(section, shape, (&decoded, &seen), 5, nothing).expect("learns");
         let spread = learn();
         let some = decoded.gather(0..200);
         let std = spread.std(some.clone());
@@ -363,9 +372,9 @@ mod tests {
     /// A third of the residuals missing, and some examples as a whole: the same spread.
     #[test]
     fn missing_residuals_do_not_count() {
-        let (decoded, mut wrong) = residuals(1500);
-        let width = wrong.width();
-        for (at, r) in wrong.data_mut().iter_mut().enumerate() {
+        let (decoded, mut seen) = examples(1500);
+        let width = seen.width();
+        for (at, r) in seen.data_mut().iter_mut().enumerate() {
             if at % 3 == 0 || at / width % 50 == 7 {
                 *r = f32::NAN;
             }
@@ -373,7 +382,7 @@ mod tests {
         let shape = Shape::Image(Image { height: SIDE, width: SIDE, channels: 1 });
         let section = SpreadSection { channels: 6, rank: 2, law: [0, 0] };
         let spread =
-            Spread::learn(section, shape, (&decoded, &wrong), 5, |_| Ok::<(), Error>(())).expect("learns");
+            Spread::learn(section, shape, (&decoded, &seen), 5, |_| Ok::<(), Error>(())).expect("learns");
         let some = decoded.gather(0..200);
         let (std, typical) = (spread.std(some.clone()), spread.amplitude()[0].exp());
         let ratios = std.data().iter().zip(some.data());

@@ -120,13 +120,14 @@ fn masked_data_do_not_count() {
         let (mut a, mut b) = (vec![0.0; N], vec![0.0; N]);
         let energy = likelihood.energy(&p, &mut a);
         assert_eq!(energy, with_nan.energy(&p, &mut b));
+        masked.iter().for_each(|&i| assert_eq!((a[i], b[i]), (0.0, 0.0)));
         // Nor does what is predicted there.
         masked.iter().for_each(|&i| p[i] = f64::NAN);
         assert_eq!(energy, likelihood.energy(&p, &mut b), "{}", likelihood.name());
+        masked.iter().for_each(|&i| assert_eq!(b[i], 0.0, "{}", likelihood.name()));
         likelihood.residual(&p, &mut b);
-        masked.iter().for_each(|&i| b[i] = 0.0);
+        masked.iter().for_each(|&i| assert_eq!(b[i], 0.0, "{}", likelihood.name()));
         assert!(b.iter().all(|r| r.is_finite()));
-        masked.iter().for_each(|&i| assert_eq!((a[i], b[i]), (0.0, 0.0)));
         let other = likelihood.with_data(vec![f64::NAN; N]);
         assert!(other.is_err(), "NaN is refused where it counts");
     }

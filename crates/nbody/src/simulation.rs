@@ -51,8 +51,12 @@ impl Settings {
     /// With the setting and what would be right.
     pub fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::Setting(message));
-        if self.particles < 4 || !self.particles.is_multiple_of(2) || self.particles > 4096 {
-            return wrong(format!("particles a side must be even, from 4 to 4096, not {}", self.particles));
+        if self.particles < 4 || !self.particles.is_multiple_of(2) || self.particles > 2 * MOST_CELLS {
+            return wrong(format!(
+                "particles a side must be even, from 4 to {}, not {}",
+                2 * MOST_CELLS,
+                self.particles
+            ));
         }
         if self.cells < self.particles / 2 || self.cells > MOST_CELLS || !self.cells.is_multiple_of(2) {
             return wrong(format!(

@@ -39,8 +39,9 @@ pub(super) fn masked<T: Real>(
     // An input of degree d is seen by hidden numbers of at least that degree, and these by outputs of at least theirs.
     let input_degree = move |i: usize| if i < dimensions { i + 1 } else { 0 };
     // Few hidden numbers have degrees of the whole range, too.
-    let hidden_degree =
-        move |i: usize, of: usize| if of < dimensions { i * dimensions / of } else { i % dimensions };
+    let hidden_degree = move |i: usize, of: usize| {
+        if of < dimensions { i * (dimensions - 1) / (of - 1).max(1) } else { i % dimensions }
+    };
     let mut layers: Vec<Box<dyn Layer<T>>> = Vec::new();
     let mut width = dimensions + context;
     for (index, &size) in hidden.iter().enumerate() {

@@ -118,16 +118,18 @@ pub struct PixelScale {
     pub mirrored: bool,
 }
 
-/// The pixels of the first image, by its header (`CD`, or `CDELT` and `PC`; Greisen & Calabretta 2002, sect. 2.1.2), if that tells in angles.
+/// The pixels of the first image, or of the extension of this name, by its header (`CD`, or `CDELT` and `PC`; Greisen & Calabretta 2002, sect. 2.1.2), if that tells in angles.
 ///
 /// # Errors
 /// If the file is missing or damaged.
-pub fn pixel_scale(path: &Path) -> Result<Option<PixelScale>> {
+pub fn pixel_scale(path: &Path, name: Option<&str>) -> Result<Option<PixelScale>> {
     let bytes = super::unpacked(path, files::read(path)?)?;
     for hdu in Fits::from_reader(Cursor::new(&bytes)) {
         let hdu = hdu.map_err(|error| Error::file(path, format!("is not a readable FITS file: {error}")))?;
         let (HDU::Primary(image) | HDU::XImage(image)) = hdu else { continue };
-        if !image.get_header().get_xtension().get_naxis().is_empty() {
+        let named = text(image.get_header(), "EXTNAME");
+        let wanted = name.is_none_or(|name| named.is_some_and(|named| named.eq_ignore_ascii_case(name)));
+        if wanted && !image.get_header().get_xtension().get_naxis().is_empty() {
             return Ok(scale_of(image.get_header()));
         }
     }
@@ -467,7 +469,7 @@ mod tests {
         let pixel = 1e-3f64.to_degrees() * 60.0;
         for wcs in [Some(wcs), None] {
             write_map(&path, &grid, &[0.0; 15], wcs, &cards).expect("writes");
-            let found = pixel_scale(&path).expect("reads").expect("has a scale");
+            let found = pixel_scale(&path, None).expect("reads").expect("has a scale");
             assert!(found.widths.iter().all(|width| (width / pixel - 1.0).abs() < 1e-9), "{found:?}");
             assert!(!found.mirrored);
         }
@@ -485,7 +487,7 @@ mod tests {
         let (width, one) = (format!("{:.13E}", 1e-3f64.to_degrees()), format!("{:.13E}", 1.0));
         let plain = text.replace(&width, &format!("{one:>0$}", width.len()));
         std::fs::write(&path, plain).expect("writes");
-        let found = pixel_scale(&path).expect("reads").expect("has a scale");
+        let found = pixel_scale(&path, None).expect("reads").expect("has a scale");
         assert!(found.widths.iter().all(|width| (width - 0.06).abs() < 1e-9) && found.mirrored, "{found:?}");
     }
 

@@ -28,11 +28,7 @@ pub struct Array {
 /// # Errors
 /// If the file is missing, of another format, or has no such column or array (those that it has are named).
 pub fn read_array(place: &str) -> Result<Array> {
-    let (path, column) = match place.rsplit_once('#') {
-        Some((path, column)) => (path, Some(column)),
-        None => (place, None),
-    };
-    let file = Path::new(path);
+    let (file, column) = split(place);
     let name = file.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     match column {
@@ -42,12 +38,26 @@ pub fn read_array(place: &str) -> Result<Array> {
         None if ends(&[".png"]) => pictures::read(file),
         None if file.is_dir() => pictures::read_folder(file),
         dataset if ends(&[".h5", ".hdf5", ".he5"]) => hdf5::read(file, dataset),
-        column if ends(&[".fits", ".fit", ".fz", ".fits.gz"]) => fits::read(file, column),
+        column if is_fits(file) => fits::read(file, column),
         _ => Err(Error::file(
             file,
             "is neither FITS (`.fits`, `.gz` or not), HDF5 (`file.h5#DATASET`), numpy (`.npy`, `file.npz#NAME`), idx (`-ubyte`, `.gz` or not), PNG, nor a folder of PNG pictures; a table column or an image extension is `file.fits#NAME`",
         )),
     }
+}
+
+/// A place as a file and the name of what is meant in it.
+pub(crate) fn split(place: &str) -> (&Path, Option<&str>) {
+    match place.rsplit_once('#') {
+        Some((path, name)) => (Path::new(path), Some(name)),
+        None => (Path::new(place), None),
+    }
+}
+
+/// Whether a file is FITS by the ending of its name.
+pub(crate) fn is_fits(file: &Path) -> bool {
+    let name = file.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    [".fits", ".fit", ".fz", ".fits.gz"].iter().any(|ending| name.ends_with(ending))
 }
 
 /// The bytes behind gzip, where there is any.

@@ -11,7 +11,6 @@ use lookback_prior::Spectrum;
 
 use super::examples::source;
 use super::maps_file::{MapsData, MapsFile};
-use super::maps_page;
 use super::workbench::Workbench;
 use crate::formats;
 use crate::{Error, Result, VERSION, files};
@@ -148,7 +147,11 @@ fn places(pattern: &str) -> Result<Vec<String>> {
 }
 
 /// Trains a prior of maps; what has been trained already is taken from the bench.
-pub(super) fn train(file: &MapsFile, maps: &Maps, bench: &mut Workbench<'_>) -> Result<FieldModel> {
+pub(super) fn train(
+    file: &MapsFile,
+    maps: &Maps,
+    bench: &mut Workbench<'_>,
+) -> Result<(FieldModel, Training)> {
     let generator = FieldGenerator::new(file.field, &maps.grid)?;
     let matching =
         FieldMatching::new(&generator, &maps.grid, Maps::views(&maps.train), Maps::views(&maps.validation))?;
@@ -169,9 +172,7 @@ pub(super) fn train(file: &MapsFile, maps: &Maps, bench: &mut Workbench<'_>) -> 
         data: maps.sources.clone(),
         scores: vec![("validation_distance".into(), matching.validation(&weights))],
     };
-    let model = FieldModel::new(card, weights)?;
-    maps_page::write(file, maps, &model, done.history(), &bench.directory)?;
-    Ok(model)
+    Ok((FieldModel::new(card, weights)?, done))
 }
 
 /// The losses as a table.

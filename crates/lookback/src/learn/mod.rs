@@ -119,8 +119,9 @@ pub fn train(
             file.training.check()?;
             file.field.check()?;
             let (hold, mut bench) = bench(&digests(&maps.sources), reporter)?;
-            let model = maps::train(file, &maps, &mut bench)?;
+            let (model, training) = maps::train(file, &maps, &mut bench)?;
             write_model(&model.to_bytes()?, &directory)?;
+            maps_page::write(file, &maps, &model, training.history(), &directory)?;
             (hold, Prior::Maps(Box::new(model)))
         }
     };

@@ -97,7 +97,7 @@ pub struct Reconstructed {
     pub starts_at_modes: f64,
     /// Logarithm of the evidence of the data.
     pub log_evidence: f64,
-    /// Pareto k of the importance weights of the Gaussians: above 0.7 they and their shares are not to be trusted, and `smc` is to be taken.
+    /// Pareto k of the importance weights of the Gaussians: above about 0.7 they and their shares are not to be trusted, and `smc` is to be taken.
     pub pareto_k: f64,
     /// Mean squared whitened residual of a datum, at the mode whose Gaussian is the heaviest.
     pub reduced_chi2: f64,

@@ -124,16 +124,12 @@ impl Trainer<'_> {
         self.bench.tell(WRONG, (0, 1))?;
         let x = &self.sets.validation.values;
         let decoded = self.autoencoder.decode(weights, self.autoencoder.encode(weights, x.clone()));
-        let mut residuals: Vec<f32> = x.data().iter().zip(decoded.data()).map(|(x, d)| x - d).collect();
+        let mut seen = x.clone();
         if let Some(precision) = &self.sets.validation.precision {
-            // Missing numbers have no residual.
-            residuals
-                .iter_mut()
-                .zip(precision.data())
-                .filter(|(_, p)| **p == 0.0)
-                .for_each(|(r, _)| *r = f32::NAN);
+            let numbers = seen.data_mut().iter_mut().zip(precision.data());
+            numbers.filter(|(_, p)| **p == 0.0).for_each(|(x, _)| *x = f32::NAN);
         }
-        let residuals = Batch::new(x.width(), residuals);
+        let residuals = seen.clone().zip_with(&decoded, |x, decoded| *x -= decoded);
         let ErrorFile { rank, channels } = self.file.model_error;
         let rank = rank.min(x.rows().min(x.width()).saturating_sub(1));
         let error = ModelError::of(&residuals, rank, self.file.seed)?;
@@ -147,7 +143,7 @@ impl Trainer<'_> {
         let section = SpreadSection { channels, rank, law: [0, 0] };
         let (shape, seed, bench) = (self.sets.train.shape, self.file.seed, &mut self.bench);
         let watch = |steps: (u64, u64)| bench.tell(WRONG, steps);
-        let spread = Spread::learn(section, shape, (&decoded, &residuals), seed, watch)?;
+        let spread = Spread::learn(section, shape, (&decoded, &seen), seed, watch)?;
         Ok((error, Some(spread)))
     }
 

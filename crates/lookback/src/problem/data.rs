@@ -1,7 +1,5 @@
 //! What was observed: maps from files, or a catalogue of galaxies.
 
-use std::path::Path;
-
 use lookback_lensing::{Catalogue, Projection};
 use lookback_mesh::Grid;
 use lookback_operator::Space;
@@ -209,12 +207,11 @@ pub(crate) fn observe_maps(
 
 /// What the header of a map says otherwise than `[sky]`; of its direction only where `first` and no sign has been thought of.
 fn header_notes(place: &str, grid: &Grid, first: bool) -> Result<Vec<String>> {
-    let path = Path::new(place);
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    if !["fits", "fit", "fz"].iter().any(|known| ending.eq_ignore_ascii_case(known)) {
+    let (path, name) = crate::formats::split(place);
+    if !crate::formats::is_fits(path) {
         return Ok(Vec::new());
     }
-    let Some(PixelScale { widths: [x, y], mirrored }) = fits::pixel_scale(path)? else {
+    let Some(PixelScale { widths: [x, y], mirrored }) = fits::pixel_scale(path, name)? else {
         return Ok(Vec::new());
     };
     let pixel = grid.spacing()[0].to_degrees() * 60.0;
@@ -258,16 +255,24 @@ pub(crate) fn read_catalogue(
     }
     // Surveys give galaxies that are not to count a weight of zero; what else is wrong with them does not matter.
     let counts: Vec<bool> = weight.iter().map(|w| *w != 0.0).collect();
+    // All rows are looked at, so that errors name those of the file.
+    let harmless = |column: Vec<f64>, value: f64| -> Vec<f64> {
+        let each = column.into_iter().enumerate();
+        each.map(|(row, x)| if counts.get(row) == Some(&false) { value } else { x }).collect()
+    };
+    let [ra, dec, e1, e2] = [ra, dec, e1, e2].map(|column| harmless(column, 0.0));
+    let all = Catalogue::new(ra, dec, e1, e2, harmless(weight, 1.0))
+        .map_err(|error| Error::config("data.columns", error.to_string()))?;
+    let not_counted = counts.iter().filter(|counts| !**counts).count();
+    if not_counted == all.len() {
+        return Err(Error::config("data.columns", "all weights are zero"));
+    }
     let kept = |column: Vec<f64>| -> Vec<f64> {
-        if column.len() != counts.len() {
-            return column;
-        }
         column.into_iter().zip(&counts).filter(|(_, counts)| **counts).map(|(x, _)| x).collect()
     };
+    let Catalogue { ra, dec, e1, e2, weight } = all;
     let [ra, dec, e1, e2, weight] = [ra, dec, e1, e2, weight].map(kept);
-    let catalogue = Catalogue::new(ra, dec, e1, e2, weight)
-        .map_err(|error| Error::config("data.columns", error.to_string()))?;
-    Ok((catalogue, counts.iter().filter(|counts| !**counts).count()))
+    Ok((Catalogue { ra, dec, e1, e2, weight }, not_counted))
 }
 
 /// How a catalogue is used.
@@ -338,9 +343,10 @@ pub(crate) fn observe_catalogue(
             "{broad} galaxies have an ellipticity above one, which no shape has: noisy estimates, percent, or numbers that stand for missing ones?"
         ));
     }
-    // Degrees of a survey are seldom all below seven in one and below two in the other coordinate.
     let within = |column: &[f64], most: f64| column.iter().all(|x| x.abs() <= most);
-    if within(&catalogue.ra, std::f64::consts::TAU) && within(&catalogue.dec, std::f64::consts::FRAC_PI_2) {
+    let as_radians =
+        within(&catalogue.ra, std::f64::consts::TAU) && within(&catalogue.dec, std::f64::consts::FRAC_PI_2);
+    if as_radians && density > DENSE {
         notes.push("all right ascensions lie within 6.3 and all declinations within 1.6 degrees of zero: are they in radians? degrees are needed".into());
     }
     if binned.outside > 0 {
@@ -354,6 +360,8 @@ pub(crate) fn observe_catalogue(
     Ok(Observation { names: names(space), maps, sigma, masks, seen, places, notes })
 }
 
+/// Galaxies per square arcminute that few surveys of shapes have.
+const DENSE: f64 = 60.0;
 /// Galaxies per square arcminute that no survey of shapes has.
 const CROWDED: f64 = 300.0;
 

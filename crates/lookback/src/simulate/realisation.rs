@@ -338,8 +338,14 @@ fn cards(file: &SimulateFile, number: u32, name: &str) -> Vec<Card> {
     if let Some(SourceSection::Plane { z, .. }) = source.and_then(|i| sources.get(i.checked_sub(1)?)) {
         cards.push(Card::Number("Z_SOURCE", *z));
     }
-    if name.starts_with(['g', 'r']) && name.contains(['1', '2']) && !name.starts_with("galaxies") {
-        cards.push(Card::Text("AXES", "x east (columns), y north (rows)".into()));
+    if ["gamma", "rays_gamma", "g1_", "g2_"].iter().any(|shear| name.starts_with(shear)) {
+        let sphere = file.light_cone.as_ref().is_some_and(|cone| cone.nside.is_some());
+        let axes = if sphere {
+            "shear along x to the east, y to the north"
+        } else {
+            "shear along x (columns), y (rows)"
+        };
+        cards.push(Card::Text("AXES", axes.into()));
     }
     cards
 }
@@ -483,7 +489,7 @@ fn spectrum_table(path: &Path, columns: &[(&str, &Binned)]) -> Result<()> {
 /// A coordinate in a periodic box, below its length also once it is rounded.
 fn within(x: f64, length: f64) -> f32 {
     let x = x.rem_euclid(length) as f32;
-    if f64::from(x) < length { x } else { 0.0 }
+    if f64::from(x) >= length { 0.0 } else { x }
 }
 
 /// Rows of three: positions in the box, sharpened if the settings say so, and peculiar velocities.
