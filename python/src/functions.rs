@@ -10,7 +10,7 @@ use numpy::PyReadonlyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::arrays::{Output, contiguous, shaped};
+use crate::arrays::{contiguous, shaped};
 use crate::inference::PyPosterior;
 use crate::likelihoods::PyLikelihood;
 use crate::operators::PyOperator;
@@ -32,11 +32,6 @@ fn copy_out(name: &str, what: &str, value: &Bound<'_, PyAny>, out: &mut [f64]) -
     }
     out.copy_from_slice(values);
     Ok(())
-}
-
-/// Numbers as an array with the shape of a space.
-fn argument<'py>(py: Python<'py>, numbers: &[f64], space: &Space) -> PyResult<Output<'py>> {
-    shaped(py, numbers.to_vec(), space)
 }
 
 /// A forward model written in Python.
@@ -86,7 +81,7 @@ impl FunctionLinearization<'_> {
             return Err(failed(name, message));
         };
         Python::attach(|py| {
-            let argument = argument(py, input, space).map_err(|error| failed(name, error))?;
+            let argument = shaped(py, input.to_vec(), space).map_err(|error| failed(name, error))?;
             let value = product.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
             copy_out(name, what, &value, output)
         })
@@ -105,7 +100,8 @@ impl Linearization<f64> for FunctionLinearization<'_> {
             }
         }
         Python::attach(|py| {
-            let argument = argument(py, x, &self.function.domain).map_err(|error| failed(name, error))?;
+            let argument =
+                shaped(py, x.to_vec(), &self.function.domain).map_err(|error| failed(name, error))?;
             let value =
                 self.function.callable.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
             let parts = value
@@ -225,7 +221,7 @@ impl Likelihood<f64> for FunctionLikelihood {
 fn call_energy(callable: &Py<PyAny>, (x, space): (&[f64], &Space), gradient: &mut [f64]) -> Result<f64> {
     let name = "Python function";
     Python::attach(|py| {
-        let argument = argument(py, x, space).map_err(|error| failed(name, error))?;
+        let argument = shaped(py, x.to_vec(), space).map_err(|error| failed(name, error))?;
         let value = callable.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
         let (energy, slope): (f64, Bound<'_, PyAny>) =
             value.extract().map_err(|_| failed(name, "must return (value, gradient)"))?;

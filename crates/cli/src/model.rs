@@ -280,9 +280,8 @@ impl ModelCommand {
             _ => return Ok(()),
         };
         let same = |place: &&&str| {
-            let path = place.rsplit_once('#').map_or(**place, |(path, _)| path);
             let full = |path: &Path| std::fs::canonicalize(path).ok();
-            full(Path::new(path)).is_some_and(|input| Some(input) == full(output))
+            full(lookback::formats::split(place).0).is_some_and(|input| Some(input) == full(output))
         };
         match inputs.iter().find(same) {
             None => Ok(()),

@@ -159,13 +159,8 @@ impl<T: Number> Mgvi<T> {
     ) -> Result<Vec<Pair<T>>> {
         let first = vector::step(mean, 1.0, &pairs[0].offsets[0]);
         let judged = workers.map(pairs, |pair, evaluator| {
-            let mut gradient = mean.to_vec();
-            for offset in &pair.offsets {
-                if !evaluator.energy(&vector::step(mean, 1.0, offset), &mut gradient)?.is_finite() {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(pair))
+            let (_, energies) = pair.around(mean, evaluator)?;
+            Ok(energies.iter().all(|energy| energy.is_finite()).then_some(pair))
         })?;
         let kept: Vec<Pair<T>> = judged.into_iter().flatten().collect();
         if kept.is_empty() { Err(workers.impossible(&first)) } else { Ok(kept) }
@@ -225,11 +220,8 @@ impl<T: Number> Mgvi<T> {
         let last = self.options.final_pairs.min(self.drawn + rayon::current_num_threads());
         let residuals = self.residuals(workers, mean, (self.drawn as u32..last as u32).collect())?;
         let judged = workers.map(residuals, |pair, evaluator| {
-            let mut gradient = mean.clone();
-            let [first, second] = pair.offsets.map(|offset| vector::step(mean, 1.0, &offset));
-            let energies =
-                [evaluator.energy(&first, &mut gradient)?, evaluator.energy(&second, &mut gradient)?];
-            Ok(([first, second], energies, pair.energy))
+            let (samples, energies) = pair.around(mean, evaluator)?;
+            Ok((samples, energies, pair.energy))
         })?;
         if self.drawn == 0 {
             sink(Draw::Centre { z: mean.clone() });
@@ -257,6 +249,16 @@ struct Pair<T> {
     offsets: [Vec<T>; 2],
     /// Energy of both in the approximation, where it is known.
     energy: Option<f64>,
+}
+
+impl<T: Real> Pair<T> {
+    /// The samples, and their energies.
+    fn around(&self, mean: &[T], evaluator: &mut dyn Evaluator<T>) -> Result<([Vec<T>; 2], [f64; 2])> {
+        let mut gradient = mean.to_vec();
+        let [first, second] = self.offsets.each_ref().map(|offset| vector::step(mean, 1.0, offset));
+        let energies = [evaluator.energy(&first, &mut gradient)?, evaluator.energy(&second, &mut gradient)?];
+        Ok(([first, second], energies))
+    }
 }
 
 /// The average of an energy over points around a mean, itself an energy of the mean.

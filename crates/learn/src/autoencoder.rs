@@ -216,10 +216,22 @@ impl<T: Real> Autoencoder<T> {
 
     /// The latents of examples in the network's units; the means, if it is variational.
     pub fn encode(&self, weights: &[T], x: Batch<T>) -> Batch<T> {
-        in_parts(x, |x| {
-            let z = self.encoder.apply(&weights[..self.encoder.len()], x);
-            if self.variational.is_some() { z.columns(0, self.latents) } else { z }
-        })
+        let encoded = self.encoded(weights, x);
+        if self.variational.is_none() {
+            return encoded;
+        }
+        let [mean, _] = self.halves(&encoded);
+        mean
+    }
+
+    /// What the encoder gives.
+    fn encoded(&self, weights: &[T], x: Batch<T>) -> Batch<T> {
+        in_parts(x, |x| self.encoder.apply(&weights[..self.encoder.len()], x))
+    }
+
+    /// Means and log variances of what a variational encoder gives.
+    fn halves(&self, encoded: &Batch<T>) -> [Batch<T>; 2] {
+        [encoded.columns(0, self.latents), encoded.columns(self.latents, 2 * self.latents)]
     }
 
     /// Examples in the network's units from latents.
@@ -304,12 +316,11 @@ impl Objective for Reconstruction<'_> {
 
     fn validation(&self, weights: &[f32]) -> f64 {
         let (net, x) = (self.autoencoder, &self.validation.values);
-        let encoded = in_parts(x.clone(), |x| net.encoder.apply(&weights[..net.encoder.len()], x));
+        let encoded = net.encoded(weights, x.clone());
         let (means, cost) = match net.variational {
             None => (encoded, 0.0),
             Some(options) => {
-                let (mean, log_variance) =
-                    (encoded.columns(0, net.latents), encoded.columns(net.latents, 2 * net.latents));
+                let [mean, log_variance] = net.halves(&encoded);
                 let cost = options.cost(&mean, &log_variance, x.width());
                 (mean, cost)
             }
@@ -347,7 +358,7 @@ impl Latent {
             return Latent { z: encoded, drawn: None };
         }
         let k = net.latents;
-        let (mean, log_variance) = (encoded.columns(0, k), encoded.columns(k, 2 * k));
+        let [mean, log_variance] = net.halves(&encoded);
         let noise = latent_noise(mean.rows(), k, stream);
         let spread = noise.clone().zip_with(&log_variance, |n, l| *n *= (0.5 * l).exp());
         let z = mean.clone().zip_with(&spread, |z, s| *z += s);

@@ -108,25 +108,31 @@ impl ModelError {
 /// Rounds in which missing residuals are drawn.
 const COMPLETIONS: u32 = 8;
 
+/// Mean squares of the residuals that are there (the others are NaN): of all, and of each number; of one that is never there nothing is known
+/// but what the others are like.
+pub(crate) fn mean_squares(residuals: &Batch<f32>) -> (f64, Vec<f64>) {
+    let mut sums = vec![(0.0, 0usize); residuals.width()];
+    for row in residuals.data().chunks_exact(residuals.width()) {
+        for (sum, r) in sums.iter_mut().zip(row).filter(|(_, r)| !r.is_nan()) {
+            *sum = (sum.0 + f64::from(*r).powi(2), sum.1 + 1);
+        }
+    }
+    let seen = sums.iter().map(|sum| sum.1).sum::<usize>();
+    let all = sums.iter().map(|sum| sum.0).sum::<f64>() / seen.max(1) as f64;
+    let each = |(sum, count): (f64, usize)| if count > 0 { sum / count as f64 } else { all };
+    (all, sums.into_iter().map(each).collect())
+}
+
 /// Residuals with draws in place of those that are missing, if any are.
 fn complete(residuals: &Batch<f32>, rank: usize, seed: u64) -> Result<Option<Batch<f32>>> {
     let width = residuals.width();
     if !residuals.data().iter().any(|r| r.is_nan()) {
         return Ok(None);
     }
-    let mut sums = vec![(0.0, 0usize); width];
-    for row in residuals.data().chunks_exact(width) {
-        for (sum, r) in sums.iter_mut().zip(row).filter(|(_, r)| !r.is_nan()) {
-            *sum = (sum.0 + f64::from(*r).powi(2), sum.1 + 1);
-        }
-    }
-    let seen = sums.iter().map(|sum| sum.1).sum::<usize>();
-    let mean = sums.iter().map(|sum| sum.0).sum::<f64>() / seen.max(1) as f64;
-    // Of a number that is never there nothing is known but what the others are like.
-    let variance = |&(sum, count): &(f64, usize)| if count > 0 { sum / count as f64 } else { mean };
+    let (mean, squares) = mean_squares(residuals);
     let mut error = ModelError {
         factors: Batch::zeros(0, width),
-        variance: sums.iter().map(|sum| variance(sum).max(1e-12 * mean).max(1e-30) as f32).collect(),
+        variance: squares.iter().map(|square| square.max(1e-12 * mean).max(1e-30) as f32).collect(),
     };
     let mut filled = residuals.clone();
     for round in 0..COMPLETIONS {

@@ -318,13 +318,7 @@ mod tests {
             }
             y[(o * 2 + r) * 3 + c] = sum.max(0.0);
         }
-        let dense = |x: &[f32], w: &TorchArray, b: &TorchArray| -> Vec<f32> {
-            let row = |o: usize| {
-                b.values[o] + x.iter().enumerate().map(|(i, x)| w.values[o * x_len(w) + i] * x).sum::<f32>()
-            };
-            (0..w.shape[0]).map(row).collect()
-        };
-        let z = dense(&dense(&y, &a[2], &a[3]), &a[4], &a[5]);
+        let z = linear(&linear(&y, &a[2], &a[3]), &a[4], &a[5]);
         let normed: Vec<f32> = (0..18)
             .map(|at| {
                 let c = at / 6;
@@ -350,8 +344,12 @@ mod tests {
         out
     }
 
-    fn x_len(w: &TorchArray) -> usize {
-        w.shape[1]
+    /// `Linear` of PyTorch.
+    fn linear(x: &[f32], w: &TorchArray, b: &TorchArray) -> Vec<f32> {
+        let row = |o: usize| {
+            b.values[o] + x.iter().enumerate().map(|(i, x)| w.values[o * w.shape[1] + i] * x).sum::<f32>()
+        };
+        (0..w.shape[0]).map(row).collect()
     }
 
     #[test]
@@ -423,13 +421,6 @@ mod tests {
         arrays.extend([array("5.weight", &[12, 4], 5), array("5.bias", &[12], 6)]);
         let x = [0.3f32, -0.8, 0.5];
         // As PyTorch has it, channels first.
-        let linear = |x: &[f32], weight: &TorchArray, bias: &TorchArray| -> Vec<f32> {
-            let row = |o: usize| {
-                bias.values[o]
-                    + x.iter().enumerate().map(|(i, x)| weight.values[o * x_len(weight) + i] * x).sum::<f32>()
-            };
-            (0..weight.shape[0]).map(row).collect()
-        };
         let relu = |x: Vec<f32>| x.into_iter().map(|x| x.max(0.0)).collect::<Vec<f32>>();
         let mut y = linear(&x, &arrays[0], &arrays[1]);
         for (i, y) in y.iter_mut().enumerate() {

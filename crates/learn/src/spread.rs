@@ -3,6 +3,7 @@
 use lookback_operator::random::Stream;
 use serde::{Deserialize, Serialize};
 
+use crate::covariance::mean_squares;
 use crate::layer::{Layer, Mode, Weight};
 use crate::layers::{Activation, Convolution, Function, Image, Norm};
 use crate::residual_law::Seen;
@@ -66,21 +67,12 @@ impl Spread {
         let image = image(shape);
         let residuals = &examples.clone().zip_with(decoded, |x, decoded| *x -= decoded);
         let rows = residuals.rows();
-        let square = |x: &f32| f64::from(*x).powi(2);
-        let seen = || residuals.data().iter().filter(|r| !r.is_nan());
-        let all = seen().map(square).sum::<f64>() / seen().count().max(1) as f64;
+        let (all, base) = mean_squares(residuals);
         if !(all > 0.0) {
             let message = "all residuals are zero: nothing can be learned of their spread";
             return Err(Error::Data(message.into()).into());
         }
         let floor = (FLOOR * all.sqrt()) as f32;
-        let mut sums = vec![(0.0f64, 0.0f64); residuals.width()];
-        for row in residuals.data().chunks_exact(residuals.width()) {
-            for (sum, r) in sums.iter_mut().zip(row).filter(|(_, r)| !r.is_nan()) {
-                *sum = (sum.0 + square(r), sum.1 + 1.0);
-            }
-        }
-        let base: Vec<f64> = sums.into_iter().map(|(sum, n)| if n > 0.0 { sum / n } else { all }).collect();
         let mut spread = Spread::empty(section, image);
         spread.floor = floor;
         let network = spread.network();
@@ -345,6 +337,16 @@ mod tests {
         (Batch::new(width, decoded), Batch::new(width, wrong))
     }
 
+    /// Spread times the typical amplitude is what was drawn, and amplitudes scatter as drawn.
+    fn is_as_drawn(spread: &Spread, decoded: &Batch<f32>) {
+        let (std, typical) = (spread.std(decoded.clone()), spread.amplitude()[0].exp());
+        let ratios = std.data().iter().zip(decoded.data());
+        let ratios = ratios.map(|(s, x)| (f64::from(*s) * typical / f64::from(0.1 + 0.5 * x)).ln());
+        let rms = (ratios.map(|r| r * r).sum::<f64>() / decoded.data().len() as f64).sqrt();
+        assert!(rms < 0.15, "{rms}");
+        assert!((spread.amplitude()[1] - 0.4).abs() < 0.06, "{}", spread.amplitude()[1]);
+    }
+
     /// The spread within a tenth of the one that residuals were drawn with, amplitudes within a tenth, and the same twice.
     #[test]
     fn a_spread_that_follows_the_decoded_value_is_learned() {
@@ -356,16 +358,7 @@ mod tests {
         let spread = learn();
         let some = decoded.gather(0..200);
         let std = spread.std(some.clone());
-        // Spread times the typical amplitude is what was drawn.
-        let typical = spread.amplitude()[0].exp();
-        let ratios = std
-            .data()
-            .iter()
-            .zip(some.data())
-            .map(|(s, x)| (f64::from(*s) * typical / f64::from(0.1 + 0.5 * x)).ln());
-        let rms = (ratios.map(|r| r * r).sum::<f64>() / some.data().len() as f64).sqrt();
-        assert!(rms < 0.15, "{rms}");
-        assert!((spread.amplitude()[1] - 0.4).abs() < 0.06, "{}", spread.amplitude()[1]);
+        is_as_drawn(&spread, &some);
         assert_eq!(learn().std(some).data(), std.data());
     }
 
@@ -383,13 +376,7 @@ mod tests {
         let section = SpreadSection { channels: 6, rank: 2, law: [0, 0] };
         let spread =
             Spread::learn(section, shape, (&decoded, &seen), 5, |_| Ok::<(), Error>(())).expect("learns");
-        let some = decoded.gather(0..200);
-        let (std, typical) = (spread.std(some.clone()), spread.amplitude()[0].exp());
-        let ratios = std.data().iter().zip(some.data());
-        let ratios = ratios.map(|(s, x)| (f64::from(*s) * typical / f64::from(0.1 + 0.5 * x)).ln());
-        let rms = (ratios.map(|r| r * r).sum::<f64>() / some.data().len() as f64).sqrt();
-        assert!(rms < 0.15, "{rms}");
-        assert!((spread.amplitude()[1] - 0.4).abs() < 0.06, "{}", spread.amplitude()[1]);
+        is_as_drawn(&spread, &decoded.gather(0..200));
     }
 
     #[test]

@@ -66,9 +66,7 @@ pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
     for unit in units {
         match (unit, column) {
             (Unit::Image { name, shape, kind, coding, start }, wanted) if !shape.is_empty() => {
-                let named =
-                    |wanted: &str| name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
-                if !wanted.is_none_or(named) {
+                if !is_wanted(name.as_deref(), wanted) {
                     found.extend(name);
                     continue;
                 }
@@ -109,6 +107,11 @@ pub fn read(path: &Path, column: Option<&str>) -> Result<Array> {
     ))
 }
 
+/// Whether an image of this name is the one that is asked for: any, if no name is.
+fn is_wanted(name: Option<&str>, wanted: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted)))
+}
+
 /// What the header of a map says of its pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PixelScale {
@@ -128,8 +131,7 @@ pub fn pixel_scale(path: &Path, name: Option<&str>) -> Result<Option<PixelScale>
         let hdu = hdu.map_err(|error| Error::file(path, format!("is not a readable FITS file: {error}")))?;
         let (HDU::Primary(image) | HDU::XImage(image)) = hdu else { continue };
         let named = text(image.get_header(), "EXTNAME");
-        let wanted = name.is_none_or(|name| named.is_some_and(|named| named.eq_ignore_ascii_case(name)));
-        if wanted && !image.get_header().get_xtension().get_naxis().is_empty() {
+        if is_wanted(named.as_deref(), name) && !image.get_header().get_xtension().get_naxis().is_empty() {
             return Ok(scale_of(image.get_header()));
         }
     }

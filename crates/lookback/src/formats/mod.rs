@@ -47,7 +47,7 @@ pub fn read_array(place: &str) -> Result<Array> {
 }
 
 /// A place as a file and the name of what is meant in it.
-pub(crate) fn split(place: &str) -> (&Path, Option<&str>) {
+pub fn split(place: &str) -> (&Path, Option<&str>) {
     match place.rsplit_once('#') {
         Some((path, name)) => (Path::new(path), Some(name)),
         None => (Path::new(place), None),

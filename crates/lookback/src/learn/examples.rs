@@ -146,7 +146,7 @@ fn read(role: &str, place: &str) -> Result<(Array, DataSource)> {
 
 /// Where examples come from, with the digest of the file, or of the digests of all pictures of a folder.
 pub(super) fn source(role: &str, place: &str, examples: usize) -> Result<DataSource> {
-    let path = Path::new(place.rsplit_once('#').map_or(place, |(path, _)| path));
+    let (path, _) = formats::split(place);
     let digest = |path: &Path| Ok(files::sha256(&files::read(path)?));
     let sha256 = if path.is_dir() {
         let each = pictures::names(path)?.iter().map(|name| digest(name)).collect::<Result<Vec<_>>>()?;

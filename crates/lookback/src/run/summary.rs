@@ -92,14 +92,7 @@ impl Summary {
             put("ess_tail_min", figure(worst.ess_tail));
             put("r_hat_max", figure(worst.r_hat));
             // Draws of a chain depend on each other.
-            put(
-                "independent_samples",
-                figure(if worst.ess_bulk.is_nan() {
-                    f64::NAN
-                } else {
-                    worst.ess_bulk.min(recorder.ranked() as f64).round()
-                }),
-            );
+            put("independent_samples", figure(worst.ess_bulk.clamp(0.0, recorder.ranked() as f64).round()));
         } else {
             put("independent_samples", json!(recorder.ranked()));
         }

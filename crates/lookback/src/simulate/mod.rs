@@ -132,13 +132,15 @@ impl SimulateFile {
             *place = runfile::resolve(place, folder)?;
             Ok(())
         };
-        file.cosmology.table.as_mut().map(resolve).transpose()?;
-        for place in file.light_cone.iter_mut().flat_map(LightConeSection::places) {
-            resolve(place)?;
-        }
+        file.places().try_for_each(resolve)?;
         let stem = path.file_stem().map_or("simulation".into(), |stem| stem.to_string_lossy().into_owned());
         file.output.directory.get_or_insert_with(|| format!("simulations/{stem}"));
         Ok(file)
+    }
+
+    /// All places of files.
+    fn places(&mut self) -> impl Iterator<Item = &mut String> {
+        self.cosmology.table.iter_mut().chain(self.light_cone.iter_mut().flat_map(LightConeSection::places))
     }
 
     fn directory(&self) -> PathBuf {
@@ -358,11 +360,9 @@ const PROVENANCE: &str = "provenance.json";
 
 /// The files that a simulation reads, with their digests.
 fn inputs(file: &SimulateFile) -> Result<serde_json::Map<String, serde_json::Value>> {
-    let mut file = file.clone();
-    let mut places: Vec<String> = file.cosmology.table.iter().cloned().collect();
-    places.extend(file.light_cone.iter_mut().flat_map(LightConeSection::places).map(|place| place.clone()));
-    let digest = |place: String| Ok((place.clone(), files::sha256(&files::read(Path::new(&place))?).into()));
-    places.into_iter().map(digest).collect()
+    let digest =
+        |place: &mut String| Ok((place.clone(), files::sha256(&files::read(Path::new(place))?).into()));
+    file.clone().places().map(digest).collect()
 }
 
 /// Makes the folder, or checks that what it holds was made by the same file from the same inputs; more realisations may be added.
