@@ -73,6 +73,8 @@ pub struct Mgvi<T: Number> {
     drawn: usize,
     /// Samples that were not handed out, as the model is impossible there.
     impossible: u64,
+    /// Samples handed out whose coordinate is not the one that was drawn, as the coordinates fold on the way.
+    folded: u64,
     energies: Vec<f64>,
     /// Posterior over approximation at the samples handed out, in logarithms up to a constant.
     weighed: Weighed,
@@ -102,6 +104,7 @@ impl<T: Number> Mgvi<T> {
             rounds: 0,
             drawn: 0,
             impossible: 0,
+            folded: 0,
             energies: Vec::new(),
             weighed: Weighed::default(),
         })
@@ -127,23 +130,24 @@ impl<T: Number> Mgvi<T> {
             if !self.geometric {
                 // `D^-1 dz = y`, and the residual of conjugate gradients is orthogonal to what they found.
                 let energy = Some(0.5 * vector::dot(&straight, &y));
-                return Ok(Pair { offsets: [straight, mirrored], energy });
+                return Ok(Pair { offsets: [straight, mirrored], energy, folded: [false; 2] });
             }
             let bent = |evaluator: &mut dyn Evaluator<T>, y: &[T], offset: &[T]| {
                 workers.with(|here| {
                     let start = vector::step(mean, 1.0, offset);
                     match Straight::new(evaluator, here, mean, y)?.solve(start, self.options.tolerance) {
-                        Ok(z) => Ok(vector::step(&z, -1.0, mean)),
+                        Ok((z, reached)) => Ok((vector::step(&z, -1.0, mean), !reached)),
                         // It stays where it is, and is told as impossible when it is handed out.
-                        Err(error) if error.is_of_point() => Ok(offset.to_vec()),
+                        Err(error) if error.is_of_point() => Ok((offset.to_vec(), false)),
                         Err(error) => Err(error),
                     }
                 })
             };
             let first = bent(evaluator, &y, &straight)?;
             y.iter_mut().for_each(|y| *y = -*y);
+            let second = bent(evaluator, &y, &mirrored)?;
             // The density of bent samples is not known.
-            Ok(Pair { offsets: [first, bent(evaluator, &y, &mirrored)?], energy: None })
+            Ok(Pair { offsets: [first.0, second.0], energy: None, folded: [first.1, second.1] })
         })
     }
 
@@ -221,21 +225,23 @@ impl<T: Number> Mgvi<T> {
         let residuals = self.residuals(workers, mean, (self.drawn as u32..last as u32).collect())?;
         let judged = workers.map(residuals, |pair, evaluator| {
             let (samples, energies) = pair.around(mean, evaluator)?;
-            Ok((samples, energies, pair.energy))
+            Ok((samples, energies, pair))
         })?;
         if self.drawn == 0 {
             sink(Draw::Centre { z: mean.clone() });
         }
-        for (pair, energies, approximation) in judged {
-            for ((z, energy), mirror) in pair.into_iter().zip(energies).zip([false, true]) {
+        for (samples, energies, pair) in judged {
+            for (which, (z, energy)) in samples.into_iter().zip(energies).enumerate() {
                 // One that is impossible has a weight of zero, which counts.
-                if let Some(approximation) = approximation {
+                if let Some(approximation) = pair.energy {
                     self.weighed.add(approximation - energy);
                 }
                 if !energy.is_finite() {
                     self.impossible += 1;
                     continue;
                 }
+                self.folded += u64::from(pair.folded[which]);
+                let mirror = which == 1;
                 sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror, diverged: false });
             }
         }
@@ -249,6 +255,8 @@ struct Pair<T> {
     offsets: [Vec<T>; 2],
     /// Energy of both in the approximation, where it is known.
     energy: Option<f64>,
+    /// Whether each is only the nearest point to its coordinate.
+    folded: [bool; 2],
 }
 
 impl<T: Real> Pair<T> {
@@ -336,6 +344,9 @@ impl<T: Number> Method<T> for Mgvi<T> {
         ];
         if self.drawn > 0 {
             figures.push(("samples_impossible".into(), self.impossible as f64));
+            if self.geometric {
+                figures.push(("samples_folded".into(), self.folded as f64));
+            }
         }
         figures.extend(self.weighed.figures());
         figures

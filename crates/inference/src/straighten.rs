@@ -41,13 +41,13 @@ impl<'a, T: Number> Straight<'a, T> {
         Ok(Straight { at_mean, here, mean, coordinate, y })
     }
 
-    /// Finds `z` with `g(z) = y`, to `|g(z) - y|^2 <= tolerance^2 dim`, from a start near by.
+    /// Finds `z` with `g(z) = y`, to `|g(z) - y|^2 <= tolerance^2 dim`, from a start near by, and whether it came so near.
     ///
     /// Newton's steps stop where no step brings the two nearer: where the map folds, the nearest point is the answer.
     ///
     /// # Errors
     /// If the energy is not finite at the start, or the model fails.
-    pub fn solve(&mut self, start: Vec<T>, tolerance: f64) -> Result<Vec<T>> {
+    pub fn solve(&mut self, start: Vec<T>, tolerance: f64) -> Result<(Vec<T>, bool)> {
         let goal = tolerance * tolerance * start.len() as f64;
         let mut gradient = start.clone();
         let mut energy = self.energy(&start, &mut gradient)?;
@@ -66,7 +66,7 @@ impl<'a, T: Number> Straight<'a, T> {
                 break;
             }
         }
-        Ok(z)
+        Ok((z, 2.0 * energy <= goal))
     }
 
     /// `dg^T v = v + J_z^T M_z^(T/2) M_m^(1/2) J_m v`.

@@ -281,21 +281,42 @@ fn with_its_tables_the_slow_light_cone_gives_madlens_maps() {
     }
 }
 
-#[test]
-fn with_its_tables_the_slow_light_cone_has_madlens_derivatives() {
+/// The change of the slow light cone's maps with the tables of MADLens along a change of the density, by central differences.
+fn slow_derivative(density: &[f64], tangent: &[f64], sharpening: Option<Sharpening>) -> Vec<f64> {
     let background = Background::madlens();
-    let (density, tangent, expected) = (load("rho"), load("tangent"), load("jvp"));
     let h = 1e-6;
     let maps = |sign: f64| {
-        let moved: Vec<f64> = density.iter().zip(&tangent).map(|(rho, t)| rho + sign * h * t).collect();
-        slow(&madlens_states(&moved, None), &background, OMEGA_M)
+        let moved: Vec<f64> = density.iter().zip(tangent).map(|(rho, t)| rho + sign * h * t).collect();
+        slow(&madlens_states(&moved, sharpening), &background, OMEGA_M)
     };
-    let (above, below) = (maps(1.0), maps(-1.0));
-    let found: Vec<f64> = above.iter().zip(&below).map(|(a, b)| (a - b) / (2.0 * h)).collect();
+    maps(1.0).iter().zip(&maps(-1.0)).map(|(a, b)| (a - b) / (2.0 * h)).collect()
+}
+
+#[test]
+fn with_its_tables_the_slow_light_cone_has_madlens_derivatives() {
+    let expected = load("jvp");
+    let found = slow_derivative(&load("rho"), &load("tangent"), None);
     let off: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| a - b).collect();
     let error = (vector::norm2(&off) / vector::norm2(&expected)).sqrt();
     println!("derivative: {error:.1e}");
     assert!(error < 1e-6, "{error:.1e}");
+}
+
+#[test]
+fn with_its_tables_the_slow_light_cone_has_madlens_gradients() {
+    for (sharpening, suffix) in [(None, ""), (Some(PGD), "_pgd")] {
+        let (density, gradient) = (load("rho"), load(&format!("vjp{suffix}")));
+        let cotangent = load(&format!("cotangent{suffix}"));
+        for direction in 0..3 {
+            let mut tangent = vec![0.0; density.len()];
+            Stream::new(7, Purpose::Signal, direction).fill_normal(&mut tangent);
+            let found = vector::dot(&cotangent, &slow_derivative(&density, &tangent, sharpening));
+            // A gradient of length one changes by one (rms) along such directions.
+            let error = (found - vector::dot(&gradient, &tangent)).abs() / vector::norm2(&gradient).sqrt();
+            println!("gradient{suffix}, direction {direction}: {error:.1e}");
+            assert!(error < 1e-6, "gradient{suffix}, direction {direction}: {error:.1e}");
+        }
+    }
 }
 
 #[test]

@@ -62,6 +62,27 @@ fn rays_obey_the_laws() {
     }
 }
 
+/// Planes that are seen beside another map, with their means, bend light as the operator's own do.
+#[test]
+fn planes_of_a_light_cone_with_other_maps_serve_as_well() {
+    let settings = RaySettings { sources: vec![0.5, 1.0], planes: 4, edge: 0.3 };
+    let matter = || simulation(16, 200.0, 0.8, &[]);
+    let rays = RayTracing::new(matter(), cone(12, 0.1), settings).expect("made");
+    let mut maps = vec![Tracer::Convergence { sources: Sources::Plane(1.2), alignment: None }];
+    maps.extend_from_slice(&rays.cone().settings().maps);
+    let joint = LightConeSettings { maps, subtract_mean: false, ..cone(12, 0.1) };
+    let joint = LightCone::new(matter(), joint).expect("made");
+    let modes = white(4096);
+    let seen = joint.apply(&modes).expect("seen");
+    let mut through = vec![0.0; rays.codomain().len()];
+    rays.through(&seen[144..], &mut through).expect("traced");
+    let own = rays.apply(&modes).expect("traced");
+    let off = through.iter().zip(&own).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(off < 1e-10 * rms(&own), "{off:.1e}");
+    let error = rays.through(&seen, &mut through).expect_err("too many");
+    assert!(error.to_string().contains("planes"), "{error}");
+}
+
 fn rms(v: &[f64]) -> f64 {
     (v.iter().map(|x| x * x).sum::<f64>() / v.len() as f64).sqrt()
 }

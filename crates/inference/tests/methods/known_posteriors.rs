@@ -1,5 +1,6 @@
 //! Every method on posteriors whose answer is known in closed form.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::targets::{
@@ -7,8 +8,11 @@ use super::targets::{
 };
 use lookback_inference::{
     Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Mgvi, MgviOptions, Nuts, NutsOptions,
-    Optimizer, Wiener, WienerOptions, Workers, diagnostics, run_to_end,
+    Optimizer, Posterior, Wiener, WienerOptions, Workers, diagnostics, run_to_end,
 };
+use lookback_likelihood::Gaussian;
+use lookback_operator::{Pointwise, Space};
+use statrs::function::erf::erfc;
 
 /// Samples agree with the exact mean and covariance to five standard errors at the given effective sample size.
 fn agrees(samples: &[Vec<f64>], effective: f64) {
@@ -190,6 +194,30 @@ fn geometric_samples_bend_with_a_skew_posterior() {
     let bent = shape(&mut Mgvi::geometric(options, 2).expect("valid"));
     assert!(straight.0.abs() < 0.05 && bent.0 < -0.15, "{straight:?} {bent:?}");
     assert!(bent.1 < 0.6 * straight.1, "{straight:?} {bent:?}");
+}
+
+/// The coordinate `g(z) = z - m + 2 m (z^2 - m^2) / sigma^2` of a squared latent has a lowest value, and what is drawn below it
+/// (`y ~ N(0, 1 + 4 m^2 / sigma^2)`) has no place: those samples stay at the fold, and are counted.
+#[test]
+fn samples_beyond_a_fold_are_counted() {
+    let sigma = 0.5;
+    let space = Space::single("z", &[1], "");
+    let squared = Pointwise::new("square", space.clone(), space.clone(), |z: f64| z * z, |z: f64| 2.0 * z);
+    let likelihood = Gaussian::new(space, vec![1.0], &[sigma]).expect("valid");
+    let posterior = Posterior::new(Arc::new(squared), Arc::new(likelihood)).expect("fits");
+    let options = MgviOptions { final_pairs: 5000, tolerance: 1e-6, ..MgviOptions::default() };
+    let mut method = Mgvi::geometric(options, 4).expect("valid");
+    let draws = run_to_end(&mut method, &posterior).expect("runs");
+    let (m, sign) = (centre(&draws)[0].abs(), centre(&draws)[0].signum());
+    let fold = -sigma * sigma / (4.0 * m);
+    let lowest = fold - m + 2.0 * m * (fold * fold - m * m) / (sigma * sigma);
+    let expected = 0.5 * erfc(-lowest / (2.0 * (1.0 + 4.0 * m * m / (sigma * sigma))).sqrt());
+    let at_the_fold = samples(&draws).iter().filter(|z| (z[0] * sign - fold).abs() < 0.03).count() as f64;
+    let (_, counted) =
+        method.figures().into_iter().find(|(name, _)| name == "samples_folded").expect("counted");
+    let error = (expected * (1.0 - expected) / 10_000.0).sqrt();
+    assert!((counted / 10_000.0 - expected).abs() < 5.0 * error, "{counted} of 10000, not {expected}");
+    assert!((counted - at_the_fold).abs() < 0.1 * counted, "{counted} {at_the_fold}");
 }
 
 /// MGVI's fixed point in one dimension solves `E[dH/dz] = 0` over `N(m, 1 / (1 + e^m))`: `m + e^(m + v/2) = count`.

@@ -3,6 +3,7 @@
 mod rays;
 
 use lookback_cosmology::{Cosmology, Gradient, Scalar, Tracer};
+use lookback_mesh::Grid;
 use lookback_nbody::{Error, Result, Simulation, Way};
 use lookback_operator::{Block, Linearization, Operator, Real, Result as OperatorResult, Space, Unavailable};
 
@@ -108,6 +109,27 @@ impl<T: Real> RayTracing<T> {
     /// The light cone whose maps are the planes.
     pub fn cone(&self) -> &LightCone<T> {
         &self.cone
+    }
+
+    /// Rays through planes that are there already: the maps of [`RayTracing::cone`], as a light cone of the same universe that has other
+    /// maps beside them sees them in one pass. Same result as the operator, where all parameters have the values that they were built with.
+    ///
+    /// # Errors
+    /// If the number of pixels is another one.
+    pub fn through(&self, planes: &[T], maps: &mut [T]) -> OperatorResult<()> {
+        let check = |role, found, expected| {
+            lookback_operator::Error::check_length(|| self.name(), role, found, expected)
+        };
+        check("planes", planes.len(), self.cone.codomain().len())?;
+        check("output", maps.len(), self.codomain.len())?;
+        let rays = Rays::new(self.grid()?);
+        rays.trace(planes, &self.geometry(self.cone.simulation().cosmology()), maps);
+        Ok(())
+    }
+
+    /// The pixels.
+    fn grid(&self) -> Result<Grid> {
+        self.cone.grid().ok_or_else(|| Error::Setting("rays are traced on a flat map".into()))
     }
 
     /// All steps in a cosmology.
@@ -218,13 +240,10 @@ impl<T: Real> Linearization<T> for Traced<'_, T> {
 impl<T: Real> RayTracing<T> {
     /// Rays that are nowhere yet.
     fn traced(&self) -> Result<Traced<'_, T>> {
-        let Some(grid) = self.cone.grid() else {
-            return Err(Error::Setting("rays are traced on a flat map".into()));
-        };
         Ok(Traced {
             tracing: self,
             look: self.cone.look()?,
-            rays: Rays::new(grid),
+            rays: Rays::new(self.grid()?),
             planes: vec![T::zero(); self.cone.codomain().len()],
             states: Vec::new(),
             geometry: Geometry { between: Vec::new(), to_source: Vec::new() },

@@ -158,9 +158,16 @@ impl SimulateFile {
 pub(crate) struct Universe<T: Real> {
     pub(crate) matter: Matter<T>,
     /// Rays through the same light cone.
-    pub(crate) rays: Option<RayTracing<T>>,
+    pub(crate) rays: Option<Rays<T>>,
     /// Views of the simulation at which snapshots are taken, with their redshifts, the earliest first.
     pub(crate) snapshots: Snapshots,
+}
+
+/// Rays, and what they go through.
+pub(crate) struct Rays<T: Real> {
+    pub(crate) tracing: RayTracing<T>,
+    /// The maps of the light cone, followed by the planes of the rays: one simulation sees all.
+    pub(crate) joint: LightCone<T>,
 }
 
 /// A box, with a light cone or without.
@@ -182,7 +189,8 @@ impl<T: Real> Universe<T> {
             return Ok(Universe { matter: Matter::Box(simulation), rays: None, snapshots: snapshots.1 });
         };
         let settings = cone.settings(cone.sky()?, file.seed)?;
-        let tracing = |rays: &RaysSection| -> Result<RayTracing<T>> {
+        let matter = memory_of_matter::<T>(file, &section.settings(&file.cosmology.build()?)?);
+        let through = |rays: &RaysSection| -> Result<Rays<T>> {
             let RaysSection { sources, planes, edge } = rays.clone();
             let tracing = RayTracing::new(
                 box_of(file, &section)?,
@@ -191,14 +199,17 @@ impl<T: Real> Universe<T> {
             )
             .map_err(|error| Error::config("light_cone.rays", error.to_string()))?;
             check_simulation(tracing.memory(Way::Forward))?;
-            Ok(tracing)
+            let mut all = settings.clone();
+            all.maps.extend_from_slice(&tracing.cone().settings().maps);
+            let joint = light_cone(&file.cosmology, &section, all, &[], &[Way::Forward])?;
+            check_simulation(joint.memory(Way::Forward) + matter)?;
+            Ok(Rays { tracing, joint })
         };
-        let rays = cone.rays.as_ref().map(tracing).transpose()?;
+        let rays = cone.rays.as_ref().map(through).transpose()?;
         if let (true, Some(nside)) = (file.output.any_shear(), cone.nside) {
             check_simulation(SphereShear::memory(nside))?;
         }
         let cone = light_cone(&file.cosmology, &section, settings, &[], &[Way::Forward])?;
-        let matter = memory_of_matter::<T>(file, cone.simulation().settings());
         check_simulation(cone.memory(Way::Forward) + matter)?;
         Ok(Universe { matter: Matter::Cone(cone), rays, snapshots: snapshots.1 })
     }

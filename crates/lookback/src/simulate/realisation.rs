@@ -13,7 +13,7 @@ use lookback_operator::vector::{axpy, check_finite};
 use lookback_operator::{DynOperator, LinearOperator, Operator, Real};
 use serde::{Deserialize, Serialize};
 
-use super::{Matter, ParticleFormat, SimulateFile, Universe};
+use super::{Matter, ParticleFormat, Rays, SimulateFile, Universe};
 use crate::formats::bigfile::{self, Attribute};
 use crate::formats::fits::{self, Card};
 use crate::formats::npy;
@@ -108,7 +108,7 @@ pub(super) fn run<T: Real>(
         }
         tick("step done");
     };
-    let (mut maps, mut crosses) = (Vec::new(), Vec::new());
+    let (mut maps, mut crosses, mut rays) = (Vec::new(), Vec::new(), Vec::new());
     let (density, galaxies) = match &universe.matter {
         Matter::Box(simulation) => {
             let mut run = simulation.run()?;
@@ -121,12 +121,14 @@ pub(super) fn run<T: Real>(
         }
         Matter::Cone(cone) => {
             let pixels = cone.settings().sky.pixels();
-            let mut values = vec![T::zero(); pixels * cone.settings().maps.len()];
-            let mut look = cone.look()?;
+            let looked = universe.rays.as_ref().map_or(cone, |rays| &rays.joint);
+            let mut values = vec![T::zero(); looked.codomain().len()];
+            let mut look = looked.look()?;
             look.run().look_at(views.clone());
             look.run().prepare(&modes)?;
             painter.linear = painter.linear_density(look.run());
             look.evolve(&modes, &mut values, |view, x, p| seen(&painter, view, x, p))?;
+            let planes = values.split_off(pixels * cone.settings().maps.len());
             let mut written = Vec::new();
             for (name, map) in cone.settings().names().iter().zip(values.chunks(pixels)) {
                 written.push(write_map(file, cone, (name, map), number, folder)?);
@@ -138,16 +140,15 @@ pub(super) fn run<T: Real>(
             maps = (0..written.len()).map(|map| measured.spectrum([map; 2])).collect::<Result<_>>()?;
             let each = pairs(written.len()).into_iter();
             crosses = each.map(|pair| measured.spectrum(pair)).collect::<Result<_>>()?;
+            if let Some(Rays { tracing, .. }) = &universe.rays {
+                rays = trace(file, tracing, &planes, number, folder)?;
+            }
             painter.finish(look.run(), folder)?
         }
     };
     if let Some(error) = failure {
         return Err(error);
     }
-    let rays = match &universe.rays {
-        None => Vec::new(),
-        Some(tracing) => trace(file, tracing, &modes, number, folder)?,
-    };
     let seconds = start.elapsed().as_secs_f64();
     let spectra = Spectra { density, maps, pairs: crosses, rays, galaxies, snapshots, seconds };
     table(&spectra, universe, folder)?;
@@ -161,18 +162,18 @@ pub(super) fn snapshot_folder(redshift: f64) -> String {
     format!("snapshot_z{redshift}")
 }
 
-/// Traces rays, writes their maps, and measures the spectra of the convergence.
+/// Traces rays through their planes, writes their maps, and measures the spectra of the convergence.
 fn trace<T: Real>(
     file: &SimulateFile,
     tracing: &RayTracing<T>,
-    modes: &[T],
+    planes: &[T],
     number: u32,
     folder: &Path,
 ) -> Result<Vec<Binned>> {
     let cone = tracing.cone();
     let pixels = cone.settings().sky.pixels();
     let mut maps = vec![T::zero(); tracing.codomain().len()];
-    tracing.apply_into(modes, &mut maps)?;
+    tracing.through(planes, &mut maps)?;
     let mut convergences = Vec::new();
     for (block, map) in tracing.codomain().blocks().iter().zip(maps.chunks(pixels)) {
         let map = write_map(file, cone, (&format!("rays_{}", block.name), map), number, folder)?;

@@ -8,7 +8,7 @@ use lookback_mesh::Grid;
 use lookback_operator::{Operator, Real};
 
 use super::realisation::{Binned, Spectra, pairs, shear_names, slab_planes, snapshot_folder};
-use super::{Matter, SimulateFile, Universe};
+use super::{Matter, Rays, SimulateFile, Universe};
 use crate::formats::{fits, npy};
 use crate::report::colour::Scale;
 use crate::report::curves::{COLOURS, Curve, Plot, Shade};
@@ -66,7 +66,7 @@ pub(super) fn write<T: Real>(
         }
         sections.extend(map_spectra(cone, all, directory)?);
     }
-    if let Some(tracing) = &universe.rays {
+    if let Some(Rays { tracing, .. }) = &universe.rays {
         let names: Vec<String> =
             tracing.codomain().blocks().iter().map(|block| format!("rays_{}", block.name)).collect();
         let words = "Convergence, shear and rotation that rays bring along which are deflected by one lens plane after the other, through the same universe. Without deflections the rotation would be zero, and the convergence that of the maps above for the same sources, but for its mean, which is taken off, and for the thickness of the planes.".into();
