@@ -378,11 +378,18 @@ fn killed_training(text: &str) {
     for _ in 0..3 {
         let state = || fs::read(bench.path("parts/training.bin")).ok();
         let before = state();
-        let mut child = training_until(&bench, || state().is_some_and(|now| Some(now) != before));
+        let shows = || bench.path("parts/report.html").exists();
+        let mut child = training_until(&bench, || shows() && state().is_some_and(|now| Some(now) != before));
         child.kill().expect("SIGKILL");
         child.wait().expect("ends");
         assert!(bench.path("parts/training.bin").exists() && !bench.path("parts/model.safetensors").exists());
     }
+    // Until the model is there, the page shows losses, and loads itself again.
+    let page =
+        |folder: &str| String::from_utf8(bench.read(&format!("{folder}/report.html"))).expect("a page");
+    let again = "http-equiv=\"refresh\"";
+    assert!(page("parts").contains(again) && page("parts").contains("validation loss"));
+    assert!(!page("whole").contains(again));
     // A state that was cut off is named, and nothing is made of it.
     let state = bench.read("parts/training.bin");
     fs::write(bench.path("parts/training.bin"), &state[..state.len() / 2]).expect("writes");
@@ -393,6 +400,7 @@ fn killed_training(text: &str) {
     fs::write(bench.path("run.toml"), text).expect("writes");
     bench.good(&["train", "run.toml", "-o", "parts"]);
     assert!(bench.read("parts/model.safetensors") == bench.read("whole/model.safetensors"));
+    assert!(!page("parts").contains(again));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use lookback_operator::{LinearOperator, Space};
 use lookback_prior::Spectrum;
 
 use super::examples::source;
+use super::live_page::Loss;
 use super::maps_file::{MapsData, MapsFile};
 use super::workbench::Workbench;
 use crate::formats;
@@ -158,7 +159,7 @@ pub(super) fn train(
     let started: Option<Training> = bench.read()?;
     let training = started.map_or_else(|| Training::new(&matching, &file.training, file.seed), Ok)?;
     let mut trainer = OnHost { training, objective: &matching, options: &file.training };
-    let done = bench.finish("prior of maps", file.training.epochs, &mut trainer, |training| training)?;
+    let done = bench.finish(Loss::MAPS, file.training.epochs, &mut trainer, |training| training)?;
     let weights = done.weights().to_vec();
     let shape = maps.grid.shape();
     let card = FieldCard {

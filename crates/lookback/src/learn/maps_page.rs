@@ -7,10 +7,10 @@ use lookback_learn::field::FieldModel;
 use lookback_mesh::{bin_edges, power_spectrum, skewness};
 use serde_json::json;
 
+use super::live_page::Loss;
 use super::maps::{self, Maps, history};
 use super::maps_file::MapsFile;
-use super::report::losses;
-use super::{write_card, write_text};
+use super::{REPORT, write_card, write_text};
 use crate::report::colour::Scale;
 use crate::report::curves::{COLOURS, Curve, Plot, histogram};
 use crate::report::panel::{Panel, draw, robust_range};
@@ -78,18 +78,13 @@ pub(super) fn write(
             ["Adam", "Kingma & Ba 2015, arXiv:1412.6980"],
         ],
     }))?;
-    write_text(&directory.join("report.html"), &page)?;
+    write_text(&directory.join(REPORT), &page)?;
     write_text(&directory.join("history.csv"), &history(epochs))?;
     write_card(card, directory)
 }
 
 fn training(epochs: &[Epoch]) -> Result<Section> {
-    let figure = losses(
-        "prior of maps",
-        epochs,
-        true,
-        "The mean squared difference of sorted pixels, over scales, in units of their variance.",
-    )?;
+    let figure = Loss::MAPS.figure(epochs)?;
     let words = "Where the validation loss rises, the weights of its lowest point are kept.".into();
     Ok(Section { heading: "Training".into(), words, figures: vec![figure] })
 }

@@ -5,6 +5,7 @@ mod calibrate_page;
 mod device;
 mod examples;
 mod file;
+mod live_page;
 mod maps;
 mod maps_file;
 mod maps_page;
@@ -45,6 +46,9 @@ use crate::files::Hold;
 use crate::run::Reporter;
 use crate::{Error, Result, VERSION, files};
 
+/// The page of a training, and of the model that comes out of it.
+const REPORT: &str = "report.html";
+
 /// A finished training.
 #[derive(Debug)]
 pub struct Trained {
@@ -59,7 +63,7 @@ pub struct Trained {
 impl Trained {
     /// The page to look at.
     pub fn report(&self) -> PathBuf {
-        self.directory.join("report.html")
+        self.directory.join(REPORT)
     }
 }
 
@@ -85,7 +89,10 @@ pub fn train(
         let fingerprint = files::sha256(decisive.as_bytes());
         let hold = open(&directory, overwrite)?;
         write_text(&directory.join("config.toml"), &text)?;
-        Ok((hold, Workbench { directory: directory.clone(), fingerprint, every, stop, reporter }))
+        Ok((
+            hold,
+            Workbench { directory: directory.clone(), text, fingerprint, every, stop, reporter, told: false },
+        ))
     };
     let digests = |sources: &[lookback_learn::DataSource]| -> Vec<String> {
         sources.iter().map(|source| source.sha256.clone()).collect()
@@ -222,7 +229,7 @@ fn write_pages(
 ) -> Result<()> {
     write_card(model.card(), directory)?;
     write_text(&directory.join("history.csv"), &report::history(learned))?;
-    write_text(&directory.join("report.html"), &report::page(file, sets, learned, model)?)
+    write_text(&directory.join(REPORT), &report::page(file, sets, learned, model)?)
 }
 
 fn write_card(card: &impl serde::Serialize, directory: &Path) -> Result<()> {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::examples::Sets;
 use super::file::{FlowKind, TrainFile};
+use super::live_page::Loss;
 use super::pictures::{self, curves, range};
 use super::scatter_is_known;
 use super::stages::{Learned, standard_deviations};
@@ -166,13 +167,8 @@ impl Scene<'_> {
 
     fn losses(&self, flow: FlowKind) -> Result<Section> {
         let figures = vec![
-            losses(
-                "autoencoder",
-                &self.learned.autoencoder_history,
-                true,
-                "Half the mean squared residual of a number.",
-            )?,
-            losses("flow", &self.learned.flow_history, false, flow.meaning_of_loss())?,
+            Loss::AUTOENCODER.figure(&self.learned.autoencoder_history)?,
+            Loss::of_flow(flow).figure(&self.learned.flow_history)?,
         ];
         let words = "What training made of the losses; where the validation loss rises, the weights of its lowest point are kept.".into();
         Ok(Section { heading: "Training".into(), words, figures })
@@ -382,24 +378,6 @@ impl Scene<'_> {
 }
 
 /// The losses of a training, epoch by epoch.
-pub(super) fn losses(title: &str, epochs: &[Epoch], logarithmic: bool, caption: &str) -> Result<Figure> {
-    let curve = |name: &str, of: fn(&Epoch) -> f64, colour: usize| Curve {
-        name: name.into(),
-        points: epochs
-            .iter()
-            .enumerate()
-            .map(|(i, e)| (i as f64 + 1.0, of(e)))
-            .filter(|p| p.1.is_finite() && (p.1 > 0.0 || !logarithmic))
-            .collect(),
-        colour: COLOURS[colour],
-        width: 2,
-    };
-    let curves = vec![curve("training", |e| e.train, 0), curve("validation", |e| e.validation, 1)];
-    let plot = Plot { title, x_name: "epoch", y_name: "loss", shades: Vec::new(), curves, size: (440, 300) };
-    let svg = if logarithmic { plot.logarithmic()? } else { plot.linear()? };
-    Ok(Figure { svg, caption: caption.into() })
-}
-
 fn residuals(a: &Batch<f32>, b: &Batch<f32>) -> Batch<f32> {
     Batch::new(a.width(), a.data().iter().zip(b.data()).map(|(a, b)| a - b).collect())
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::device::Device;
 use super::examples::Sets;
 use super::file::{ErrorFile, TrainFile};
+use super::live_page::Loss;
 use super::workbench::Workbench;
 use crate::{Error, Result, files};
 
@@ -108,7 +109,7 @@ impl Trainer<'_> {
         };
         let (options, bench) = (&file.training, &mut self.bench);
         let done = self.device.autoencoder(objective, &file.autoencoder, options, training, |trainer| {
-            bench.finish("autoencoder", options.epochs, trainer, Stage::Autoencoder)
+            bench.finish(Loss::AUTOENCODER, options.epochs, trainer, Stage::Autoencoder)
         })?;
         Ok((done.weights().to_vec(), done.history().to_vec()))
     }
@@ -162,12 +163,13 @@ impl Trainer<'_> {
         // What latents depend on is known exactly.
         let std = standard_deviations(&train.columns(0, latents));
         let jitter = std.iter().map(|std| (options.jitter * std) as f32).collect();
+        let loss = Loss::of_flow(options.kind);
         let keep = |training| Stage::Flow { before: Box::new(before.clone()), training };
         let (options, seed, bench) = (&options.training, self.file.seed, &mut self.bench);
         let begin =
             |objective: &dyn Objective| started.map_or_else(|| Training::new(objective, options, seed), Ok);
         let mut finish =
-            |trainer: &mut dyn lookback_learn::Trainer| bench.finish("flow", options.epochs, trainer, keep);
+            |trainer: &mut dyn lookback_learn::Trainer| bench.finish(loss, options.epochs, trainer, keep);
         let done = if kind == PublishedFlow::FlowMatching {
             let objective = Matching::new(&flow, (train, validation), jitter)?;
             let training = begin(&objective)?;

@@ -9,42 +9,68 @@ use lookback_learn::{Trainer, Training};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::REPORT;
+use super::live_page::{self, Loss};
 use crate::run::Reporter;
 use crate::{Error, Result, kept};
 
 /// The file of a training that is not finished.
 pub(super) const STATE: &str = "training.bin";
 
+/// Shortest time between two pages of a training.
+const SHOW_EVERY: Duration = Duration::from_secs(2);
+
+/// Seconds of a training that one may want to watch.
+const LONG: f64 = 10.0;
+
 /// A folder in which a model is made.
 pub(super) struct Workbench<'a> {
     pub directory: PathBuf,
+    /// The file of the training with all defaults.
+    pub text: String,
     /// What decides the result: the state of another training is refused.
     pub fingerprint: String,
     /// Time between checkpoints.
     pub every: Duration,
     pub stop: &'a AtomicBool,
     pub reporter: &'a mut dyn Reporter,
+    /// Whether the user knows of the page that shows the losses.
+    pub told: bool,
 }
 
 impl Workbench<'_> {
     /// Advances a training to its end; `keep` makes of it what a checkpoint holds.
     pub fn finish<S: Serialize>(
         &mut self,
-        what: &str,
+        loss: Loss,
         epochs: usize,
         trainer: &mut dyn Trainer,
         keep: impl Fn(Training) -> S,
     ) -> Result<Training> {
-        let mut saved = Instant::now();
+        let what = loss.what;
+        let (began, begun) = (Instant::now(), trainer.progress().0);
+        let (mut saved, mut shown) = (Instant::now(), (None::<Instant>, 0));
         while !trainer.is_done() {
             trainer.advance()?;
+            let steps = trainer.progress();
             let history = trainer.watch().history();
             let losses = history.last().map_or(String::new(), |epoch| {
                 format!(", loss {:.4e} (validation {:.4e})", epoch.train, epoch.validation)
             });
             let message = format!("{what}, epoch {} of {epochs}{losses}", history.len());
-            let steps = trainer.progress();
             self.reporter.step(&Progress { steps, message, done: false });
+            if history.len() > shown.1 && shown.0.is_none_or(|at| at.elapsed() > SHOW_EVERY) {
+                let each = began.elapsed().as_secs_f64() / (steps.0 - begun).max(1) as f64;
+                let left = each * steps.1.saturating_sub(steps.0) as f64;
+                live_page::write(loss, history, epochs, left, (&self.directory, &self.text))?;
+                if left > LONG && !self.told {
+                    let page = self.directory.join(REPORT);
+                    let page = std::path::absolute(&page).unwrap_or(page);
+                    self.reporter.note(&format!("losses, as they come: file://{}", page.display()));
+                    self.told = true;
+                }
+                shown = (Some(Instant::now()), history.len());
+            }
             let stopped = self.stop.load(Ordering::Relaxed);
             if stopped || saved.elapsed() > self.every {
                 self.save(Some(keep(trainer.state()?.clone())))?;

@@ -35,11 +35,17 @@ impl Live {
         let seconds = self.began.elapsed().as_secs_f64();
         let mut message = progress.message;
         if gradients > 0 && seconds > 0.5 {
-            message += &format!(", {:.0} gradients/s", gradients as f64 / seconds);
+            message += &per_second(gradients as f64 / seconds);
         }
         if let Some(effective) = self.effective {
             message += &format!(", {effective:.0} effective draws of the slowest quantity");
         }
         Progress { message, ..progress }
     }
+}
+
+/// A rate of gradients in words: of those that take seconds each, a fraction.
+fn per_second(rate: f64) -> String {
+    let digits = if rate < 10.0 { 2 } else { 0 };
+    format!(", {rate:.digits$} gradients/s")
 }
