@@ -8,7 +8,7 @@ use lookback::Result;
 use lookback::calibrate::{self, CalibrateOptions};
 use lookback::compare::{self, Measured};
 use lookback::datasets::{self, State};
-use lookback::files;
+use lookback::files::{self, link};
 use lookback::learn::{self, DeviceKind, Recipe};
 use lookback::run::{self, Options, Outcome};
 use lookback::runfile::RunFile;
@@ -169,7 +169,7 @@ fn calibrate(
             say!("not found  {why}");
         }
         say!("results    {}", calibrated.directory.display());
-        say!("report     file://{}", absolute(&calibrated.report()).display());
+        say!("report     {}", link(&calibrated.report()));
     }
     Ok(())
 }
@@ -199,7 +199,7 @@ fn train(
         }
         say!("{:<44}{:.1}", "seconds", trained.seconds);
         say!("\nmodel   {}", trained.directory.join("model.safetensors").display());
-        say!("report  file://{}", absolute(&trained.report()).display());
+        say!("report  {}", link(&trained.report()));
     }
     Ok(())
 }
@@ -236,7 +236,7 @@ fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
         say!("{:<36}{:.2}", "seconds", outcome.seconds);
         outcome.notes.iter().for_each(|note| say!("\nnote: {note}"));
         say!("\nresults  {}", outcome.directory.display());
-        say!("report   file://{}", absolute(&outcome.report()).display());
+        say!("report   {}", link(&outcome.report()));
     }
     Ok(())
 }
@@ -252,7 +252,7 @@ fn fit_sharpening(file: &Path, options: &SharpenOptions, quiet: bool) -> Result<
         let (before, after) = fitted.off;
         say!("\nP(k) off theory, rms over bins    {before:.3} before, {after:.3} after");
         say!("results  {}", fitted.directory.display());
-        say!("picture  file://{}", absolute(&fitted.directory.join("power.svg")).display());
+        say!("picture  {}", link(&fitted.directory.join("power.svg")));
     }
     Ok(())
 }
@@ -312,13 +312,8 @@ fn conclude(outcome: &Outcome, quiet: bool) {
     for verdict in outcome.summary.verdicts() {
         say!("note: {verdict}");
     }
-    let report = absolute(&outcome.report());
     say!("\nresults  {}", outcome.directory.display());
-    say!("report   file://{}", report.display());
-}
-
-pub(crate) fn absolute(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+    say!("report   {}", link(&outcome.report()));
 }
 
 fn list_data(files: bool) {

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand, ValueEnum};
+use lookback::Result;
+use lookback::files::{self, link};
 use lookback::learn::{self, CalibrateOptions, Like, ReconstructOptions, Sampling, verbs};
 use lookback::learning::{Batch, Model};
-use lookback::{Result, files};
 
-use crate::commands::absolute;
 use crate::progress::Bar;
 
 /// Which model, and what it depends on.
@@ -473,7 +473,7 @@ fn calibrate(
         say!("\nfactor     {}, {why}; it is in the model now", judged[0].factor);
     }
     if let (Some(page), false) = (page, quiet) {
-        say!("report     file://{}", absolute(&page).display());
+        say!("report     {}", link(&page));
     }
     Ok(())
 }
@@ -494,10 +494,7 @@ fn reconstruct(
     learn::write_reconstructions(model, &data, &found, options, &hold)?;
     if !quiet {
         say!("results  {}", options.directory.display());
-        say!(
-            "report   file://{}",
-            crate::commands::absolute(&options.directory.join("report.html")).display()
-        );
+        say!("report   {}", link(&options.directory.join("report.html")));
     }
     Ok(())
 }

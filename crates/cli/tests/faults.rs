@@ -193,6 +193,10 @@ fn missing_files_and_variables() {
     );
     let bench = on_files(|mock| fs::remove_file(mock.join("data_gamma2.fits")).expect("removes"));
     says(&bench.refused(), &["data_gamma2.fits", "No such file"]);
+    let bench = on_files(|_| ());
+    let text = fs::read_to_string(bench.path("run.toml")).expect("reads");
+    fs::write(bench.path("run.toml"), text.replace("data_gamma2", "data_gamma1")).expect("writes");
+    says(&bench.refused(), &["`gamma1` and `gamma2` are both", "mock/data_gamma1.fits; each"]);
     let bench = Bench::new(SMALL);
     let output = bench.lookback(&["run", "nothing.toml"]);
     says(&String::from_utf8_lossy(&output.stderr), &["cannot read nothing.toml"]);

@@ -159,6 +159,21 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(Error::io("read", path))
 }
 
+/// Where a browser finds a file: `file://` and its place, with what has a meaning of its own there in hexadecimal.
+pub fn link(path: &Path) -> String {
+    let place = path.canonicalize().or_else(|_| std::path::absolute(path));
+    let place = place.unwrap_or_else(|_| path.to_path_buf());
+    let mut link = String::from("file://");
+    for &byte in place.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            link.push(char::from(byte));
+        } else {
+            link += &format!("%{byte:02X}");
+        }
+    }
+    link
+}
+
 /// SHA-256 of some bytes in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -167,6 +182,15 @@ pub fn sha256(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_hold_no_spaces() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a b#1 é.html");
+        std::fs::write(&path, "").expect("writes");
+        let link = link(&path);
+        assert!(link.starts_with("file:///") && link.ends_with("/a%20b%231%20%C3%A9.html"), "{link}");
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file() {

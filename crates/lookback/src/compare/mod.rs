@@ -31,13 +31,16 @@ pub struct Candidate {
     pub title: String,
     /// Its method.
     pub method: String,
+    /// Digest of its model, where the run has told it: runs of one by several methods estimate one evidence.
+    #[serde(skip)]
+    model: Option<String>,
     /// Reduced chi-squared of its samples.
     pub reduced_chi2: Option<f64>,
     /// Logarithm of the evidence `p(d)`, from methods that give it.
     pub log_evidence: Option<Measured>,
     /// Whether that is Laplace's approximation alone, which no importance weights have judged.
     pub by_laplace: bool,
-    /// Probability of the model, if all those with an evidence were equally probable before.
+    /// Probability of the model, if all models with an evidence were equally probable before.
     pub probability: Option<f64>,
     /// Expected log predictive density of data that were left out.
     pub elpd: Option<Measured>,
@@ -132,6 +135,7 @@ fn candidate(folder: &Path, figures: &Map<String, Value>) -> Candidate {
         folder: folder.into(),
         title: text("title"),
         method: text("method"),
+        model: figures.get("model_sha256").and_then(Value::as_str).map(String::from),
         reduced_chi2: number("reduced_chi2_samples"),
         log_evidence: measured("log_evidence").or_else(|| measured("log_evidence_laplace")),
         by_laplace: number("log_evidence").is_none() && number("log_evidence_laplace").is_some(),
@@ -155,14 +159,41 @@ fn doubts(figures: &Map<String, Value>) -> Vec<String> {
     doubts
 }
 
+impl Candidate {
+    fn is_of_model_of(&self, other: &Candidate) -> bool {
+        self.folder == other.folder || (self.model.is_some() && self.model == other.model)
+    }
+}
+
+/// The run whose evidence counts for the model of this one: of those with an evidence, the one that knows it best, and by Laplace's approximation alone only
+/// where there is no other.
+fn spokesman<'a>(candidates: &'a [Candidate], one: &Candidate) -> Option<&'a Candidate> {
+    let error = |one: &Candidate| {
+        let error = one.log_evidence.map_or(f64::NAN, |evidence| evidence.error);
+        if error.is_nan() { f64::INFINITY } else { error }
+    };
+    let of_model =
+        candidates.iter().filter(|other| other.is_of_model_of(one) && other.log_evidence.is_some());
+    of_model.min_by(|a, b| a.by_laplace.cmp(&b.by_laplace).then(error(a).total_cmp(&error(b))))
+}
+
+/// Those that speak for their models.
+fn spokesmen(candidates: &[Candidate]) -> impl Iterator<Item = &Candidate> + Clone {
+    let speaks =
+        |one: &&Candidate| spokesman(candidates, one).is_some_and(|other| other.folder == one.folder);
+    candidates.iter().filter(speaks)
+}
+
 /// Bayes's theorem for the models themselves.
 fn weigh(candidates: &mut [Candidate]) {
-    let logs = candidates.iter().filter_map(|one| one.log_evidence.map(|evidence| evidence.value));
+    let log_of = |one: &Candidate| spokesman(candidates, one)?.log_evidence.map(|evidence| evidence.value);
+    let logs = spokesmen(candidates).filter_map(log_of);
     let largest = logs.clone().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = logs.map(|log| (log - largest).exp()).sum();
-    for one in candidates {
-        one.probability = one.log_evidence.map(|evidence| (evidence.value - largest).exp() / sum);
-    }
+    let probability =
+        |one: &Candidate| one.log_evidence.and_then(|_| log_of(one)).map(|log| (log - largest).exp() / sum);
+    let probabilities: Vec<Option<f64>> = candidates.iter().map(probability).collect();
+    candidates.iter_mut().zip(probabilities).for_each(|(one, probability)| one.probability = probability);
 }
 
 /// The difference to the best, whose error is that of the differences of the data: what all models find hard cancels.
@@ -225,10 +256,18 @@ pub fn verdicts(candidates: &[Candidate]) -> Vec<String> {
     for (one, doubt) in candidates.iter().flat_map(|one| one.doubts.iter().map(move |doubt| (one, doubt))) {
         lines.push(format!("{}: {doubt}", name(one)));
     }
+    let several = spokesmen(candidates).count() > 1;
     for one in candidates {
-        if let Some(p) = one.probability.filter(|_| candidates.len() > 1) {
+        let other = spokesman(candidates, one).filter(|other| other.folder != one.folder);
+        if let Some(other) = other.filter(|_| one.log_evidence.is_some()) {
             lines.push(format!(
-                "{} has probability {p:.3} among those with an evidence, if all were equally probable before",
+                "{} is the model of {}: one evidence counts for both, that of the second",
+                name(one),
+                name(other)
+            ));
+        } else if let Some(p) = one.probability.filter(|_| several) {
+            lines.push(format!(
+                "{} has probability {p:.3} among the models with an evidence, if all were equally probable before",
                 name(one)
             ));
         }
@@ -283,6 +322,27 @@ mod tests {
                 .iter()
                 .any(|line| line.contains("doubtful: the approximation is not the posterior"))
         );
+
+        // Two methods on one model share its probability: the evidence that is known better counts.
+        let method = |evidence: f64, error: f64, model: &str| {
+            let known = format!("\"log_evidence\": {evidence}, \"log_evidence_error\": {error}");
+            format!("{{\"data_sha256\": \"a\", {known}, \"model_sha256\": \"{model}\"}}")
+        };
+        let [rough, fine, rival] =
+            [("rough", -9.0, 0.5, "m"), ("fine", -10.0, 0.1, "m"), ("rival", -12.0, 0.1, "n")].map(
+                |(name, evidence, error, model)| {
+                    run(&place.path().join(name), &method(evidence, error, model), &[])
+                },
+            );
+        let found = compare(&[rough.clone(), fine.clone(), rival.clone()]).expect("can be compared");
+        let of =
+            |folder: &Path| found.iter().find(|one| one.folder == folder).and_then(|one| one.probability);
+        let [rough_p, fine_p, rival_p] = [&rough, &fine, &rival].map(|folder| of(folder).expect("has one"));
+        assert!((fine_p - 1.0 / (1.0 + f64::exp(-2.0))).abs() < 1e-12);
+        assert!(rough_p == fine_p && (fine_p + rival_p - 1.0).abs() < 1e-12);
+        assert!(verdicts(&found).iter().any(|line| line.contains("rough is the model of")));
+        let found = compare(&[rough, fine]).expect("can be compared");
+        assert!(!verdicts(&found).iter().any(|line| line.contains("has probability")));
 
         let other = run(&place.path().join("other"), "{\"data_sha256\": \"b\"}", &[1.0]);
         let error = compare(&[better.clone(), other]).expect_err("refused").to_string();

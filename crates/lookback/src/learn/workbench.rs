@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::REPORT;
 use super::live_page::{self, Loss};
 use crate::run::Reporter;
-use crate::{Error, Result, kept};
+use crate::{Error, Result, files, kept};
 
 /// The file of a training that is not finished.
 pub(super) const STATE: &str = "training.bin";
@@ -64,9 +64,8 @@ impl Workbench<'_> {
                 let left = each * steps.1.saturating_sub(steps.0) as f64;
                 live_page::write(loss, history, epochs, left, (&self.directory, &self.text))?;
                 if left > LONG && !self.told {
-                    let page = self.directory.join(REPORT);
-                    let page = std::path::absolute(&page).unwrap_or(page);
-                    self.reporter.note(&format!("losses, as they come: file://{}", page.display()));
+                    let page = files::link(&self.directory.join(REPORT));
+                    self.reporter.note(&format!("losses, as they come: {page}"));
                     self.told = true;
                 }
                 shown = (Some(Instant::now()), history.len());

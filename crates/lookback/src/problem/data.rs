@@ -182,6 +182,19 @@ fn check_noise(map: &mut [f64], mask: &[bool], std: &NoiseStd, grid: &Grid) -> R
     Ok(())
 }
 
+/// Refuses two quantities of which the file names the same numbers: a copied line whose end was not changed.
+fn expect_each_once<'p>(places: impl Iterator<Item = (String, &'p str)>) -> Result<()> {
+    let mut before: Vec<(String, &str)> = Vec::new();
+    for (name, place) in places {
+        if let Some((other, _)) = before.iter().find(|(_, known)| *known == place) {
+            let message = format!("`{other}` and `{name}` are both {place}; each has data of its own");
+            return Err(Error::config("data", message));
+        }
+        before.push((name, place));
+    }
+    Ok(())
+}
+
 pub(crate) fn observe_maps(
     files: &MapFiles<'_>,
     grid: &Grid,
@@ -189,6 +202,7 @@ pub(crate) fn observe_maps(
     inputs: &mut Inputs,
 ) -> Result<Observation> {
     expect_count("maps", files.maps.len(), space)?;
+    expect_each_once(files.maps.iter().zip(names(space)).map(|(place, name)| (name, place.as_str())))?;
     if !files.negate.is_empty() {
         expect_count("negate", files.negate.len(), space)?;
     }
@@ -242,6 +256,8 @@ pub(crate) fn read_catalogue(
         }
         Ok(array.values)
     };
+    let named = [("ra", &columns.ra), ("dec", &columns.dec), ("e1", &columns.e1), ("e2", &columns.e2)];
+    expect_each_once(named.into_iter().map(|(name, place)| (name.to_string(), place.as_str())))?;
     let ra = column(&columns.ra)?;
     let dec = column(&columns.dec)?;
     let e1 = column(&columns.e1)?;

@@ -115,6 +115,15 @@ pub(crate) fn fingerprint<T: Number>(run: &RunFile, problem: &Problem<T>) -> Res
     Ok(files::sha256(format!("{}{inputs}", decisive.to_toml()?).as_bytes()))
 }
 
+/// SHA-256 of the model that a run takes its data for, whatever the method.
+pub(super) fn model_digest<T: Number>(run: &RunFile, problem: &Problem<T>) -> Result<String> {
+    let RunFile { sky, prior, forward, data, likelihood, .. } = run;
+    let text = serde_json::to_string(&(sky, prior, forward, data, likelihood))
+        .map_err(|error| Error::config("run", format!("cannot be written as JSON: {error}")))?;
+    let inputs: String = problem.inputs.iter().map(|input| input.sha256.as_str()).collect();
+    Ok(files::sha256(format!("{text}{inputs}").as_bytes()))
+}
+
 fn checkpoint_interval(run: &RunFile) -> Result<Duration> {
     let seconds = run.output.checkpoint_seconds;
     Duration::try_from_secs_f64(seconds)

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::checkpoint::Checkpoint;
 use super::cross_validation::CrossValidation;
+use super::driver::model_digest;
 use super::predictive::CHECKS;
 use crate::problem::Problem;
 use crate::report::analysis::{self, Analysis, Significance};
@@ -128,6 +129,7 @@ impl Summary {
         let mut put = |key: &str, value: Value| out.insert(key.into(), value);
         put("verdicts", json!(verdicts));
         put("data_sha256", json!(data_digest(problem)));
+        put("model_sha256", json!(model_digest(run, problem).ok()));
         put("inputs", json!(problem.inputs));
         put("notes", json!(problem.notes));
         Summary(out)
