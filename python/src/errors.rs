@@ -1,9 +1,11 @@
 //! Errors of Lookback as Python exceptions, in the same words; and work that Ctrl-C can stop.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use lookback_operator::Foreign;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 
@@ -17,13 +19,26 @@ pyo3::create_exception!(
 /// How often Ctrl-C is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Any error as a Python exception.
-pub(crate) fn raise(error: impl std::fmt::Display) -> PyErr {
-    LookbackError::new_err(error.to_string())
+/// Any error as a Python exception, whose cause is the exception of a Python function that is behind it.
+pub(crate) fn raise(error: impl Into<Box<dyn Error + Send + Sync>>) -> PyErr {
+    let error: Box<dyn Error + Send + Sync> = error.into();
+    let raised = LookbackError::new_err(error.to_string());
+    if let Some(cause) = behind(&*error) {
+        Python::attach(|py| raised.set_cause(py, Some(cause.clone_ref(py))));
+    }
+    raised
+}
+
+/// The exception of a Python function that led to an error.
+fn behind<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e PyErr> {
+    match error.downcast_ref::<Foreign>() {
+        Some(foreign) => foreign.error().downcast_ref(),
+        None => behind(error.source()?),
+    }
 }
 
 /// Runs work on a thread of its own, with the interpreter lock released, until it is done or Ctrl-C sets its flag.
-pub(crate) fn interruptible<R: Send, E: std::fmt::Display + Send>(
+pub(crate) fn interruptible<R: Send, E: Error + Send + Sync + 'static>(
     py: Python<'_>,
     work: impl FnOnce(&AtomicBool) -> Result<R, E> + Send,
 ) -> PyResult<R> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lookback_inference::{Evaluator, Target};
 use lookback_likelihood::Likelihood;
 use lookback_operator::random::Stream;
-use lookback_operator::{Error, Linearization, Operator, Result, Space};
+use lookback_operator::{Error, Foreign, Linearization, Operator, Result, Space};
 use numpy::PyReadonlyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -15,8 +15,13 @@ use crate::inference::PyPosterior;
 use crate::likelihoods::PyLikelihood;
 use crate::operators::PyOperator;
 
-fn failed(name: &str, error: impl std::fmt::Display) -> Error {
-    Error::External { operator: name.into(), message: error.to_string() }
+fn failed(name: &str, message: impl std::fmt::Display) -> Error {
+    Error::External { operator: name.into(), message: message.to_string(), source: None }
+}
+
+/// An exception of a Python function.
+fn raised(name: &str, error: PyErr) -> Error {
+    Error::External { operator: name.into(), message: error.to_string(), source: Some(Foreign::new(error)) }
 }
 
 /// Copies what a Python function returned into a slice of the same length.
@@ -82,7 +87,7 @@ impl FunctionLinearization<'_> {
         };
         Python::attach(|py| {
             let argument = shaped(py, input.to_vec(), space).map_err(|error| failed(name, error))?;
-            let value = product.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
+            let value = product.bind(py).call1((argument,)).map_err(|error| raised(name, error))?;
             copy_out(name, what, &value, output)
         })
     }
@@ -103,7 +108,7 @@ impl Linearization<f64> for FunctionLinearization<'_> {
             let argument =
                 shaped(py, x.to_vec(), &self.function.domain).map_err(|error| failed(name, error))?;
             let value =
-                self.function.callable.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
+                self.function.callable.bind(py).call1((argument,)).map_err(|error| raised(name, error))?;
             let parts = value
                 .cast::<PyTuple>()
                 .map_err(|_| failed(name, "must return (value, pull) or (value, pull, push)"))?;
@@ -222,7 +227,7 @@ fn call_energy(callable: &Py<PyAny>, (x, space): (&[f64], &Space), gradient: &mu
     let name = "Python function";
     Python::attach(|py| {
         let argument = shaped(py, x.to_vec(), space).map_err(|error| failed(name, error))?;
-        let value = callable.bind(py).call1((argument,)).map_err(|error| failed(name, error))?;
+        let value = callable.bind(py).call1((argument,)).map_err(|error| raised(name, error))?;
         let (energy, slope): (f64, Bound<'_, PyAny>) =
             value.extract().map_err(|_| failed(name, "must return (value, gradient)"))?;
         copy_out(name, "gradient", &slope, gradient)?;

@@ -204,8 +204,13 @@ def test_errors_are_exceptions_in_clear_words(grid):
         raise RuntimeError("the telescope fell over")
 
     model = lb.function(broken, input_shape=[2], output_shape=[2], name="telescope")
-    with pytest.raises(lb.LookbackError, match="telescope.*fell over"):
-        model(np.zeros(2))
+    fails = [lambda: model(np.zeros(2)), lambda: lb.nuts(lb.energy(broken, dim=2)), lambda: lb.map(lb.energy(broken, dim=2))]
+    for call in fails:
+        with pytest.raises(lb.LookbackError, match="fell over") as raised:
+            call()
+        # The exception that was raised, with its traceback, is the cause.
+        cause = raised.value.__cause__
+        assert isinstance(cause, RuntimeError) and cause.__traceback__ is not None
     with pytest.raises(lb.LookbackError, match="energy and a gradient only"):
         lb.laplace(lb.energy(lambda z: (0.5 * z @ z, z), dim=2), optimizer="newton_cg")
 

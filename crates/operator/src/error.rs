@@ -1,5 +1,7 @@
 //! What can go wrong when operators are built, joined or applied.
 
+use std::sync::Arc;
+
 /// An operator that cannot be built or applied, in words that name the operator and the numbers.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -67,7 +69,40 @@ pub enum Error {
         operator: String,
         /// Its own words.
         message: String,
+        /// Its own error, where it had one.
+        source: Option<Foreign>,
     },
+}
+
+/// An error of code outside of this project, as it was raised there.
+#[derive(Debug, Clone)]
+pub struct Foreign(Arc<dyn std::error::Error + Send + Sync>);
+
+impl Foreign {
+    /// Keeps an error.
+    pub fn new(error: impl std::error::Error + Send + Sync + 'static) -> Foreign {
+        Foreign(Arc::new(error))
+    }
+
+    /// The error, for who knows its type.
+    pub fn error(&self) -> &(dyn std::error::Error + 'static) {
+        &*self.0
+    }
+}
+
+impl std::fmt::Display for Foreign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Foreign {}
+
+impl PartialEq for Foreign {
+    /// Whether both are the same one.
+    fn eq(&self, other: &Foreign) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Error {

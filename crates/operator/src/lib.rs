@@ -36,7 +36,7 @@ pub mod vector;
 
 pub use blocks::{Forget, Remember, Renamed};
 pub use chain::Chain;
-pub use error::{Error, Result};
+pub use error::{Error, Foreign, Result};
 pub use linear::{Identity, Linear, LinearOperator};
 pub use operator::{DynOperator, Linearization, Operator, Then, Unavailable};
 pub use pages::{on_large_pages, zeros};
