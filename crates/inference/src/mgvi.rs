@@ -10,7 +10,7 @@ use crate::importance::Weighed;
 use crate::line_search::line_search;
 use crate::newton_cg::newton_direction;
 use crate::options::{at_least, at_least_one};
-use crate::straighten::Straight;
+use crate::straighten::{Arrival, Straight};
 use crate::target::possible;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
@@ -73,8 +73,9 @@ pub struct Mgvi<T: Number> {
     drawn: usize,
     /// Samples that were not handed out, as the model is impossible there.
     impossible: u64,
-    /// Samples handed out whose coordinate is not the one that was drawn, as the coordinates fold on the way.
+    /// Samples handed out that did not come to the place that was drawn for them: as the coordinates fold on the way, and otherwise.
     folded: u64,
+    unfinished: u64,
     energies: Vec<f64>,
     /// Posterior over approximation at the samples handed out, in logarithms up to a constant.
     weighed: Weighed,
@@ -105,6 +106,7 @@ impl<T: Number> Mgvi<T> {
             drawn: 0,
             impossible: 0,
             folded: 0,
+            unfinished: 0,
             energies: Vec::new(),
             weighed: Weighed::default(),
         })
@@ -130,15 +132,15 @@ impl<T: Number> Mgvi<T> {
             if !self.geometric {
                 // `D^-1 dz = y`, and the residual of conjugate gradients is orthogonal to what they found.
                 let energy = Some(0.5 * vector::dot(&straight, &y));
-                return Ok(Pair { offsets: [straight, mirrored], energy, folded: [false; 2] });
+                return Ok(Pair { offsets: [straight, mirrored], energy, arrivals: [Arrival::There; 2] });
             }
             let bent = |evaluator: &mut dyn Evaluator<T>, y: &[T], offset: &[T]| {
                 workers.with(|here| {
                     let start = vector::step(mean, 1.0, offset);
                     match Straight::new(evaluator, here, mean, y)?.solve(start, self.options.tolerance) {
-                        Ok((z, reached)) => Ok((vector::step(&z, -1.0, mean), !reached)),
+                        Ok((z, arrival)) => Ok((vector::step(&z, -1.0, mean), arrival)),
                         // It stays where it is, and is told as impossible when it is handed out.
-                        Err(error) if error.is_of_point() => Ok((offset.to_vec(), false)),
+                        Err(error) if error.is_of_point() => Ok((offset.to_vec(), Arrival::Near)),
                         Err(error) => Err(error),
                     }
                 })
@@ -147,7 +149,7 @@ impl<T: Number> Mgvi<T> {
             y.iter_mut().for_each(|y| *y = -*y);
             let second = bent(evaluator, &y, &mirrored)?;
             // The density of bent samples is not known.
-            Ok(Pair { offsets: [first.0, second.0], energy: None, folded: [first.1, second.1] })
+            Ok(Pair { offsets: [first.0, second.0], energy: None, arrivals: [first.1, second.1] })
         })
     }
 
@@ -240,7 +242,8 @@ impl<T: Number> Mgvi<T> {
                     self.impossible += 1;
                     continue;
                 }
-                self.folded += u64::from(pair.folded[which]);
+                self.folded += u64::from(pair.arrivals[which] == Arrival::Fold);
+                self.unfinished += u64::from(pair.arrivals[which] == Arrival::Near);
                 let mirror = which == 1;
                 sink(Draw::Sample { z, chain: 0, energy: Some(energy), mirror, diverged: false });
             }
@@ -255,8 +258,8 @@ struct Pair<T> {
     offsets: [Vec<T>; 2],
     /// Energy of both in the approximation, where it is known.
     energy: Option<f64>,
-    /// Whether each is only the nearest point to its coordinate.
-    folded: [bool; 2],
+    /// Where each has come to.
+    arrivals: [Arrival; 2],
 }
 
 impl<T: Real> Pair<T> {
@@ -346,6 +349,7 @@ impl<T: Number> Method<T> for Mgvi<T> {
             figures.push(("samples_impossible".into(), self.impossible as f64));
             if self.geometric {
                 figures.push(("samples_folded".into(), self.folded as f64));
+                figures.push(("samples_unfinished".into(), self.unfinished as f64));
             }
         }
         figures.extend(self.weighed.figures());

@@ -2,6 +2,7 @@
 
 use lookback_operator::vector;
 
+use crate::conjugate_gradient::truncated;
 use crate::line_search::line_search;
 use crate::newton_cg::newton_direction;
 use crate::target::possible;
@@ -11,6 +12,23 @@ use crate::{Error, Evaluator, Number, Result};
 const STEPS: usize = 30;
 /// Most iterations of a solve for a step.
 const INNER: usize = 100;
+/// Most iterations of a solve with the metric at the mean.
+const SOLVE: usize = 1000;
+/// A step that gains less than this share of the energy has not helped.
+const GAIN: f64 = 1e-3;
+/// Share of its size at the mean below which the derivative of the coordinate has vanished along what is left.
+const FLAT: f64 = 0.1;
+
+/// Where a sample has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// To the place that was drawn for it.
+    There,
+    /// To a fold of the coordinates, beyond which its place would lie.
+    Fold,
+    /// Only near it: steps help no more, as rounding is reached or the coordinates bend too much.
+    Near,
+}
 
 /// Half the squared distance between `y` and the coordinate of `z`,
 ///
@@ -27,6 +45,8 @@ pub(crate) struct Straight<'a, T: Number> {
     mean: &'a [T],
     coordinate: Vec<T>,
     y: &'a [T],
+    /// `g(z) - y` where the energy was taken last.
+    off: Vec<T>,
 }
 
 impl<'a, T: Number> Straight<'a, T> {
@@ -38,35 +58,58 @@ impl<'a, T: Number> Straight<'a, T> {
         y: &'a [T],
     ) -> Result<Self> {
         let coordinate = at_mean.coordinate()?;
-        Ok(Straight { at_mean, here, mean, coordinate, y })
+        Ok(Straight { at_mean, here, mean, coordinate, y, off: Vec::new() })
     }
 
-    /// Finds `z` with `g(z) = y`, to `|g(z) - y|^2 <= tolerance^2 dim`, from a start near by, and whether it came so near.
+    /// Finds `z` with `g(z) = y`, from a start near by, to `tolerance` posterior standard deviations, in root mean square over the latents:
+    /// `(g(z) - y)^T D (g(z) - y) <= tolerance^2 dim`, where `D` is the covariance at the mean, of which no eigenvalue is above 1 and `dg` about the inverse.
     ///
-    /// Newton's steps stop where no step brings the two nearer: where the map folds, the nearest point is the answer.
+    /// Gauss-Newton steps, and where one hardly helps, a step with the metric of the mean, whose equations are better conditioned. Where neither brings
+    /// the two nearer, the nearest point is the answer.
     ///
     /// # Errors
     /// If the energy is not finite at the start, or the model fails.
-    pub fn solve(&mut self, start: Vec<T>, tolerance: f64) -> Result<(Vec<T>, bool)> {
+    pub fn solve(&mut self, start: Vec<T>, tolerance: f64) -> Result<(Vec<T>, Arrival)> {
         let goal = tolerance * tolerance * start.len() as f64;
         let mut gradient = start.clone();
         let mut energy = self.energy(&start, &mut gradient)?;
         possible(self, energy)?;
         let mut z = start;
+        let mut helps = true;
         for _ in 0..STEPS {
             if 2.0 * energy <= goal {
+                return Ok((z, Arrival::There));
+            }
+            let direction = if helps {
+                newton_direction(self, &gradient, 0.01 * goal, INNER)?
+            } else {
+                let negative: Vec<T> = self.off.iter().map(|off| -*off).collect();
+                let direction = truncated(self.at_mean, &negative, 0.1 * goal, SOLVE)?.x;
+                if -vector::dot(&self.off, &direction) <= goal {
+                    return Ok((z, Arrival::There));
+                }
+                direction
+            };
+            let lower = line_search(self, &z, energy, &gradient, &direction, 1.0)?;
+            let helped = lower.as_ref().is_some_and(|lower| energy - lower.energy > GAIN * energy);
+            if let Some(lower) = lower {
+                (z, gradient, energy) = (lower.z, lower.gradient, lower.energy);
+            } else {
+                // The last trial was another point.
+                energy = self.energy(&z, &mut gradient)?;
+            }
+            if !helped && !helps {
                 break;
             }
-            let direction = newton_direction(self, &gradient, 0.01 * goal, INNER)?;
-            let Some(lower) = line_search(self, &z, energy, &gradient, &direction, 1.0)? else { break };
-            // A step that gains next to nothing has come to the nearest point.
-            let gain = energy - lower.energy;
-            (z, gradient, energy) = (lower.z, lower.gradient, lower.energy);
-            if gain < 1e-3 * energy {
-                break;
-            }
+            helps = helped;
         }
-        Ok((z, 2.0 * energy <= goal))
+        if 2.0 * energy <= goal {
+            return Ok((z, Arrival::There));
+        }
+        let mut at_mean = self.off.clone();
+        self.at_mean.metric(&self.off, &mut at_mean)?;
+        let flat = vector::norm2(&gradient) < FLAT * FLAT * vector::norm2(&at_mean);
+        Ok((z, if flat { Arrival::Fold } else { Arrival::Near }))
     }
 
     /// `dg^T v = v + J_z^T M_z^(T/2) M_m^(1/2) J_m v`.
@@ -91,6 +134,7 @@ impl<T: Number> Evaluator<T> for Straight<'_, T> {
         vector::axpy(-1.0, self.y, &mut off);
         self.pull(&off, gradient)?;
         let energy = 0.5 * vector::norm2(&off);
+        self.off = off;
         Ok(if energy.is_finite() { energy } else { f64::INFINITY })
     }
 

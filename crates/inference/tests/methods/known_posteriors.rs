@@ -7,8 +7,8 @@ use super::targets::{
     centre, exact, linear_posterior, poisson_posterior, quadrature, samples, survives_interruption,
 };
 use lookback_inference::{
-    Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Mgvi, MgviOptions, Nuts, NutsOptions,
-    Optimizer, Posterior, Wiener, WienerOptions, Workers, diagnostics, run_to_end,
+    Hmc, HmcOptions, Map, MapOptions, Mclmc, MclmcOptions, Method, Mgvi, MgviOptions, Number, Nuts,
+    NutsOptions, Optimizer, Posterior, Wiener, WienerOptions, Workers, diagnostics, run_to_end,
 };
 use lookback_likelihood::Gaussian;
 use lookback_operator::{Pointwise, Space};
@@ -218,6 +218,22 @@ fn samples_beyond_a_fold_are_counted() {
     let error = (expected * (1.0 - expected) / 10_000.0).sqrt();
     assert!((counted / 10_000.0 - expected).abs() < 5.0 * error, "{counted} of 10000, not {expected}");
     assert!((counted - at_the_fold).abs() < 0.1 * counted, "{counted} {at_the_fold}");
+}
+
+/// Where nothing folds, no sample is said to: in single precision with a tolerance that rounding keeps from being reached, and where data say much.
+#[test]
+fn samples_that_meet_no_fold_are_not_said_to() {
+    fn folded<T: Number>(tolerance: f64, posterior: &Posterior<T>) -> f64 {
+        let options = MgviOptions { final_pairs: 200, tolerance, ..MgviOptions::default() };
+        let mut method = Mgvi::geometric(options, 4).expect("valid");
+        run_to_end(&mut method, posterior).expect("runs");
+        let figures = method.figures();
+        figures.iter().find(|(name, _)| name == "samples_folded").expect("counted").1
+    }
+    assert_eq!(folded(1e-6, &linear_posterior::<f32>()), 0.0);
+    for count in [3.0, 1e4] {
+        assert_eq!(folded(1e-2, &poisson_posterior(count)), 0.0);
+    }
 }
 
 /// MGVI's fixed point in one dimension solves `E[dH/dz] = 0` over `N(m, 1 / (1 + e^m))`: `m + e^(m + v/2) = count`.

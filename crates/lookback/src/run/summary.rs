@@ -243,6 +243,11 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
             "{count} samples of the approximation did not come to the place that was drawn for them, where its coordinates fold: tails may be wrong; judge it by `lookback calibrate`, or sample with `nuts` or `mclmc`"
         ));
     }
+    if let Some(count) = of("samples_unfinished").filter(|count| *count > 0.0) {
+        say(format!(
+            "{count} samples of the approximation came only near the place that was drawn for them: `precision = \"f64\"`, or a larger `tolerance`"
+        ));
+    }
     if let Some(bfmi) = of("e_bfmi_min").filter(|bfmi| *bfmi < 0.3) {
         say(format!(
             "chains wander slowly between energies (E-BFMI {bfmi:.2}, should be above 0.3): heavy tails or a funnel; other parameters may help"
