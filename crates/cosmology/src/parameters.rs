@@ -179,6 +179,12 @@ impl Parameters<f64> {
             let expected = format!("baryons are a part of matter, omega_m = {}", self.omega_m);
             return Err(Error::Parameter { name: "omega_b", value: self.omega_b, expected });
         }
+        let left = 1.0 - self.omega_m - self.omega_k;
+        if left < -1e-9 {
+            let expected =
+                format!("omega_m + omega_k must be at most 1, and leave {left:.3} for dark energy");
+            return Err(Error::Parameter { name: "omega_m", value: self.omega_m, expected });
+        }
         if self.w0 + self.wa >= 0.0 {
             let expected =
                 "w0 + wa must be negative, or dark energy would rule the early universe".to_string();

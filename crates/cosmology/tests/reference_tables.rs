@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lookback_cosmology::{
-    Bias, Cosmology, HUBBLE_DISTANCE, Halofit, Normalization, PARAMETERS, Parameters, PowerTable, Scalar,
-    Settings, Sources, Tracer, convergence_spectrum, limber_spectrum, shapes_history,
+    Bias, Cosmology, EisensteinHu, HUBBLE_DISTANCE, Halofit, Normalization, PARAMETERS, Parameters,
+    PowerTable, Scalar, Settings, Sources, Tracer, convergence_spectrum, limber_spectrum, shapes_history,
 };
 
 fn reference(name: &str) -> PathBuf {
@@ -70,6 +70,75 @@ fn distances_and_growth_agree_with_ccl() {
             let history = cosmology.history();
             check("transverse_Mpc_h", 1e-4, &|a| history.transverse(history.distance(a)));
         }
+    }
+}
+
+/// A flat universe without radiation.
+fn of_matter_and_vacuum(omega_m: f64) -> Cosmology<f64> {
+    let settings = Settings {
+        normalization: Normalization::PrimordialAmplitude,
+        radiation: false,
+        ..Settings::default()
+    };
+    let parameters =
+        Parameters { omega_m, omega_b: 0.05, h: 0.7, n_s: 0.96, amplitude: 2.0, ..Parameters::planck18() };
+    Cosmology::new(parameters, settings).expect("a cosmology")
+}
+
+#[test]
+fn growth_of_the_second_order_agrees_with_pmwd() {
+    let (table, cosmology) = (Table::load("pmwd_growth.txt"), of_matter_and_vacuum(0.3));
+    for (i, &a) in table.column("a").iter().enumerate() {
+        let instant = cosmology.instant(a);
+        // Theirs has the other sign.
+        let ours = [instant.d1.d, instant.d1.slope, -instant.d2.d, -instant.d2.slope];
+        for (ours, name) in ours.into_iter().zip(["D1", "dD1", "D2", "dD2"]) {
+            let theirs = table.column(name)[i];
+            assert!((ours / theirs - 1.0).abs() < 1e-5, "{name} at {a}: {ours} {theirs}");
+        }
+    }
+    // sigma8 of A_s = 2e-9, from their own sum over k.
+    assert!((cosmology.linear().sigma8() / 0.8121139671 - 1.0).abs() < 1e-4);
+}
+
+/// In a universe of matter alone all orders are powers of the scale factor (Bouchet et al. 1995; Buchert 1994).
+#[test]
+fn growth_of_matter_alone_has_closed_forms() {
+    let cosmology = of_matter_and_vacuum(1.0);
+    for a in [0.01f64, 0.1, 0.5, 1.0] {
+        let instant = cosmology.instant(a);
+        let orders = [
+            ("D1", instant.d1, 1.0, 1.0),
+            ("D2", instant.d2, 2.0, -3.0 / 7.0),
+            ("D3a", instant.d3a, 3.0, -1.0 / 3.0),
+            ("D3b", instant.d3b, 3.0, 10.0 / 21.0),
+            ("D3c", instant.d3c, 3.0, -1.0 / 7.0),
+        ];
+        for (name, growth, power, factor) in orders {
+            let expected = factor * a.powf(power);
+            assert!((growth.d / expected - 1.0).abs() < 1e-6, "{name} at {a}: {} {expected}", growth.d);
+            assert!((growth.slope / (power * expected) - 1.0).abs() < 1e-6, "slope of {name} at {a}");
+        }
+    }
+}
+
+/// Equations 26 to 31 of Eisenstein & Hu (1998), from the paper.
+#[test]
+fn the_spectrum_without_wiggles_is_that_of_the_paper() {
+    let cosmology = of_matter_and_vacuum(0.3);
+    let (om, ob, h, theta): (f64, f64, f64, f64) = (0.3 * 0.49, 0.05 * 0.49, 0.7, 2.7255 / 2.7);
+    let s = 44.5 * (9.83 / om).ln() / (1.0 + 10.0 * ob.powf(0.75)).sqrt();
+    let alpha = 1.0 - 0.328 * (431.0 * om).ln() * ob / om + 0.38 * (22.3 * om).ln() * (ob / om).powi(2);
+    let transfer = EisensteinHu::new(cosmology.parameters());
+    for k in [1e-3, 0.01, 0.05, 0.1, 0.3, 1.0, 10.0] {
+        // `s` is in Mpc, and `k` in h/Mpc.
+        let shape = om / h * (alpha + (1.0 - alpha) / (1.0 + (0.43 * k * h * s).powi(4)));
+        let q = k * theta * theta / shape;
+        let l = (2.0 * std::f64::consts::E + 1.8 * q).ln();
+        let c = 14.2 + 731.0 / (1.0 + 62.5 * q);
+        let expected = l / (l + c * q * q);
+        let found = transfer.no_wiggle(k);
+        assert!((found / expected - 1.0).abs() < 1e-12, "{k}: {found} {expected}");
     }
 }
 
@@ -374,6 +443,7 @@ fn parameters_out_of_range_are_refused_by_name() {
     let p = Parameters::planck18();
     for (bad, name) in [
         (Parameters { omega_m: -0.1, ..p }, "omega_m"),
+        (Parameters { omega_m: 1.7, ..p }, "-0.700 for dark energy"),
         (Parameters { omega_b: 0.4, ..p }, "omega_b"),
         (Parameters { h: f64::NAN, ..p }, "h = NaN"),
         (Parameters { w0: -0.5, wa: 0.8, ..p }, "wa"),

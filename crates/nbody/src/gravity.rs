@@ -76,7 +76,12 @@ impl<T: Real> Gravity<T> {
             if kernels.gradient.differences().is_some() { Vec::new() } else { fft.make_spectrum() };
         let compensation = kernels.compensate.then(|| {
             let transform = |i: usize| {
-                let w = std::f64::consts::TAU * f64::from(Grid::signed(i, cells)) / cells as f64;
+                let wave = Grid::signed(i, cells);
+                // Beyond the particles' Nyquist number lie images of their lattice, which would be raised as well.
+                if 2 * wave.unsigned_abs() as usize > side {
+                    return T::one();
+                }
+                let w = std::f64::consts::TAU * f64::from(wave) / cells as f64;
                 T::of(window.transform(w).powi(-2))
             };
             (0..cells).map(transform).collect()

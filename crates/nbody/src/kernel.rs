@@ -34,7 +34,7 @@ pub struct Kernels {
     pub gradient: GradientKernel,
     /// The Laplacian.
     pub laplace: LaplaceKernel,
-    /// Whether the window of paint and readout is divided out, `1 / W(k)^2`.
+    /// Whether the window of paint and readout is divided out, `1 / W(k)^2`, along axes where the wave is no shorter than two distances between particles.
     pub compensate: bool,
 }
 
