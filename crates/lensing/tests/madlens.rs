@@ -52,6 +52,7 @@ fn madlens(sharpening: Option<Sharpening>, nearest: f64) -> LightCone<f64> {
         lpt: Lpt::Second,
         sharpening,
         keep_potentials: false,
+        checkpoints: 0,
         scheme: Scheme::FastPm(Middle::Geometric),
         times: (0..=10).map(|i| 0.1 + 0.09 * f64::from(i)).collect(),
     };

@@ -20,6 +20,7 @@ fn simulation(particles: usize, length: f64, sigma8: f64, free: &[&str]) -> Simu
         lpt: Lpt::Second,
         sharpening: None,
         keep_potentials: false,
+        checkpoints: 0,
         scheme: Scheme::BullFrog,
         times: (0..=4).map(|i| 0.2 + 0.2 * f64::from(i)).collect(),
     };

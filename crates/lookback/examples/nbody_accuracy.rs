@@ -23,6 +23,7 @@ fn simulation<T: Real>(side: usize, scheme: Scheme, times: Vec<f64>) -> Outcome<
         lpt: Lpt::Second,
         sharpening: None,
         keep_potentials: false,
+        checkpoints: 0,
         scheme,
         times,
     };

@@ -76,6 +76,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             lpt: if flag("--third") { Lpt::Third } else { Lpt::Second },
             sharpening: None,
             keep_potentials,
+            checkpoints: 0,
             scheme: Scheme::FastPm(Middle::Geometric),
             times: (0..=steps).map(|i| 0.1 + 0.9 * i as f64 / steps as f64).collect(),
         };

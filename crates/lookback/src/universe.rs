@@ -132,6 +132,7 @@ impl SimulationSection {
             },
             times,
             keep_potentials: self.keep_potentials,
+            checkpoints: self.checkpoints,
         };
         settings.check().map_err(|error| wrong("simulation", error))?;
         Ok(settings)

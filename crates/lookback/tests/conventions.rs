@@ -245,6 +245,7 @@ fn small_simulation(particles: usize, length: f64) -> Simulation<f64> {
         lpt: Lpt::First,
         sharpening: None,
         keep_potentials: false,
+        checkpoints: 0,
         scheme: Scheme::BullFrog,
         times: vec![0.3, 0.6, 1.0],
     };

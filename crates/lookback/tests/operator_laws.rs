@@ -216,6 +216,7 @@ fn small() -> SimulationSettings {
         lpt: Lpt::Second,
         sharpening: None,
         keep_potentials: false,
+        checkpoints: 0,
         scheme: Scheme::BullFrog,
         times: vec![0.1, 0.5, 1.0],
     }
@@ -246,6 +247,7 @@ fn registry<T: Real>() -> Vec<(DynOperator<T>, f64)> {
         (
             universe(SimulationSettings {
                 keep_potentials: true,
+                checkpoints: 0,
                 kernels: by_differences,
                 window: Window::Tsc,
                 ..small()

@@ -49,6 +49,14 @@ pub struct Run<'a, T: Real> {
     looks: Vec<usize>,
     /// The potentials of the kicks that brought the particles where they are, if they are kept.
     potentials: Option<Vec<Vec<T>>>,
+    /// Positions and momenta after some of the kicks, before what follows moves them on, if they are kept.
+    checkpoints: Option<Vec<[Vec<T>; 2]>>,
+}
+
+/// The checkpoint that is taken at a kick, if one is: about `count`, evenly spread over the kicks, and none at the last, whose state is known.
+fn checkpoint_at(kick: usize, kicks: usize, count: usize) -> Option<usize> {
+    let before = |kick: usize| kick * (count + 1).min(kicks) / kicks;
+    (kick + 1 < kicks && before(kick + 1) > before(kick)).then(|| before(kick))
 }
 
 impl<'a, T: Real> Run<'a, T> {
@@ -73,12 +81,16 @@ impl<'a, T: Real> Run<'a, T> {
             first_view: 0,
             looks: Vec::new(),
             potentials: None,
+            checkpoints: None,
             grid,
         })
     }
 
-    /// Prepares for derivatives: the next time that particles are moved, and from then on, potentials are kept, if the settings say so.
+    /// Prepares for derivatives: the next time that particles are moved, and from then on, potentials and checkpoints are kept, if the settings say so.
     pub fn expect_derivatives(&mut self) {
+        if self.simulation.settings().checkpoints > 0 && self.checkpoints.is_none() {
+            self.checkpoints = Some(Vec::new());
+        }
         if self.simulation.settings().keep_potentials && self.potentials.is_none() {
             self.potentials = Some(Vec::new());
         }
@@ -165,8 +177,9 @@ impl<'a, T: Real> Run<'a, T> {
         self.done -= usize::from(matches!(self.schedule.moves.last(), Some(Move::Kick { .. })));
         let moves = &self.schedule.moves[..self.done];
         let (mut view, mut kicks) = (0, 0);
+        let (all_kicks, count) = (kicks_of(moves), self.simulation.settings().checkpoints);
         if let Some(potentials) = &mut self.potentials {
-            potentials.resize_with(kicks_of(moves), Vec::new);
+            potentials.resize_with(all_kicks, Vec::new);
         }
         for (i, step) in moves.iter().enumerate() {
             match *step {
@@ -176,7 +189,20 @@ impl<'a, T: Real> Run<'a, T> {
                         Some(&Move::Drift { before, .. }) => before,
                         _ => 0.0,
                     };
-                    self.gravity.kick_drift(x, p, KickDrift { keep, pull, by });
+                    let kept = checkpoint_at(kicks, all_kicks, count).zip(self.checkpoints.as_mut());
+                    let kept = kept.map(|(number, all)| {
+                        all.resize_with(all.len().max(number + 1), Default::default);
+                        &mut all[number]
+                    });
+                    // A kick leaves positions where they are.
+                    match kept {
+                        None => self.gravity.kick_drift(x, p, KickDrift { keep, pull, by }),
+                        Some([kept_x, kept_p]) => {
+                            x.clone_into(kept_x);
+                            self.gravity.kick_drift(x, p, KickDrift { keep, pull, by });
+                            p.clone_into(kept_p);
+                        }
+                    }
                     if let Some(potentials) = &mut self.potentials {
                         self.gravity.keep(&mut potentials[kicks]);
                     }
@@ -384,6 +410,7 @@ impl<'a, T: Real> Run<'a, T> {
         let mut factors = vec![0.0; 1 + 2 * (self.schedule.moves.len() - moves.len())];
         let mut sharpening_bar = [0.0; 4];
         let (mut view, mut kicks) = (self.schedule.views.len(), kicks_of(&moves));
+        let (all_kicks, count) = (kicks, self.simulation.settings().checkpoints);
         // Undoes a drift, or a part of it.
         let undrift = |by: f64, x: &mut [T], p: &[T], x_bar: &[T], p_bar: &mut [T]| {
             let slope = dot(x_bar, p);
@@ -399,8 +426,13 @@ impl<'a, T: Real> Run<'a, T> {
                         Some(Move::Drift { after, .. }) => after,
                         _ => 0.0,
                     };
-                    let particles = Backwards { x: &mut x, p: &mut p, x_bar: &mut x_bar, p_bar: &mut p_bar };
                     kicks -= 1;
+                    let kept = checkpoint_at(kicks, all_kicks, count).zip(self.checkpoints.as_ref());
+                    if let Some([kept_x, kept_p]) = kept.and_then(|(number, all)| all.get(number)) {
+                        x.copy_from_slice(kept_x);
+                        p.copy_from_slice(kept_p);
+                    }
+                    let particles = Backwards { x: &mut x, p: &mut p, x_bar: &mut x_bar, p_bar: &mut p_bar };
                     let known = self.potentials.as_mut().and_then(|all| all.get_mut(kicks));
                     let [by_keep, by_pull, by_drift] =
                         self.gravity.knowing(known, |gravity| gravity.undo(particles, keep, pull, drift));

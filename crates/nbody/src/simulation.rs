@@ -42,6 +42,9 @@ pub struct Settings {
     pub sharpening: Option<Sharpening>,
     /// Whether derivatives keep the potential of every kick, a mesh a step, instead of solving for it once more: less time for more memory.
     pub keep_potentials: bool,
+    /// States of the particles, evenly spread over the kicks, that derivatives keep on the way: they run back from one to the one before it, where from
+    /// the end alone errors of rounding would grow too large. Six numbers a particle each.
+    pub checkpoints: usize,
 }
 
 impl Settings {
@@ -110,7 +113,7 @@ impl Settings {
     /// cells on a mesh that is finer than the lattice by half or more. The start
     /// needs 12 numbers a particle before there is a mesh, and 28 at third order. Reverse: 22 a particle, 48 at third order; 3 a cell and the
     /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 65 before. Sharpening: 6 more a particle, 12 along a tangent. Derivatives that
-    /// keep potentials: one more a mesh cell for each step.
+    /// keep potentials: one more a mesh cell for each step; checkpoints: 6 more a particle for each.
     /// (`tests/memory.rs` measures them.)
     pub fn memory<T: Real>(&self, way: Way) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
@@ -125,7 +128,9 @@ impl Settings {
             Lpt::Third => 28,
         };
         let forward = (start * particles).max((9 + sharpened) * particles + forward_cells);
-        let kept = if self.keep_potentials { self.times.len().saturating_sub(1) * mesh } else { 0 };
+        let steps = self.times.len().saturating_sub(1);
+        let kept = if self.keep_potentials { steps * mesh } else { 0 }
+            + 6 * self.checkpoints.min(steps.saturating_sub(1)) * particles;
         let numbers = match way {
             Way::Forward => forward,
             Way::Ready => 9 * particles + forward_cells + kept,
@@ -272,10 +277,11 @@ impl<T: Real> Simulation<T> {
         let lost = loss * T::epsilon().f64();
         let steps = (lost > LOST).then(|| {
             format!(
-                "derivatives run the steps back, and with these errors of rounding grow to about {:.1e} of a momentum: BullFrog keeps next to nothing of it in steps in which the linear density grows about three times; take more steps, or FastPM's",
+                "derivatives run the steps back, and with these errors of rounding grow to about {:.1e} of a momentum: BullFrog keeps next to nothing of it in steps in which the linear density grows about three times; take more steps, FastPM's, or `checkpoints`",
                 lost.min(1.0)
             )
         });
+        let steps = steps.filter(|_| self.settings.checkpoints + 2 < times.len());
         self.settings.advice().into_iter().chain(steps).collect()
     }
 

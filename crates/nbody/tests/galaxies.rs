@@ -25,6 +25,7 @@ fn settings(particles: usize, length: f64) -> Settings {
         lpt: Lpt::Second,
         sharpening: None,
         keep_potentials: false,
+        checkpoints: 0,
         scheme: Scheme::BullFrog,
         times: vec![0.2, 0.4, 0.6],
     }

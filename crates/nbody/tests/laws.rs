@@ -21,6 +21,7 @@ fn settings(particles: usize, steps: usize) -> Settings {
         lpt: Lpt::Second,
         sharpening: None,
         keep_potentials: false,
+        checkpoints: 0,
         scheme: Scheme::BullFrog,
         times: (0..=steps).map(|i| 0.1 + 0.9 * i as f64 / steps as f64).collect(),
     }
@@ -64,6 +65,14 @@ fn every_kind_of_simulation_obeys_the_laws() {
         Settings { sharpening, kernels: four_point, ..base.clone() },
         Settings { sharpening, kernels: four_point, keep_potentials: true, ..base.clone() },
         Settings { cells: 16, kernels: four_point, keep_potentials: true, ..base.clone() },
+        Settings { checkpoints: 2, ..base.clone() },
+        Settings {
+            checkpoints: 1,
+            keep_potentials: true,
+            kernels: four_point,
+            scheme: Scheme::FastPm(Middle::Geometric),
+            ..base.clone()
+        },
         Settings { kernels: four_point, window: Window::Tsc, keep_potentials: true, ..base.clone() },
     ];
     for kind in kinds {
@@ -167,6 +176,28 @@ fn single_precision_gives_the_gradient_to_a_thousandth() {
             let relative = (difference[i] / double[i]).abs();
             assert!(relative < 1e-3, "parameter {}: {relative:.1e}", i - modes);
         }
+    }
+}
+
+/// Steps as small as these, of particles as near each other, cannot be run back in single precision.
+#[test]
+fn checkpoints_bound_what_is_lost_on_the_way_back() {
+    let scheme = Scheme::BullFrog;
+    let times: Vec<f64> = (0..=60).map(|i| 0.02 + 0.98 * f64::from(i) / 60.0).collect();
+    let base = Settings { length: 1.6, cells: 32, scheme, times, ..settings(16, 5) };
+    let (double, modes) = gradient::<f64>(base.clone());
+    let norm = |v: &[f64]| dot(v, v).sqrt();
+    let off = |checkpoints: usize| {
+        let (single, _) = gradient::<f32>(Settings { checkpoints, ..base.clone() });
+        norm(&step(&single[..modes], -1.0, &double[..modes])) / norm(&double[..modes])
+    };
+    let lost = [0, 5, 60].map(off);
+    println!("gradient in f32 with 0, 5 and 60 checkpoints: {lost:?}");
+    assert!(lost[1] < 0.7 * lost[0] && lost[2] < 0.3 * lost[0], "{lost:?}");
+    // In double precision nothing is lost, with a look on the way or without.
+    for checkpoints in [1, 3, 100] {
+        let (kept, _) = gradient::<f64>(Settings { checkpoints, ..base.clone() });
+        assert!(norm(&step(&kept, -1.0, &double)) < 1e-9 * norm(&double), "{checkpoints}");
     }
 }
 

@@ -28,6 +28,7 @@ fn long_waves(cells: usize, kernels: Kernels, window: Window, times: Vec<f64>, s
         lpt: Lpt::Second,
         sharpening: None,
         keep_potentials: false,
+        checkpoints: 0,
         scheme: Scheme::FastPm(Middle::Geometric),
         times,
     };

@@ -21,6 +21,7 @@ fn settings() -> Settings {
         lpt: Lpt::Second,
         sharpening: None,
         keep_potentials: false,
+        checkpoints: 0,
         scheme: Scheme::BullFrog,
         times: vec![0.1, 0.5, 1.0],
     }
@@ -39,6 +40,7 @@ fn cases() -> Vec<(&'static str, Settings)> {
         ("spectral gradients, twice as many", Settings { kernels: spectral, cells: 128, ..settings() }),
         ("potentials kept", Settings { keep_potentials: true, ..settings() }),
         ("potentials kept, twice as many", Settings { keep_potentials: true, cells: 128, ..settings() }),
+        ("checkpoints", Settings { checkpoints: 2, ..settings() }),
         ("first order", Settings { lpt: Lpt::First, ..settings() }),
         ("third order", Settings { lpt: Lpt::Third, ..settings() }),
         ("third order, twice as many", Settings { lpt: Lpt::Third, cells: 128, ..settings() }),

@@ -58,6 +58,7 @@ fn pmwd(cells: usize, free: &[&str]) -> Simulation<f64> {
         lpt: Lpt::Second,
         sharpening: None,
         keep_potentials: false,
+        checkpoints: 0,
         scheme: Scheme::FastPm(Middle::Arithmetic),
         times: load("pmwd_64.npz", "times"),
     };

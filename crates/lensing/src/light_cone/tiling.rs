@@ -5,8 +5,8 @@ use lookback_operator::random::{Purpose, Stream};
 /// How the layers are turned and shifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tiling {
-    /// Each layer by one of the 48 symmetries of a cube and a shift, both drawn from the seed, so that no structure is seen
-    /// twice from the same side.
+    /// Each layer by one of the 48 symmetries of a cube and a shift, both drawn from the seed, so that a structure is hardly seen twice from the same side
+    /// along a line of sight; across a field that is wider than the box it comes again.
     Random {
         /// Seed of the symmetries and shifts.
         seed: u64,

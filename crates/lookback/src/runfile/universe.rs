@@ -128,6 +128,9 @@ pub struct SimulationSection {
     /// Whether derivatives keep the potential of every step, which takes more memory and less time.
     #[serde(default)]
     pub keep_potentials: bool,
+    /// States of the particles that derivatives keep on the way, where running back from the end alone would not be exact enough.
+    #[serde(default)]
+    pub checkpoints: usize,
     /// Sharpen what is seen, at the end and on the light cone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharpening: Option<SharpeningSection>,
