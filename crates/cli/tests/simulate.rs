@@ -413,6 +413,25 @@ fn initial_conditions_are_found_from_tomographic_maps() {
 }
 
 #[test]
+fn initial_conditions_are_found_behind_a_mask() {
+    let bench =
+        Bench::new(&RUN.replace("noise_std = [0.01, 0.01]", "noise_std = [0.01, 0.01]\nmask = \"mask.npy\""));
+    // The last two of eight columns are hidden.
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (8, 8), }";
+    let mut mask = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    mask.extend(format!("{header:<117}\n").bytes());
+    mask.extend((0..64u8).map(|i| u8::from(i % 8 < 6)));
+    fs::write(bench.path("mask.npy"), mask).expect("writes");
+    let output = bench.lookback(&["-q", "run", "run.toml", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&bench.read("summary.json")).expect("JSON");
+    assert_eq!(summary["data"].as_f64(), Some(96.0));
+    let chi2 = summary["reduced_chi2_centre"].as_f64().expect("a figure");
+    assert!((0.3..1.2).contains(&chi2), "{chi2}");
+    assert!(summary["pearson_r"].as_f64().expect("a figure") > 0.4);
+}
+
+#[test]
 fn free_parameters_and_shear_of_several_sources_are_inferred_together() {
     let text = RUN
         .replace("kind = \"light_cone\"", "kind = \"light_cone\"\nfree = [\"sigma8\"]")
