@@ -389,6 +389,7 @@ fn killed_training(text: &str) {
         |folder: &str| String::from_utf8(bench.read(&format!("{folder}/report.html"))).expect("a page");
     let again = "http-equiv=\"refresh\"";
     assert!(page("parts").contains(again) && page("parts").contains("validation loss"));
+    assert!(page("parts").contains("epochs of the"));
     assert!(!page("whole").contains(again));
     // A state that was cut off is named, and nothing is made of it.
     let state = bench.read("parts/training.bin");

@@ -10,7 +10,7 @@ use lookback_operator::{LinearOperator, Space};
 use lookback_prior::Spectrum;
 
 use super::examples::source;
-use super::live_page::Loss;
+use super::losses::Loss;
 use super::maps_file::{MapsData, MapsFile};
 use super::workbench::Workbench;
 use crate::formats;

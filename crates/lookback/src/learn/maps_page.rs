@@ -7,7 +7,7 @@ use lookback_learn::field::FieldModel;
 use lookback_mesh::{bin_edges, power_spectrum, skewness};
 use serde_json::json;
 
-use super::live_page::Loss;
+use super::losses::Loss;
 use super::maps::{self, Maps, history};
 use super::maps_file::MapsFile;
 use super::{REPORT, write_card, write_text};

@@ -6,6 +6,7 @@ mod device;
 mod examples;
 mod file;
 mod live_page;
+mod losses;
 mod maps;
 mod maps_file;
 mod maps_page;
@@ -147,8 +148,8 @@ fn open(directory: &Path, overwrite: bool) -> Result<Hold> {
     let ours = state.exists() || model.exists() || begun();
     let hold = files::take_folder(directory, ours, "a model", &[])?;
     if overwrite {
-        // A calibration is of the model that goes.
-        for name in [STATE, CALIBRATION_PAGE, CALIBRATION_FIGURES] {
+        // A report and a calibration are of the model that goes.
+        for name in [STATE, REPORT, CALIBRATION_PAGE, CALIBRATION_FIGURES] {
             std::fs::remove_file(directory.join(name)).ok();
         }
     } else if model.exists() && !state.exists() {

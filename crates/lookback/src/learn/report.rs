@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::examples::Sets;
 use super::file::{FlowKind, TrainFile};
-use super::live_page::Loss;
+use super::losses::Loss;
 use super::pictures::{self, curves, range};
 use super::scatter_is_known;
 use super::stages::{Learned, standard_deviations};
@@ -377,7 +377,6 @@ impl Scene<'_> {
     }
 }
 
-/// The losses of a training, epoch by epoch.
 fn residuals(a: &Batch<f32>, b: &Batch<f32>) -> Batch<f32> {
     Batch::new(a.width(), a.data().iter().zip(b.data()).map(|(a, b)| a - b).collect())
 }

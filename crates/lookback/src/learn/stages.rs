@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use lookback_inference::Progress;
 use lookback_learn::field::FieldModel;
@@ -15,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::device::Device;
 use super::examples::Sets;
 use super::file::{ErrorFile, TrainFile};
-use super::live_page::Loss;
-use super::workbench::Workbench;
+use super::live_page::Outlook;
+use super::losses::Loss;
+use super::workbench::{SHOW_EVERY, Workbench};
 use crate::{Error, Result, files};
 
 /// What has come of a training.
@@ -188,10 +190,17 @@ impl Trainer<'_> {
         validation: &Batch<f32>,
     ) -> Result<(FlowSection, Vec<f32>, Vec<Epoch>)> {
         let options = &self.file.flow.sliced;
-        let mut history = Vec::new();
+        let loss = Loss::of_flow(self.file.flow.kind);
+        let (mut history, began, mut shown) = (Vec::new(), Instant::now(), Instant::now());
         let watch = |step: usize, density: f64| -> Result<()> {
             history.push(Epoch { train: f64::NAN, validation: -density, learning_rate: options.way });
             let message = format!("sliced flow, ln p = {density:.3}");
+            if shown.elapsed() > SHOW_EVERY {
+                let left = began.elapsed().as_secs_f64() / step.max(1) as f64
+                    * options.steps.saturating_sub(step) as f64;
+                self.bench.show(loss, &history, options.steps, Outlook::Epochs(left));
+                shown = Instant::now();
+            }
             self.bench.reporter.step(&Progress {
                 steps: (step as u64, options.steps as u64),
                 message,

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lookback_inference::Progress;
-use lookback_learn::{Trainer, Training};
+use lookback_learn::{Epoch, Trainer, Training};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::REPORT;
-use super::live_page::{self, Loss};
+use super::live_page::{self, Outlook};
+use super::losses::Loss;
 use crate::run::Reporter;
 use crate::{Error, Result, files, kept};
 
@@ -18,7 +19,7 @@ use crate::{Error, Result, files, kept};
 pub(super) const STATE: &str = "training.bin";
 
 /// Shortest time between two pages of a training.
-const SHOW_EVERY: Duration = Duration::from_secs(2);
+pub(super) const SHOW_EVERY: Duration = Duration::from_secs(2);
 
 /// Seconds of a training that one may want to watch.
 const LONG: f64 = 10.0;
@@ -59,18 +60,22 @@ impl Workbench<'_> {
             });
             let message = format!("{what}, epoch {} of {epochs}{losses}", history.len());
             self.reporter.step(&Progress { steps, message, done: false });
-            if history.len() > shown.1 && shown.0.is_none_or(|at| at.elapsed() > SHOW_EVERY) {
+            let stopped = self.stop.load(Ordering::Relaxed);
+            let rests = trainer.is_done();
+            if history.len() > shown.1 && (rests || shown.0.is_none_or(|at| at.elapsed() > SHOW_EVERY))
+                || stopped
+            {
                 let each = began.elapsed().as_secs_f64() / (steps.0 - begun).max(1) as f64;
                 let left = each * steps.1.saturating_sub(steps.0) as f64;
-                live_page::write(loss, history, epochs, left, (&self.directory, &self.text))?;
-                if left > LONG && !self.told {
-                    let page = files::link(&self.directory.join(REPORT));
-                    self.reporter.note(&format!("losses, as they come: {page}"));
-                    self.told = true;
-                }
-                shown = (Some(Instant::now()), history.len());
+                let outlook = match (stopped, rests) {
+                    (true, _) => Outlook::Stopped,
+                    (_, true) => Outlook::Rest,
+                    _ => Outlook::Epochs(left),
+                };
+                let (history, history_len) = (history.to_vec(), history.len());
+                self.show(loss, &history, epochs, outlook);
+                shown = (Some(Instant::now()), history_len);
             }
-            let stopped = self.stop.load(Ordering::Relaxed);
             if stopped || saved.elapsed() > self.every {
                 self.save(Some(keep(trainer.state()?.clone())))?;
                 saved = Instant::now();
@@ -88,6 +93,20 @@ impl Workbench<'_> {
         let training = trainer.state()?;
         self.save(Some(keep(training.clone())))?;
         Ok(training.clone())
+    }
+
+    /// Shows the losses so far, and tells once where. A training does not end because its page cannot be drawn.
+    pub fn show(&mut self, loss: Loss, history: &[Epoch], epochs: usize, outlook: Outlook) {
+        let written = live_page::write(loss, history, epochs, outlook, (&self.directory, &self.text));
+        let long = matches!(outlook, Outlook::Epochs(left) if left > LONG);
+        let words = match written {
+            Err(error) => format!("the losses cannot be shown: {error}"),
+            Ok(()) if long => format!("losses, as they come: {}", files::link(&self.directory.join(REPORT))),
+            Ok(()) => return,
+        };
+        if !std::mem::replace(&mut self.told, true) {
+            self.reporter.note(&words);
+        }
     }
 
     /// Tells how far something is that is not kept while it is done.

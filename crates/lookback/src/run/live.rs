@@ -44,8 +44,22 @@ impl Live {
     }
 }
 
-/// A rate of gradients in words: of those that take seconds each, a fraction.
+/// A rate of gradients in words; of slow ones, the time that each takes.
 fn per_second(rate: f64) -> String {
-    let digits = if rate < 10.0 { 2 } else { 0 };
-    format!(", {rate:.digits$} gradients/s")
+    match rate {
+        10.0.. => format!(", {rate:.0} gradients/s"),
+        0.5.. => format!(", {rate:.1} gradients/s"),
+        _ => format!(", {:.1} s a gradient", 1.0 / rate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::per_second;
+
+    #[test]
+    fn rates_are_told_with_digits_that_say_something() {
+        let words = [1234.5, 2.34, 0.04].map(per_second);
+        assert_eq!(words, [", 1234 gradients/s", ", 2.3 gradients/s", ", 25.0 s a gradient"]);
+    }
 }

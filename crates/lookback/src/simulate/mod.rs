@@ -189,7 +189,10 @@ impl<T: Real> Universe<T> {
             return Ok(Universe { matter: Matter::Box(simulation), rays: None, snapshots: snapshots.1 });
         };
         let settings = cone.settings(cone.sky()?, file.seed)?;
-        let matter = memory_of_matter::<T>(file, &section.settings(&file.cosmology.build()?)?);
+        let section_of_rays = &cone.rays;
+        let seen = light_cone(&file.cosmology, &section, settings.clone(), &[], &[Way::Forward])?;
+        let matter = memory_of_matter::<T>(file, seen.simulation().settings());
+        check_simulation(seen.memory(Way::Forward) + matter)?;
         let through = |rays: &RaysSection| -> Result<Rays<T>> {
             let RaysSection { sources, planes, edge } = rays.clone();
             let tracing = RayTracing::new(
@@ -205,13 +208,11 @@ impl<T: Real> Universe<T> {
             check_simulation(joint.memory(Way::Forward) + matter)?;
             Ok(Rays { tracing, joint })
         };
-        let rays = cone.rays.as_ref().map(through).transpose()?;
         if let (true, Some(nside)) = (file.output.any_shear(), cone.nside) {
             check_simulation(SphereShear::memory(nside))?;
         }
-        let cone = light_cone(&file.cosmology, &section, settings, &[], &[Way::Forward])?;
-        check_simulation(cone.memory(Way::Forward) + matter)?;
-        Ok(Universe { matter: Matter::Cone(cone), rays, snapshots: snapshots.1 })
+        let rays = section_of_rays.as_ref().map(through).transpose()?;
+        Ok(Universe { matter: Matter::Cone(seen), rays, snapshots: snapshots.1 })
     }
 
     pub(crate) fn simulation(&self) -> &Simulation<T> {

@@ -108,7 +108,7 @@ pub(super) fn run<T: Real>(
         }
         tick("step done");
     };
-    let (mut maps, mut crosses, mut rays) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut maps, mut crosses, mut planes) = (Vec::new(), Vec::new(), Vec::new());
     let (density, galaxies) = match &universe.matter {
         Matter::Box(simulation) => {
             let mut run = simulation.run()?;
@@ -128,7 +128,7 @@ pub(super) fn run<T: Real>(
             look.run().prepare(&modes)?;
             painter.linear = painter.linear_density(look.run());
             look.evolve(&modes, &mut values, |view, x, p| seen(&painter, view, x, p))?;
-            let planes = values.split_off(pixels * cone.settings().maps.len());
+            planes = values.split_off(pixels * cone.settings().maps.len());
             let mut written = Vec::new();
             for (name, map) in cone.settings().names().iter().zip(values.chunks(pixels)) {
                 written.push(write_map(file, cone, (name, map), number, folder)?);
@@ -140,15 +140,16 @@ pub(super) fn run<T: Real>(
             maps = (0..written.len()).map(|map| measured.spectrum([map; 2])).collect::<Result<_>>()?;
             let each = pairs(written.len()).into_iter();
             crosses = each.map(|pair| measured.spectrum(pair)).collect::<Result<_>>()?;
-            if let Some(Rays { tracing, .. }) = &universe.rays {
-                rays = trace(file, tracing, &planes, number, folder)?;
-            }
             painter.finish(look.run(), folder)?
         }
     };
     if let Some(error) = failure {
         return Err(error);
     }
+    let rays = match &universe.rays {
+        None => Vec::new(),
+        Some(Rays { tracing, .. }) => trace(file, tracing, &planes, number, folder)?,
+    };
     let seconds = start.elapsed().as_secs_f64();
     let spectra = Spectra { density, maps, pairs: crosses, rays, galaxies, snapshots, seconds };
     table(&spectra, universe, folder)?;
