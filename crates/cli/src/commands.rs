@@ -29,7 +29,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Demo(place) => demo(&place, &stop, quiet),
         Command::Run { file, place } => start(RunFile::load(&file)?, &place, &stop, quiet),
-        Command::Simulate { file, place } => simulate(&file, &place, quiet),
+        Command::Simulate { file, realisations, place } => simulate(&file, realisations, &place, quiet),
         Command::Sharpen { file, snapshots, from, k_min, k_max, output } => {
             let directory = output.unwrap_or_else(|| sharpen::default_directory(&file));
             fit_sharpening(&file, &SharpenOptions { snapshots, from, k_min, k_max, directory }, quiet)
@@ -204,8 +204,9 @@ fn train(
     Ok(())
 }
 
-fn simulate(file: &Path, place: &Place, quiet: bool) -> Result<()> {
+fn simulate(file: &Path, realisations: Option<u32>, place: &Place, quiet: bool) -> Result<()> {
     let mut file = SimulateFile::load(file)?;
+    file.realisations = realisations.unwrap_or(file.realisations);
     if let Some(output) = &place.output {
         file.output.directory = Some(output.to_string_lossy().into_owned());
     }

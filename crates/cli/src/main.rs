@@ -50,6 +50,9 @@ enum Command {
     Simulate {
         /// The file that describes the universe.
         file: PathBuf,
+        /// Universes, instead of those that the file asks for; more can be asked for later.
+        #[arg(long, short = 'n', value_name = "N")]
+        realisations: Option<u32>,
         #[command(flatten)]
         place: Place,
     },

@@ -159,6 +159,19 @@ fn rays_are_traced_through_the_same_universe() {
 }
 
 #[test]
+fn another_number_of_realisations_can_be_asked_for() {
+    let bench = Bench::new(SMALL);
+    let there = |number: usize| bench.path(&format!("out/realisation_000{number}/spectra.json")).exists();
+    for (count, last) in [("1", 0), ("3", 2)] {
+        let output = bench.lookback(&["-q", "simulate", "run.toml", "-o", "out", "-n", count]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(there(last) && !there(last + 1), "{count}");
+    }
+    let output = bench.lookback(&["simulate", "run.toml", "-n", "0"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("at least 1"));
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let bench = Bench::new(SMALL);
     let map = |threads: &str| {

@@ -95,9 +95,12 @@ impl SimulationSection {
             return bad(format!("`mesh_factor` = {} gives no mesh", self.mesh_factor));
         }
         if (cells - cells.round()).abs() > 1e-9 * cells {
+            let even = 2.0 * (0.5 * cells).round();
             return bad(format!(
-                "`mesh_factor` = {} gives {cells} cells for {} particles a side; it must give a whole number",
-                self.mesh_factor, self.particles
+                "`mesh_factor` = {} gives {cells} cells for {} particles a side; it must give a whole number, as {} does for {even}",
+                self.mesh_factor,
+                self.particles,
+                even / self.particles as f64
             ));
         }
         let times = match (self.times.is_empty(), self.steps) {
