@@ -19,10 +19,13 @@ const GAIN: f64 = 1e-3;
 /// Share of its size at the mean below which the derivative of the coordinate has vanished along what is left.
 const FLAT: f64 = 0.1;
 
+/// Posterior standard deviations, in root mean square over the latents, that nobody sees in a sample.
+const UNSEEN: f64 = 0.1;
+
 /// Where a sample has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// To the place that was drawn for it.
+    /// To the place that was drawn for it, or so near that nobody sees the difference.
     There,
     /// To a fold of the coordinates, beyond which its place would lie.
     Fold,
@@ -103,7 +106,7 @@ impl<'a, T: Number> Straight<'a, T> {
             }
             helps = helped;
         }
-        if 2.0 * energy <= goal {
+        if 2.0 * energy <= goal.max(UNSEEN * UNSEEN * z.len() as f64) {
             return Ok((z, Arrival::There));
         }
         let mut at_mean = self.off.clone();
