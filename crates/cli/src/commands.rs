@@ -40,7 +40,11 @@ pub(crate) fn execute(arguments: Arguments) -> Result<()> {
             model::execute(command, &stop, quiet)
         }
         Command::Check { file } => {
-            say!("{}{} can be run.", lookback::explain(&RunFile::load(&file)?)?, file.display());
+            let run = RunFile::load(&file)?;
+            let waiting = Bar::waiting(quiet, "reading the data and building the model");
+            let explained = lookback::explain(&run);
+            waiting.finish();
+            say!("{}{} can be run.", explained?, file.display());
             Ok(())
         }
         Command::Resume { directory } => {
