@@ -190,18 +190,17 @@ impl<'a, T: Real> Run<'a, T> {
                         _ => 0.0,
                     };
                     let kept = checkpoint_at(kicks, all_kicks, count).zip(self.checkpoints.as_mut());
-                    let kept = kept.map(|(number, all)| {
+                    let mut kept = kept.map(|(number, all)| {
                         all.resize_with(all.len().max(number + 1), Default::default);
                         &mut all[number]
                     });
-                    // A kick leaves positions where they are.
-                    match kept {
-                        None => self.gravity.kick_drift(x, p, KickDrift { keep, pull, by }),
-                        Some([kept_x, kept_p]) => {
-                            x.clone_into(kept_x);
-                            self.gravity.kick_drift(x, p, KickDrift { keep, pull, by });
-                            p.clone_into(kept_p);
-                        }
+                    if let Some([kept_x, _]) = &mut kept {
+                        // A kick leaves positions where they are.
+                        x.clone_into(kept_x);
+                    }
+                    self.gravity.kick_drift(x, p, KickDrift { keep, pull, by });
+                    if let Some([_, kept_p]) = kept {
+                        p.clone_into(kept_p);
                     }
                     if let Some(potentials) = &mut self.potentials {
                         self.gravity.keep(&mut potentials[kicks]);

@@ -10,10 +10,9 @@ const SIDE: usize = 16;
 /// Largest wave number of the modes, in fundamental ones.
 const LONG: i32 = 2;
 
-fn is_long(grid: &Grid, mode: usize) -> bool {
-    let half = grid.half_columns();
-    let k = [mode / half / SIDE, mode / half % SIDE, mode % half].map(|i| Grid::signed(i, SIDE).abs());
-    k.iter().all(|&k| k <= LONG)
+/// Whether the mode at a place of the mesh is long.
+fn is_long(place: [usize; 3]) -> bool {
+    place.iter().all(|&i| Grid::signed(i, SIDE).abs() <= LONG)
 }
 
 /// Long waves of the displacement after steps to `times`; of perturbation theory at their beginning without `steps`.
@@ -47,8 +46,7 @@ fn long_waves(cells: usize, kernels: Kernels, window: Window, times: Vec<f64>, s
     let mut white = vec![0.0; grid.len()];
     Stream::new(3, Purpose::Signal, 0).fill_normal(&mut white);
     for (i, white) in white.iter_mut().enumerate() {
-        let k = [i / SIDE / SIDE, i / SIDE % SIDE, i % SIDE].map(|i| Grid::signed(i, SIDE).abs());
-        if !k.iter().all(|&k| k <= LONG) {
+        if !is_long([i / SIDE / SIDE, i / SIDE % SIDE, i % SIDE]) {
             *white = 0.0;
         }
     }
@@ -59,7 +57,9 @@ fn long_waves(cells: usize, kernels: Kernels, window: Window, times: Vec<f64>, s
     for component in displacement.chunks(grid.len()) {
         let mut spectrum = fft.make_spectrum();
         fft.forward(component, &mut spectrum);
-        let kept = spectrum.iter().enumerate().filter(|(mode, _)| is_long(&grid, *mode));
+        let half = grid.half_columns();
+        let kept = spectrum.iter().enumerate();
+        let kept = kept.filter(|(i, _)| is_long([i / half / SIDE, i / half % SIDE, i % half]));
         long.extend(kept.flat_map(|(_, mode)| [mode.re, mode.im]));
     }
     long

@@ -5,10 +5,10 @@ use std::path::Path;
 use lookback_learn::Epoch;
 use serde_json::json;
 
-use super::REPORT;
 use super::losses::Loss;
+use super::{REPORT, write_text};
 use crate::report::{Section, render};
-use crate::{Result, VERSION, files};
+use crate::{Result, VERSION};
 
 /// Seconds after which a browser loads the page again.
 const REFRESH: u32 = 5;
@@ -74,5 +74,5 @@ pub(super) fn write(
         "config": config,
         "citations": [],
     }))?;
-    files::write_whole(&directory.join(REPORT), |out| out.write_all(page.as_bytes()))
+    write_text(&directory.join(REPORT), &page)
 }

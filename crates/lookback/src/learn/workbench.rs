@@ -72,9 +72,8 @@ impl Workbench<'_> {
                     (_, true) => Outlook::Rest,
                     _ => Outlook::Epochs(left),
                 };
-                let (history, history_len) = (history.to_vec(), history.len());
-                self.show(loss, &history, epochs, outlook);
-                shown = (Some(Instant::now()), history_len);
+                self.show(loss, history, epochs, outlook);
+                shown = (Some(Instant::now()), history.len());
             }
             if stopped || saved.elapsed() > self.every {
                 self.save(Some(keep(trainer.state()?.clone())))?;

@@ -111,8 +111,13 @@ pub(crate) fn fingerprint<T: Number>(run: &RunFile, problem: &Problem<T>) -> Res
         ..Default::default()
     };
     decisive.report = ReportSection { peak_fwhm_arcmin: run.report.peak_fwhm_arcmin, ..Default::default() };
+    Ok(digest(&decisive.to_toml()?, problem))
+}
+
+/// SHA-256 of a text and of all inputs.
+fn digest<T: Number>(text: &str, problem: &Problem<T>) -> String {
     let inputs: String = problem.inputs.iter().map(|input| input.sha256.as_str()).collect();
-    Ok(files::sha256(format!("{}{inputs}", decisive.to_toml()?).as_bytes()))
+    files::sha256(format!("{text}{inputs}").as_bytes())
 }
 
 /// SHA-256 of the model that a run takes its data for, whatever the method.
@@ -120,8 +125,7 @@ pub(super) fn model_digest<T: Number>(run: &RunFile, problem: &Problem<T>) -> Re
     let RunFile { sky, prior, forward, data, likelihood, .. } = run;
     let text = serde_json::to_string(&(sky, prior, forward, data, likelihood))
         .map_err(|error| Error::config("run", format!("cannot be written as JSON: {error}")))?;
-    let inputs: String = problem.inputs.iter().map(|input| input.sha256.as_str()).collect();
-    Ok(files::sha256(format!("{text}{inputs}").as_bytes()))
+    Ok(digest(&text, problem))
 }
 
 fn checkpoint_interval(run: &RunFile) -> Result<Duration> {

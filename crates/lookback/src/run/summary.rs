@@ -233,20 +233,23 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
             "the search stopped {far:.2} posterior standard deviations from the maximum, where no step led lower: `precision = \"f64\"`, or another `optimizer`"
         ));
     }
-    if let Some(count) = of("samples_impossible").filter(|count| *count > 0.0) {
-        say(format!(
-            "{count} samples of the approximation lay where the model is impossible, and were left out: sample with `nuts` or `mclmc`"
-        ));
-    }
-    if let Some(count) = of("samples_folded").filter(|count| *count > 0.0) {
-        say(format!(
-            "{count} samples of the approximation did not come to the place that was drawn for them, where its coordinates fold: tails may be wrong; judge it by `lookback calibrate`, or sample with `nuts` or `mclmc`"
-        ));
-    }
-    if let Some(count) = of("samples_unfinished").filter(|count| *count > 0.0) {
-        say(format!(
-            "{count} samples of the approximation came only near the place that was drawn for them: `precision = \"f64\"`, or a larger `tolerance`"
-        ));
+    for (name, words) in [
+        (
+            "samples_impossible",
+            "lay where the model is impossible, and were left out: sample with `nuts` or `mclmc`",
+        ),
+        (
+            "samples_folded",
+            "did not come to the place that was drawn for them, where its coordinates fold: tails may be wrong; judge it by `lookback calibrate`, or sample with `nuts` or `mclmc`",
+        ),
+        (
+            "samples_unfinished",
+            "came only near the place that was drawn for them: `precision = \"f64\"`, or a larger `tolerance`",
+        ),
+    ] {
+        if let Some(count) = of(name).filter(|count| *count > 0.0) {
+            say(format!("{count} samples of the approximation {words}"));
+        }
     }
     if let Some(bfmi) = of("e_bfmi_min").filter(|bfmi| *bfmi < 0.3) {
         say(format!(

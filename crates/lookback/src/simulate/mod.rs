@@ -189,7 +189,6 @@ impl<T: Real> Universe<T> {
             return Ok(Universe { matter: Matter::Box(simulation), rays: None, snapshots: snapshots.1 });
         };
         let settings = cone.settings(cone.sky()?, file.seed)?;
-        let section_of_rays = &cone.rays;
         let seen = light_cone(&file.cosmology, &section, settings.clone(), &[], &[Way::Forward])?;
         let matter = memory_of_matter::<T>(file, seen.simulation().settings());
         check_simulation(seen.memory(Way::Forward) + matter)?;
@@ -211,7 +210,7 @@ impl<T: Real> Universe<T> {
         if let (true, Some(nside)) = (file.output.any_shear(), cone.nside) {
             check_simulation(SphereShear::memory(nside))?;
         }
-        let rays = section_of_rays.as_ref().map(through).transpose()?;
+        let rays = cone.rays.as_ref().map(through).transpose()?;
         Ok(Universe { matter: Matter::Cone(seen), rays, snapshots: snapshots.1 })
     }
 
