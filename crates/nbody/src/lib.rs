@@ -27,7 +27,7 @@ pub use kernel::{GradientKernel, Kernels, LaplaceKernel};
 pub use lookback_cosmology::Bias;
 pub use modes::Modes;
 pub use particles::Particles;
-pub use run::{Run, Watch, WatchPull, WatchPush};
+pub use run::{ByFactors, Run, Watch, WatchPull, WatchPush};
 pub use schedule::{Middle, Move, Schedule, Scheme, Start, View};
 pub use sharpened_power::{SharpenedPower, Snapshot};
 pub use sharpening::{SHARPENING_PARAMETERS, Sharpening};

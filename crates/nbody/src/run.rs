@@ -28,6 +28,16 @@ pub type WatchPull<'a, T> = dyn FnMut(usize, &[T], &[T], &mut [T], &mut [T]) + '
 /// Sees the particles and their changes: `(view, x, p, dx, dp)`.
 pub type WatchPush<'a, T> = dyn FnMut(usize, &[T], &[T], &[T], &[T]) + 'a;
 
+/// Cotangents of all that enters the motion of the particles.
+pub struct ByFactors<T> {
+    /// Of the modes.
+    pub white: Vec<T>,
+    /// Of [`Schedule::factors`].
+    pub factors: Vec<f64>,
+    /// Of the sharpening: `alpha`, `mu`, `kl`, `ks`.
+    pub sharpening: [f64; 4],
+}
+
 /// A simulation at a point: its final state, and the arrays that carry it forwards and backwards.
 pub struct Run<'a, T: Real> {
     simulation: &'a Simulation<T>,
@@ -399,10 +409,35 @@ impl<'a, T: Real> Run<'a, T> {
     /// As [`gradient_cosmology`](Run::gradient_cosmology).
     pub fn pull_state(
         &mut self,
+        x_bar: Vec<T>,
+        p_bar: Vec<T>,
+        watch: Option<&mut WatchPull<'_, T>>,
+    ) -> Result<(Vec<T>, PerParameter)> {
+        let ByFactors { white, factors, sharpening } = self.pull_factors(x_bar, p_bar, watch);
+        let mut parameters = NOTHING;
+        if !self.simulation.free().is_empty() {
+            let cosmology = self.gradient_cosmology()?;
+            let schedule = self.gradient_schedule(&cosmology)?;
+            let modes = self.modes.parameter_gradient(&self.white, &white, &cosmology);
+            parameters[..modes.len()].copy_from_slice(&modes);
+            for (factor, cotangent) in schedule.factors().iter().zip(&factors) {
+                for (sum, slope) in parameters.iter_mut().zip(factor.gradient) {
+                    *sum += cotangent * slope;
+                }
+            }
+        }
+        let shares = parameters.len() - sharpening.len();
+        parameters[shares..].copy_from_slice(&sharpening);
+        Ok((white, parameters))
+    }
+
+    /// As [`pull_state`](Run::pull_state), but for the factors themselves, whatever cosmology or table they came from.
+    pub fn pull_factors(
+        &mut self,
         mut x_bar: Vec<T>,
         mut p_bar: Vec<T>,
         mut watch: Option<&mut WatchPull<'_, T>>,
-    ) -> Result<(Vec<T>, PerParameter)> {
+    ) -> ByFactors<T> {
         let (mut x, mut p) = (copy(&self.displacement), copy(&self.momentum));
         let moves = self.schedule.moves[..self.done].to_vec();
         // Cotangents of the factors, last first; those of moves that were not made and of the unit are zero.
@@ -485,21 +520,7 @@ impl<'a, T: Real> Run<'a, T> {
         factors.reverse();
         let mut white = zeros(self.white.len());
         self.modes.adjoint(&spectrum, &mut white);
-        let mut parameters = NOTHING;
-        if !self.simulation.free().is_empty() {
-            let cosmology = self.gradient_cosmology()?;
-            let schedule = self.gradient_schedule(&cosmology)?;
-            let modes = self.modes.parameter_gradient(&self.white, &white, &cosmology);
-            parameters[..modes.len()].copy_from_slice(&modes);
-            for (factor, cotangent) in schedule.factors().iter().zip(&factors) {
-                for (sum, slope) in parameters.iter_mut().zip(factor.gradient) {
-                    *sum += cotangent * slope;
-                }
-            }
-        }
-        let shares = parameters.len() - sharpening_bar.len();
-        parameters[shares..].copy_from_slice(&sharpening_bar);
-        Ok((white, parameters))
+        ByFactors { white, factors, sharpening: sharpening_bar }
     }
 
     /// Adds to the cotangents of the positions what their sharpened ones give, and gives those of the sharpening;
