@@ -597,6 +597,26 @@ def test_a_simulation_that_keeps_potentials_has_the_same_gradient():
         lb.nbody(SIMULATION | {"keep_potentials": True, "gradient": "spectral"})
 
 
+def test_full_skies_are_read_by_healpy(tmp_path):
+    import healpy
+
+    file = tmp_path / "sky.toml"
+    file.write_text("""
+        seed = 3
+        simulation = { particles = 16, box_size = 200.0, steps = 3, start = 0.2 }
+        light_cone = { sources = [{ z = 0.2 }], nside = 16, nearest = 100.0 }
+        output = { npy = true }
+    """)
+    lb.simulate_file(file, output=tmp_path / "out")
+    folder = tmp_path / "out" / "realisation_0000"
+    kappa, header = healpy.read_map(folder / "kappa1.fits", h=True)
+    np.testing.assert_array_equal(kappa, np.load(folder / "kappa1.npy"))
+    assert dict(header)["ORDERING"] == "RING"
+    # The pixels' window, which is taken off, is half a percent there.
+    ours = np.genfromtxt(folder / "cl_kappa1.csv", delimiter=",", names=True)["c_ell_sr"][:3]
+    np.testing.assert_allclose(ours, healpy.anafast(kappa.astype(float), lmax=31)[2:5], rtol=0.02)
+
+
 def test_full_skies_rays_and_galaxies_have_derivatives():
     sky = {"sources": [{"z": 0.1}], "shells": [{"near": 100.0, "far": 200.0}], "nside": 2}
     full = lb.light_cone(SIMULATION, sky, free=["sigma8"])
@@ -717,6 +737,7 @@ def test_wrong_universes_are_refused_in_words():
         lb.light_cone(SIMULATION, {"sources": [{"z": 0.1}], "nside": 2, "centre_pixels": [0.5, 0.5]})
     with pytest.raises(lb.LookbackError, match="mesh_factor"):
         lb.nbody(SIMULATION | {"mesh_factor": 1.3})
+    assert lb.nbody(SIMULATION | {"mesh_factor": "3/2"})(np.zeros(512)).shape == (12, 12, 12)
     with pytest.raises(lb.LookbackError, match="partcles"):
         lb.nbody({"partcles": 8, "box_size": 1.0})
     with pytest.raises(lb.LookbackError, match="beyond the beginning"):

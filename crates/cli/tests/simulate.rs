@@ -192,7 +192,8 @@ fn bad_files_are_refused_in_words_and_write_nothing() {
         ("steps = 3", "steps = 0", "between 1 and 10000"),
         ("steps = 3", "times = [0.2, 0.1, 1.0]", "must rise"),
         ("box_size = 100.0", "box_size = -1.0", "positive length"),
-        ("box_size = 100.0", "box_size = 100.0\nmesh_factor = 1.3", "whole number"),
+        ("box_size = 100.0", "box_size = 100.0\nmesh_factor = 1.3", "whole number, as \"5/4\" does for 20"),
+        ("box_size = 100.0", "box_size = 100.0\nmesh_factor = \"4/\"", "is not a fraction such as \"4/3\""),
         ("{ z = 1.0 }", "{ z = 7.0 }", "beyond the beginning"),
         ("{ z = 1.0 }", "{ redshift = [1.0, 0.5], density = [1.0, 1.0] }", "must rise"),
         ("{ z = 1.0 }", "{ file = \"nowhere.txt\" }", "nowhere.txt"),
@@ -378,6 +379,8 @@ fn a_sharpening_is_fitted_and_can_be_used() {
     for name in ["sharpening.toml", "power.csv", "power.svg"] {
         assert!(bench.path("fit").join(name).exists(), "{name}");
     }
+    let written = fs::read_to_string(bench.path("fit/sharpening.toml")).expect("there");
+    assert!(written.contains("16 particles a side, 32 Mpc/h, mesh factor 2, 3 steps"), "{written}");
     // What was printed can be pasted.
     fs::write(bench.path("run.toml"), format!("{text}\n{section}\n")).expect("writes");
     let (good, words) = bench.simulate();

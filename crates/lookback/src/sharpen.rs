@@ -113,6 +113,7 @@ pub fn sharpen(
         );
     }
     let times: Vec<f64> = snapshots.iter().map(|snapshot| snapshot.at).collect();
+    let steps = settings.times.len() - 1;
     let power: DynOperator<f32> = Arc::new(SharpenedPower::new(settings, snapshots, edges)?);
     let before =
         power.apply(&Sharpening { alpha: 0.0, mu: 0.0, kl: 1.0, ks: 1.0 }.to_array().map(|x| x as f32))?;
@@ -143,7 +144,7 @@ pub fn sharpen(
     };
     let fitted =
         Fitted { sharpening, off: (off(&before), off(&after)), directory: options.directory.clone() };
-    write(file, &fitted, &times, (&middle, &target, &before, &after))?;
+    write(file, &fitted, (steps, &times), (&middle, &target, &before, &after))?;
     Ok(fitted)
 }
 
@@ -214,17 +215,16 @@ fn maximum(
 fn write(
     file: &SimulateFile,
     fitted: &Fitted,
-    times: &[f64],
+    (steps, times): (usize, &[f64]),
     (k, target, before, after): (&[f64], &[f32], &[f32], &[f32]),
 ) -> Result<()> {
     let Sharpening { alpha, mu, kl, ks } = fitted.sharpening;
     let s = &file.simulation;
     let section = format!(
-        "# lookback {VERSION}: {} particles a side, {} Mpc/h, mesh factor {}, {} steps; seed {}\n{}",
+        "# lookback {VERSION}: {} particles a side, {} Mpc/h, mesh factor {}, {steps} steps; seed {}\n{}",
         s.particles,
         s.box_size,
         s.mesh_factor,
-        times.len() - 1,
         file.seed,
         section(&fitted.sharpening)
     );

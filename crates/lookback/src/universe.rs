@@ -95,12 +95,14 @@ impl SimulationSection {
             return bad(format!("`mesh_factor` = {} gives no mesh", self.mesh_factor));
         }
         if (cells - cells.round()).abs() > 1e-9 * cells {
-            let even = 2.0 * (0.5 * cells).round();
+            let even = 2 * (0.5 * cells).round() as usize;
+            let common = greatest_common_divisor(even, self.particles);
             return bad(format!(
-                "`mesh_factor` = {} gives {cells} cells for {} particles a side; it must give a whole number, as {} does for {even}",
+                "`mesh_factor` = {} gives {cells} cells for {} particles a side; it must give a whole number, as \"{}/{}\" does for {even}",
                 self.mesh_factor,
                 self.particles,
-                even / self.particles as f64
+                even / common,
+                self.particles / common
             ));
         }
         let times = match (self.times.is_empty(), self.steps) {
@@ -369,4 +371,8 @@ pub fn light_cone<T: Real>(
     let cone = LightCone::new(simulation, cone).map_err(|error| wrong("light_cone", error))?;
     check_simulation(Way::most(ways, |way| cone.memory(way)))?;
     Ok(cone)
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use lookback::problem::Problem;
+use lookback::runfile::RunFile;
 use lookback_cosmology::{Alignment, Cosmology, Parameters, Settings, Sources, Tracer};
 use lookback_imaging::{Mask, smooth};
 use lookback_learn::field::{FieldCard, FieldGenerator, FieldModel, FieldSection};
@@ -29,6 +31,7 @@ use lookback_operator::{
 use lookback_prior::{
     CorrelatedField, CorrelatedFieldParameters, Distribution, Spectrum, gaussian_field, lognormal_field,
 };
+use npyz::WriterBuilder;
 
 fn grid() -> Grid {
     Grid::sky(12, 15, 1e-3).expect("a grid")
@@ -339,6 +342,71 @@ fn all_operators_obey_the_laws_in_f64() {
 #[test]
 fn all_operators_obey_the_laws_in_f32() {
     all_obey::<f32>(1e-4);
+}
+
+/// Everything between white noise and masked maps of the shear of four kinds of galaxies, as a run file describes it: its universe,
+/// whose matter and whose sharpening are free, the light cone, the shear, what calibrates it, and a mask.
+#[test]
+fn the_whole_chain_of_a_reconstruction_obeys_the_laws() {
+    const RUN: &str = r#"
+        seed = 3
+
+        [sky]
+        pixels = [8, 8]
+        pixel_arcmin = 30.0
+
+        [prior.omega_m]
+        kind = "normal"
+        mean = 0.31
+        std = 0.01
+
+        [prior.m]
+        kind = "normal"
+        mean = 0.0
+        std = 0.02
+
+        [prior.kappa]
+        kind = "light_cone"
+        free = ["omega_m"]
+        simulation = { particles = 8, box_size = 200.0, mesh_factor = 1.5, window = "tsc", steps = 3, start = 0.2 }
+        light_cone = { sources = [{ z = 0.7 }, { z = 1.2 }], compensate = false, nearest = 200.0 }
+
+        [[forward]]
+        kind = "reduced_shear"
+
+        [[forward]]
+        kind = "calibrate"
+        parameter = "m"
+
+        [data]
+        kind = "mock"
+        noise_std = [0.01, 0.01, 0.01, 0.01]
+        mask = "mask.npy"
+
+        [method]
+        kind = "map"
+    "#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut mask = Vec::new();
+    let options = npyz::WriteOptions::new().default_dtype().shape(&[8, 8]);
+    let mut writer = options.writer(&mut mask).begin_nd().expect("an array");
+    writer.extend((0..64).map(|i| f64::from(i % 3))).and_then(|()| writer.finish()).expect("written");
+    std::fs::write(folder.path().join("mask.npy"), mask).expect("written");
+    let run = RunFile::from_text(RUN, folder.path(), "chain").expect("good");
+    let problem = Problem::<f64>::build(&run).expect("a problem");
+    let model = problem.posterior.model();
+    let latents = problem.true_latents.expect("a mock");
+    laws::check(model.as_ref(), &latents, 1e-8).expect("lawful");
+    let mut weight = vec![0.0; model.codomain().len()];
+    Stream::new(4, Purpose::Test, 0).fill_normal(&mut weight);
+    let directions = laws::directions(&latents[..8 * 8 * 8], latents.len());
+    assert_eq!(directions.len(), 3, "modes, and two parameters");
+    for (pulled, differences) in
+        laws::slopes(model.as_ref(), &weight, &latents, &directions, 1e-5).expect("slopes")
+    {
+        println!("{pulled} {differences}");
+        assert!((pulled / differences - 1.0).abs() < 1e-6, "{pulled} {differences}");
+    }
 }
 
 /// What computes in f32 among f64 does what it does in f32, which obeys the laws, and differs from f64 by roundings.

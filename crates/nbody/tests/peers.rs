@@ -3,7 +3,8 @@
 //! `tests/reference/README.md` says how the tables were made.
 
 use lookback_cosmology::{
-    Cosmology, Gradient, Growth, Instant, Normalization, PARAMETERS, Parameters, Scalar, Settings as CosmologySettings,
+    Cosmology, Gradient, Growth, Instant, Normalization, PARAMETERS, Parameters, Scalar,
+    Settings as CosmologySettings,
 };
 use lookback_mesh::{Grid, RealFft, Window, power_spectrum};
 use lookback_nbody::{
@@ -292,7 +293,8 @@ fn gradients_by_parameters_with_its_tables_are_those_of_pmwd() {
     let by = run.pull_factors(x_bar, p_bar, None);
 
     // Starts are at one of their nodes, so that they are exact.
-    let exact = Schedule::new(&cosmology, settings.scheme, settings.lpt, &settings.times).expect("a schedule");
+    let exact =
+        Schedule::new(&cosmology, settings.scheme, settings.lpt, &settings.times).expect("a schedule");
     let mut slopes: Vec<Gradient> =
         exact.start.displacement.iter().chain(&exact.start.momentum).copied().collect();
     let zero = Gradient::of(0.0);

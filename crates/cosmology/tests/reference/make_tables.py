@@ -1,7 +1,7 @@
 """Writes the tables of curved universes that stand beside this file, by codes that share nothing with Lookback. (The README there says
 how CAMB and CLASS wrote the linear spectra.)
 
-    pip install numpy==2.* pyccl==3.3.6 camb==2.0.5
+    pip install numpy==2.* scipy==1.* pyccl==3.3.6 camb==2.0.5
     python make_tables.py
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import camb
 import numpy as np
 import pyccl as ccl
+import scipy
 
 HERE = Path(__file__).parent
 NAMES = ("omega_m", "omega_b", "h", "n_s", "sigma8", "w0", "wa", "omega_k")
@@ -78,7 +79,39 @@ def camb_halofit():
     write("camb_curved.txt", f"CAMB {camb.__version__}", columns)
 
 
+def third_order():
+    """Growth to the third order in time, not in ln a: D'' = -2 H D' + 3/2 omega_m H0^2 a^-3 (D + source), with dots in units of H0."""
+    omega_m, omega_k, w0, wa = 0.31, 0.03, -0.9, 0.2
+    omega_de = 1 - omega_m - omega_k
+
+    def hubble(a):
+        dark = omega_de * a ** (-3 * (1 + w0 + wa)) * np.exp(-3 * wa * (1 - a))
+        return np.sqrt(omega_m / a**3 + omega_k / a**2 + dark)
+
+    def rates(_, y):
+        a, d, v = y[0], y[1:6], y[6:]
+        d1, d2 = d[0], d[1]
+        # What each order is pulled by; the transverse one pulls nothing.
+        pulled = [d1, d2 - d1**2, d[2] - 2 * d1**3, d[3] - 2 * d1 * (d2 - d1**2), -(d1**3)]
+        return [a * hubble(a), *v, *(-2 * hubble(a) * v + 1.5 * omega_m / a**3 * np.array(pulled))]
+
+    start, powers = 1e-6, np.array([1, 2, 3, 3, 3])
+    growth = np.array([1, -3 / 7, -1 / 3, 10 / 21, -1 / 7]) * start**powers
+    first = [start, *growth, *(powers * hubble(start) * growth)]
+    times = [0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0]
+    events = []
+    for time in times:
+        events.append(lambda _, y, time=time: y[0] - time)
+    path = scipy.integrate.solve_ivp(rates, [0, 3], first, "DOP853", rtol=1e-12, atol=1e-40, events=events)
+    states = np.array([found[0] for found in path.y_events])
+    columns = {"params": [omega_m, omega_k, w0, wa], "a": times}
+    for i, name in enumerate(["D1", "D2", "D3a", "D3b", "D3c"]):
+        columns |= {name: states[:, 1 + i], f"d{name}": states[:, 6 + i] / [hubble(a) for a in times]}
+    write("third_order.txt", "scipy; growth to the third order, and its slopes in ln a", columns)
+
+
 if __name__ == "__main__":
     for name in CURVED:
         curved(name)
     camb_halofit()
+    third_order()

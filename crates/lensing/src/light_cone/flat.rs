@@ -37,9 +37,16 @@ struct Seen {
     /// Where drift and weights are read.
     drift_place: Place,
     place: Place,
+    /// By how much larger than in flat space lengths across the line of sight look there, and its derivative with respect to the distance.
+    magnification: (f64, f64),
 }
 
 impl Seen {
+    /// Change of an angle per change of the distance, over the angle: it is that of a length over its transverse distance.
+    fn shrinking(&self) -> f64 {
+        self.magnification.1 / self.magnification.0 - 1.0 / self.d
+    }
+
     fn sight<T: Real>(&self, birth: Birth<'_, T>) -> Sight {
         Sight { place: self.place, d: self.d, away: self.m[2], birth: birth.at(self.particle) }
     }
@@ -49,7 +56,7 @@ impl Seen {
 struct Landing {
     corner: [i64; 2],
     fraction: [f64; 2],
-    /// Angles per unit of length over the pixel: `1 / (d pixel)`.
+    /// Angles per unit of length over the pixel: `1 / (r(d) pixel)`.
     scale: f64,
     /// Position on the map in pixels.
     at: [f64; 2],
@@ -95,11 +102,13 @@ impl Eye {
         let far = farthest_from_lattice(at.x, at.p, most_drift);
         let first = ((low - far.iter().fold(0.0, |a: f64, b| a.max(*b))).max(0.0) / self.length) as usize;
         let last = ((high + far.iter().fold(0.0, |a: f64, b| a.max(*b))) / self.length) as usize;
+        let stretch = table.most_stretch();
         let select = |number: usize| {
             let layer = self.tiling.layer(number, self.length);
             // A particle that was wrapped may be anywhere in its layer.
             let layer_end = (number + 1) as f64 * self.length;
             let reach = if self.sharp { high.max(layer_end) } else { high }
+                * stretch
                 * (0.5 * self.field
                     + self.centre[0].abs().max(self.centre[1].abs())
                     + 2.0 * self.field / self.pixels as f64);
@@ -159,7 +168,7 @@ impl Eye {
             }
             let layer_start = layer.number as f64 * self.length;
             let drift_place = table.place(along);
-            let (drift, _) = table.read(&drift_place, 0);
+            let (drift, _) = table.drift(&drift_place);
             let d = layer_start + (z + m_z * drift - layer_start).rem_euclid(self.length);
             if d <= 0.0 {
                 return None;
@@ -176,12 +185,13 @@ impl Eye {
                 drift_slope: 0.0,
                 drift_place,
                 place,
+                magnification: table.magnification(&place),
             });
         }
         // d = z + m drift(d) by Newton's method. The slope of the right side is a velocity over that of light, so the first
         // step is right to 1e-6 and the second to rounding.
         let newton = |d: f64| {
-            let (drift, slope) = table.read(&table.place(d), 0);
+            let (drift, slope) = table.drift(&table.place(d));
             d - (d - z - m_z * drift) / (1.0 - m_z * slope)
         };
         let margin = selection.most_drift * m_z.abs();
@@ -203,16 +213,28 @@ impl Eye {
             return None;
         }
         let place = table.place(d);
-        let (drift, drift_slope) = table.read(&place, 0);
+        let (drift, drift_slope) = table.drift(&place);
         let response = 1.0 / (1.0 - m_z * drift_slope);
-        Some(Seen { particle, t, m, d, drift, response, drift_slope, drift_place: place, place })
+        let magnification = table.magnification(&place);
+        Some(Seen {
+            particle,
+            t,
+            m,
+            d,
+            drift,
+            response,
+            drift_slope,
+            drift_place: place,
+            place,
+            magnification,
+        })
     }
 
     /// Calls `f` for every place at which copies of a particle fall on the map.
     #[inline(always)]
     fn land(&self, selection: &Selection, seen: &Seen, mut f: impl FnMut(Landing)) {
         let pixel = self.field / self.pixels as f64;
-        let scale = 1.0 / (seen.d * pixel);
+        let scale = seen.magnification.0 / (seen.d * pixel);
         let half = 0.5 * self.pixels as f64 - 0.5;
         let place = |sky: usize, copy: i64| {
             let t = seen.t[sky] + seen.m[sky] * seen.drift + copy as f64 * self.length;
@@ -307,8 +329,10 @@ impl Eye {
             }
             for sky in 0..2 {
                 t_bar[sky] += slopes[sky] * landing.scale;
-                // u = t / (d pixel): a farther particle is seen nearer to the middle.
-                d_bar -= slopes[sky] * landing.at[sky] / seen.d;
+                // u = t / (r(d) pixel): a farther particle is seen nearer to the middle.
+                let along = slopes[sky] * landing.at[sky];
+                d_bar += along * seen.shrinking();
+                table.magnification_pull(&mut given.table, &seen.place, along / seen.magnification.0);
             }
         });
         if !landed {
@@ -318,9 +342,7 @@ impl Eye {
         d_bar += drift_bar * seen.drift_slope;
         let z_bar = d_bar * seen.response;
         drift_bar += z_bar * seen.m[2];
-        for i in 0..4 {
-            given.table[seen.drift_place.first + i * table.width] += seen.drift_place.weights[i] * drift_bar;
-        }
+        table.drift_pull(&mut given.table, &seen.drift_place, drift_bar);
         let place = [t_bar[0], t_bar[1], z_bar];
         let mut momentum = place.map(|bar| bar * seen.drift);
         momentum[2] += away_bar;
@@ -391,7 +413,7 @@ impl Eye {
         self.visit(maps, table, at, |selection, seen, map| {
             let layer = &selection.layer;
             let part = |v: &[T], sky: usize| layer.signs[sky] * v[layer.axes[sky] * n + seen.particle].f64();
-            let table_drift = table.read_changes(changes, &seen.drift_place, 0);
+            let table_drift = table.drift_change(changes, &seen.drift_place);
             let dd = (part(by.x, 2) + part(by.p, 2) * seen.drift + seen.m[2] * table_drift) * seen.response;
             let drift = table_drift + seen.drift_slope * dd;
             let dt: [f64; 2] = std::array::from_fn(|sky| {
@@ -399,9 +421,11 @@ impl Eye {
             });
             let sight = seen.sight(at.birth);
             let born = at.birth.change(by.birth, seen.particle);
+            let magnified = table.magnification_change(changes, &seen.place) / seen.magnification.0;
+            let growth = seen.shrinking() * dd + magnified;
             self.land(selection, &seen, |landing| {
                 let moved: [f64; 2] =
-                    std::array::from_fn(|sky| dt[sky] * landing.scale - landing.at[sky] * dd / seen.d);
+                    std::array::from_fn(|sky| dt[sky] * landing.scale + landing.at[sky] * growth);
                 for source in (0..self.sources).filter(|&source| table.lenses(source, seen.d)) {
                     let weight = table.weight_and_slopes(source, &sight);
                     let change =

@@ -8,7 +8,7 @@ mod table;
 mod tiling;
 mod weight;
 
-use lookback_cosmology::{Cosmology, Gradient, Kernel, Sources, Tracer};
+use lookback_cosmology::{Cosmology, Gradient, Kernel, PARAMETERS, Sources, Tracer};
 use lookback_mesh::{Grid, Healpix, RealFft};
 use lookback_nbody::{Error, PerParameter, Result, Run, Simulation, Way};
 use lookback_operator::vector::{axpy, dot};
@@ -236,7 +236,7 @@ impl Settings {
 }
 
 /// White noise and cosmological parameters to maps, the convergence of sources before all:
-/// `kappa_s(theta) = sum_p W_s(d_p) / (n d_p^2 pixel) w(theta - x_p / d_p)`, minus its mean.
+/// `kappa_s(theta) = sum_p W_s(d_p) / (n r_p^2 pixel) w(theta - x_p / r_p)` with the transverse distance `r_p = r(d_p)`, minus its mean.
 ///
 /// Each particle is moved along its momentum to the time at which its distance `d = z(a)` is that of light that left at
 /// `a` (so that steps may be long), in every copy of the box that the field sees; `W` is the lensing efficiency
@@ -250,8 +250,9 @@ impl Settings {
 /// redshift space `W` is read where they seem to be, `v / (a H)` away (Kaiser 1987). Sharpened particles carry their galaxies
 /// along. Free numbers of the maps ([`Settings::free`]) follow the parameters of the universe.
 ///
-/// In a curved universe the box stays flat: angles are `x / d` where they should be `x / r(d)` with the transverse distance `r`, 0.1 % more at
-/// `omega_k = 0.01` and redshift 1. `W`, expansion and growth take the curvature.
+/// In a curved universe the box stays flat. On flat maps a length across the line of sight is seen under the angle that it has in curved space. Full
+/// skies leave no room for that: their angles are those of the box, `x / d`, where those of curved space are 0.1 % smaller at `omega_k = 0.01` and
+/// redshift 1. `W`, expansion and growth take the curvature on both.
 pub struct LightCone<T: Real> {
     simulation: Simulation<T>,
     settings: Settings,
@@ -323,6 +324,13 @@ impl<T: Real> LightCone<T> {
         let mut x = self.simulation.point(modes);
         x.extend(self.free.iter().map(|number| T::of(number.value(&self.settings.maps))));
         x
+    }
+
+    /// Whether angles on a flat map may feel the curvature of space.
+    fn is_curved(&self) -> bool {
+        let free = self.simulation.free().iter().any(|&i| PARAMETERS.get(i) == Some(&"omega_k"));
+        let curved = free || self.simulation.cosmology().parameters().omega_k != 0.0;
+        curved && matches!(self.settings.sky, Sky::Flat { .. })
     }
 
     /// Splits a vector of the domain into that of the simulation and the free numbers of the maps.
@@ -413,7 +421,7 @@ impl<T: Real> LightCone<T> {
     }
 
     /// Power \[sr\] that particles without structure, and without bias, would add to the spectrum of two maps:
-    /// `int W_1 W_2 taper^2 / (n d^2) dd`.
+    /// `int W_1 W_2 taper^2 / (n r^2) dd`, with `r` as for the maps.
     ///
     /// # Errors
     /// If a map is out of range.
@@ -434,7 +442,8 @@ impl<T: Real> LightCone<T> {
             let d = width * (f64::from(i) + 0.5);
             let a = cosmology.history().scale_factor_at(d)?;
             let weights: f64 = maps.iter().map(|(_, kernel)| kernel.at(d, a)).product();
-            sum += weights * (self.settings.taper(d) / d).powi(2) * width / self.density();
+            let r = if self.is_curved() { cosmology.history().transverse(d) } else { d };
+            sum += weights * (self.settings.taper(d) / r).powi(2) * width / self.density();
         }
         Ok(sum)
     }
@@ -710,7 +719,14 @@ fn tables<T: Real, S: lookback_cosmology::Scalar>(
             }
         };
         let view = (&views[index], edges, index);
-        Table::new(cosmology, &cone.settings, &kernels, view, (*range, cover, reach), cone.density())
+        Table::new(
+            cosmology,
+            &cone.settings,
+            &kernels,
+            view,
+            (*range, cover, reach),
+            (cone.density(), cone.is_curved()),
+        )
     };
     ranges.par_iter().enumerate().map(table).collect()
 }

@@ -190,7 +190,7 @@ impl Eye {
         let mut d = distance;
         // One step is right to 1e-6, more than single precision holds.
         for _ in 0..if size_of::<T>() > 4 { 2 } else { 1 } {
-            let (drift, slope) = table.read(&table.place(d), 0);
+            let (drift, slope) = table.drift(&table.place(d));
             let at = moved(drift);
             let length = product(at, at).sqrt();
             if !(length > 0.0) {
@@ -202,7 +202,7 @@ impl Eye {
             return None;
         }
         let place = table.place(d);
-        let (drift, drift_slope) = table.read(&place, 0);
+        let (drift, drift_slope) = table.drift(&place);
         let at = moved(drift);
         let length = product(at, at).sqrt();
         let on_sky = |v: [f64; 3]| -> [f64; 3] { std::array::from_fn(|sky| v[selection.layer.axes[sky]]) };
@@ -269,7 +269,7 @@ impl Eye {
                 })
             };
             let (dx, dp) = (part(by.x), part(by.p));
-            let table_drift = table.read_changes(changes, &seen.place, 0);
+            let table_drift = table.drift_change(changes, &seen.place);
             let direct: [f64; 3] =
                 std::array::from_fn(|c| dx[c] + dp[c] * seen.drift + seen.m[c] * table_drift);
             let dd = product(seen.n, direct) * seen.response;
@@ -348,9 +348,7 @@ impl Eye {
         d_bar += product(turned, seen.m) * seen.drift_slope;
         let r_bar: [f64; 3] = std::array::from_fn(|c| turned[c] + seen.n[c] * d_bar * seen.response);
         let drift_bar = product(r_bar, seen.m);
-        for i in 0..4 {
-            given.table[seen.place.first + i * table.width] += seen.place.weights[i] * drift_bar;
-        }
+        table.drift_pull(&mut given.table, &seen.place, drift_bar);
         let m_bar = std::array::from_fn(|c| r_bar[c] * seen.drift + seen.n[c] * away_bar);
         given.give(seen.particle, [r_bar, m_bar], birth.pull(seen.particle, birth_bar));
     }

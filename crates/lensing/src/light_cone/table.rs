@@ -1,6 +1,6 @@
 //! What a particle's distance says about it, step by step: how far it has drifted, and how much it lenses.
 
-use lookback_cosmology::{Cosmology, Kernel, Scalar, Tracer, smooth_step};
+use lookback_cosmology::{Cosmology, History, Kernel, Scalar, Tracer, smooth_step};
 use lookback_nbody::{Result, View};
 
 use super::weight::Columns;
@@ -38,13 +38,21 @@ pub(super) struct Table<S> {
     start: f64,
     /// Where the view is seen \[Mpc/h\].
     pub(super) range: (f64, f64),
-    /// Numbers a node: the drift, then those of each map.
+    /// Numbers a node: the drift, [`magnification`](Table::magnification) in curved space, then those of each map.
     pub(super) width: usize,
+    /// Whether nodes hold the magnification.
+    curved: bool,
     pub(super) columns: Vec<Columns>,
     /// Distance at which each map ends \[Mpc/h\].
     ends: Vec<f64>,
     nodes: Vec<S>,
 }
+
+/// Column of the drift.
+const DRIFT: usize = 0;
+
+/// Column of the magnification, in curved space.
+const MAGNIFICATION: usize = 1;
 
 /// Four nodes and their weights: cubic interpolation (Catmull & Rom 1974), and its derivative.
 #[derive(Clone, Copy)]
@@ -109,22 +117,23 @@ impl Table<f64> {
 impl<S: Scalar> Table<S> {
     /// The table of a view that is seen in `range`, on nodes that cover `cover` and what lies within `reach` of it; values and derivatives share their nodes.
     ///
-    /// Weight of map `s`: `W_s(d) share(a(d)) taper(d) / (n d^2 pixel)` with `n` the mean number density of particles
-    /// \[(h/Mpc)^3\] and `pixel` \[sr\]; that of galaxies is in parts.
+    /// Weight of map `s`: `W_s(d) share(a(d)) taper(d) / (n r(d)^2 pixel)` with `n` the mean number density of particles
+    /// \[(h/Mpc)^3\], `r` the transverse distance and `pixel` \[sr\]; that of galaxies is in parts.
     pub(super) fn new(
         cosmology: &Cosmology<S>,
         settings: &Settings,
         maps: &[(&Tracer, Kernel<'_, S>)],
         (view, edges, index): (&View<S>, &Edges, usize),
         (range, cover, reach): ((f64, f64), (f64, f64), f64),
-        density: f64,
+        (density, curved): (f64, bool),
     ) -> Result<Table<S>> {
         let history = cosmology.history();
         let start = (((cover.0 - reach).max(0.0) / SPACING).floor() - 2.0) * SPACING;
         let end = (cover.1 + reach).min(history.distance(0.0).value() - 4.0 * SPACING);
         let count = ((end - start) / SPACING).ceil() as usize + 3;
-        let columns = Columns::of(maps.iter().map(|(tracer, _)| *tracer));
-        let width = Columns::width(&columns);
+        let shared = if curved { MAGNIFICATION } else { DRIFT } + 1;
+        let columns = Columns::of(maps.iter().map(|(tracer, _)| *tracer), shared);
+        let width = columns.last().map_or(shared, |last| last.range().end);
         let mut nodes = Vec::with_capacity(count * width);
         let pixel = settings.sky.pixel();
         for i in 0..count {
@@ -141,30 +150,43 @@ impl<S: Scalar> Table<S> {
                 Crossing::Lagrangian => S::of(1.0),
             };
             let geometry = if d > 0.0 { settings.taper(d) / (density * d * d * pixel) } else { 0.0 };
+            let mut share = share * geometry;
+            if curved {
+                let magnification = magnification(history, d);
+                nodes.push(magnification);
+                share = share * magnification.powi(2);
+            }
             for (tracer, kernel) in maps {
                 let weight = kernel.continued(S::of(d.max(0.0)), a);
                 let Tracer::Galaxies { bias, redshift_space, .. } = tracer else {
-                    nodes.push(weight * share * geometry);
+                    nodes.push(weight * share);
                     continue;
                 };
                 let velocity = (at.slope + moved * at.curvature) * view.unit;
-                let seen = share * geometry;
                 nodes.extend([
                     if *redshift_space { velocity } else { S::of(0.0) },
                     weight,
-                    seen,
-                    seen * growth * bias.b1,
-                    seen * growth * growth * (0.5 * bias.b2),
+                    share,
+                    share * growth * bias.b1,
+                    share * growth * growth * (0.5 * bias.b2),
                 ]);
             }
         }
         let ends = maps.iter().map(|(_, kernel)| kernel.ends_at()).collect();
-        Ok(Table { start, range, width, columns, ends, nodes })
+        Ok(Table { start, range, width, curved, columns, ends, nodes })
     }
 
     /// The table of a view that is beyond all sources.
     pub(super) fn empty(range: (f64, f64)) -> Table<S> {
-        Table { start: range.0, range, width: 1, columns: Vec::new(), ends: Vec::new(), nodes: Vec::new() }
+        Table {
+            start: range.0,
+            range,
+            width: 1,
+            curved: false,
+            columns: Vec::new(),
+            ends: Vec::new(),
+            nodes: Vec::new(),
+        }
     }
 
     /// Number of nodes times numbers a node.
@@ -207,9 +229,65 @@ impl Table<f64> {
         (0..4).map(|i| place.weights[i] * self.nodes[place.first + i * self.width + column]).sum()
     }
 
+    /// The drift per momentum at a place, and its derivative with respect to the distance.
+    #[inline]
+    pub(super) fn drift(&self, place: &Place) -> (f64, f64) {
+        self.read(place, DRIFT)
+    }
+
+    /// `d / r(d)` with the transverse distance `r`, and its derivative: by how much larger than `x / d` the angle is under which a length
+    /// `x` across the line of sight is seen. One in flat space.
+    #[inline]
+    pub(super) fn magnification(&self, place: &Place) -> (f64, f64) {
+        if self.curved { self.read(place, MAGNIFICATION) } else { (1.0, 0.0) }
+    }
+
+    /// The change of the drift per momentum, from a table of changes.
+    #[inline]
+    pub(super) fn drift_change(&self, changes: &[f64], place: &Place) -> f64 {
+        self.read_changes(changes, place, DRIFT)
+    }
+
+    /// The change of the magnification.
+    #[inline]
+    pub(super) fn magnification_change(&self, changes: &[f64], place: &Place) -> f64 {
+        if self.curved { self.read_changes(changes, place, MAGNIFICATION) } else { 0.0 }
+    }
+
+    /// The transpose of [`drift_change`](Table::drift_change): adds to the cotangent of the nodes.
+    #[inline]
+    pub(super) fn drift_pull(&self, bar: &mut [f64], place: &Place, given: f64) {
+        self.give(bar, place, DRIFT, given);
+    }
+
+    /// The transpose of [`magnification_change`](Table::magnification_change).
+    #[inline]
+    pub(super) fn magnification_pull(&self, bar: &mut [f64], place: &Place, given: f64) {
+        if self.curved {
+            self.give(bar, place, MAGNIFICATION, given);
+        }
+    }
+
+    /// Adds to the cotangent of the nodes of a column what is given to it at a place.
+    #[inline]
+    pub(super) fn give(&self, bar: &mut [f64], place: &Place, column: usize, given: f64) {
+        for i in 0..4 {
+            bar[place.first + i * self.width + column] += place.weights[i] * given;
+        }
+    }
+
     /// The largest drift per momentum, in size.
     pub(super) fn most_drift(&self) -> f64 {
         self.nodes.iter().step_by(self.width).fold(0.0, |most: f64, drift| most.max(drift.abs()))
+    }
+
+    /// The largest `r(d) / d`.
+    pub(super) fn most_stretch(&self) -> f64 {
+        if !self.curved {
+            return 1.0;
+        }
+        let least = self.nodes.chunks(self.width).map(|node| node[MAGNIFICATION]);
+        1.0 / least.fold(f64::INFINITY, f64::min)
     }
 
     /// Whether a map shows anything at the distance `d`.
@@ -258,7 +336,8 @@ pub(super) fn mean<S: Scalar>(table: &Table<S>, map: usize, density_times_pixel:
     let at = |i: usize| {
         let d = table.start + SPACING * i as f64;
         let node = &table.nodes[i * table.width..][..table.width];
-        (d, table.columns[map].smooth(node) * (density_times_pixel * d * d))
+        let flat = table.columns[map].smooth(node) * (density_times_pixel * d * d);
+        (d, if table.curved { flat / node[MAGNIFICATION].powi(2) } else { flat })
     };
     for i in 1..count {
         let ((d, left), (_, right)) = (at(i - 1), at(i));
@@ -270,6 +349,11 @@ pub(super) fn mean<S: Scalar>(table: &Table<S>, map: usize, density_times_pixel:
         }
     }
     sum
+}
+
+/// `d / r(d)` with the transverse distance `r`, on both sides of the observer.
+fn magnification<S: Scalar>(history: &History<S>, d: f64) -> S {
+    if d == 0.0 { S::of(1.0) } else { S::of(d.abs()) / history.transverse(S::of(d.abs())) }
 }
 
 /// All maps with their weights.

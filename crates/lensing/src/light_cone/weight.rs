@@ -16,9 +16,9 @@ pub(super) enum Columns {
 }
 
 impl Columns {
-    /// The columns of all maps, behind that of the drift.
-    pub(super) fn of<'a>(maps: impl Iterator<Item = &'a Tracer>) -> Vec<Columns> {
-        let mut next = 1;
+    /// The columns of all maps, behind those that all maps share.
+    pub(super) fn of<'a>(maps: impl Iterator<Item = &'a Tracer>, shared: usize) -> Vec<Columns> {
+        let mut next = shared;
         maps.map(|tracer| {
             let columns = match tracer {
                 Tracer::Galaxies { .. } => Columns::Galaxies(next),
@@ -28,11 +28,6 @@ impl Columns {
             columns
         })
         .collect()
-    }
-
-    /// Numbers a node.
-    pub(super) fn width(all: &[Columns]) -> usize {
-        all.last().map_or(1, |last| last.range().end)
     }
 
     pub(super) fn range(self) -> std::ops::Range<usize> {
@@ -213,11 +208,7 @@ impl Table<f64> {
     /// Its transpose: adds to the cotangent of the nodes what that of a weight, `given`, gives.
     #[inline]
     pub(super) fn weight_pull(&self, bar: &mut [f64], map: usize, sight: &Sight, given: f64) {
-        let mut add = |place: &Place, column: usize, given: f64| {
-            for i in 0..4 {
-                bar[place.first + i * self.width + column] += place.weights[i] * given;
-            }
-        };
+        let mut add = |place: &Place, column, given| self.give(bar, place, column, given);
         match self.columns[map] {
             Columns::Matter(column) => add(&sight.place, column, given),
             Columns::Galaxies(first) => {

@@ -1,6 +1,7 @@
 //! Sections that describe a simulated universe, shared by `lookback simulate` and by priors of run files.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `cosmology`: parameters, Planck 2018 where they are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +79,26 @@ pub enum TransferName {
     NoWiggle,
 }
 
+/// A number, or a text such as `4/3`.
+fn number_or_fraction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, or a fraction such as \"4/3\"")]
+    enum Either {
+        Number(f64),
+        Text(String),
+    }
+    match Either::deserialize(from)? {
+        Either::Number(number) => Ok(number),
+        Either::Text(text) => {
+            let parts = text.split_once('/').map(|(p, q)| (p.trim().parse::<u32>(), q.trim().parse::<u32>()));
+            match parts {
+                Some((Ok(p), Ok(q))) if q > 0 => Ok(f64::from(p) / f64::from(q)),
+                _ => Err(D::Error::custom(format!("\"{text}\" is not a fraction such as \"4/3\""))),
+            }
+        }
+    }
+}
+
 /// `simulation`: particles, mesh and time steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,8 +107,8 @@ pub struct SimulationSection {
     pub particles: usize,
     /// Side of the periodic box \[Mpc/h\].
     pub box_size: f64,
-    /// Cells of the force mesh per particle, along an axis.
-    #[serde(default = "one")]
+    /// Cells of the force mesh per particle, along an axis: a number, or a fraction such as `"4/3"`.
+    #[serde(default = "one", deserialize_with = "number_or_fraction")]
     pub mesh_factor: f64,
     /// Number of steps; or give `times`.
     #[serde(default = "steps")]
