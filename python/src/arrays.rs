@@ -1,13 +1,44 @@
-//! numpy arrays at the border: read without copies, handed out without copies.
+//! numpy arrays at the border: read without copies where they are float64, handed out without copies.
+
+use std::ops::Deref;
 
 use lookback_operator::Space;
 use numpy::{Element, IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
 
-/// A float64 array that is read in place.
-pub(crate) type Input<'py> = PyReadonlyArrayDyn<'py, f64>;
+/// An array of real numbers: float64 is read in place, others (float32, integers, lists of numbers) are copied to it.
+pub(crate) struct Input<'py>(PyReadonlyArrayDyn<'py, f64>);
+
+impl<'py> Deref for Input<'py> {
+    type Target = PyReadonlyArrayDyn<'py, f64>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Input<'py> {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(array) = value.extract() {
+            return Ok(Input(array));
+        }
+        let numpy = value.py().import("numpy")?;
+        let array = numpy.call_method1("asarray", (value,))?;
+        let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
+        if !["f", "i", "u"].contains(&kind.as_str()) {
+            let message = format!("an array of real numbers is needed, not of {}", array.getattr("dtype")?);
+            return Err(PyTypeError::new_err(message));
+        }
+        let copy = array.call_method1("astype", ("float64", "C"))?;
+        Ok(Input(copy.extract()?))
+    }
+}
+
 /// A float64 array that is handed out.
 pub(crate) type Output<'py> = Bound<'py, PyArrayDyn<f64>>;
 

@@ -597,6 +597,17 @@ def test_a_simulation_that_keeps_potentials_has_the_same_gradient():
         lb.nbody(SIMULATION | {"keep_potentials": True, "gradient": "spectral"})
 
 
+def test_real_numbers_of_any_kind_are_taken():
+    box = lb.nbody(SIMULATION)
+    x = lb.white_modes(8, seed=1).ravel().astype(np.float32)
+    np.testing.assert_array_equal(box(x), box(x.astype(float)))
+    np.testing.assert_array_equal(box(list(range(512))), box(np.arange(512.0)))
+    np.testing.assert_array_equal(box(np.arange(512)), box(np.arange(512.0)))
+    for wrong in (x + 1j, np.array(["a"] * 512), x > 0, None):
+        with pytest.raises(TypeError, match="an array of real numbers is needed, not of"):
+            box(wrong)
+
+
 def test_full_skies_are_read_by_healpy(tmp_path):
     import healpy
 

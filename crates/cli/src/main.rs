@@ -59,7 +59,7 @@ enum Command {
     /// Fit the sharpening of a simulation: four numbers that give its particles the power of halofit on small scales.
     ///
     /// Prints the section `[simulation.sharpening]` for the simulation's file; a picture and a table of the power before and
-    /// after lie in the folder of the results.
+    /// after lie in the folder of the results. If the file has a light cone, it is the power that its maps see.
     Sharpen {
         /// The file that describes the universe.
         file: PathBuf,

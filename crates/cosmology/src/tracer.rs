@@ -231,7 +231,7 @@ enum Kind<'a, S: Scalar> {
         near: f64,
         far: f64,
         edge: f64,
-        norm: f64,
+        norm: S,
     },
     Galaxies(Sources),
     Plane {
@@ -255,16 +255,20 @@ impl<'a, S: Scalar> Kernel<'a, S> {
                 alignment.map(|alignment| (sources.clone(), alignment)),
             ),
             &Tracer::Shell { near, far, edge } => {
-                let window = |chi: f64| chi * chi * shell(chi, near, far, edge);
+                let history = cosmology.history();
+                let window = |chi: f64| {
+                    let chi = S::of(chi);
+                    history.transverse(chi).powi(2) * shell(chi, near, far, edge)
+                };
                 let rule = gauss_legendre(16);
                 let half = 0.5 * edge;
                 let pieces =
                     [(near - half, near + half), (near + half, far - half), (far - half, far + half)];
-                let integral: f64 = pieces
+                let integral: S = pieces
                     .into_iter()
-                    .flat_map(|(from, to)| on_interval(&rule, from, to).map(|(x, weight)| weight * window(x)))
+                    .flat_map(|(from, to)| on_interval(&rule, from, to).map(|(x, weight)| window(x) * weight))
                     .sum();
-                Kind::Shell { near, far, edge, norm: 1.0 / integral }
+                Kind::Shell { near, far, edge, norm: S::of(1.0) / integral }
             }
             Tracer::Galaxies { sources, .. } => Kind::Galaxies(sources.clone()),
             &Tracer::Plane { near, far, edge, last } => Kind::Plane { near, far, edge, last },
@@ -284,7 +288,9 @@ impl<'a, S: Scalar> Kernel<'a, S> {
             Kind::Convergence(efficiency, Some((sources, alignment))) => {
                 efficiency.continued(chi, a) + self.aligned(sources, alignment, a)
             }
-            &Kind::Shell { near, far, edge, norm } => chi * chi * shell(chi, near, far, edge) * norm,
+            &Kind::Shell { near, far, edge, norm } => {
+                self.cosmology.history().transverse(chi).powi(2) * shell(chi, near, far, edge) * norm
+            }
             Kind::Galaxies(sources) => self.number(sources, a),
             &Kind::Plane { near, far, edge, last } => {
                 let begun = if near > 0.0 { smooth_step((chi - near) / edge + 0.5) } else { S::of(1.0) };

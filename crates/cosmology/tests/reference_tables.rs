@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lookback_cosmology::{
-    Bias, Cosmology, EisensteinHu, HUBBLE_DISTANCE, Halofit, Normalization, PARAMETERS, Parameters,
-    PowerTable, Scalar, Settings, Sources, Tracer, convergence_spectrum, limber_spectrum, shapes_history,
+    Alignment, Bias, Cosmology, EisensteinHu, HUBBLE_DISTANCE, Halofit, Normalization, PARAMETERS,
+    Parameters, PowerTable, Scalar, Settings, Sources, Tracer, convergence_spectrum, limber_spectrum,
+    shapes_history,
 };
 
 fn reference(name: &str) -> PathBuf {
@@ -375,6 +376,46 @@ fn spectra_of_galaxies_are_sums_over_redshift() {
         let error = worst(ours.into_iter().zip(sums.map(|sum| sum[which])));
         assert!(error < 1e-4, "{which}: {error:.2e}");
     }
+}
+
+/// Galaxies beside sources that their tides align: Bridle & King (2007), equation 6, in many small steps of redshift.
+#[test]
+fn alignments_are_those_of_the_tides() {
+    let cosmology = Cosmology::new(Parameters::planck18(), Settings::default()).expect("a cosmology");
+    let galaxies = sample([0.6, 0.62, 0.66], 0.8);
+    let sources = Sources::Distribution { redshift: vec![0.4, 0.6, 1.0], density: vec![0.0, 1.0, 0.0] };
+    let of = |amplitude: f64| Tracer::Convergence {
+        sources: sources.clone(),
+        alignment: Some(Alignment { amplitude, slope: 0.7, pivot: 0.5 }),
+    };
+    let counts = |z: f64| if z < 0.62 { (z - 0.6) / 0.02 } else { (0.66 - z) / 0.04 } / 0.03;
+    let aligned = |z: f64| if z < 0.6 { (z - 0.4) / 0.2 } else { (1.0 - z) / 0.4 } / 0.3;
+    let (steps, multipoles) = (2000, [30.0, 300.0, 3000.0]);
+    let growth = |a: f64| cosmology.instant(a).d1.d / cosmology.instant(1.0).d1.d;
+    let mut sums = [0.0; 3];
+    for i in 0..steps {
+        let width = 0.06 / f64::from(steps);
+        let z = 0.6 + width * (f64::from(i) + 0.5);
+        let a = 1.0 / (1.0 + z);
+        let (chi, per_chi) = (cosmology.history().distance(a), cosmology.background().e(a) / HUBBLE_DISTANCE);
+        let halofit = Halofit::new(&cosmology, a).expect("halofit");
+        // C1 = 5e-14 (Mpc/h)^3 / (M_sun/h), and the critical density today 2.7754e11 (M_sun/h) / (Mpc/h)^3.
+        let response = -2.0 * 5e-14 * 2.7754e11 * cosmology.background().omega_m / growth(a)
+            * ((1.0 + z) / 1.5f64).powf(0.7);
+        for (sum, l) in sums.iter_mut().zip(multipoles) {
+            let k = (l + 0.5) / chi;
+            let power = halofit.power(k, cosmology.linear_power(k, a));
+            let flat = l * (l + 1.0) / (l + 0.5f64).powi(2) / chi.powi(2);
+            *sum +=
+                1.8 * counts(z) * per_chi * response * aligned(z) * per_chi * flat * power * width / per_chi;
+        }
+    }
+    let spectrum = |amplitude: f64| {
+        limber_spectrum(&cosmology, (&galaxies, &of(amplitude)), &multipoles, true).expect("C_l")
+    };
+    let difference = spectrum(2.0).into_iter().zip(spectrum(0.0)).map(|(with, without)| with - without);
+    let error = worst(difference.zip(sums));
+    assert!(error < 1e-3, "{error:.2e}");
 }
 
 /// One number of every kind that this crate offers.

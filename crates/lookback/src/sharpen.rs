@@ -9,7 +9,7 @@ use lookback_inference::{Draw, Map, MapOptions, Method, Optimizer, Posterior, Pr
 use lookback_likelihood::Gaussian;
 use lookback_mesh::{Grid, white_modes};
 use lookback_nbody::{
-    SHARPENING_PARAMETERS, Settings, SharpenedPower, Sharpening, Simulation, Snapshot, Way,
+    SHARPENING_PARAMETERS, Scheme, Settings, SharpenedPower, Sharpening, Simulation, Snapshot, View, Way,
 };
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Chain, DynOperator, Operator, Stack};
@@ -59,8 +59,9 @@ const TOLERANCE: f64 = 0.05;
 /// Fits the sharpening of a simulation to halofit (Takahashi et al. 2012).
 ///
 /// One universe is simulated; the power of its sharpened particles at several times, shot noise left in, is compared
-/// with halofit and shot noise. The four numbers are found as the maximum of a posterior with wide priors about what suits
-/// the distance between particles.
+/// with halofit and shot noise. If the file has a light cone, it is the mean power over the part of the light cone that sees the particles of a
+/// step move along straight lines: they are denser in its middle than at its ends. The four numbers are found as the maximum of a
+/// posterior with wide priors about what suits the distance between particles.
 ///
 /// # Errors
 /// If a section is wrong, memory is short, the disk refuses, or `stop` ends the fit.
@@ -89,7 +90,7 @@ pub fn sharpen(
         return Err(wrong("needs at least one snapshot, from a scale factor between 0 and 1 on".into()));
     }
     let most = options.snapshots.min(settings.times.len());
-    let kept = 3 * size_of::<f32>() * settings.particles.pow(3) * (most + 6);
+    let kept = 3 * size_of::<f32>() * settings.particles.pow(3) * (2 * most + 7);
     // The bin of each mode, the mesh and two spectra of the power beside those of the forces.
     check_simulation(settings.memory::<f32>(Way::Forward) + kept + 20 * settings.cells.pow(3))?;
     let ours = options.directory.join(SECTION).exists();
@@ -100,17 +101,21 @@ pub fn sharpen(
     let grid = Grid::new(&[settings.particles; 3], &[settings.length; 3])?;
     let mut modes = vec![0.0f32; grid.len()];
     white_modes(&grid, Stream::new(file.seed, Purpose::Signal, 0), &mut modes);
-    let snapshots = snapshots(&simulation, &modes, options, reporter)?;
+    let on_light_cone = file.light_cone.is_some();
+    let Looks { snapshots, moments } = looks(&simulation, &modes, (options, on_light_cone), reporter)?;
     drop(modes);
     let edges: Vec<f64> = (0..=BINS).map(|i| k_min * (k_max / k_min).powf(i as f64 / BINS as f64)).collect();
     let shot = spacing.powi(3);
     let middle: Vec<f64> = edges.windows(2).map(|e| (0.5 * (e[0].powi(2) + e[1].powi(2))).sqrt()).collect();
     let mut target = Vec::new();
-    for snapshot in &snapshots {
-        let halofit = Halofit::new(&cosmology, snapshot.at).map_err(|error| wrong(error.to_string()))?;
-        target.extend(
-            middle.iter().map(|&k| (halofit.power(k, cosmology.linear_power(k, snapshot.at)) + shot) as f32),
-        );
+    for moments in &moments {
+        let mut sum = vec![0.0; middle.len()];
+        for &a in moments {
+            let halofit = Halofit::new(&cosmology, a).map_err(|error| wrong(error.to_string()))?;
+            let power = |k: f64| halofit.power(k, cosmology.linear_power(k, a));
+            sum.iter_mut().zip(&middle).for_each(|(sum, &k)| *sum += power(k));
+        }
+        target.extend(sum.into_iter().map(|sum| (sum / moments.len() as f64 + shot) as f32));
     }
     let times: Vec<f64> = snapshots.iter().map(|snapshot| snapshot.at).collect();
     let steps = settings.times.len() - 1;
@@ -148,13 +153,30 @@ pub fn sharpen(
     Ok(fitted)
 }
 
-/// Particles at the times at which somebody looks.
-fn snapshots(
+/// Scale factors at which the particles of a view are seen: two that stand for the mean over its part of a light cone (Gauss & Legendre), and
+/// otherwise one at which a step is done.
+fn moments(view: &View<f64>, scheme: Scheme, on_light_cone: bool) -> Vec<f64> {
+    let (middle, half) = (0.5 * (view.from + view.to), 0.5 * (view.to - view.from));
+    match (on_light_cone, scheme) {
+        (true, _) => [-1.0, 1.0].map(|sign| middle + sign * half / 3.0f64.sqrt()).to_vec(),
+        (false, Scheme::BullFrog) => vec![view.at],
+        (false, Scheme::FastPm(_)) => vec![view.to],
+    }
+}
+
+/// Particles, and the scale factors at which somebody looks at each of the snapshots.
+struct Looks {
+    snapshots: Vec<Snapshot<f32>>,
+    moments: Vec<Vec<f64>>,
+}
+
+/// Simulates, and keeps the particles at which somebody looks.
+fn looks(
     simulation: &Simulation<f32>,
     modes: &[f32],
-    options: &SharpenOptions,
+    (options, on_light_cone): (&SharpenOptions, bool),
     reporter: &mut dyn Reporter,
-) -> Result<Vec<Snapshot<f32>>> {
+) -> Result<Looks> {
     let mut run = simulation.run()?;
     let views = run.schedule().views.clone();
     let late: Vec<usize> = (0..views.len()).filter(|&i| views[i].at >= options.from).collect();
@@ -166,18 +188,28 @@ fn snapshots(
     // Evenly over the late ones, the last included.
     let chosen: Vec<usize> =
         (1..=count).map(|i| late[(i * late.len()).div_ceil(count).min(late.len()) - 1]).collect();
+    let scheme = simulation.settings().scheme;
+    let moments: Vec<Vec<f64>> =
+        chosen.iter().map(|&view| moments(&views[view], scheme, on_light_cone)).collect();
     let mut snapshots = Vec::new();
     run.evolve(
         modes,
-        Some(&mut |view, x, _| {
-            if chosen.contains(&view) {
-                snapshots.push(Snapshot { at: views[view].at, displacement: x.to_vec() });
+        Some(&mut |number, x, p| {
+            if let Some(moments) = moments.get(snapshots.len()).filter(|_| chosen.contains(&number)) {
+                let view = &views[number];
+                let growth = |a: &f64| simulation.cosmology().instant(*a).d1.d;
+                snapshots.push(Snapshot {
+                    at: view.at,
+                    displacement: x.to_vec(),
+                    momentum: p.to_vec(),
+                    drifts: moments.iter().map(|a| (growth(a) - view.growth) * view.unit).collect(),
+                });
             }
-            let steps = (view as u64 + 1, views.len() as u64);
+            let steps = (number as u64 + 1, views.len() as u64);
             reporter.step(&Progress { steps, message: "simulating".into(), done: false });
         }),
     )?;
-    Ok(snapshots)
+    Ok(Looks { snapshots, moments })
 }
 
 fn maximum(

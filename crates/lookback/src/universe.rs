@@ -94,15 +94,16 @@ impl SimulationSection {
         if !(cells.is_finite() && (0.0..=65_536.0).contains(&cells)) {
             return bad(format!("`mesh_factor` = {} gives no mesh", self.mesh_factor));
         }
-        if (cells - cells.round()).abs() > 1e-9 * cells {
-            let even = 2 * (0.5 * cells).round() as usize;
-            let common = greatest_common_divisor(even, self.particles);
+        if (cells - cells.round()).abs() > 1e-9 * cells || cells.round() % 2.0 != 0.0 {
+            let near = lookback_nbody::quick_cells_near(self.particles, cells);
+            let common = greatest_common_divisor(near, self.particles);
+            let fraction = match self.particles / common {
+                1 => format!("{}", near / common),
+                below => format!("\"{}/{below}\"", near / common),
+            };
             return bad(format!(
-                "`mesh_factor` = {} gives {cells} cells for {} particles a side; it must give a whole number, as \"{}/{}\" does for {even}",
-                self.mesh_factor,
-                self.particles,
-                even / common,
-                self.particles / common
+                "`mesh_factor` = {} gives {cells} cells for {} particles a side; it must give an even number, as {fraction} does for {near}",
+                self.mesh_factor, self.particles,
             ));
         }
         let times = match (self.times.is_empty(), self.steps) {

@@ -344,8 +344,8 @@ fn all_operators_obey_the_laws_in_f32() {
     all_obey::<f32>(1e-4);
 }
 
-/// Everything between white noise and masked maps of the shear of four kinds of galaxies, as a run file describes it: its universe,
-/// whose matter and whose sharpening are free, the light cone, the shear, what calibrates it, and a mask.
+/// Everything between white noise and masked maps of the reduced shear of two sources, as a run file describes it: a universe whose matter is free, the light
+/// cone, the shear, what calibrates it, and a mask.
 #[test]
 fn the_whole_chain_of_a_reconstruction_obeys_the_laws() {
     const RUN: &str = r#"

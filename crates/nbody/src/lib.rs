@@ -31,6 +31,6 @@ pub use run::{ByFactors, Run, Watch, WatchPull, WatchPush};
 pub use schedule::{Middle, Move, Schedule, Scheme, Start, View};
 pub use sharpened_power::{SharpenedPower, Snapshot};
 pub use sharpening::{SHARPENING_PARAMETERS, Sharpening};
-pub use simulation::{PerParameter, Settings, Simulation, State, Way};
+pub use simulation::{PerParameter, Settings, Simulation, State, Way, quick_cells_near};
 
 lookback_operator::compile_here!(Simulation, SharpenedPower, Galaxies, Particles);

@@ -1,8 +1,9 @@
 //! What a sharpening does to the power of matter: the operator that its numbers are fitted with.
 
 use lookback_mesh::{Grid, RealFft};
+use lookback_operator::vector::axpy;
 use lookback_operator::{
-    Block, Error as OperatorError, Linearization, Operator, Real, Result as OperatorResult, Space,
+    Block, Error as OperatorError, Linearization, Operator, Real, Result as OperatorResult, Space, zeros,
 };
 use num_complex::Complex;
 use rayon::prelude::*;
@@ -10,19 +11,23 @@ use rayon::prelude::*;
 use crate::sharpening::{BandKind, SHARPENING_PARAMETERS, Sharpening};
 use crate::{Gravity, Result, Settings};
 
-/// Particles at one time.
+/// Particles at one time, and how they are seen around it.
 #[derive(Debug, Clone)]
 pub struct Snapshot<T> {
     /// Scale factor.
     pub at: f64,
     /// Displacements \[Mpc/h\].
     pub displacement: Vec<T>,
+    /// Momenta, in the unit of the drifts.
+    pub momentum: Vec<T>,
+    /// How far sharpened particles have moved along their momenta when they are seen: one drift for each moment at which they are.
+    pub drifts: Vec<f64>,
 }
 
-/// The four numbers of a [`Sharpening`] to the power spectrum of sharpened particles, in bins, snapshot after snapshot:
-/// `mean |delta(k)|^2 V / W(k)^2` \[(Mpc/h)^3\], with the window `W` of the paint divided out and shot noise left in.
+/// The four numbers of a [`Sharpening`] to the power spectrum of sharpened particles, in bins, snapshot after snapshot, as the mean over the moments of
+/// each: `mean |delta(k)|^2 V / W(k)^2` \[(Mpc/h)^3\], with the window `W` of the paint divided out and shot noise left in.
 ///
-/// Cost: three forces and four painted and transformed meshes a snapshot, with all derivatives; one of each for a value.
+/// Cost: three forces a snapshot, and four painted and transformed meshes a moment, with all derivatives; one of each for a value.
 pub struct SharpenedPower<T> {
     settings: Settings,
     grid: Grid,
@@ -47,11 +52,16 @@ impl<T: Real> SharpenedPower<T> {
     ) -> Result<SharpenedPower<T>> {
         settings.check()?;
         let expected = 3 * settings.particles.pow(3);
-        if let Some(wrong) = snapshots.iter().find(|snapshot| snapshot.displacement.len() != expected) {
-            return Err(crate::Error::Setting(format!(
-                "a snapshot has {} numbers instead of {expected}",
-                wrong.displacement.len()
-            )));
+        for snapshot in &snapshots {
+            if let Some(wrong) =
+                [&snapshot.displacement, &snapshot.momentum].iter().find(|v| v.len() != expected)
+            {
+                let message = format!("a snapshot has {} numbers instead of {expected}", wrong.len());
+                return Err(crate::Error::Setting(message));
+            }
+            if snapshot.drifts.is_empty() {
+                return Err(crate::Error::Setting("a snapshot is seen at no moment".into()));
+            }
         }
         let grid = Grid::new(&[settings.cells; 3], &[settings.length; 3])?;
         let (bins, counts) = bin_modes(&grid, &edges);
@@ -145,31 +155,50 @@ impl<T: Real> Workshop<'_, T> {
         for (snapshot, out) in power.snapshots.iter().zip(out.chunks_mut(bins)) {
             let x = &snapshot.displacement;
             let (seen, by) = self.gravity.sharpened(sharpening, snapshot.at, x);
-            self.gravity.count(&seen, &mut self.mesh);
-            self.fft.forward(&self.mesh, &mut self.spectra[0]);
-            out.copy_from_slice(&self.products(false));
-            if !slopes {
-                continue;
+            let mut directions = vec![by];
+            if slopes {
+                for kind in [BandKind::ByLarge, BandKind::BySmall] {
+                    let mut by = zeros(x.len());
+                    self.gravity.within(sharpening.band(kind), |gravity| gravity.at(x, &mut by));
+                    directions.push(by);
+                }
             }
             let share = sharpening.share(snapshot.at);
-            let along = |workshop: &mut Self, direction: &[T]| -> Vec<f64> {
-                workshop.gravity.count_push(&seen, direction, &mut workshop.mesh);
-                workshop.fft.forward(&workshop.mesh, &mut workshop.spectra[1]);
-                workshop.products(true).into_iter().map(|p| 2.0 * p).collect()
-            };
-            let by_share = along(self, &by);
-            let mut other = by;
-            let mut by_scale = |workshop: &mut Self, kind| {
-                workshop.gravity.within(sharpening.band(kind), |gravity| gravity.at(x, &mut other));
-                along(workshop, &other)
-            };
-            let by_kl = by_scale(self, BandKind::ByLarge);
-            let by_ks = by_scale(self, BandKind::BySmall);
             let (by_alpha, by_mu) = (snapshot.at.powf(sharpening.mu), share * snapshot.at.ln());
-            self.jacobian.extend((0..bins).map(|bin| {
-                [by_alpha * by_share[bin], by_mu * by_share[bin], share * by_kl[bin], share * by_ks[bin]]
-            }));
+            let mut rows = vec![[0.0; 4]; bins];
+            out.fill(0.0);
+            for &drift in &snapshot.drifts {
+                let mut moved = seen.clone();
+                axpy(drift, &snapshot.momentum, &mut moved);
+                self.gravity.count(&moved, &mut self.mesh);
+                self.fft.forward(&self.mesh, &mut self.spectra[0]);
+                let weight = 1.0 / snapshot.drifts.len() as f64;
+                out.iter_mut().zip(self.products(false)).for_each(|(out, power)| *out += weight * power);
+                if !slopes {
+                    continue;
+                }
+                let [by_share, by_kl, by_ks] = [0, 1, 2].map(|i| self.along(&moved, &directions[i]));
+                for (bin, row) in rows.iter_mut().enumerate() {
+                    let new = [
+                        by_alpha * by_share[bin],
+                        by_mu * by_share[bin],
+                        share * by_kl[bin],
+                        share * by_ks[bin],
+                    ];
+                    row.iter_mut().zip(new).for_each(|(sum, new)| *sum += weight * new);
+                }
+            }
+            if slopes {
+                self.jacobian.extend(rows);
+            }
         }
+    }
+
+    /// Change of the powers of particles whose density was transformed last, when they move in a direction.
+    fn along(&mut self, seen: &[T], direction: &[T]) -> Vec<f64> {
+        self.gravity.count_push(seen, direction, &mut self.mesh);
+        self.fft.forward(&self.mesh, &mut self.spectra[1]);
+        self.products(true).into_iter().map(|p| 2.0 * p).collect()
     }
 
     fn value(&mut self, x: &[T], y: &mut [T], slopes: bool) -> OperatorResult<()> {

@@ -154,6 +154,13 @@ impl Settings {
     }
 }
 
+/// The number of cells a side next to a wish that a force mesh may have and that has no large prime factor.
+pub fn quick_cells_near(particles: usize, wish: f64) -> usize {
+    let all = (particles / 2..=MOST_CELLS).filter(|n| n.is_multiple_of(2) && largest_prime(*n) <= 7);
+    let off = |n: &usize| (*n as f64 - wish).abs();
+    all.min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(particles)
+}
+
 /// The largest prime factor.
 fn largest_prime(mut n: usize) -> usize {
     let (mut largest, mut factor) = (1, 2);

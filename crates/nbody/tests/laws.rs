@@ -37,7 +37,7 @@ fn white<T: Real>(len: usize) -> Vec<T> {
     modes
 }
 
-const FREE: [&str; 7] = ["omega_m", "omega_b", "h", "n_s", "sigma8", "w0", "wa"];
+const FREE: [&str; 8] = ["omega_m", "omega_b", "h", "n_s", "sigma8", "w0", "wa", "omega_k"];
 
 #[test]
 fn every_kind_of_simulation_obeys_the_laws() {
@@ -392,8 +392,18 @@ fn the_power_of_sharpened_particles_obeys_the_laws() {
     run.evolve(&modes, None).expect("evolved");
     let displacement = run.state().displacement;
     let snapshots = vec![
-        Snapshot { at: 1.0, displacement: displacement.clone() },
-        Snapshot { at: 0.8, displacement: displacement.iter().map(|x| 0.9 * x).collect() },
+        Snapshot {
+            at: 1.0,
+            displacement: displacement.clone(),
+            momentum: displacement.clone(),
+            drifts: vec![0.0],
+        },
+        Snapshot {
+            at: 0.8,
+            displacement: displacement.iter().map(|x| 0.9 * x).collect(),
+            momentum: displacement.clone(),
+            drifts: vec![-0.05, 0.1],
+        },
     ];
     let grid = Grid::new(&[32; 3], &[settings.length; 3]).expect("a grid");
     let edges = bin_edges(&grid, 5);

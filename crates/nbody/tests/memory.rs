@@ -40,6 +40,10 @@ fn cases() -> Vec<(&'static str, Settings)> {
         ("spectral gradients, twice as many", Settings { kernels: spectral, cells: 128, ..settings() }),
         ("potentials kept", Settings { keep_potentials: true, ..settings() }),
         ("potentials kept, twice as many", Settings { keep_potentials: true, cells: 128, ..settings() }),
+        (
+            "ten times the steps",
+            Settings { times: (0..=20).map(|i| 0.1 + 0.045 * f64::from(i)).collect(), ..settings() },
+        ),
         ("checkpoints", Settings { checkpoints: 2, ..settings() }),
         ("first order", Settings { lpt: Lpt::First, ..settings() }),
         ("third order", Settings { lpt: Lpt::Third, ..settings() }),

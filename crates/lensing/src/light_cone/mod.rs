@@ -8,7 +8,7 @@ mod table;
 mod tiling;
 mod weight;
 
-use lookback_cosmology::{Cosmology, Gradient, Kernel, PARAMETERS, Sources, Tracer};
+use lookback_cosmology::{Cosmology, Gradient, HUBBLE_DISTANCE, Kernel, PARAMETERS, Sources, Tracer};
 use lookback_mesh::{Grid, Healpix, RealFft};
 use lookback_nbody::{Error, PerParameter, Result, Run, Simulation, Way};
 use lookback_operator::vector::{axpy, dot};
@@ -38,7 +38,7 @@ pub enum Crossing {
 /// The pixels of the maps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sky {
-    /// A square about the line of sight, in the flat-sky approximation: angles are `x / z`, distances are along the line of
+    /// A square about the line of sight, in the flat-sky approximation: angles are `x / r(z)` with the transverse distance `r`, distances are along the line of
     /// sight.
     Flat {
         /// Pixels a side.
@@ -316,7 +316,11 @@ impl<T: Real> LightCone<T> {
         let free = FreeNumber::named(&settings.free, &settings.maps)?;
         let numbers = settings.free.iter().map(|name| Block::new(name, &[], "")).collect();
         let domain = simulation.domain().join(&Space::new(numbers));
-        Ok(LightCone { simulation, free, domain, codomain: Space::new(blocks), settings })
+        let cone = LightCone { simulation, free, domain, codomain: Space::new(blocks), settings };
+        if cone.is_curved() {
+            cone.check_antipode(cone.simulation.cosmology())?;
+        }
+        Ok(cone)
     }
 
     /// The modes, followed by the free parameters of the simulation and the free numbers of the maps, as they were given.
@@ -324,6 +328,21 @@ impl<T: Real> LightCone<T> {
         let mut x = self.simulation.point(modes);
         x.extend(self.free.iter().map(|number| T::of(number.value(&self.settings.maps))));
         x
+    }
+
+    /// Refuses closed universes whose other end is seen: angles grow without bound on the way there.
+    fn check_antipode<S: lookback_cosmology::Scalar>(&self, cosmology: &Cosmology<S>) -> Result<()> {
+        // Particles may be looked up a box behind the last source.
+        let farthest = farthest(cosmology, &self.settings.maps) + self.simulation.settings().length;
+        let omega_k = cosmology.parameters().omega_k.value();
+        let antipode = std::f64::consts::PI * HUBBLE_DISTANCE / (-omega_k).max(0.0).sqrt();
+        if farthest > 0.9 * antipode {
+            return Err(Error::Setting(format!(
+                "with omega_k = {omega_k} the other end of the universe is {antipode:.0} Mpc/h away: maps may reach to nine tenths of that, a box length \
+                 included, not to {farthest:.0}"
+            )));
+        }
+        Ok(())
     }
 
     /// Whether angles on a flat map may feel the curvature of space.
@@ -702,6 +721,9 @@ fn tables<T: Real, S: lookback_cosmology::Scalar>(
     edges: &Edges,
     ranges: &[(f64, f64)],
 ) -> Result<Vec<Table<S>>> {
+    if cone.is_curved() {
+        cone.check_antipode(cosmology)?;
+    }
     let kernels = kernels(cosmology, maps)?;
     // Nodes are those of all maps, also where a table is of some.
     let (farthest, reach) = (farthest(cosmology, &cone.settings.maps), reach(&cone.settings.maps));

@@ -82,7 +82,7 @@ pub enum TransferName {
 /// A number, or a text such as `4/3`.
 fn number_or_fraction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a number, or a fraction such as \"4/3\"")]
+    #[serde(untagged, expecting = "`mesh_factor` is a number, or a fraction such as \"4/3\"")]
     enum Either {
         Number(f64),
         Text(String),
@@ -90,10 +90,13 @@ fn number_or_fraction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Erro
     match Either::deserialize(from)? {
         Either::Number(number) => Ok(number),
         Either::Text(text) => {
-            let parts = text.split_once('/').map(|(p, q)| (p.trim().parse::<u32>(), q.trim().parse::<u32>()));
-            match parts {
-                Some((Ok(p), Ok(q))) if q > 0 => Ok(f64::from(p) / f64::from(q)),
-                _ => Err(D::Error::custom(format!("\"{text}\" is not a fraction such as \"4/3\""))),
+            let (above, below) = text.split_once('/').unwrap_or((&text, "1"));
+            match (above.trim().parse::<u32>(), below.trim().parse::<u32>()) {
+                (Ok(p), Ok(q)) if q > 0 => Ok(f64::from(p) / f64::from(q)),
+                _ => {
+                    let message = format!("`mesh_factor` = \"{text}\" is not a fraction such as \"4/3\"");
+                    Err(D::Error::custom(message))
+                }
             }
         }
     }
