@@ -94,7 +94,9 @@ impl SimulationSection {
         if !(cells.is_finite() && (0.0..=65_536.0).contains(&cells)) {
             return bad(format!("`mesh_factor` = {} gives no mesh", self.mesh_factor));
         }
-        if (cells - cells.round()).abs() > 1e-9 * cells || cells.round() % 2.0 != 0.0 {
+        let whole = (cells - cells.round()).abs() <= 1e-9 * cells;
+        // An odd number of particles is refused for itself.
+        if !whole || (cells.round() % 2.0 != 0.0 && self.particles.is_multiple_of(2)) {
             let near = lookback_nbody::quick_cells_near(self.particles, cells);
             let common = greatest_common_divisor(near, self.particles);
             let fraction = match self.particles / common {
