@@ -97,9 +97,8 @@ impl Settings {
     pub fn advice(&self) -> Option<String> {
         let slow = [("particles", self.particles), ("mesh cells", self.cells)];
         let (what, size) = slow.into_iter().find(|(_, size)| largest_prime(*size) > 13)?;
-        let quick = |size: &usize| size.is_multiple_of(2) && largest_prime(*size) <= 7;
-        let below = (4..size).rev().find(quick).unwrap_or(4);
-        let above = (size..).find(quick).unwrap_or(size);
+        let below = (4..size).rev().find(|size| is_quick(*size)).unwrap_or(4);
+        let above = (size..).find(|size| is_quick(*size)).unwrap_or(size);
         Some(format!(
             "{size} {what} a side have a factor {}, with which Fourier transforms are slow; {below} and {above} have not",
             largest_prime(size)
@@ -156,9 +155,20 @@ impl Settings {
 
 /// The number of cells a side next to a wish that a force mesh may have and that has no large prime factor.
 pub fn quick_cells_near(particles: usize, wish: f64) -> usize {
-    let all = (particles / 2..=MOST_CELLS).filter(|n| n.is_multiple_of(2) && largest_prime(*n) <= 7);
+    let all = (particles / 2..=MOST_CELLS).filter(|n| is_quick(*n));
     let off = |n: &usize| (*n as f64 - wish).abs();
     all.min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(particles)
+}
+
+/// Whether a size is even, and a product of 2, 3, 5 and 7.
+fn is_quick(size: usize) -> bool {
+    let rest = [2, 3, 5, 7].into_iter().fold(size, |mut rest, prime| {
+        while rest > 0 && rest.is_multiple_of(prime) {
+            rest /= prime;
+        }
+        rest
+    });
+    size.is_multiple_of(2) && rest == 1
 }
 
 /// The largest prime factor.

@@ -8,7 +8,7 @@ use lookback_cosmology::{
 };
 use lookback_mesh::{Grid, RealFft, Window, power_spectrum};
 use lookback_nbody::{
-    Displacements, GradientKernel, Gravity, Kernels, Lpt, Middle, Move, Schedule, Scheme, Settings,
+    Displacements, GradientKernel, Gravity, Kernels, Lpt, Middle, Move, Run, Schedule, Scheme, Settings,
     Sharpening, Simulation,
 };
 use lookback_operator::Linearization;
@@ -81,13 +81,15 @@ fn with_factors(schedule: &mut Schedule<f64>, table: &[f64], omega_m: f64) {
     schedule.moves = moves;
 }
 
+/// Wave number of a mode of the lattice [h/Mpc].
+fn wave_number(grid: &Grid, i: usize) -> f64 {
+    grid.wave_vector(i / 64, i % 64).iter().map(|k| k * k).sum::<f64>().sqrt()
+}
+
 /// Our amplitude of every mode, `sqrt(P / dV)` at `D1 = 1`.
 fn amplitude(simulation: &Simulation<f64>) -> Vec<f64> {
     let grid = Grid::new(&[64; 3], &[256.0; 3]).expect("a grid");
-    let power = |i: usize| {
-        let k2: f64 = grid.wave_vector(i / 64, i % 64).iter().map(|k| k * k).sum();
-        simulation.cosmology().linear().power(k2.sqrt())
-    };
+    let power = |i: usize| simulation.cosmology().linear().power(wave_number(&grid, i));
     (0..grid.len()).map(|i| (power(i) / grid.cell_volume()).sqrt()).collect()
 }
 
@@ -162,22 +164,32 @@ fn positions_and_velocities_agree_with_pmwd() {
     }
 }
 
+/// Runs with their factors on 64^3 cells, and gives the density at the end.
+fn their_density(simulation: &Simulation<f64>, run: &mut Run<'_, f64>, white: &[f64]) -> Vec<f64> {
+    let settings = simulation.settings();
+    let mut schedule = Schedule::new(simulation.cosmology(), settings.scheme, settings.lpt, &settings.times)
+        .expect("a schedule");
+    with_factors(&mut schedule, &load("pmwd_64.npz", "factors1"), 0.3);
+    run.evolve_with(white, schedule);
+    let mut delta = vec![0.0; white.len()];
+    run.density(&mut delta);
+    delta
+}
+
+/// The slope of their `sum (1 + delta)^2`.
+fn cotangent(delta: &[f64]) -> Vec<f64> {
+    delta.iter().map(|d| 2.0 * (1.0 + d)).collect()
+}
+
 #[test]
 fn gradients_agree_with_pmwd() {
     let simulation = pmwd(64, &[]);
     let mut run = simulation.run().expect("a run");
     let (white, ratio) = their_white(&simulation);
-    let settings = simulation.settings();
-    let mut schedule = Schedule::new(simulation.cosmology(), settings.scheme, settings.lpt, &settings.times)
-        .expect("a schedule");
-    with_factors(&mut schedule, &load("pmwd_64.npz", "factors1"), 0.3);
-    run.evolve_with(&white, schedule);
-    let mut delta = vec![0.0; white.len()];
-    run.density(&mut delta);
+    let delta = their_density(&simulation, &mut run, &white);
     let j: f64 = delta.iter().map(|d| (1.0 + d).powi(2)).sum();
-    let cotangent: Vec<f64> = delta.iter().map(|d| 2.0 * (1.0 + d)).collect();
     let mut gradient = vec![0.0; white.len()];
-    run.pull(&cotangent, &mut gradient).expect("a gradient");
+    run.pull(&cotangent(&delta), &mut gradient).expect("a gradient");
     let by_white: Vec<f64> =
         gradient.iter().zip(&ratio).map(|(g, r)| if r.is_finite() { g * r } else { 0.0 }).collect();
     // An orthonormal transform that is its own inverse: derivatives with respect to their field of white noise.
@@ -272,23 +284,17 @@ fn gradients_by_parameters_with_its_tables_are_those_of_pmwd() {
         assert!((ours.value / theirs - 1.0).abs() < 1e-6, "{} {theirs}", ours.value);
     }
     let grid = Grid::new(&[64; 3], &[256.0; 3]).expect("a grid");
-    let k_of = |i: usize| grid.wave_vector(i / 64, i % 64).iter().map(|k| k * k).sum::<f64>().sqrt();
-    let powers: Vec<Gradient> = (1..white.len()).map(|i| their_power(&cosmology, k_of(i))).collect();
+    let powers: Vec<Gradient> =
+        (1..white.len()).map(|i| their_power(&cosmology, wave_number(&grid, i))).collect();
     for (i, power) in powers.iter().enumerate() {
-        let ours = simulation.cosmology().linear().power(k_of(i + 1));
+        let ours = simulation.cosmology().linear().power(wave_number(&grid, i + 1));
         let error = (power.value / ours).sqrt() / ratio[i + 1] - 1.0;
         assert!(error.abs() < 1e-7, "amplitude of mode {i}: {error:.1e}");
     }
 
-    let schedule = |of: &Cosmology<f64>| Schedule::new(of, settings.scheme, settings.lpt, &settings.times);
-    let mut theirs = schedule(simulation.cosmology()).expect("a schedule");
-    with_factors(&mut theirs, &table, 0.3);
-    run.evolve_with(&white, theirs);
-    let mut delta = vec![0.0; white.len()];
-    run.density(&mut delta);
-    let cotangent: Vec<f64> = delta.iter().map(|d| 2.0 * (1.0 + d)).collect();
+    let delta = their_density(&simulation, &mut run, &white);
     let mut x_bar = vec![0.0; 3 * white.len()];
-    run.cloud().gradient(run.displacement(), &cotangent, None, 1.0, &mut x_bar);
+    run.cloud().gradient(run.displacement(), &cotangent(&delta), None, 1.0, &mut x_bar);
     let p_bar = vec![0.0; x_bar.len()];
     let by = run.pull_factors(x_bar, p_bar, None);
 
@@ -324,9 +330,8 @@ fn gradients_by_parameters_are_as_near_to_pmwd_as_its_tables_are_exact() {
     let x = simulation.point(&white);
     let mut delta = vec![0.0; white.len()];
     run.move_to(&x, &mut delta).expect("evolved");
-    let cotangent: Vec<f64> = delta.iter().map(|d| 2.0 * (1.0 + d)).collect();
     let mut gradient = vec![0.0; x.len()];
-    run.pull(&cotangent, &mut gradient).expect("a gradient");
+    run.pull(&cotangent(&delta), &mut gradient).expect("a gradient");
     for ((name, ours), theirs) in
         NAMES.into_iter().zip(&gradient[white.len()..]).zip(load("pmwd_64.npz", "parameters"))
     {

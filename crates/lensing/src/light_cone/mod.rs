@@ -317,9 +317,7 @@ impl<T: Real> LightCone<T> {
         let numbers = settings.free.iter().map(|name| Block::new(name, &[], "")).collect();
         let domain = simulation.domain().join(&Space::new(numbers));
         let cone = LightCone { simulation, free, domain, codomain: Space::new(blocks), settings };
-        if cone.is_curved() {
-            cone.check_antipode(cone.simulation.cosmology())?;
-        }
+        cone.check_antipode(cone.simulation.cosmology())?;
         Ok(cone)
     }
 
@@ -336,7 +334,7 @@ impl<T: Real> LightCone<T> {
         let farthest = farthest(cosmology, &self.settings.maps) + self.simulation.settings().length;
         let omega_k = cosmology.parameters().omega_k.value();
         let antipode = std::f64::consts::PI * HUBBLE_DISTANCE / (-omega_k).max(0.0).sqrt();
-        if farthest > 0.9 * antipode {
+        if self.is_curved() && farthest > 0.9 * antipode {
             return Err(Error::Setting(format!(
                 "with omega_k = {omega_k} the other end of the universe is {antipode:.0} Mpc/h away: maps may reach to nine tenths of that, a box length \
                  included, not to {farthest:.0}"
@@ -721,9 +719,7 @@ fn tables<T: Real, S: lookback_cosmology::Scalar>(
     edges: &Edges,
     ranges: &[(f64, f64)],
 ) -> Result<Vec<Table<S>>> {
-    if cone.is_curved() {
-        cone.check_antipode(cosmology)?;
-    }
+    cone.check_antipode(cosmology)?;
     let kernels = kernels(cosmology, maps)?;
     // Nodes are those of all maps, also where a table is of some.
     let (farthest, reach) = (farthest(cosmology, &cone.settings.maps), reach(&cone.settings.maps));
