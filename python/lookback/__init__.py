@@ -58,6 +58,7 @@ from ._lookback import (
     mass_map,
     mclmc,
     mgvi,
+    modes_of,
     muse,
     nbody,
     nuts,

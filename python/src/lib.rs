@@ -43,7 +43,7 @@ mod lookback_module {
     #[pymodule_export]
     use crate::runs::{calibrate, check, compare, resume, run, sharpen, simulate_file};
     #[pymodule_export]
-    use crate::universe::{galaxies, light_cone, nbody, particles, ray_tracing, white_modes};
+    use crate::universe::{galaxies, light_cone, modes_of, nbody, particles, ray_tracing, white_modes};
 
     use pyo3::prelude::*;
 

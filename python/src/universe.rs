@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use lookback::lensing::{LightConeSettings, RaySettings, RayTracing};
 use lookback::mesh::{Grid, white_modes as fill_modes};
-use lookback::nbody::{Bias, Galaxies, Particles, Simulation, Way};
+use lookback::nbody::{Bias, Galaxies, Modes, Particles, Simulation, Way};
 use lookback::operator::random::{Purpose, Stream};
+use lookback::operator::vector::check_finite;
 use lookback::operator::{DynOperator, InSingle, Operator, Real};
 use lookback::runfile::{CosmologySection, LightConeSection, SimulationSection};
 use lookback::universe;
 use numpy::IntoPyArray;
-use numpy::PyArrayMethods;
+use numpy::{PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyUserWarning};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use serde::de::DeserializeOwned;
 
-use crate::arrays::Output;
+use crate::arrays::{Input, Output};
 use crate::errors::raise;
 use crate::operators::PyOperator;
 
@@ -286,4 +287,21 @@ pub(crate) fn white_modes<'py>(
     let mut modes = vec![0.0; grid.len()];
     fill_modes(&grid, Stream::new(seed, Purpose::Signal, realisation), &mut modes);
     modes.into_pyarray(py).reshape(vec![side; 3])
+}
+
+/// White noise in a box as the latents of a simulation of it: an orthonormal transform to the modes of the lattice, real ones as cosine plus
+/// sine. `field` is `(n, n, n)`; a linear density of another code becomes white noise by dividing its Fourier modes by `sqrt(P(k) / cell volume)`.
+#[pyfunction]
+pub(crate) fn modes_of<'py>(py: Python<'py>, field: Input<'py>) -> PyResult<Output<'py>> {
+    let shape = field.shape().to_vec();
+    let &[side, second, third] = &shape[..] else {
+        return Err(raise(format!("a field in a box has three axes, not {}", shape.len())));
+    };
+    if side != second || side != third {
+        return Err(raise(format!("a field in a box has as many numbers along each axis, not {shape:?}")));
+    }
+    let grid = Grid::new(&[side; 3], &[1.0; 3]).map_err(raise)?;
+    let field: Vec<f64> = field.as_array().iter().copied().collect();
+    check_finite("modes_of", "field", &field).map_err(raise)?;
+    Modes::new(&grid).from_field(&field).into_pyarray(py).reshape(shape)
 }

@@ -739,6 +739,73 @@ def test_a_spectrum_from_a_file_has_its_own_amplitude(tmp_path):
     assert "sigma8" in lb.nbody(SIMULATION, cosmology={"table": str(table), "sigma8": 0.7}, free=["sigma8"]).domain
 
 
+def test_growth_and_distances_of_another_code_give_its_maps(tmp_path):
+    """MADLens, with its tables: the maps, and what its tape makes of changes."""
+    reference = ROOT / "crates/lensing/tests/reference/madlens_maps.npz"
+    madlens = dict(np.load(reference))
+    columns = [madlens[f"growth_{name}"] for name in ("a", "e", "d1", "f1", "d2", "f2")]
+    columns[4] = -3 / 7 * columns[4]
+    np.savetxt(tmp_path / "growth.txt", np.column_stack(columns), header="a E D1 f1 D2 f2", fmt="%.17g")
+    distances = np.column_stack([madlens["redshift"], madlens["distance"]])
+    np.savetxt(tmp_path / "distances.txt", distances, header="z chi", fmt="%.17g")
+    cosmology = dict(
+        omega_m=0.3089037414433296, omega_b=0.0486, h=0.6774, n_s=0.9667, sigma8=0.81581, radiation=False,
+        growth_table=tmp_path / "growth.txt", growth_between="lines", distance_table=tmp_path / "distances.txt",
+    )
+    simulation = dict(
+        particles=32, box_size=64.0, mesh_factor=2, lpt=2, start_gradient="four_point", scheme="fast_pm",
+        times=np.linspace(0.1, 1.0, 11),
+        sharpening=dict(alpha=0.01298855, mu=-2.59606026, kl=0.62717527, ks=1.61288947),
+    )
+    maps = dict(
+        sources=[dict(z=0.5), dict(z=1.0)], pixels=64, field_deg=1.5, centre_pixels=[-0.5, -0.5], nearest=0.0,
+        tiling="permutations", crossing="lagrangian", subtract_mean=False,
+    )
+    cone = lb.light_cone(simulation, maps, cosmology=cosmology)
+
+    # Linear densities of MADLens to latents: white noise is the density over the root of its power.
+    wave = [2 * np.pi / 64.0 * np.fft.fftfreq(32, 1 / 32)] * 2 + [2 * np.pi / 64.0 * np.fft.rfftfreq(32, 1 / 32)]
+    k = np.sqrt(sum(k**2 for k in np.meshgrid(*wave, indexing="ij")))
+    k[0, 0, 0] = 1.0
+    root = np.sqrt(lb.Cosmology(cosmology).linear_power(k.ravel()).reshape(k.shape) / 2.0**3)
+
+    def scaled(density, factor):
+        modes = np.fft.rfftn(np.reshape(density, (32, 32, 32))) * factor
+        modes[0, 0, 0] = 0.0
+        return lb.modes_of(np.fft.irfftn(modes, s=(32, 32, 32), axes=(0, 1, 2))).ravel()
+
+    def seen(maps):
+        """Its rows are our columns."""
+        return np.reshape(maps, (2, 64, 64)).transpose(0, 2, 1)
+
+    x = scaled(madlens["rho"], 1 / root)
+    off = np.abs(seen(cone(x)) - madlens["kappa_pgd"]).max() / madlens["kappa_pgd"].std()
+    assert off < 1e-6, off
+    pairs = [
+        (seen(lb.jvp(cone, x, scaled(madlens["tangent_pgd"], 1 / root))[1]).ravel(), madlens["jvp_pgd"].ravel()),
+        (
+            lb.vjp(cone, x, seen(madlens["cotangent_pgd"]).ravel())[1].ravel(),
+            scaled(madlens["vjp_pgd"], root),
+        ),
+    ]
+    for ours, theirs in pairs:
+        off = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+        assert off < 1e-6, off
+
+    with pytest.raises(lb.LookbackError, match="`omega_m`: growth or distances are those of a table"):
+        lb.light_cone(simulation, maps, cosmology=cosmology, free=["omega_m"])
+    with pytest.raises(lb.LookbackError, match="give one"):
+        lb.nbody(SIMULATION, cosmology={"growth_between": "lines"})
+    with pytest.raises(lb.LookbackError, match=r"distances.txt: .* found"):
+        lb.nbody(SIMULATION, cosmology={"growth_table": str(tmp_path / "distances.txt")})
+    with pytest.raises(lb.LookbackError, match="as many numbers along each axis"):
+        lb.modes_of(np.zeros((4, 4, 6)))
+    with pytest.raises(lb.LookbackError, match="three axes"):
+        lb.modes_of(np.zeros((4, 4)))
+    with pytest.raises(lb.LookbackError, match="not finite|NaN|nan"):
+        lb.modes_of(np.full((4, 4, 4), np.nan))
+
+
 def test_wrong_universes_are_refused_in_words():
     with pytest.raises(lb.LookbackError, match="`steps` must lie between 1 and 10000"):
         lb.nbody(SIMULATION | {"steps": 10**11})

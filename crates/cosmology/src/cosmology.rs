@@ -3,9 +3,20 @@
 use std::sync::Arc;
 
 use crate::{
-    Background, Error, Gradient, History, Instant, LinearPower, Normalization, Parameters, PowerTable,
-    Result, Scalar, Settings, shapes_history,
+    Background, DistanceTable, Error, Gradient, GrowthTable, History, Instant, LinearPower, Normalization,
+    PARAMETERS, Parameters, PowerTable, Result, Scalar, Settings, shapes_history,
 };
+
+/// What is read from files instead of computed.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    /// Shape of the linear spectrum at redshift 0; with [`Normalization::PrimordialAmplitude`] its amplitude, too.
+    pub power: Option<Arc<PowerTable>>,
+    /// Growth, and the expansion that momenta know of.
+    pub growth: Option<Arc<GrowthTable>>,
+    /// Distances of redshifts.
+    pub distances: Option<Arc<DistanceTable>>,
+}
 
 /// Everything that follows from a set of parameters.
 ///
@@ -16,7 +27,7 @@ pub struct Cosmology<S> {
     settings: Settings,
     history: History<S>,
     linear: LinearPower<S>,
-    table: Option<Arc<PowerTable>>,
+    tables: Tables,
 }
 
 impl Cosmology<f64> {
@@ -25,19 +36,22 @@ impl Cosmology<f64> {
     /// # Errors
     /// If a parameter is out of range.
     pub fn new(parameters: Parameters<f64>, settings: Settings) -> Result<Cosmology<f64>> {
-        Cosmology::with_table(parameters, settings, None)
+        Cosmology::with_tables(parameters, settings, Tables::default())
     }
 
     /// Whether the linear spectrum is that of a table, which no parameter scales.
     pub fn keeps_amplitude_of_table(&self) -> bool {
-        self.table.is_some() && self.settings.normalization == Normalization::PrimordialAmplitude
+        self.tables.power.is_some() && self.settings.normalization == Normalization::PrimordialAmplitude
     }
 
     /// Why nothing depends on the parameter of this name, where nothing does.
     pub fn ignores(&self, name: &str) -> Option<&'static str> {
         let Settings { radiation, massive_neutrinos, .. } = self.settings;
-        let table = self.table.is_some();
+        let table = self.tables.power.is_some();
+        let history = self.history.is_tabulated();
+        let of_history = PARAMETERS.iter().position(|known| *known == name).is_some_and(shapes_history);
         match name {
+            _ if history && of_history => Some("growth or distances are those of a table"),
             "omega_b" | "n_s" if table => Some("the spectrum is that of a table"),
             "h" | "t_cmb" if table && !radiation => {
                 Some("the spectrum is that of a table, and radiation is left out")
@@ -48,15 +62,14 @@ impl Cosmology<f64> {
         }
     }
 
-    /// The same with the shape of the linear spectrum from a table at redshift 0. With
-    /// [`Normalization::PrimordialAmplitude`] the table keeps its own amplitude.
+    /// The same with what is in the tables.
     ///
     /// # Errors
-    /// As [`Cosmology::new`].
-    pub fn with_table(
+    /// As [`Cosmology::new`], and if a table is far from the universe of the parameters.
+    pub fn with_tables(
         parameters: Parameters<f64>,
         settings: Settings,
-        table: Option<Arc<PowerTable>>,
+        tables: Tables,
     ) -> Result<Cosmology<f64>> {
         parameters.check().map_err(|error| match error {
             // As it is called in files.
@@ -69,7 +82,9 @@ impl Cosmology<f64> {
             other => other,
         })?;
         settings.check(&parameters)?;
-        Cosmology::make(parameters, settings, table)
+        let cosmology = Cosmology::make(parameters, settings, tables)?;
+        cosmology.history.check_tables()?;
+        Ok(cosmology)
     }
 
     /// The same cosmology with the derivatives of every quantity with respect to all parameters.
@@ -77,7 +92,7 @@ impl Cosmology<f64> {
     /// # Errors
     /// None that [`Cosmology::new`] would not have met.
     pub fn with_gradient(&self) -> Result<Cosmology<Gradient>> {
-        Cosmology::make(self.parameters.with_gradient(), self.settings, self.table.clone())
+        Cosmology::make(self.parameters.with_gradient(), self.settings, self.tables.clone())
     }
 
     /// The same with the derivatives with respect to those parameters alone on which the history does not depend
@@ -89,8 +104,9 @@ impl Cosmology<f64> {
         }
         let p = Parameters::from_array(p);
         let history = self.history.constant(Background::new(&p, &self.settings));
-        let linear = LinearPower::new(&p, &self.settings, history.instant(1.0).d1.d, self.table.clone());
-        Cosmology { parameters: p, settings: self.settings, history, linear, table: self.table.clone() }
+        let linear =
+            LinearPower::new(&p, &self.settings, history.instant(1.0).d1.d, self.tables.power.clone());
+        Cosmology { parameters: p, settings: self.settings, history, linear, tables: self.tables.clone() }
     }
 
     /// The same model with other parameters.
@@ -98,15 +114,16 @@ impl Cosmology<f64> {
     /// # Errors
     /// If a parameter is out of range.
     pub fn moved_to(&self, parameters: Parameters<f64>) -> Result<Cosmology<f64>> {
-        Cosmology::with_table(parameters, self.settings, self.table.clone())
+        Cosmology::with_tables(parameters, self.settings, self.tables.clone())
     }
 }
 
 impl<S: Scalar> Cosmology<S> {
-    fn make(p: Parameters<S>, settings: Settings, table: Option<Arc<PowerTable>>) -> Result<Cosmology<S>> {
-        let history = History::new(Background::new(&p, &settings))?;
-        let linear = LinearPower::new(&p, &settings, history.instant(1.0).d1.d, table.clone());
-        Ok(Cosmology { parameters: p, settings, history, linear, table })
+    fn make(p: Parameters<S>, settings: Settings, tables: Tables) -> Result<Cosmology<S>> {
+        let history = History::new(Background::new(&p, &settings))?
+            .with_tables(tables.growth.clone(), tables.distances.clone());
+        let linear = LinearPower::new(&p, &settings, history.instant(1.0).d1.d, tables.power.clone());
+        Ok(Cosmology { parameters: p, settings, history, linear, tables })
     }
 
     /// The parameters.

@@ -14,9 +14,11 @@ pub enum Error {
         /// What would be right.
         expected: String,
     },
-    /// A table of a power spectrum cannot be used.
-    #[error("power spectrum table{}: {message}", line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    /// A table from a file cannot be used.
+    #[error("{what} table{}: {message}", line.map(|line| format!(", line {line}")).unwrap_or_default())]
     Table {
+        /// What it holds.
+        what: &'static str,
         /// Line of the file, from 1.
         line: Option<usize>,
         /// What was wrong, and what would be right.

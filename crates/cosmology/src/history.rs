@@ -1,7 +1,9 @@
 //! The history of the universe as a table in `ln a`: distances and growth at any time.
 
+use std::sync::Arc;
+
 use crate::growth::{self, Growth, ORDERS, State};
-use crate::{Background, Error, HUBBLE_DISTANCE, Result, Scalar};
+use crate::{Background, DistanceTable, Error, GrowthTable, HUBBLE_DISTANCE, Result, Scalar};
 
 /// `ln a` between nodes. The error of the tables falls as its fourth power, and is below 1e-9.
 const STEP: f64 = 0.0125;
@@ -20,7 +22,16 @@ pub struct History<S> {
     growth: Vec<State<S>>,
     growth_curvature: Vec<[S; ORDERS]>,
     step: f64,
+    /// What is taken from tables instead.
+    growth_table: Option<Arc<GrowthTable>>,
+    distance_table: Option<Arc<DistanceTable>>,
 }
+
+/// By how much, as a share, tables of distances and of the expansion may differ from the universe of the parameters.
+const EXPANSION_OFF: f64 = 0.05;
+
+/// The same for the growth since some time.
+const GROWTH_OFF: f64 = 0.1;
 
 /// The universe at one time.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +76,52 @@ impl History<f64> {
             growth: self.growth.iter().map(|state| std::array::from_fn(|i| pair(&state[i]))).collect(),
             growth_curvature: self.growth_curvature.iter().map(|c| c.map(S::of)).collect(),
             step: self.step,
+            growth_table: self.growth_table.clone(),
+            distance_table: self.distance_table.clone(),
         }
+    }
+
+    /// Refuses tables that are those of another universe, or in other units.
+    pub(crate) fn check_tables(&self) -> Result<()> {
+        let off = |ours: f64, theirs: f64, most: f64| (theirs / ours - 1.0).abs() > most;
+        let wrong = |what, message: String| Err(Error::Table { what, line: None, message });
+        if let Some(table) = &self.growth_table {
+            let today = (table.first(1.0).d, self.integrated_order(1.0, 0).0);
+            for a in table.scale_factors() {
+                let (ours, theirs) = (self.background.e(a), table.e(a));
+                if off(ours, theirs, EXPANSION_OFF) {
+                    return wrong(
+                        "growth",
+                        format!(
+                            "at a = {a:.4} E = H / H0 is {theirs:.5}, and {ours:.5} with the parameters of the file"
+                        ),
+                    );
+                }
+                let (ours, theirs) = (self.integrated_order(a, 0).0 / today.1, table.first(a).d / today.0);
+                if off(ours, theirs, GROWTH_OFF) {
+                    return wrong(
+                        "growth",
+                        format!(
+                            "at a = {a:.4} D1 over that of today is {theirs:.5}, and {ours:.5} with the parameters of the file"
+                        ),
+                    );
+                }
+            }
+        }
+        if let Some(table) = &self.distance_table {
+            for (z, theirs) in table.rows().filter(|row| row.0 > 0.0) {
+                let ours = self.integrated_distance(1.0 / (1.0 + z));
+                if off(ours, theirs, EXPANSION_OFF) {
+                    return wrong(
+                        "distance",
+                        format!(
+                            "redshift {z} is at {theirs:.2}, and at {ours:.2} Mpc/h with the parameters of the file"
+                        ),
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -112,7 +168,31 @@ impl<S: Scalar> History<S> {
                 before = after;
             }
         }
-        Ok(History { background, distance, distance_slope, growth, growth_curvature, step })
+        Ok(History {
+            background,
+            distance,
+            distance_slope,
+            growth,
+            growth_curvature,
+            step,
+            growth_table: None,
+            distance_table: None,
+        })
+    }
+
+    /// The same with growth and distances of tables, which are numbers without derivatives. Before the first row of a table the universe goes on as
+    /// that of the parameters, joined to it.
+    pub(crate) fn with_tables(
+        self,
+        growth_table: Option<Arc<GrowthTable>>,
+        distance_table: Option<Arc<DistanceTable>>,
+    ) -> History<S> {
+        History { growth_table, distance_table, ..self }
+    }
+
+    /// Whether growth or distances are those of tables.
+    pub fn is_tabulated(&self) -> bool {
+        self.growth_table.is_some() || self.distance_table.is_some()
     }
 
     /// The expansion behind this history.
@@ -133,6 +213,16 @@ impl<S: Scalar> History<S> {
 
     /// Comoving distance \[Mpc/h\] from today to scale factor `a`, which is clamped to `1e-5 ..= 1`.
     pub fn distance(&self, a: f64) -> S {
+        let Some(table) = &self.distance_table else { return self.integrated_distance(a) };
+        let (last, end) = table.ends();
+        let z = 1.0 / a.clamp(START.exp(), 1.0) - 1.0;
+        if z <= last {
+            return S::of(table.distance(z));
+        }
+        self.integrated_distance(a) - self.integrated_distance(1.0 / (1.0 + last)) + end
+    }
+
+    fn integrated_distance(&self, a: f64) -> S {
         self.hermite(self.place(a), |i| (self.distance[i], self.distance_slope[i]))
     }
 
@@ -152,6 +242,15 @@ impl<S: Scalar> History<S> {
     /// # Errors
     /// If the distance is negative, or beyond `a = 1e-5`.
     pub fn scale_factor_at(&self, chi: f64) -> Result<S> {
+        let Some(table) = &self.distance_table else { return self.integrated_scale_factor(chi) };
+        let (last, end) = table.ends();
+        if (0.0..=end).contains(&chi) {
+            return Ok(S::of(1.0 / (1.0 + table.redshift(chi))));
+        }
+        self.integrated_scale_factor(chi - end + self.integrated_distance(1.0 / (1.0 + last)).value())
+    }
+
+    fn integrated_scale_factor(&self, chi: f64) -> Result<S> {
         let farthest = self.distance[0].value();
         if !(chi >= 0.0 && chi <= farthest) {
             let expected = format!("the table reaches from 0 to {farthest:.1} Mpc/h");
@@ -173,7 +272,7 @@ impl<S: Scalar> History<S> {
         // a(chi; p): dln a/dp = -(dchi/dp) / (dchi/dln a) at fixed chi.
         let a = ln_a.exp();
         let slope = -HUBBLE_DISTANCE / (a * self.background.e(a).value());
-        Ok((S::of(ln_a) - (self.distance(a) - chi) / slope).exp())
+        Ok((S::of(ln_a) - (self.integrated_distance(a) - chi) / slope).exp())
     }
 
     /// Growth functions and expansion rate at scale factor `a`, which is clamped to `1e-5 ..= 1`.
@@ -182,17 +281,60 @@ impl<S: Scalar> History<S> {
         let (place, (friction, b)) = (self.place(a), growth::coefficients(&self.background, a));
         let state: State<S> = std::array::from_fn(|order| self.order(place, order));
         let second = growth::acceleration(friction, b, &state);
-        let [d1, d2, d3a, d3b, d3c] =
+        let mut orders: [Growth<S>; ORDERS] =
             std::array::from_fn(|i| Growth { d: state[i].0, slope: state[i].1, curvature: second[i] });
-        Instant { a, e: self.background.e(a), d1, d2, d3a, d3b, d3c }
+        let mut e = self.background.e(a);
+        if let Some(table) = &self.growth_table {
+            let first = self.tabulated(table, a, (state[0].0, state[0].1));
+            if table.covers(a) {
+                e = S::of(table.e(a));
+            }
+            // What a table does not have is that of the parameters, times powers of the ratio of both growths.
+            let ratio = first.d / orders[0].d;
+            let faster = first.slope / first.d - orders[0].slope / orders[0].d;
+            for (order, power) in orders.iter_mut().zip([1, 2, 3, 3, 3]) {
+                let scale = ratio.powi(power);
+                order.slope = (order.slope + order.d * faster * f64::from(power)) * scale;
+                (order.d, order.curvature) = (order.d * scale, order.curvature * scale);
+            }
+            orders[0] = first;
+            if let Some(second) = table.second(a).filter(|_| table.covers(a)) {
+                let (d, slope) = (S::of(second.d), S::of(second.d * second.f));
+                let curvature = b * (d - first.d.powi(2)) - friction * slope;
+                orders[1] = Growth { d, slope, curvature };
+            }
+        }
+        let [d1, d2, d3a, d3b, d3c] = orders;
+        Instant { a, e, d1, d2, d3a, d3b, d3c }
+    }
+
+    /// Growth of the first order from a table, or before its first row from what was integrated, joined to it.
+    fn tabulated(&self, table: &GrowthTable, a: f64, (d, slope): (S, S)) -> Growth<S> {
+        let (d, slope) = if table.covers(a) {
+            let rate = table.first(a);
+            (S::of(rate.d), S::of(rate.d * rate.f))
+        } else {
+            let begins = table.begins();
+            let ratio = S::of(table.first(begins).d) / self.integrated_order(begins, 0).0;
+            (d * ratio, slope * ratio)
+        };
+        let (friction, b) = growth::coefficients(&self.background, a);
+        Growth { d, slope, curvature: growth::first_acceleration(friction, b, (d, slope)) }
     }
 
     /// First-order growth alone, as [`instant`](History::instant) has it.
     pub fn first_growth(&self, a: f64) -> Growth<S> {
         let a = a.clamp(START.exp(), 1.0);
-        let (d, slope) = self.order(self.place(a), 0);
+        let (d, slope) = self.integrated_order(a, 0);
+        if let Some(table) = &self.growth_table {
+            return self.tabulated(table, a, (d, slope));
+        }
         let (friction, b) = growth::coefficients(&self.background, a);
         Growth { d, slope, curvature: growth::first_acceleration(friction, b, (d, slope)) }
+    }
+
+    fn integrated_order(&self, a: f64, order: usize) -> (S, S) {
+        self.order(self.place(a), order)
     }
 
     fn order(&self, place: (usize, f64), order: usize) -> (S, S) {

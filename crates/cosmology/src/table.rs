@@ -2,6 +2,33 @@
 
 use crate::{Error, Result, Scalar};
 
+/// What these tables hold, in messages.
+const POWER: &str = "power spectrum";
+
+/// A line of a text table: its number from 1, the numbers that it begins with, and itself.
+pub(crate) struct Row<'a> {
+    pub(crate) line: usize,
+    pub(crate) numbers: Vec<f64>,
+    pub(crate) text: &'a str,
+}
+
+impl Row<'_> {
+    /// Whether there is nothing but numbers.
+    pub(crate) fn is_all_numbers(&self) -> bool {
+        self.numbers.len() == self.text.split_whitespace().count()
+    }
+}
+
+/// The lines of a text table but empty ones and those that begin with `#`.
+pub(crate) fn rows(text: &str) -> impl Iterator<Item = Row<'_>> {
+    let all = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
+    all.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).map(|(line, text)| Row {
+        line,
+        numbers: text.split_whitespace().map_while(|word| word.parse().ok()).collect(),
+        text,
+    })
+}
+
 /// A tabulated power spectrum, interpolated by a natural cubic spline of `ln P` in `ln k`, and continued as a power law.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PowerTable {
@@ -17,20 +44,17 @@ impl PowerTable {
     /// # Errors
     /// If there are fewer than four rows, or a number is not positive, or the wave numbers do not rise.
     pub fn new(k: &[f64], power: &[f64]) -> Result<PowerTable> {
-        let wrong = |row: Option<usize>, message: String| Err(Error::Table { line: row, message });
+        let wrong = |message: String| Err(Error::Table { what: POWER, line: None, message });
         if k.len() < 4 || k.len() != power.len() {
-            return wrong(
-                None,
-                format!("needs at least 4 rows of k and P, found {} and {}", k.len(), power.len()),
-            );
+            return wrong(format!("needs at least 4 rows of k and P, found {} and {}", k.len(), power.len()));
         }
         for (i, (k, p)) in k.iter().zip(power).enumerate() {
             if !(k.is_finite() && *k > 0.0 && p.is_finite() && *p > 0.0) {
-                return wrong(None, format!("row {}: k = {k} and P = {p} must be positive", i + 1));
+                return wrong(format!("row {}: k = {k} and P = {p} must be positive", i + 1));
             }
         }
         if let Some(i) = k.windows(2).position(|k| k[0] >= k[1]) {
-            return wrong(None, format!("wave numbers must rise, but row {} does not", i + 2));
+            return wrong(format!("wave numbers must rise, but row {} does not", i + 2));
         }
         let ln_k: Vec<f64> = k.iter().map(|k| k.ln()).collect();
         let ln_p: Vec<f64> = power.iter().map(|p| p.ln()).collect();
@@ -45,15 +69,10 @@ impl PowerTable {
     /// With the line that is not a pair of positive numbers in rising order of `k`.
     pub fn parse(text: &str) -> Result<PowerTable> {
         let (mut k, mut power) = (Vec::new(), Vec::new());
-        for (i, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let numbers: Vec<f64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
-            let at = |message: String| Error::Table { line: Some(i + 1), message };
-            let [wave, p, ..] = numbers[..] else {
-                return Err(at(format!("expected k [h/Mpc] and P [(Mpc/h)^3], found `{line}`")));
+        for row in rows(text) {
+            let at = |message: String| Error::Table { what: POWER, line: Some(row.line), message };
+            let [wave, p, ..] = row.numbers[..] else {
+                return Err(at(format!("expected k [h/Mpc] and P [(Mpc/h)^3], found `{}`", row.text)));
             };
             if k.last().is_some_and(|&last| wave <= last) {
                 return Err(at(format!("wave numbers must rise, but {wave} follows {}", k[k.len() - 1])));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lookback_cosmology::{
     Alignment, Bias, Cosmology, EisensteinHu, HUBBLE_DISTANCE, Halofit, Normalization, PARAMETERS,
-    Parameters, PowerTable, Scalar, Settings, Sources, Tracer, convergence_spectrum, limber_spectrum,
+    Parameters, PowerTable, Scalar, Settings, Sources, Tables, Tracer, convergence_spectrum, limber_spectrum,
     shapes_history,
 };
 
@@ -172,8 +172,12 @@ fn halofit_of_curved_universes_agrees_with_camb() {
         let k = camb.column(&format!("{name}_k"));
         let linear = PowerTable::new(k, camb.column(&format!("{name}_linear_z0"))).expect("a table");
         let settings = Settings { normalization: Normalization::PrimordialAmplitude, ..Settings::default() };
-        let cosmology =
-            Cosmology::with_table(parameters, settings, Some(Arc::new(linear))).expect("a cosmology");
+        let cosmology = Cosmology::with_tables(
+            parameters,
+            settings,
+            Tables { power: Some(Arc::new(linear)), ..Tables::default() },
+        )
+        .expect("a cosmology");
         for z in [0.0, 1.0] {
             let a = 1.0 / (1.0 + z);
             let power = |k: f64| cosmology.linear_power(k, a);
@@ -204,8 +208,12 @@ fn files_of_camb_and_class_are_read() {
             ..Parameters::planck18()
         };
         let settings = Settings { normalization: Normalization::PrimordialAmplitude, ..Settings::default() };
-        let cosmology =
-            Cosmology::with_table(parameters, settings, Some(table.clone())).expect("a cosmology");
+        let cosmology = Cosmology::with_tables(
+            parameters,
+            settings,
+            Tables { power: Some(table.clone()), ..Tables::default() },
+        )
+        .expect("a cosmology");
         // What the codes themselves say of the same spectrum.
         let ours = cosmology.linear().sigma8();
         assert!((ours / sigma8 - 1.0).abs() < tolerance, "{name}: sigma8 {ours}");

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lookback_cosmology::{
-    Alignment, Bias, Cosmology, Normalization, Parameters, PowerTable, Settings as CosmologySettings,
-    Sources, Tracer, Transfer,
+    Alignment, Between, Bias, Cosmology, DistanceTable, GrowthTable, Normalization, Parameters, PowerTable,
+    Settings as CosmologySettings, Sources, Tables, Tracer, Transfer,
 };
 use lookback_lensing::{Crossing, LightCone, LightConeSettings, Sky, Tiling, free_numbers};
 use lookback_mesh::Window;
@@ -16,9 +16,9 @@ use lookback_operator::Real;
 
 use crate::memory::check_simulation;
 use crate::runfile::{
-    AlignmentSection, CosmologySection, CrossingName, GalaxiesSection, GradientName, LaplaceName,
-    LightConeSection, SampleSection, SchemeName, SimulationSection, SourceSection, SpacingName, TilingName,
-    TransferName, WindowName,
+    AlignmentSection, BetweenName, CosmologySection, CrossingName, GalaxiesSection, GradientName,
+    LaplaceName, LightConeSection, SampleSection, SchemeName, SimulationSection, SourceSection, SpacingName,
+    TilingName, TransferName, WindowName,
 };
 use crate::{Error, Result, files};
 
@@ -67,8 +67,23 @@ impl CosmologySection {
             radiation: self.radiation,
             massive_neutrinos: self.massive_neutrinos,
         };
-        let table = self.table.as_ref().map(|place| read_table(place)).transpose()?;
-        Cosmology::with_table(parameters, settings, table).map_err(|error| wrong("cosmology", error))
+        Cosmology::with_tables(parameters, settings, self.tables()?)
+            .map_err(|error| wrong("cosmology", error))
+    }
+
+    fn tables(&self) -> Result<Tables> {
+        if self.growth_table.is_none() && self.growth_between != BetweenName::Cubic {
+            return Err(wrong("cosmology", "`growth_between` is for the rows of a `growth_table`; give one"));
+        }
+        let between = match self.growth_between {
+            BetweenName::Cubic => Between::Cubic,
+            BetweenName::Lines => Between::Lines,
+        };
+        Ok(Tables {
+            power: read_table(self.table.as_ref(), PowerTable::parse)?,
+            growth: read_table(self.growth_table.as_ref(), |text| GrowthTable::parse(text, between))?,
+            distances: read_table(self.distance_table.as_ref(), DistanceTable::parse)?,
+        })
     }
 }
 
@@ -77,10 +92,14 @@ fn read_text(place: &str) -> Result<String> {
         .map_err(|_| Error::file(place, "is not a text in UTF-8"))
 }
 
-fn read_table(place: &str) -> Result<Arc<PowerTable>> {
-    let table =
-        PowerTable::parse(&read_text(place)?).map_err(|error| Error::file(place, error.to_string()))?;
-    Ok(Arc::new(table))
+fn read_table<T>(
+    place: Option<&String>,
+    parse: impl Fn(&str) -> lookback_cosmology::Result<T>,
+) -> Result<Option<Arc<T>>> {
+    let read = |place: &String| {
+        parse(&read_text(place)?).map(Arc::new).map_err(|error| Error::file(place, error.to_string()))
+    };
+    place.map(read).transpose()
 }
 
 impl SimulationSection {

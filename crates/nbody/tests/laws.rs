@@ -1,6 +1,8 @@
 //! What must hold for every simulation: laws of operators, reversal in time, and the same numbers in either precision.
 
-use lookback_cosmology::{Cosmology, Normalization, Parameters, PowerTable, Settings as CosmologySettings};
+use lookback_cosmology::{
+    Cosmology, Normalization, Parameters, PowerTable, Settings as CosmologySettings, Tables,
+};
 use lookback_mesh::{Grid, Window, bin_edges, power_spectrum};
 use lookback_nbody::{
     GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Particles, SHARPENING_PARAMETERS, Scheme, Settings,
@@ -333,7 +335,11 @@ fn a_spectrum_that_is_too_short_is_refused() {
         let table = std::sync::Arc::new(PowerTable::new(&k, &power).expect("a table"));
         let settings =
             CosmologySettings { normalization: Normalization::PrimordialAmplitude, ..Default::default() };
-        let cosmology = Cosmology::with_table(Parameters::planck18(), settings, Some(table));
+        let cosmology = Cosmology::with_tables(
+            Parameters::planck18(),
+            settings,
+            Tables { power: Some(table), ..Tables::default() },
+        );
         // 40 Mpc/h, 8 particles a side: waves from 0.157 to, along the diagonal, 1.088 h/Mpc.
         Simulation::<f64>::new(self::settings(8, 1), cosmology.expect("a cosmology"), &[]).err()
     };

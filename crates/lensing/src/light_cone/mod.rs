@@ -184,7 +184,7 @@ impl Settings {
     /// How much a particle at this distance counts.
     fn taper(&self, d: f64) -> f64 {
         if self.nearest == 0.0 {
-            return if d > 0.0 { 1.0 } else { 0.0 };
+            return 1.0;
         }
         lookback_cosmology::smooth_step(d / self.nearest - 1.0)
     }

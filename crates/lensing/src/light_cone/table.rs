@@ -118,7 +118,8 @@ impl<S: Scalar> Table<S> {
     /// The table of a view that is seen in `range`, on nodes that cover `cover` and what lies within `reach` of it; values and derivatives share their nodes.
     ///
     /// Weight of map `s`: `W_s(d) share(a(d)) taper(d) / (n r(d)^2 pixel)` with `n` the mean number density of particles
-    /// \[(h/Mpc)^3\], `r` the transverse distance and `pixel` \[sr\]; that of galaxies is in parts.
+    /// \[(h/Mpc)^3\], `r` the transverse distance and `pixel` \[sr\]; that of galaxies is in parts. Nodes hold it times `d^2`, which goes to
+    /// zero at the observer as smoothly as `W` does.
     pub(super) fn new(
         cosmology: &Cosmology<S>,
         settings: &Settings,
@@ -149,15 +150,14 @@ impl<S: Scalar> Table<S> {
                 Crossing::Exact => edges.share(index, a),
                 Crossing::Lagrangian => S::of(1.0),
             };
-            let geometry = if d > 0.0 { settings.taper(d) / (density * d * d * pixel) } else { 0.0 };
-            let mut share = share * geometry;
+            let mut share = share * (settings.taper(d) / (density * pixel));
             if curved {
                 let magnification = magnification(history, d);
                 nodes.push(magnification);
                 share = share * magnification.powi(2);
             }
             for (tracer, kernel) in maps {
-                let weight = kernel.continued(S::of(d.max(0.0)), a);
+                let weight = kernel.continued(S::of(d), a);
                 let Tracer::Galaxies { bias, redshift_space, .. } = tracer else {
                     nodes.push(weight * share);
                     continue;
@@ -336,7 +336,7 @@ pub(super) fn mean<S: Scalar>(table: &Table<S>, map: usize, density_times_pixel:
     let at = |i: usize| {
         let d = table.start + SPACING * i as f64;
         let node = &table.nodes[i * table.width..][..table.width];
-        let flat = table.columns[map].smooth(node) * (density_times_pixel * d * d);
+        let flat = table.columns[map].smooth(node) * density_times_pixel;
         (d, if table.curved { flat / node[MAGNIFICATION].powi(2) } else { flat })
     };
     for i in 1..count {

@@ -146,11 +146,19 @@ impl Counted {
 }
 
 impl Table<f64> {
+    /// What a node holds times the square of the distance, at the distance of a particle, and its derivative.
+    #[inline]
+    fn spread(&self, sight: &Sight, column: usize) -> (f64, f64) {
+        let (value, slope) = self.read(&sight.place, column);
+        let inverse = 1.0 / (sight.d * sight.d);
+        (value * inverse, (slope - 2.0 * value / sight.d) * inverse)
+    }
+
     #[inline]
     fn counted(&self, first: usize, sight: &Sight) -> Counted {
         let shift = self.read(&sight.place, first);
         let place = if shift.0 == 0.0 { sight.place } else { self.place(sight.d + sight.away * shift.0) };
-        let seen = std::array::from_fn(|part| self.read(&sight.place, first + 2 + part));
+        let seen = std::array::from_fn(|part| self.spread(sight, first + 2 + part));
         Counted { place, shift, number: self.read(&place, first + 1), seen }
     }
 
@@ -158,7 +166,7 @@ impl Table<f64> {
     #[inline]
     pub(super) fn weight(&self, map: usize, sight: &Sight) -> f64 {
         match self.columns[map] {
-            Columns::Matter(column) => self.value(&sight.place, column),
+            Columns::Matter(column) => self.value(&sight.place, column) / (sight.d * sight.d),
             Columns::Galaxies(first) => {
                 let counted = self.counted(first, sight);
                 counted.number.0 * counted.total(sight.birth).0
@@ -171,7 +179,7 @@ impl Table<f64> {
     pub(super) fn weight_and_slopes(&self, map: usize, sight: &Sight) -> Weight {
         match self.columns[map] {
             Columns::Matter(column) => {
-                let (value, by_distance) = self.read(&sight.place, column);
+                let (value, by_distance) = self.spread(sight, column);
                 Weight { value, by_distance, by_away: 0.0, by_birth: [0.0; 2] }
             }
             Columns::Galaxies(first) => {
@@ -192,12 +200,12 @@ impl Table<f64> {
     #[inline]
     pub(super) fn weight_change(&self, changes: &[f64], map: usize, sight: &Sight) -> f64 {
         let read = |place: &Place, column: usize| self.read_changes(changes, place, column);
+        let seen = |column: usize| read(&sight.place, column) / (sight.d * sight.d);
         match self.columns[map] {
-            Columns::Matter(column) => read(&sight.place, column),
+            Columns::Matter(column) => seen(column),
             Columns::Galaxies(first) => {
                 let counted = self.counted(first, sight);
-                let [whole, linear, square] =
-                    std::array::from_fn(|part| read(&sight.place, first + 2 + part));
+                let [whole, linear, square] = std::array::from_fn(|part| seen(first + 2 + part));
                 let shifted = counted.number.1 * sight.away * read(&sight.place, first);
                 (read(&counted.place, first + 1) + shifted) * counted.total(sight.birth).0
                     + counted.number.0 * (whole + linear * sight.birth[0] + square * sight.birth[1])
@@ -210,13 +218,13 @@ impl Table<f64> {
     pub(super) fn weight_pull(&self, bar: &mut [f64], map: usize, sight: &Sight, given: f64) {
         let mut add = |place: &Place, column, given| self.give(bar, place, column, given);
         match self.columns[map] {
-            Columns::Matter(column) => add(&sight.place, column, given),
+            Columns::Matter(column) => add(&sight.place, column, given / (sight.d * sight.d)),
             Columns::Galaxies(first) => {
                 let counted = self.counted(first, sight);
                 let total = given * counted.total(sight.birth).0;
                 add(&counted.place, first + 1, total);
                 add(&sight.place, first, counted.number.1 * sight.away * total);
-                let number = given * counted.number.0;
+                let number = given * counted.number.0 / (sight.d * sight.d);
                 for (part, birth) in [1.0, sight.birth[0], sight.birth[1]].into_iter().enumerate() {
                     add(&sight.place, first + 2 + part, number * birth);
                 }

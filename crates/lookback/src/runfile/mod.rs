@@ -12,7 +12,7 @@ pub use sections::{
     ReportSection, SkyCentre, SkySection, SpectrumSection, Survey,
 };
 pub use universe::{
-    AlignmentSection, CosmologySection, CrossingName, GalaxiesSection, GradientName, LaplaceName,
-    LightConeSection, RaysSection, SampleSection, SchemeName, SharpeningSection, ShellSection,
+    AlignmentSection, BetweenName, CosmologySection, CrossingName, GalaxiesSection, GradientName,
+    LaplaceName, LightConeSection, RaysSection, SampleSection, SchemeName, SharpeningSection, ShellSection,
     SimulationSection, SourceSection, SpacingName, TilingName, TransferName, WindowName,
 };

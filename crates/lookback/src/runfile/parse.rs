@@ -199,7 +199,7 @@ impl RunFile {
                 }
                 PriorSection::Learned { model, .. } => places.push(model),
                 PriorSection::LightCone { cosmology, light_cone, .. } => {
-                    places.extend(&mut cosmology.table);
+                    places.extend(cosmology.places());
                     places.extend(light_cone.places());
                 }
                 _ => {}

@@ -43,6 +43,40 @@ pub struct CosmologySection {
     /// it keeps its amplitude unless `sigma8` gives one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
+    /// File of growth and expansion (`a`, `E = H / H0`, `D1`, `dln D1 / dln a`, and maybe `D2`, `dln D2 / dln a`; `a` rises to 1) instead of what
+    /// follows from the parameters, which must be those of the same universe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub growth_table: Option<String>,
+    /// How to go between the rows of `growth_table`.
+    #[serde(skip_serializing_if = "BetweenName::is_cubic")]
+    pub growth_between: BetweenName,
+    /// File of comoving distances (redshift, distance \[Mpc/h\]) instead of those of the parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distance_table: Option<String>,
+}
+
+impl CosmologySection {
+    /// All places of files.
+    pub(crate) fn places(&mut self) -> impl Iterator<Item = &mut String> {
+        [&mut self.table, &mut self.growth_table, &mut self.distance_table].into_iter().flatten()
+    }
+}
+
+/// Ways to interpolate by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BetweenName {
+    /// Cubics through four rows.
+    #[default]
+    Cubic,
+    /// Straight lines.
+    Lines,
+}
+
+impl BetweenName {
+    fn is_cubic(&self) -> bool {
+        *self == BetweenName::Cubic
+    }
 }
 
 impl Default for CosmologySection {
@@ -65,6 +99,9 @@ impl Default for CosmologySection {
             radiation: true,
             transfer: TransferName::EisensteinHu,
             table: None,
+            growth_table: None,
+            growth_between: BetweenName::Cubic,
+            distance_table: None,
         }
     }
 }

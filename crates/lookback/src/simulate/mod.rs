@@ -140,7 +140,7 @@ impl SimulateFile {
 
     /// All places of files.
     fn places(&mut self) -> impl Iterator<Item = &mut String> {
-        self.cosmology.table.iter_mut().chain(self.light_cone.iter_mut().flat_map(LightConeSection::places))
+        self.cosmology.places().chain(self.light_cone.iter_mut().flat_map(LightConeSection::places))
     }
 
     fn directory(&self) -> PathBuf {
