@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use lookback::cosmology::{
-    Cosmology, Gradient, Halofit, PARAMETERS, Result, Scalar, Tracer, limber_spectrum,
+    Cosmology, Gradient, Halofit, PARAMETERS, Result, Scalar, Tracer, limber_spectrum, shapes_history,
 };
 use lookback::runfile::{CosmologySection, SourceSection};
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
@@ -18,7 +18,7 @@ use crate::universe::section;
 /// nothing is said.
 ///
 /// Functions of numbers, which give a number, or of arrays. With `derivatives = True` they give `(value, {"omega_m": ..., ...})`, exact derivatives by every
-/// parameter.
+/// parameter (beside tables of growth or distances, by those of the spectrum alone).
 #[pyclass(name = "Cosmology", frozen, module = "lookback")]
 pub(crate) struct PyCosmology(Cosmology<f64>);
 
@@ -55,7 +55,7 @@ impl Quantity {
         let history = cosmology.history();
         let each = |f: &dyn Fn(f64) -> S| Ok(x.iter().map(|&x| f(x)).collect());
         match self {
-            Quantity::Hubble => each(&|a| cosmology.background().e(a)),
+            Quantity::Hubble => each(&|a| history.e(a)),
             Quantity::Distance => each(&|a| history.distance(a)),
             Quantity::TransverseDistance => each(&|a| history.transverse(history.distance(a))),
             Quantity::ScaleFactor => x.iter().map(|&chi| history.scale_factor_at(chi)).collect(),
@@ -123,11 +123,17 @@ impl PyCosmology {
             .detach(|| cosmology.with_gradient().and_then(|cosmology| quantity.at(&cosmology, &x)))
             .map_err(raise)?;
         let by = PyDict::new(py);
-        for (i, name) in self.names() {
+        for (i, name) in self.differentiable() {
             by.set_item(name, shaped(found.iter().map(|value| value.gradient[i]).collect())?)?;
         }
         let values = shaped(found.iter().map(|value| value.value).collect())?;
         Ok(PyTuple::new(py, [values, by.into_any()])?.into_any())
+    }
+
+    /// Places and names of the parameters by which there are derivatives: none of what tables hold.
+    fn differentiable(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        let of_history = self.0.history().is_tabulated();
+        self.names().filter(move |(i, _)| !(of_history && shapes_history(*i)))
     }
 
     /// Places and names of the parameters. A table that keeps its own amplitude leaves none to name.

@@ -58,8 +58,25 @@ fn plain(arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>) -> PyRes
     )))
 }
 
-fn names(free: &[String]) -> Vec<&str> {
-    free.iter().map(String::as_str).collect()
+/// Names in a list, or one alone.
+#[derive(Default)]
+pub(crate) struct Names(Vec<String>);
+
+impl Names {
+    fn list(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+}
+
+impl FromPyObject<'_, '_> for Names {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        match value.extract::<String>() {
+            Ok(one) => Ok(Names(vec![one])),
+            Err(_) => value.extract().map(Names),
+        }
+    }
 }
 
 /// Refuses what has no memory for its derivatives, of which an operator gives both, with the arrays that are handed out then: as many numbers
@@ -115,7 +132,7 @@ fn build_simulation<T: Real>(
     py: Python<'_>,
     simulation: &Bound<'_, PyDict>,
     cosmology: Option<&Bound<'_, PyDict>>,
-    free: &[String],
+    free: &Names,
 ) -> PyResult<Simulation<T>> {
     let simulation: SimulationSection = section(py, "simulation", Some(simulation))?;
     let cosmology: CosmologySection = section(py, "cosmology", cosmology)?;
@@ -123,7 +140,7 @@ fn build_simulation<T: Real>(
     let settings = simulation.settings(&cosmology).map_err(raise)?;
     // Its arrays count once it is known which of them are handed out.
     check::<T>(0, |way| settings.memory::<T>(way))?;
-    let simulation = Simulation::new(settings, cosmology, &names(free)).map_err(raise)?;
+    let simulation = Simulation::new(settings, cosmology, &free.list()).map_err(raise)?;
     warn(py, &simulation.advice())?;
     Ok(simulation)
 }
@@ -146,12 +163,12 @@ fn without_rays(cone: &LightConeSection, instead: &str) -> PyResult<()> {
 /// end. `simulation` and `cosmology` have the keys of the sections of run files. With `precision = "f32"` it computes in single
 /// precision, in half the memory, and takes and gives float64 as before.
 #[pyfunction]
-#[pyo3(signature = (simulation, *, cosmology = None, free = Vec::new(), precision = "f64"))]
+#[pyo3(signature = (simulation, *, cosmology = None, free = Names::default(), precision = "f64"))]
 pub(crate) fn nbody(
     py: Python<'_>,
     simulation: &Bound<'_, PyDict>,
     cosmology: Option<&Bound<'_, PyDict>>,
-    free: Vec<String>,
+    free: Names,
     precision: &str,
 ) -> PyResult<PyOperator> {
     in_precision!(precision, |T| {
@@ -164,12 +181,12 @@ pub(crate) fn nbody(
 /// The particles of a simulation at its end: displacements from the lattice [Mpc/h], then peculiar velocities [km/s], each of the shape
 /// `(3, n, n, n)`; `split` gives them by name. The rest as in `nbody`.
 #[pyfunction]
-#[pyo3(signature = (simulation, *, cosmology = None, free = Vec::new(), precision = "f64"))]
+#[pyo3(signature = (simulation, *, cosmology = None, free = Names::default(), precision = "f64"))]
 pub(crate) fn particles(
     py: Python<'_>,
     simulation: &Bound<'_, PyDict>,
     cosmology: Option<&Bound<'_, PyDict>>,
-    free: Vec<String>,
+    free: Names,
     precision: &str,
 ) -> PyResult<PyOperator> {
     in_precision!(precision, |T| {
@@ -186,14 +203,14 @@ pub(crate) fn particles(
 /// `a_ia` (alignment of sources), `b1` or `b2` (`b1_1`, `b1_2`, ... of several samples): in the domain, parameters of the universe
 /// stand first. `precision` as in `nbody`.
 #[pyfunction]
-#[pyo3(signature = (simulation, light_cone, *, cosmology = None, free = Vec::new(), seed = 42, precision = "f64"))]
+#[pyo3(signature = (simulation, light_cone, *, cosmology = None, free = Names::default(), seed = 42, precision = "f64"))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn light_cone(
     py: Python<'_>,
     simulation: &Bound<'_, PyDict>,
     light_cone: &Bound<'_, PyDict>,
     cosmology: Option<&Bound<'_, PyDict>>,
-    free: Vec<String>,
+    free: Names,
     seed: u64,
     precision: &str,
 ) -> PyResult<PyOperator> {
@@ -202,7 +219,7 @@ pub(crate) fn light_cone(
     let cone: LightConeSection = section(py, "light_cone", Some(light_cone))?;
     without_rays(&cone, "`lb.ray_tracing` traces them here")?;
     let settings: LightConeSettings = cone.sky().and_then(|sky| cone.settings(sky, seed)).map_err(raise)?;
-    let free = names(&free);
+    let free = free.list();
     in_precision!(precision, |T| {
         let cone = universe::light_cone::<T>(&cosmology, &simulation, settings, &free, &Way::DERIVATIVES);
         let cone = cone.map_err(raise)?;
@@ -215,7 +232,7 @@ pub(crate) fn light_cone(
 /// Density contrast of galaxies of a simulation at its end: Lagrangian `bias = (b1, b2)`, in redshift space along the last
 /// axis or not. With `free_bias` the two numbers follow the other free parameters. `precision` as in `nbody`.
 #[pyfunction]
-#[pyo3(signature = (simulation, bias, *, redshift_space = true, cosmology = None, free = Vec::new(), free_bias = false, precision = "f64"))]
+#[pyo3(signature = (simulation, bias, *, redshift_space = true, cosmology = None, free = Names::default(), free_bias = false, precision = "f64"))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn galaxies(
     py: Python<'_>,
@@ -223,7 +240,7 @@ pub(crate) fn galaxies(
     bias: (f64, f64),
     redshift_space: bool,
     cosmology: Option<&Bound<'_, PyDict>>,
-    free: Vec<String>,
+    free: Names,
     free_bias: bool,
     precision: &str,
 ) -> PyResult<PyOperator> {
@@ -240,7 +257,7 @@ pub(crate) fn galaxies(
 /// simulated light cone. `light_cone` has `pixels`, `field_deg` and the options of the cone, and no `sources`; `redshifts` are
 /// those of the sources. `precision` as in `nbody`.
 #[pyfunction]
-#[pyo3(signature = (simulation, light_cone, redshifts, *, planes = 20, edge = 0.2, cosmology = None, free = Vec::new(), seed = 42, precision = "f64"))]
+#[pyo3(signature = (simulation, light_cone, redshifts, *, planes = 20, edge = 0.2, cosmology = None, free = Names::default(), seed = 42, precision = "f64"))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn ray_tracing(
     py: Python<'_>,
@@ -250,7 +267,7 @@ pub(crate) fn ray_tracing(
     planes: usize,
     edge: f64,
     cosmology: Option<&Bound<'_, PyDict>>,
-    free: Vec<String>,
+    free: Names,
     seed: u64,
     precision: &str,
 ) -> PyResult<PyOperator> {

@@ -72,6 +72,21 @@ fn a_simulation_writes_everything_and_goes_on_where_it_stopped() {
     assert!(!good && words.contains("other settings"), "{words}");
 }
 
+/// On a terminal, which `script` of util-linux plays, a bar with counts and times; elsewhere none.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_shows_a_bar() {
+    let bench = Bench::new(&SMALL.replace("realisations = 2", "realisations = 6"));
+    let command = format!("{} simulate run.toml -o out", env!("CARGO_BIN_EXE_lookback"));
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).current_dir(bench.path("")).env("TERM", "xterm");
+    let output = script.output().expect("`script` of util-linux");
+    let words = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && words.contains("/30 [") && words.contains('█'), "{words}");
+    let (good, words) = bench.simulate();
+    assert!(good && !words.contains('█'), "{words}");
+}
+
 /// A numpy array of single precision, without its header.
 fn numbers(bytes: &[u8]) -> Vec<f32> {
     let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
@@ -447,6 +462,30 @@ fn initial_conditions_are_found_from_tomographic_maps() {
     let refused = Bench::new(&RUN.replace("pixels = [8, 8]", "pixels = [8, 10]"));
     let output = refused.lookback(&["check", "run.toml"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("is square"));
+}
+
+#[test]
+fn files_of_the_universe_are_inputs_of_a_run() {
+    let text = RUN
+        .replace("sources = [{ z = 0.7 }, { z = 1.2 }]", "sources = [{ file = \"nz.txt\" }, { z = 1.2 }]")
+        .replace(
+            "kind = \"light_cone\"",
+            "kind = \"light_cone\"\ncosmology.distance_table = \"distances.txt\"",
+        );
+    let bench = Bench::new(&text);
+    fs::write(bench.path("nz.txt"), "0.4 0.0\n0.8 1.0\n1.2 0.0\n").expect("writes");
+    // Planck 2018, in Mpc/h.
+    let distances =
+        "# z chi\n0.0 0.0\n0.25 704.3\n0.5 1316.9\n1.0 2297.4\n1.5 3029.2\n2.0 3591.4\n3.0 4400.4\n";
+    fs::write(bench.path("distances.txt"), distances).expect("writes");
+    let output = bench.lookback(&["-q", "run", "run.toml", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary = String::from_utf8(bench.read("summary.json")).expect("a text");
+    assert!(summary.contains("nz.txt") && summary.contains("distances.txt"), "{summary}");
+    fs::write(bench.path("distances.txt"), distances.replace("2297.4", "2297.0")).expect("writes");
+    let output = bench.lookback(&["resume", "out"]);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && words.contains("changed"), "{words}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
 pub struct Tables {
     /// Shape of the linear spectrum at redshift 0; with [`Normalization::PrimordialAmplitude`] its amplitude, too.
     pub power: Option<Arc<PowerTable>>,
-    /// Growth, and the expansion that momenta know of.
+    /// Growth, and the expansion that momenta and redshift space know of; widths of `n(z)` and formulas take that of the parameters.
     pub growth: Option<Arc<GrowthTable>>,
     /// Distances of redshifts.
     pub distances: Option<Arc<DistanceTable>>,
@@ -44,20 +44,24 @@ impl Cosmology<f64> {
         self.tables.power.is_some() && self.settings.normalization == Normalization::PrimordialAmplitude
     }
 
-    /// Why nothing depends on the parameter of this name, where nothing does.
-    pub fn ignores(&self, name: &str) -> Option<&'static str> {
+    /// Why the parameter of this name cannot be free, where it cannot.
+    pub fn why_fixed(&self, name: &str) -> Option<&'static str> {
         let Settings { radiation, massive_neutrinos, .. } = self.settings;
         let table = self.tables.power.is_some();
         let history = self.history.is_tabulated();
         let of_history = PARAMETERS.iter().position(|known| *known == name).is_some_and(shapes_history);
         match name {
-            _ if history && of_history => Some("growth or distances are those of a table"),
-            "omega_b" | "n_s" if table => Some("the spectrum is that of a table"),
-            "h" | "t_cmb" if table && !radiation => {
-                Some("the spectrum is that of a table, and radiation is left out")
+            _ if history && of_history => {
+                Some("growth or distances are those of a table, whose numbers have no derivatives")
             }
-            "n_eff" | "m_nu" if !radiation => Some("radiation is left out"),
-            "m_nu" if massive_neutrinos == 0 => Some("no species of neutrinos is massive"),
+            "omega_b" | "n_s" if table => Some("nothing depends on it, as the spectrum is that of a table"),
+            "h" | "t_cmb" if table && !radiation => {
+                Some("nothing depends on it, as the spectrum is that of a table, and radiation is left out")
+            }
+            "n_eff" | "m_nu" if !radiation => Some("nothing depends on it, as radiation is left out"),
+            "m_nu" if massive_neutrinos == 0 => {
+                Some("nothing depends on it, as no species of neutrinos is massive")
+            }
             _ => None,
         }
     }

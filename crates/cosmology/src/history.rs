@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::growth::{self, Growth, ORDERS, State};
+use crate::history_table::{DISTANCE, GROWTH};
 use crate::{Background, DistanceTable, Error, GrowthTable, HUBBLE_DISTANCE, Result, Scalar};
 
 /// `ln a` between nodes. The error of the tables falls as its fourth power, and is below 1e-9.
@@ -27,11 +28,12 @@ pub struct History<S> {
     distance_table: Option<Arc<DistanceTable>>,
 }
 
-/// By how much, as a share, tables of distances and of the expansion may differ from the universe of the parameters.
-const EXPANSION_OFF: f64 = 0.05;
+/// By how much, as a share, rows of tables may differ from the universe of the parameters: in expansion and distances, and in growth.
+const EXPANSION_OFF: f64 = 0.01;
+const GROWTH_OFF: f64 = 0.03;
 
-/// The same for the growth since some time.
-const GROWTH_OFF: f64 = 0.1;
+/// The same in the middle between two rows, where they are interpolated.
+const BETWEEN_OFF: f64 = 0.06;
 
 /// The universe at one time.
 #[derive(Debug, Clone, Copy)]
@@ -81,48 +83,66 @@ impl History<f64> {
         }
     }
 
-    /// Refuses tables that are those of another universe, or in other units.
+    /// Refuses tables that are those of another universe, in other units, or too coarse to be interpolated.
     pub(crate) fn check_tables(&self) -> Result<()> {
-        let off = |ours: f64, theirs: f64, most: f64| (theirs / ours - 1.0).abs() > most;
-        let wrong = |what, message: String| Err(Error::Table { what, line: None, message });
         if let Some(table) = &self.growth_table {
-            let today = (table.first(1.0).d, self.integrated_order(1.0, 0).0);
-            for a in table.scale_factors() {
-                let (ours, theirs) = (self.background.e(a), table.e(a));
-                if off(ours, theirs, EXPANSION_OFF) {
-                    return wrong(
-                        "growth",
-                        format!(
-                            "at a = {a:.4} E = H / H0 is {theirs:.5}, and {ours:.5} with the parameters of the file"
-                        ),
-                    );
-                }
-                let (ours, theirs) = (self.integrated_order(a, 0).0 / today.1, table.first(a).d / today.0);
-                if off(ours, theirs, GROWTH_OFF) {
-                    return wrong(
-                        "growth",
-                        format!(
-                            "at a = {a:.4} D1 over that of today is {theirs:.5}, and {ours:.5} with the parameters of the file"
-                        ),
-                    );
-                }
+            for (a, between) in with_middles(&table.scale_factors()) {
+                self.check_growth(table, a, between)?;
             }
         }
         if let Some(table) = &self.distance_table {
-            for (z, theirs) in table.rows().filter(|row| row.0 > 0.0) {
+            for (z, between) in with_middles(table.redshifts()).into_iter().filter(|(z, _)| *z > 0.0) {
                 let ours = self.integrated_distance(1.0 / (1.0 + z));
-                if off(ours, theirs, EXPANSION_OFF) {
-                    return wrong(
-                        "distance",
-                        format!(
-                            "redshift {z} is at {theirs:.2}, and at {ours:.2} Mpc/h with the parameters of the file"
-                        ),
-                    );
-                }
+                let most = if between { BETWEEN_OFF } else { EXPANSION_OFF };
+                compare(
+                    (DISTANCE, between),
+                    ("redshift", z),
+                    "the distance [Mpc/h]",
+                    [table.distance(z), ours],
+                    most,
+                )?;
             }
         }
         Ok(())
     }
+
+    fn check_growth(&self, table: &GrowthTable, a: f64, between: bool) -> Result<()> {
+        let off = |most: f64| if between { BETWEEN_OFF } else { most };
+        let check =
+            |what: &str, pair: [f64; 2], most| compare((GROWTH, between), ("a", a), what, pair, off(most));
+        let ((d1, slope1), (d2, slope2)) = (self.integrated_order(a, 0), self.integrated_order(a, 1));
+        check("E = H / H0", [table.e(a), self.background.e(a)], EXPANSION_OFF)?;
+        let first = table.first(a);
+        check("D1 (that of the first row taken for exact)", [first.d, d1], GROWTH_OFF)?;
+        check("dln D1 / dln a", [first.f, slope1 / d1], GROWTH_OFF)?;
+        let Some(second) = table.second(a) else { return Ok(()) };
+        check("D2 (in the unit of D1)", [second.d, d2], 2.0 * GROWTH_OFF)?;
+        check("dln D2 / dln a", [second.f, slope2 / d2], GROWTH_OFF)
+    }
+}
+
+/// Rows, and the places in the middle between two of them.
+fn with_middles(rows: &[f64]) -> Vec<(f64, bool)> {
+    let middles = rows.windows(2).map(|pair| (0.5 * (pair[0] + pair[1]), true));
+    rows.iter().map(|&row| (row, false)).chain(middles).collect()
+}
+
+/// Refuses what is off by more than a share.
+fn compare(
+    (what, between): (&'static str, bool),
+    (name, place): (&str, f64),
+    quantity: &str,
+    [theirs, ours]: [f64; 2],
+    most: f64,
+) -> Result<()> {
+    if (theirs / ours - 1.0).abs() <= most {
+        return Ok(());
+    }
+    let whose = if between { ", between rows," } else { "" };
+    let message = format!(
+        "at {name} = {place:.5}{whose} {quantity} is {theirs:.6}, and {ours:.6} with the parameters of the cosmology"
+    );
+    Err(Error::Table { what, line: None, message })
 }
 
 impl<S: Scalar> History<S> {
@@ -180,14 +200,32 @@ impl<S: Scalar> History<S> {
         })
     }
 
-    /// The same with growth and distances of tables, which are numbers without derivatives. Before the first row of a table the universe goes on as
-    /// that of the parameters, joined to it.
+    /// The same with growth and distances of tables, which are numbers without derivatives. Before the first row of growth, and beyond the last
+    /// distance, the universe is that of the parameters: `D1` and distances are continued there.
     pub(crate) fn with_tables(
         self,
         growth_table: Option<Arc<GrowthTable>>,
         distance_table: Option<Arc<DistanceTable>>,
     ) -> History<S> {
+        let in_our_unit = |table: Arc<GrowthTable>| {
+            let begins = table.begins();
+            Arc::new(table.scaled(self.integrated_order(begins, 0).0.value() / table.first(begins).d))
+        };
+        let growth_table = growth_table.map(in_our_unit);
         History { growth_table, distance_table, ..self }
+    }
+
+    /// Scale factor of the first row of a table of growth.
+    pub fn tabulated_since(&self) -> Option<f64> {
+        self.growth_table.as_ref().map(|table| table.begins())
+    }
+
+    /// `H / H0` at scale factor `a` as momenta know it: that of a table of growth, if there is one.
+    pub fn e(&self, a: f64) -> S {
+        match &self.growth_table {
+            Some(table) if table.covers(a) => S::of(table.e(a)),
+            _ => self.background.e(a),
+        }
     }
 
     /// Whether growth or distances are those of tables.
@@ -245,16 +283,21 @@ impl<S: Scalar> History<S> {
         let Some(table) = &self.distance_table else { return self.integrated_scale_factor(chi) };
         let (last, end) = table.ends();
         if (0.0..=end).contains(&chi) {
-            return Ok(S::of(1.0 / (1.0 + table.redshift(chi))));
+            let width = |z: f64| HUBBLE_DISTANCE / self.background.e(1.0 / (1.0 + z)).value();
+            return Ok(S::of(1.0 / (1.0 + table.redshift(chi, width))));
         }
-        self.integrated_scale_factor(chi - end + self.integrated_distance(1.0 / (1.0 + last)).value())
+        let beyond = self.integrated_distance(1.0 / (1.0 + last)).value() - end;
+        let farthest = self.distance[0].value() - beyond;
+        if !(chi >= 0.0 && chi <= farthest) {
+            return out_of_reach(chi, farthest);
+        }
+        self.integrated_scale_factor(chi + beyond)
     }
 
     fn integrated_scale_factor(&self, chi: f64) -> Result<S> {
         let farthest = self.distance[0].value();
         if !(chi >= 0.0 && chi <= farthest) {
-            let expected = format!("the table reaches from 0 to {farthest:.1} Mpc/h");
-            return Err(Error::Range { what: "comoving distance", value: chi, expected });
+            return out_of_reach(chi, farthest);
         }
         let mut low = 0;
         let mut high = self.distance.len() - 1;
@@ -283,12 +326,8 @@ impl<S: Scalar> History<S> {
         let second = growth::acceleration(friction, b, &state);
         let mut orders: [Growth<S>; ORDERS] =
             std::array::from_fn(|i| Growth { d: state[i].0, slope: state[i].1, curvature: second[i] });
-        let mut e = self.background.e(a);
-        if let Some(table) = &self.growth_table {
-            let first = self.tabulated(table, a, (state[0].0, state[0].1));
-            if table.covers(a) {
-                e = S::of(table.e(a));
-            }
+        if let Some(table) = self.growth_table.as_ref().filter(|table| table.covers(a)) {
+            let first = self.tabulated(table, a);
             // What a table does not have is that of the parameters, times powers of the ratio of both growths.
             let ratio = first.d / orders[0].d;
             let faster = first.slope / first.d - orders[0].slope / orders[0].d;
@@ -298,26 +337,20 @@ impl<S: Scalar> History<S> {
                 (order.d, order.curvature) = (order.d * scale, order.curvature * scale);
             }
             orders[0] = first;
-            if let Some(second) = table.second(a).filter(|_| table.covers(a)) {
+            if let Some(second) = table.second(a) {
                 let (d, slope) = (S::of(second.d), S::of(second.d * second.f));
                 let curvature = b * (d - first.d.powi(2)) - friction * slope;
                 orders[1] = Growth { d, slope, curvature };
             }
         }
         let [d1, d2, d3a, d3b, d3c] = orders;
-        Instant { a, e, d1, d2, d3a, d3b, d3c }
+        Instant { a, e: self.e(a), d1, d2, d3a, d3b, d3c }
     }
 
-    /// Growth of the first order from a table, or before its first row from what was integrated, joined to it.
-    fn tabulated(&self, table: &GrowthTable, a: f64, (d, slope): (S, S)) -> Growth<S> {
-        let (d, slope) = if table.covers(a) {
-            let rate = table.first(a);
-            (S::of(rate.d), S::of(rate.d * rate.f))
-        } else {
-            let begins = table.begins();
-            let ratio = S::of(table.first(begins).d) / self.integrated_order(begins, 0).0;
-            (d * ratio, slope * ratio)
-        };
+    /// Growth of the first order from a table.
+    fn tabulated(&self, table: &GrowthTable, a: f64) -> Growth<S> {
+        let rate = table.first(a);
+        let (d, slope) = (S::of(rate.d), S::of(rate.d * rate.f));
         let (friction, b) = growth::coefficients(&self.background, a);
         Growth { d, slope, curvature: growth::first_acceleration(friction, b, (d, slope)) }
     }
@@ -325,10 +358,10 @@ impl<S: Scalar> History<S> {
     /// First-order growth alone, as [`instant`](History::instant) has it.
     pub fn first_growth(&self, a: f64) -> Growth<S> {
         let a = a.clamp(START.exp(), 1.0);
-        let (d, slope) = self.integrated_order(a, 0);
-        if let Some(table) = &self.growth_table {
-            return self.tabulated(table, a, (d, slope));
+        if let Some(table) = self.growth_table.as_ref().filter(|table| table.covers(a)) {
+            return self.tabulated(table, a);
         }
+        let (d, slope) = self.integrated_order(a, 0);
         let (friction, b) = growth::coefficients(&self.background, a);
         Growth { d, slope, curvature: growth::first_acceleration(friction, b, (d, slope)) }
     }
@@ -343,6 +376,11 @@ impl<S: Scalar> History<S> {
             self.hermite(place, |i| (self.growth[i][order].1, self.growth_curvature[i][order])),
         )
     }
+}
+
+fn out_of_reach<S>(chi: f64, farthest: f64) -> Result<S> {
+    let expected = format!("the table reaches from 0 to {farthest:.1} Mpc/h");
+    Err(Error::Range { what: "comoving distance", value: chi, expected })
 }
 
 /// Cubic interpolation from values and slopes at both ends of an interval.

@@ -13,7 +13,7 @@ pub enum Between {
     Lines,
 }
 
-/// Growth and expansion as columns over the scale factor. The unit of `D1` is free.
+/// Growth and expansion as columns over the scale factor. The unit of `D1` is free: histories take it over from what was before the first row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GrowthTable {
     ln_a: Vec<f64>,
@@ -29,15 +29,16 @@ pub(crate) struct Rate {
     pub(crate) f: f64,
 }
 
-const GROWTH: &str = "growth";
-const DISTANCE: &str = "distance";
+/// What the tables hold, in messages.
+pub(crate) const GROWTH: &str = "growth";
+pub(crate) const DISTANCE: &str = "distance";
 
-/// How far `D2` may be from `-3/7 D1^2`, as a share: no universe that is made of matter for most of its life leaves this.
-const SECOND_ORDER: f64 = 0.2;
+/// The first scale factor that a row may have: where histories begin.
+const EARLIEST: f64 = 1e-5;
 
 impl GrowthTable {
     /// From rows of `a`, `E = H / H0`, `D1`, `dln D1 / dln a`, and, if each has them, `D2`, `dln D2 / dln a`: scale factors rise to 1, and `D2`
-    /// is near `-3/7 D1^2` (second-order displacements are `D2 grad psi` with the Laplacian of `psi` as in Bouchet et al. 1995).
+    /// is `-3/7 D1^2` where there is matter alone (Bouchet et al. 1995).
     ///
     /// # Errors
     /// If there are fewer than four rows, or numbers are not those of such a table.
@@ -56,20 +57,22 @@ impl GrowthTable {
             if !row[..4].iter().all(positive) {
                 return wrong(format!("a, E, D1 and f1 must be positive, not {:?}", &row[..4]));
             }
-            if let &[_, _, d1, _, d2, f2] = &row[..] {
-                let ratio = d2 / (-3.0 / 7.0 * d1 * d1);
-                if !((ratio - 1.0).abs() <= SECOND_ORDER && positive(&f2)) {
-                    return wrong(format!(
-                        "D2 = {d2} must be near -3/7 D1^2 = {}, and f2 = {f2} positive",
-                        -3.0 / 7.0 * d1 * d1
-                    ));
-                }
+            if let &[_, _, d1, _, d2, f2] = &row[..]
+                && !(d2 < 0.0 && d2.is_finite() && positive(&f2))
+            {
+                return wrong(format!(
+                    "D2 = {d2} must be near -3/7 D1^2 = {}, and f2 = {f2} positive",
+                    -3.0 / 7.0 * d1 * d1
+                ));
             }
         }
         let column = |c: usize| table.iter().map(|row| row[c]).collect::<Vec<f64>>();
         let a = column(0);
         if let Some(i) = a.windows(2).position(|a| a[0] >= a[1]) {
             return wrong(format!("scale factors must rise, but that of row {} does not", i + 2));
+        }
+        if a[0] < EARLIEST {
+            return wrong(format!("the first scale factor must be at least {EARLIEST:e}, not {}", a[0]));
         }
         let last = a[a.len() - 1];
         if (last - 1.0).abs() > 1e-9 {
@@ -106,8 +109,18 @@ impl GrowthTable {
         a >= self.begins() * (1.0 - 1e-12)
     }
 
-    pub(crate) fn scale_factors(&self) -> impl Iterator<Item = f64> {
-        self.ln_a.iter().map(|ln_a| ln_a.exp())
+    /// The same with another unit of `D1`, so many times smaller.
+    pub(crate) fn scaled(&self, factor: f64) -> GrowthTable {
+        let powers = [0, 1, 0, 2, 0];
+        let columns = self.columns.iter().zip(powers);
+        let scaled = |(column, power): (&Vec<f64>, i32)| -> Vec<f64> {
+            column.iter().map(|value| value * factor.powi(power)).collect()
+        };
+        GrowthTable { columns: columns.map(scaled).collect(), ..self.clone() }
+    }
+
+    pub(crate) fn scale_factors(&self) -> Vec<f64> {
+        self.ln_a.iter().map(|ln_a| ln_a.exp()).collect()
     }
 
     fn column(&self, column: usize, a: f64) -> f64 {
@@ -198,9 +211,9 @@ impl DistanceTable {
         DistanceTable::new(&redshift, &distance)
     }
 
-    /// Redshifts with their distances.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.redshift.iter().copied().zip(self.distance.iter().copied())
+    /// Redshifts of the rows.
+    pub(crate) fn redshifts(&self) -> &[f64] {
+        &self.redshift
     }
 
     /// Redshift and distance of the last row.
@@ -214,9 +227,18 @@ impl DistanceTable {
         cubic(&self.redshift, &self.distance, z)
     }
 
-    /// Redshift of a distance in the table.
-    pub(crate) fn redshift(&self, chi: f64) -> f64 {
-        cubic(&self.distance, &self.redshift, chi)
+    /// Redshift of a distance in the table: where [`distance`](DistanceTable::distance) has it, by steps of the width of a redshift that is nearly
+    /// right.
+    pub(crate) fn redshift(&self, chi: f64, width: impl Fn(f64) -> f64) -> f64 {
+        let mut z = line(&self.distance, &self.redshift, chi);
+        for _ in 0..30 {
+            let step = (chi - self.distance(z)) / width(z);
+            z = (z + step).max(0.0);
+            if step.abs() < 1e-14 * (1.0 + z) {
+                break;
+            }
+        }
+        z
     }
 }
 
@@ -243,7 +265,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Cosmology, History, Parameters, Settings, Tables};
+    use crate::{Cosmology, History, Instant, Normalization, Parameters, Settings, Tables};
 
     /// A universe with dark energy that changes, in curved space.
     fn universe(tables: Tables) -> Result<Cosmology<f64>> {
@@ -274,15 +296,15 @@ mod tests {
             let alone = of_tables.first_growth(a);
             let mut pairs = vec![
                 (ours.e, theirs.e),
-                (1.3 * ours.d1.d, alone.d),
-                (1.3 * ours.d1.slope, alone.slope),
-                (1.3 * ours.d1.curvature, alone.curvature),
+                (ours.d1.d, alone.d),
+                (ours.d1.slope, alone.slope),
+                (ours.d1.curvature, alone.curvature),
             ];
-            let orders = [(ours.d1, theirs.d1, 1), (ours.d2, theirs.d2, 2), (ours.d3b, theirs.d3b, 3)];
-            for (ours, theirs, power) in orders {
-                let unit = 1.3f64.powi(power);
-                pairs.push((unit * ours.d, theirs.d));
-                pairs.push((unit * ours.slope, theirs.slope));
+            let of = |at: Instant<f64>| [at.d1, at.d2, at.d3a, at.d3b, at.d3c];
+            for (ours, theirs) in of(ours).into_iter().zip(of(theirs)) {
+                pairs.push((ours.d, theirs.d));
+                pairs.push((ours.slope, theirs.slope));
+                pairs.push((ours.curvature, theirs.curvature));
             }
             if a < 1.0 {
                 let d = exact.distance(a);
@@ -302,12 +324,17 @@ mod tests {
         for columns in [4, 6] {
             let of_tables = universe(tables(columns, 300, Between::Cubic)).expect("a universe");
             check(of_tables.history(), exact.history(), 3e-6);
-            for k in [0.01, 1.0] {
-                let off = of_tables.linear_power(k, 0.5) / exact.linear_power(k, 0.5) - 1.0;
-                assert!(off.abs() < 1e-6, "power at {k}: {off:.1e}");
-            }
             let gradient = of_tables.with_gradient().expect("derivatives");
             assert_eq!(gradient.instant(0.5).d1.d.gradient, [0.0; 11]);
+            for normalization in [Normalization::Sigma8, Normalization::PrimordialAmplitude] {
+                let settings = Settings { normalization, ..Settings::default() };
+                let power = |tables: Tables| {
+                    let universe = Cosmology::with_tables(*exact.parameters(), settings, tables);
+                    universe.expect("a universe").linear_power(0.1, 0.5)
+                };
+                let off = power(tables(columns, 300, Between::Cubic)) / power(Tables::default()) - 1.0;
+                assert!(off.abs() < 1e-6, "{normalization:?}: power {off:.1e} off");
+            }
         }
         // Straight lines are as good as the square of a row allows.
         let of_lines = universe(tables(6, 3000, Between::Lines)).expect("a universe");
@@ -325,8 +352,8 @@ mod tests {
     #[test]
     fn parameters_of_the_history_cannot_be_free_beside_a_table() {
         let one = universe(Tables { growth: None, ..tables(4, 50, Between::Cubic) }).expect("a universe");
-        assert!(one.ignores("omega_m").is_some() && one.ignores("w0").is_some());
-        assert!(one.ignores("n_s").is_none() && one.ignores("sigma8").is_none());
+        assert!(one.why_fixed("omega_m").is_some() && one.why_fixed("w0").is_some());
+        assert!(one.why_fixed("n_s").is_none() && one.why_fixed("sigma8").is_none());
     }
 
     #[test]
@@ -337,13 +364,50 @@ mod tests {
             let table = DistanceTable::new(&table.redshift, &scaled).expect("a table");
             Tables { distances: Some(Arc::new(table)), ..Tables::default() }
         };
-        assert!(universe(distances(1.01)).is_ok());
+        assert!(universe(distances(1.005)).is_ok());
         let error = universe(distances(1.0 / 0.6766)).expect_err("in Mpc").to_string();
-        assert!(error.contains("Mpc/h with the parameters"), "{error}");
+        assert!(error.contains("the distance [Mpc/h] is"), "{error}");
         let parameters = Parameters { omega_m: 0.4, ..Parameters::planck18() };
         let other = Tables { distances: None, ..tables(4, 50, Between::Cubic) };
         let error = Cosmology::with_tables(parameters, Settings::default(), other).expect_err("another");
         assert!(error.to_string().contains("growth table: at a = "), "{error}");
+        // Slopes instead of their ratios to the growth; and rows that are too far from each other.
+        let universe_of = |rows: Vec<Vec<f64>>| {
+            let growth = GrowthTable::new(&rows, Between::Cubic).expect("a table");
+            universe(Tables { growth: Some(Arc::new(growth)), ..Tables::default() })
+        };
+        let exact = universe(Tables::default()).expect("a universe");
+        let row = |a: f64, power: i32| {
+            let at = exact.instant(a);
+            vec![a, at.e, at.d1.d, at.growth_rate() * at.d1.d.powi(power)]
+        };
+        let fine = (0..50).map(|i| 0.05f64.powf(1.0 - f64::from(i) / 49.0));
+        assert!(universe_of(fine.clone().map(|a| row(a, 0)).collect()).is_ok());
+        let error = universe_of(fine.map(|a| row(a, 1)).collect()).expect_err("slopes").to_string();
+        assert!(error.contains("dln D1 / dln a"), "{error}");
+        let coarse = [1e-4, 1e-3, 0.5, 1.0].map(|a| row(a, 0));
+        let error = universe_of(coarse.to_vec()).expect_err("coarse").to_string();
+        assert!(error.contains("between rows"), "{error}");
+        let redshift = [0.0, 1.0, 2.0, 3.0, 1100.0];
+        let far = redshift.map(|z| exact.history().distance(1.0 / (1.0 + z)));
+        let coarse = DistanceTable::new(&redshift, &far).expect("a table");
+        let coarse = Tables { distances: Some(Arc::new(coarse)), ..Tables::default() };
+        let error = universe(coarse).expect_err("coarse").to_string();
+        assert!(error.contains("between rows"), "{error}");
+    }
+
+    #[test]
+    fn distances_go_back_to_their_redshifts() {
+        let universe = universe(tables(4, 40, Between::Cubic)).expect("a universe");
+        let history = universe.history();
+        for a in [0.1, 0.1667, 0.2, 0.4, 0.8, 0.9999] {
+            let back = history.scale_factor_at(history.distance(a)).expect("in reach");
+            assert!((back / a - 1.0).abs() < 1e-12, "{a}: {back}");
+        }
+        for (chi, words) in [(-1.0, "comoving distance = -1 "), (1e6, "comoving distance = 1000000 ")] {
+            let error = history.scale_factor_at(chi).expect_err("out of range").to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]
@@ -357,6 +421,7 @@ mod tests {
             ("0.1 1 1 1\n0.2 1 1 1\n0.3 1 1 1\n0.9 1 1 1\n", "must be 1, not 0.9"),
             ("0.1 1 1 1\n0.2 1 nan 1\n0.3 1 1 1\n1 1 1 1\n", "row 2"),
             ("0.1 1 1 1 0.4 2\n0.2 1 1 1 0.4 2\n0.3 1 1 1 0.4 2\n1 1 1 1 0.4 2\n", "near -3/7"),
+            ("1e-6 1 1 1\n0.2 1 1 1\n0.3 1 1 1\n1 1 1 1\n", "at least 1e-5"),
         ] {
             let error = growth(text);
             assert!(error.contains(words) && error.contains("growth table"), "{error}");

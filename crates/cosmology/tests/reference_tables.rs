@@ -290,7 +290,7 @@ fn neutrinos_whose_mass_would_be_left_out_are_refused() {
     assert!(error.contains("n_eff") && error.contains("3.0396"), "{error}");
     let without_radiation =
         Cosmology::new(Parameters::planck18(), Settings { radiation: false, ..plain }).expect("one");
-    assert!(without_radiation.ignores("n_eff").is_some() && without_radiation.ignores("h").is_none());
+    assert!(without_radiation.why_fixed("n_eff").is_some() && without_radiation.why_fixed("h").is_none());
 }
 
 #[test]

@@ -94,19 +94,12 @@ struct Chain<T: Number> {
 }
 
 /// A place on a trajectory, of which pieces hold parts together. Momenta are those of the scaled latents, of unit mass.
+#[derive(Clone)]
 struct Phase<T: Number> {
     at: Arc<Point<T>>,
     momentum: Arc<Vec<T>>,
-}
-
-impl<T: Number> Phase<T> {
-    fn total(&self) -> f64 {
-        self.at.energy + 0.5 * vector::norm2(&self.momentum)
-    }
-
-    fn share(&self) -> Phase<T> {
-        Phase { at: self.at.clone(), momentum: self.momentum.clone() }
-    }
+    /// Energy, that of the momentum included.
+    total: f64,
 }
 
 /// A piece of a trajectory, in the direction in which it was made.
@@ -135,18 +128,21 @@ struct Stretch<'a, T: Real> {
 }
 
 impl<T: Real> Stretch<'_, T> {
-    /// Whether the whole, and each half with the next momentum of the other, go on in the direction of both their ends.
-    fn goes_on(&self) -> bool {
+    /// Writes the sum of all momenta, and says whether the whole, and each half with the next momentum of the other, go on in the direction of both
+    /// their ends.
+    fn join(&self, sum: &mut [T]) -> bool {
         let Stretch { rho: [a, b], first: [a1, b1], last: [a2, b2] } = *self;
         let single = |x: &[T], y: &[T]| std::ptr::eq(x, y);
         if single(a, a1) && single(a, a2) && single(b, b1) && single(b, b2) {
-            let products = vector::sums([a, b], |[a, b]| {
+            let products = vector::change_and_sum(sum, [a, b], |sum, [a, b]| {
+                *sum = a + b;
                 let (a, b) = (a.f64(), b.f64());
                 [(a + b) * a, (a + b) * b]
             });
             return products.iter().all(|&product| product > 0.0);
         }
-        let products = vector::sums([a, b, a1, b1, a2, b2], |momenta| {
+        let products = vector::change_and_sum(sum, [a, b, a1, b1, a2, b2], |sum, momenta| {
+            *sum = momenta[0] + momenta[1];
             let [a, b, a1, b1, a2, b2] = momenta.map(Real::f64);
             let (whole, near, far) = (a + b, a + b1, b + a2);
             [whole * a1, whole * b2, near * a1, near * b1, far * a2, far * b2]
@@ -219,31 +215,19 @@ impl<T: Number> Trajectory<'_, T> {
             self.gradients += 1;
         }
         self.steps += 1;
-        let slope = gradient.par_chunks(CHUNK).zip(self.scales.par_chunks(CHUNK));
-        momentum.par_chunks_mut(CHUNK).zip(slope).for_each(|(p, (g, s))| {
-            for ((p, &g), &s) in p.iter_mut().zip(g).zip(s) {
-                *p -= outer * s * g;
-            }
+        let [square] = vector::change_and_sum(&mut momentum, [&gradient, self.scales], |p, [g, s]| {
+            *p -= outer * s * g;
+            [p.f64() * p.f64()]
         });
-        Ok(Phase { at: Arc::new(Point { z, gradient, energy }), momentum: Arc::new(momentum) })
-    }
-
-    /// `a + b`, in the memory of `a` if nobody else looks at it.
-    fn add(&mut self, a: Arc<Vec<T>>, b: &Arc<Vec<T>>) -> Arc<Vec<T>> {
-        let mut sum = Arc::try_unwrap(a).unwrap_or_else(|a| {
-            let mut copy = self.vector();
-            copy.copy_from_slice(&a);
-            copy
-        });
-        vector::axpy(1.0, b, &mut sum);
-        Arc::new(sum)
+        let at = Arc::new(Point { z, gradient, energy });
+        Ok(Phase { at, momentum: Arc::new(momentum), total: energy + 0.5 * square })
     }
 
     /// A piece of `2^depth` steps from `from` on, or less if it stops.
     fn build(&mut self, depth: usize, from: &Phase<T>, forth: bool) -> Result<Piece<T>> {
         if depth == 0 {
             let last = self.leap(from, if forth { self.step } else { -self.step })?;
-            let change = last.total() - self.start;
+            let change = last.total - self.start;
             let diverged = !(change < DIVERGENT);
             self.diverged |= diverged;
             self.accepted += if diverged { 0.0 } else { (-change).exp().min(1.0) };
@@ -263,15 +247,16 @@ impl<T: Number> Trajectory<'_, T> {
             first: [&near.first, &far.first],
             last: [&near.last.momentum, &far.last.momentum],
         };
-        let stops = far.stops || !stretch.goes_on();
+        let mut rho = self.vector();
+        let stops = !stretch.join(&mut rho) || far.stops;
         let (draw, other) = if take_far { (far.draw, near.draw) } else { (near.draw, far.draw) };
         self.recycle(near.last.momentum);
         self.recycle_point(near.last.at);
         self.recycle_point(other);
-        let rho = self.add(near.rho, &far.rho);
+        self.recycle(near.rho);
         self.recycle(far.rho);
         self.recycle(far.first);
-        Ok(Piece { first: near.first, last: far.last, rho, log_weight, draw, stops })
+        Ok(Piece { first: near.first, last: far.last, rho: Arc::new(rho), log_weight, draw, stops })
     }
 
     /// Doubles a trajectory until it turns; returns the draw, and whether it was cut at the greatest depth.
@@ -279,7 +264,7 @@ impl<T: Number> Trajectory<'_, T> {
         let mut draw = start.at.clone();
         let mut rho = start.momentum.clone();
         let mut log_weight = 0.0;
-        let mut ends = [start.share(), start];
+        let mut ends = [start.clone(), start];
         for depth in 0..max_depth {
             let forth = self.decisions.uniform() < 0.5;
             let side = usize::from(forth);
@@ -300,8 +285,9 @@ impl<T: Number> Trajectory<'_, T> {
                 first: [&ends[1 - side].momentum, &piece.first],
                 last: [&ends[side].momentum, &piece.last.momentum],
             };
-            let straight = stretch.goes_on();
-            rho = self.add(rho, &piece.rho);
+            let mut sum = self.vector();
+            let straight = stretch.join(&mut sum);
+            self.recycle(std::mem::replace(&mut rho, Arc::new(sum)));
             self.recycle(piece.rho);
             self.recycle(piece.first);
             let end = std::mem::replace(&mut ends[side], piece.last);
@@ -375,8 +361,8 @@ impl<T: Number> Nuts<T> {
         let stream = stream(self.seed, index, self.draws);
         let mut momentum = vec![T::zero(); dim];
         stream.fill_normal(&mut momentum);
-        let start = Phase { at: Arc::new(chain.at), momentum: Arc::new(momentum) };
-        let total = start.total();
+        let total = chain.at.energy + 0.5 * vector::norm2(&momentum);
+        let start = Phase { at: Arc::new(chain.at), momentum: Arc::new(momentum), total };
         let mut trajectory = Trajectory {
             evaluator,
             scales: &chain.scales,

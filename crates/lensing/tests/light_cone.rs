@@ -119,6 +119,10 @@ fn every_kind_of_light_cone_obeys_the_laws() {
     obeys_the_laws(settings(8, 160.0, 4), base.clone(), cosmology(), &free);
     obeys_the_laws(settings(8, 160.0, 4), base, curved(0.1), &free);
     obeys_the_laws(settings(8, 400.0, 4), with_galaxies(flat(12, 0.2, true)), curved(-0.1), &free);
+    let massive = Parameters { m_nu: 0.3, ..Parameters::planck18() };
+    let neutrinos = Cosmology::new(massive, CosmologySettings::default()).expect("a cosmology");
+    let free = ["omega_m", "m_nu", "n_eff", "t_cmb"];
+    obeys_the_laws(settings(8, 160.0, 4), LightConeSettings::new(sources(), 12, 0.08), neutrinos, &free);
 }
 
 fn obeys_the_laws(simulation: Settings, cone: LightConeSettings, cosmology: Cosmology<f64>, free: &[&str]) {

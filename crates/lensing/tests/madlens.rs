@@ -204,10 +204,14 @@ fn ours(cone: &LightCone<f64>) -> (Vec<f64>, States) {
 
 /// The largest difference of two sets of maps, over the spread of the second.
 fn worst(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / spread(b)
+}
+
+/// Standard deviation of all numbers.
+fn spread(b: &[f64]) -> f64 {
     let n = b.len() as f64;
     let mean = b.iter().sum::<f64>() / n;
-    let spread = (b.iter().map(|b| (b - mean).powi(2)).sum::<f64>() / n).sqrt();
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / spread
+    (b.iter().map(|b| (b - mean).powi(2)).sum::<f64>() / n).sqrt()
 }
 
 /// Matter in MADLens' universe.
@@ -231,7 +235,7 @@ fn with_the_universe_of_the_simulation_it_gives_our_maps() {
             "nearest {nearest}, omega_k {omega_k}: {error:.1e}, half of the pixels below {:.1e}",
             off[off.len() / 2]
         );
-        assert!(error < 1e-8 && off[off.len() / 2] < 1e-11, "nearest {nearest}: {error:.1e}");
+        assert!(error < 3e-9 && off[off.len() / 2] < 1e-11, "nearest {nearest}: {error:.1e}");
     }
 }
 
@@ -251,14 +255,38 @@ fn its_tables() -> Tables {
 fn latents(cone: &LightCone<f64>, density: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let grid = Grid::new(&[PARTICLES; 3], &[BOX; 3]).expect("a grid");
     let mut look = cone.look().expect("a look");
+    let today = cone.simulation().cosmology().instant(1.0).d1.d;
     let amplitude = |i: usize| {
         let k = grid.wave_vector(i / PARTICLES, i % PARTICLES).iter().map(|k| k * k).sum::<f64>().sqrt();
-        (cone.simulation().cosmology().linear().power(k) / grid.cell_volume()).sqrt()
+        today * (cone.simulation().cosmology().linear().power(k) / grid.cell_volume()).sqrt()
     };
     let amplitudes: Vec<f64> = (0..grid.len()).map(amplitude).collect();
     let modes = look.run().modes().from_field(density);
     let white = modes.iter().zip(&amplitudes).map(|(m, a)| if *a > 0.0 { m / a } else { 0.0 }).collect();
     (white, amplitudes)
+}
+
+/// By how much maps differ from MADLens' where only some of its tables, or none, are taken over: half of the pixels by less than the first number.
+#[test]
+fn its_tables_are_what_maps_differ_by() {
+    let its = its_tables();
+    let some = [
+        ("none of its tables", Tables::default()),
+        ("its distances", Tables { growth: None, ..its.clone() }),
+        ("its growth", Tables { distances: None, ..its }),
+    ];
+    let half = some.map(|(what, tables)| {
+        let cone = madlens(None, 0.0, 0.0, tables);
+        let mut maps = vec![0.0; 2 * PIXELS * PIXELS];
+        cone.apply_into(&latents(&cone, &load("rho")).0, &mut maps).expect("maps");
+        let (ours, theirs) = (transposed(&maps), load("kappa"));
+        let mut off: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).collect();
+        off.sort_by(f64::total_cmp);
+        let (half, largest) = (off[off.len() / 2] / spread(&theirs), worst(&ours, &theirs));
+        println!("with {what}: half of the pixels below {half:.1e}, the largest {largest:.1e}");
+        half
+    });
+    assert!(half[2] < 0.1 * half[0] && half[1] > 0.5 * half[0], "{half:?}");
 }
 
 #[test]
@@ -270,7 +298,7 @@ fn with_its_tables_our_light_cone_gives_its_maps_derivatives_and_gradients() {
         at.move_to(&latents(&cone, &load("rho")).0, &mut maps).expect("maps");
         let error = worst(&transposed(&maps), &load(&format!("kappa{suffix}")));
         println!("maps{suffix}: {error:.1e}");
-        assert!(error < 1e-6, "maps{suffix}: {error:.1e}");
+        assert!(error < 3e-7, "maps{suffix}: {error:.1e}");
 
         let relative = |a: &[f64], b: &[f64]| {
             let off: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
@@ -281,7 +309,7 @@ fn with_its_tables_our_light_cone_gives_its_maps_derivatives_and_gradients() {
         at.push(&tangent, &mut pushed).expect("pushes");
         let error = relative(&transposed(&pushed), &load(&format!("jvp{suffix}")));
         println!("push{suffix}: {error:.1e}");
-        assert!(error < 1e-6, "push{suffix}: {error:.1e}");
+        assert!(error < 2e-8, "push{suffix}: {error:.1e}");
 
         let mut pulled = vec![0.0; PARTICLES.pow(3)];
         at.pull(&transposed(&load(&format!("cotangent{suffix}"))), &mut pulled).expect("pulls");
@@ -297,6 +325,6 @@ fn with_its_tables_our_light_cone_gives_its_maps_derivatives_and_gradients() {
             .unzip();
         let error = relative(&ours, &theirs);
         println!("pull{suffix}: {error:.1e}");
-        assert!(error < 1e-6, "pull{suffix}: {error:.1e}");
+        assert!(error < 2e-8, "pull{suffix}: {error:.1e}");
     }
 }

@@ -24,7 +24,7 @@ pub fn galaxy_weights<T: Real>(bias: Bias, linear: &[T], growth: f64) -> (Vec<T>
 /// What `a^2 dx/dt` \[H0 Mpc/h\] adds to a position in redshift space, as a displacement: `v / (a H) = p / (a^2 E)`
 /// (Kaiser 1987).
 pub fn redshift_shift<S: Scalar>(cosmology: &Cosmology<S>, a: f64) -> S {
-    S::of(1.0) / (cosmology.background().e(a) * (a * a))
+    S::of(1.0) / (cosmology.history().e(a) * (a * a))
 }
 
 /// White noise, cosmological parameters and bias to the density contrast of galaxies on the force mesh at the end.

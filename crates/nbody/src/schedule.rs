@@ -94,9 +94,17 @@ impl<S: Scalar> Schedule<S> {
     /// The factors for a list of rising scale factors, the first of which is the start.
     ///
     /// # Errors
-    /// If the list does not rise between 1e-4 and 1, or has fewer than two entries.
+    /// If the list does not rise between 1e-4 and 1, has fewer than two entries, or begins before a table of growth does.
     pub fn new(cosmology: &Cosmology<S>, scheme: Scheme, lpt: Lpt, times: &[f64]) -> Result<Schedule<S>> {
         check_times(times)?;
+        if let Some(since) =
+            cosmology.history().tabulated_since().filter(|since| times[0] < since * (1.0 - 1e-12))
+        {
+            return Err(Error::Setting(format!(
+                "steps begin at a scale factor of {}, before the first row of the growth table at {since:.6}",
+                times[0]
+            )));
+        }
         let first = cosmology.instant(times[0]);
         let last = cosmology.instant(times[times.len() - 1]);
         let ((moves, views), start_unit, momentum_unit) = match scheme {

@@ -269,8 +269,8 @@ impl<T: Real> Simulation<T> {
             if indices.contains(&index) {
                 return Err(Error::Setting(format!("the parameter `{name}` is free twice")));
             }
-            if let Some(why) = cosmology.ignores(name) {
-                return Err(Error::Setting(format!("nothing depends on `{name}`: {why}; it cannot be free")));
+            if let Some(why) = cosmology.why_fixed(name) {
+                return Err(Error::Setting(format!("`{name}` cannot be free: {why}")));
             }
             blocks.push(Block::new(name, &[], ""));
             indices.push(index);

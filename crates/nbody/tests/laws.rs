@@ -33,6 +33,13 @@ fn cosmology() -> Cosmology<f64> {
     Cosmology::new(Parameters::planck18(), CosmologySettings::default()).expect("a cosmology")
 }
 
+/// Two species of neutrinos share a mass.
+fn neutrinos() -> Cosmology<f64> {
+    let parameters = Parameters { m_nu: 0.3, ..Parameters::planck18() };
+    let settings = CosmologySettings { massive_neutrinos: 2, ..CosmologySettings::default() };
+    Cosmology::new(parameters, settings).expect("a cosmology")
+}
+
 fn white<T: Real>(len: usize) -> Vec<T> {
     let mut modes = vec![T::zero(); len];
     Stream::new(4, Purpose::Signal, 0).fill_normal(&mut modes);
@@ -82,12 +89,17 @@ fn every_kind_of_simulation_obeys_the_laws() {
         if kind.sharpening.is_some() {
             free.extend(SHARPENING_PARAMETERS);
         }
-        let simulation = Simulation::<f64>::new(kind, cosmology(), &free).expect("a simulation");
-        let x = simulation.point(&white(512));
-        let violation = laws::dot_product(&simulation, &x).expect("evaluated");
-        assert!(violation < 1e-10, "{}: {violation:.1e}", simulation.name());
-        gradient_agrees_with_differences(&simulation, &x, 512);
+        obeys_the_laws(kind, cosmology(), &free);
     }
+    obeys_the_laws(base, neutrinos(), &[&FREE[..], &["m_nu", "n_eff", "t_cmb"]].concat());
+}
+
+fn obeys_the_laws(settings: Settings, cosmology: Cosmology<f64>, free: &[&str]) {
+    let simulation = Simulation::<f64>::new(settings, cosmology, free).expect("a simulation");
+    let x = simulation.point(&white(512));
+    let violation = laws::dot_product(&simulation, &x).expect("evaluated");
+    assert!(violation < 1e-10, "{}: {violation:.1e}", simulation.name());
+    gradient_agrees_with_differences(&simulation, &x, 512);
 }
 
 /// What particles are at the end is what a run says, and has derivatives by modes and parameters.
@@ -136,12 +148,63 @@ fn gradient_agrees_with_differences(simulation: &dyn Operator<f64>, x: &[f64], m
 
 #[test]
 fn time_runs_backwards() {
-    for steps in [10, 40] {
-        let simulation = Simulation::<f64>::new(settings(32, steps), cosmology(), &[]).expect("a simulation");
+    fn reversal<T: Real>(steps: usize) -> f64 {
+        let simulation = Simulation::<T>::new(settings(32, steps), cosmology(), &[]).expect("a simulation");
         let mut run = simulation.run().expect("a run");
         run.evolve(&white(32usize.pow(3)), None).expect("evolved");
-        let error = run.reversal_error();
-        assert!(error < 1e-10, "{steps} steps: {error:.1e}");
+        run.reversal_error()
+    }
+    for steps in [10, 40, 100] {
+        let (single, double) = (reversal::<f32>(steps), reversal::<f64>(steps));
+        assert!(single < 1e-4 && double < 1e-10, "{steps} steps: {single:.1e}, {double:.1e}");
+    }
+}
+
+/// Scale factors from 0.1 to 1 between which the growth rises by equal amounts: the time of BullFrog.
+fn equal_in_growth(steps: usize) -> Vec<f64> {
+    let cosmology = cosmology();
+    let growth = |a: f64| cosmology.instant(a).d1.d;
+    let at = |i: usize| {
+        let wanted = growth(0.1) + (growth(1.0) - growth(0.1)) * i as f64 / steps as f64;
+        let (mut low, mut high) = (0.1, 1.0);
+        for _ in 0..50 {
+            let middle = 0.5 * (low + high);
+            if growth(middle) < wanted { low = middle } else { high = middle }
+        }
+        if i == 0 { 0.1 } else { high }
+    };
+    (0..=steps).map(at).collect()
+}
+
+/// Power below half of the particles' Nyquist number, beside that of a hundred steps; FastPM with steps that are equal in the scale factor, and in growth.
+#[test]
+fn bullfrog_needs_at_most_half_of_fastpms_steps() {
+    let (side, length) = (32, 128.0);
+    let grid = Grid::new(&[2 * side; 3], &[length; 3]).expect("a grid");
+    let nyquist = std::f64::consts::PI * side as f64 / length;
+    let kernels = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
+    let power = |scheme: Scheme, times: Vec<f64>| -> Vec<f64> {
+        let settings = Settings { scheme, length, cells: 2 * side, kernels, times, ..settings(side, 2) };
+        let simulation = Simulation::<f32>::new(settings, cosmology(), &[]).expect("a simulation");
+        let delta = simulation.apply(&white(side.pow(3))).expect("evolved");
+        let found = power_spectrum(&grid, &delta, &bin_edges(&grid, 30)).expect("measured");
+        let bins = found.k.iter().zip(&found.power).filter(|(k, _)| **k < 0.5 * nyquist);
+        bins.map(|(_, power)| *power).collect()
+    };
+    let truth = power(Scheme::BullFrog, equal_in_growth(100));
+    let off = |scheme, times| {
+        let pairs = power(scheme, times).into_iter().zip(&truth);
+        pairs.map(|(power, truth)| (power / truth - 1.0).abs()).fold(0.0, f64::max)
+    };
+    for steps in [5, 10] {
+        let bullfrog = off(Scheme::BullFrog, equal_in_growth(steps));
+        for middle in [Middle::Geometric, Middle::Arithmetic] {
+            for times in [settings(side, 2 * steps).times, equal_in_growth(2 * steps)] {
+                let fastpm = off(Scheme::FastPm(middle), times);
+                println!("{steps} steps of BullFrog: {bullfrog:.1e}; {} of FastPM: {fastpm:.1e}", 2 * steps);
+                assert!(bullfrog < fastpm, "{steps} steps: {bullfrog:.1e}, {fastpm:.1e}");
+            }
+        }
     }
 }
 

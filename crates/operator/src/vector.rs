@@ -35,6 +35,82 @@ pub fn sums<T: Real, const K: usize, const N: usize>(
     all
 }
 
+/// The same, while the entries of another vector change by what those of the vectors are: `change` does it, and gives the terms.
+pub fn change_and_sum<T: Real, const K: usize, const N: usize>(
+    changed: &mut [T],
+    vectors: [&[T]; K],
+    change: impl Fn(&mut T, [T; K]) -> [f64; N] + Sync,
+) -> [f64; N] {
+    let len = changed.len();
+    assert!(vectors.iter().all(|vector| vector.len() == len), "vectors of different lengths");
+    let chunk = |(i, part): (usize, &mut [T])| {
+        let start = i * CHUNK;
+        let vectors = vectors.map(|vector| &vector[start..start + part.len()]);
+        fast_change_of_part(part, vectors, &change)
+    };
+    let mut all = [0.0; N];
+    let mut add = |part: [f64; N]| all.iter_mut().zip(part).for_each(|(all, part)| *all += part);
+    if len <= ALONE {
+        changed.chunks_mut(CHUNK).enumerate().map(chunk).for_each(&mut add);
+    } else {
+        let parts = changed.par_chunks_mut(CHUNK).enumerate().map(chunk);
+        parts.collect::<Vec<[f64; N]>>().into_iter().for_each(&mut add);
+    }
+    all
+}
+
+/// [`change_of_part`] with the vector instructions of this machine; the bits are the same.
+fn fast_change_of_part<T: Real, const K: usize, const N: usize>(
+    changed: &mut [T],
+    vectors: [&[T]; K],
+    change: impl Fn(&mut T, [T; K]) -> [f64; N],
+) -> [f64; N] {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the machine has the instructions.
+        return unsafe { change_of_part_avx2(changed, vectors, change) };
+    }
+    change_of_part(changed, vectors, change)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn change_of_part_avx2<T: Real, const K: usize, const N: usize>(
+    changed: &mut [T],
+    vectors: [&[T]; K],
+    change: impl Fn(&mut T, [T; K]) -> [f64; N],
+) -> [f64; N] {
+    change_of_part(changed, vectors, change)
+}
+
+#[inline(always)]
+fn change_of_part<T: Real, const K: usize, const N: usize>(
+    changed: &mut [T],
+    vectors: [&[T]; K],
+    change: impl Fn(&mut T, [T; K]) -> [f64; N],
+) -> [f64; N] {
+    let mut sums = [[0.0; LANES]; N];
+    let (changed, rest_changed) = changed.as_chunks_mut::<LANES>();
+    let pieces = vectors.map(|vector| &vector.as_chunks::<LANES>().0[..changed.len()]);
+    for (piece, changed) in changed.iter_mut().enumerate() {
+        let mut each = [[0.0; N]; LANES];
+        for (lane, (changed, each)) in changed.iter_mut().zip(&mut each).enumerate() {
+            let mut here = [T::zero(); K];
+            here.iter_mut().zip(&pieces).for_each(|(here, pieces)| *here = pieces[piece][lane]);
+            *each = change(changed, here);
+        }
+        for (n, sums) in sums.iter_mut().enumerate() {
+            sums.iter_mut().zip(&each).for_each(|(sum, each)| *sum += each[n]);
+        }
+    }
+    let rest = vectors.map(|vector| vector.as_chunks::<LANES>().1);
+    for (place, changed) in rest_changed.iter_mut().enumerate() {
+        let each = change(changed, rest.map(|rest| rest[place]));
+        sums.iter_mut().zip(each).for_each(|(sums, each)| sums[place] += each);
+    }
+    sums.map(|lanes| lanes.iter().sum())
+}
+
 /// [`sums_of_part`] with the vector instructions of this machine; the bits are the same.
 fn fast_sums_of_part<T: Real, const K: usize, const N: usize>(
     vectors: [&[T]; K],
@@ -147,6 +223,21 @@ pub fn check_finite<T: Real>(owner: &str, what: &str, a: &[T]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_sums_what_it_leaves() {
+        for len in [5, 1000, 100_003] {
+            let x: Vec<f64> = (0..len).map(|i| (f64::from(i) * 0.37).sin()).collect();
+            let mut y: Vec<f64> = (0..len).map(|i| (f64::from(i) * 0.21).cos()).collect();
+            let expected = step(&y, -2.0, &x);
+            let [sum] = change_and_sum(&mut y, [&x], |y, [x]| {
+                *y -= 2.0 * x;
+                [*y * *y]
+            });
+            assert_eq!(y, expected);
+            assert_eq!(sum.to_bits(), norm2(&y).to_bits());
+        }
+    }
 
     #[test]
     fn a_sum_does_not_depend_on_the_number_of_threads() {

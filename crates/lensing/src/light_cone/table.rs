@@ -139,12 +139,15 @@ impl<S: Scalar> Table<S> {
         let pixel = settings.sky.pixel();
         for i in 0..count {
             let d = start + SPACING * i as f64;
-            // Nodes in front of the observer only serve the interpolation: a mirrored past.
-            let a = history.scale_factor_at(d.abs())?;
-            let at = history.first_growth(a.value());
+            let past = history.scale_factor_at(d.abs())?;
+            let at = history.first_growth(past.value());
             // The growth at a scale factor that itself depends on the parameters.
-            let moved = (a - a.value()) / a.value();
-            let growth = at.d + moved * at.slope;
+            let moved = (past - past.value()) / past.value();
+            let (mut a, mut growth) = (past, at.d + moved * at.slope);
+            // Nodes in front of the observer only serve the interpolation: there all goes on as it came.
+            if d < 0.0 {
+                (a, growth) = (S::of(2.0) - a, history.first_growth(1.0).d * 2.0 - growth);
+            }
             nodes.push((growth - view.growth) * view.unit);
             let share = match settings.crossing {
                 Crossing::Exact => edges.share(index, a),

@@ -146,9 +146,9 @@ impl Counted {
 }
 
 impl Table<f64> {
-    /// What a node holds times the square of the distance, at the distance of a particle, and its derivative.
+    /// A column over the square of the distance of a particle, and its derivative.
     #[inline]
-    fn spread(&self, sight: &Sight, column: usize) -> (f64, f64) {
+    fn over_square(&self, sight: &Sight, column: usize) -> (f64, f64) {
         let (value, slope) = self.read(&sight.place, column);
         let inverse = 1.0 / (sight.d * sight.d);
         (value * inverse, (slope - 2.0 * value / sight.d) * inverse)
@@ -158,7 +158,7 @@ impl Table<f64> {
     fn counted(&self, first: usize, sight: &Sight) -> Counted {
         let shift = self.read(&sight.place, first);
         let place = if shift.0 == 0.0 { sight.place } else { self.place(sight.d + sight.away * shift.0) };
-        let seen = std::array::from_fn(|part| self.spread(sight, first + 2 + part));
+        let seen = std::array::from_fn(|part| self.over_square(sight, first + 2 + part));
         Counted { place, shift, number: self.read(&place, first + 1), seen }
     }
 
@@ -179,7 +179,7 @@ impl Table<f64> {
     pub(super) fn weight_and_slopes(&self, map: usize, sight: &Sight) -> Weight {
         match self.columns[map] {
             Columns::Matter(column) => {
-                let (value, by_distance) = self.spread(sight, column);
+                let (value, by_distance) = self.over_square(sight, column);
                 Weight { value, by_distance, by_away: 0.0, by_birth: [0.0; 2] }
             }
             Columns::Galaxies(first) => {

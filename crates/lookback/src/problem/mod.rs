@@ -52,7 +52,10 @@ impl Inputs {
     /// A file of another kind, as it is.
     pub(crate) fn file(&mut self, path: &Path) -> Result<Vec<u8>> {
         let bytes = files::read(path)?;
-        self.0.push(Input { path: path.to_string_lossy().into_owned(), sha256: files::sha256(&bytes) });
+        let input = Input { path: path.to_string_lossy().into_owned(), sha256: files::sha256(&bytes) };
+        if !self.0.iter().any(|known| known.path == input.path) {
+            self.0.push(input);
+        }
         Ok(bytes)
     }
 

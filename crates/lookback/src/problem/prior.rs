@@ -199,11 +199,20 @@ fn build_field<T: Number>(
                     .check_reduced_shear()
                     .map_err(|message| Error::config(format!("prior.{name}"), message))?;
             }
+            let (mut cosmology, mut seen) = (cosmology.clone(), light_cone.clone());
+            for place in cosmology.places().chain(seen.places()) {
+                inputs.file(Path::new(place))?;
+            }
             let sky = light_cone.flat(rows, grid.lengths()[0]);
             let settings = light_cone.settings(sky, run.seed)?;
             let free: Vec<&str> = free.iter().map(String::as_str).collect();
-            let cone =
-                Arc::new(universe::light_cone::<T>(cosmology, simulation, settings, &free, &[Way::Reverse])?);
+            let cone = Arc::new(universe::light_cone::<T>(
+                &cosmology,
+                simulation,
+                settings,
+                &free,
+                &[Way::Reverse],
+            )?);
             let modes = Space::new(cone.domain().blocks()[..1].to_vec());
             let mut inputs: Vec<DynOperator<T>> = vec![Identity::new(modes).shared()];
             // In the order of the domain: parameters of the universe, then numbers of the maps.

@@ -43,14 +43,14 @@ pub struct CosmologySection {
     /// it keeps its amplitude unless `sigma8` gives one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// File of growth and expansion (`a`, `E = H / H0`, `D1`, `dln D1 / dln a`, and maybe `D2`, `dln D2 / dln a`; `a` rises to 1) instead of what
-    /// follows from the parameters, which must be those of the same universe.
+    /// File of growth and expansion (`a`, `E = H / H0`, `D1` in any unit, `dln D1 / dln a`, and maybe `D2`, `dln D2 / dln a`; `a` rises to 1) instead of what
+    /// follows from the parameters, which must be those of the same universe: to 1 % in expansion, 3 % in growth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth_table: Option<String>,
     /// How to go between the rows of `growth_table`.
     #[serde(skip_serializing_if = "BetweenName::is_cubic")]
     pub growth_between: BetweenName,
-    /// File of comoving distances (redshift, distance \[Mpc/h\]) instead of those of the parameters.
+    /// File of comoving distances (redshift, distance \[Mpc/h\]) instead of those of the parameters, from which they may differ by 1 %.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distance_table: Option<String>,
 }
