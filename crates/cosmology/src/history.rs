@@ -327,7 +327,7 @@ impl<S: Scalar> History<S> {
         let mut orders: [Growth<S>; ORDERS] =
             std::array::from_fn(|i| Growth { d: state[i].0, slope: state[i].1, curvature: second[i] });
         if let Some(table) = self.growth_table.as_ref().filter(|table| table.covers(a)) {
-            let first = self.tabulated(table, a);
+            let first = tabulated(table, a, (friction, b));
             // What a table does not have is that of the parameters, times powers of the ratio of both growths.
             let ratio = first.d / orders[0].d;
             let faster = first.slope / first.d - orders[0].slope / orders[0].d;
@@ -347,22 +347,14 @@ impl<S: Scalar> History<S> {
         Instant { a, e: self.e(a), d1, d2, d3a, d3b, d3c }
     }
 
-    /// Growth of the first order from a table.
-    fn tabulated(&self, table: &GrowthTable, a: f64) -> Growth<S> {
-        let rate = table.first(a);
-        let (d, slope) = (S::of(rate.d), S::of(rate.d * rate.f));
-        let (friction, b) = growth::coefficients(&self.background, a);
-        Growth { d, slope, curvature: growth::first_acceleration(friction, b, (d, slope)) }
-    }
-
     /// First-order growth alone, as [`instant`](History::instant) has it.
     pub fn first_growth(&self, a: f64) -> Growth<S> {
         let a = a.clamp(START.exp(), 1.0);
+        let (friction, b) = growth::coefficients(&self.background, a);
         if let Some(table) = self.growth_table.as_ref().filter(|table| table.covers(a)) {
-            return self.tabulated(table, a);
+            return tabulated(table, a, (friction, b));
         }
         let (d, slope) = self.integrated_order(a, 0);
-        let (friction, b) = growth::coefficients(&self.background, a);
         Growth { d, slope, curvature: growth::first_acceleration(friction, b, (d, slope)) }
     }
 
@@ -376,6 +368,13 @@ impl<S: Scalar> History<S> {
             self.hermite(place, |i| (self.growth[i][order].1, self.growth_curvature[i][order])),
         )
     }
+}
+
+/// Growth of the first order from a table, with the coefficients of its equation.
+fn tabulated<S: Scalar>(table: &GrowthTable, a: f64, (friction, b): (S, S)) -> Growth<S> {
+    let rate = table.first(a);
+    let (d, slope) = (S::of(rate.d), S::of(rate.d * rate.f));
+    Growth { d, slope, curvature: growth::first_acceleration(friction, b, (d, slope)) }
 }
 
 fn out_of_reach<S>(chi: f64, farthest: f64) -> Result<S> {

@@ -1,6 +1,6 @@
 //! Growth and distances from the tables of another code, in place of those that are integrated here.
 
-use crate::table::rows;
+use crate::table::table_rows;
 use crate::{Error, Result};
 
 /// How to go from one row of a table of growth to the next, in `ln a`.
@@ -88,7 +88,7 @@ impl GrowthTable {
     /// As [`GrowthTable::new`], and with the line that has another number of columns.
     pub fn parse(text: &str, between: Between) -> Result<GrowthTable> {
         let mut table: Vec<Vec<f64>> = Vec::new();
-        for row in rows(text) {
+        for row in table_rows(text) {
             let width = table.first().map_or(row.numbers.len(), Vec::len);
             if row.numbers.len() != width || !matches!(width, 4 | 6) || !row.is_all_numbers() {
                 let message = format!("expected a, E, D1, f1, or a, E, D1, f1, D2, f2, found `{}`", row.text);
@@ -196,7 +196,7 @@ impl DistanceTable {
     /// As [`DistanceTable::new`], and with the line that is not two numbers.
     pub fn parse(text: &str) -> Result<DistanceTable> {
         let (mut redshift, mut distance) = (Vec::new(), Vec::new());
-        for row in rows(text) {
+        for row in table_rows(text) {
             match row.numbers[..] {
                 [z, chi] if row.is_all_numbers() => {
                     redshift.push(z);

@@ -33,6 +33,6 @@ pub use linear_power::LinearPower;
 pub use parameters::{Gradient, Normalization, PARAMETERS, Parameters, Settings, Transfer, shapes_history};
 pub use quadrature::gauss_legendre;
 pub use scalar::Scalar;
-pub use table::PowerTable;
+pub use table::{PowerTable, TableRow, table_rows};
 pub use tracer::{Alignment, Bias, Kernel, Tracer, limber_spectrum, smooth_step};
 pub use transfer::EisensteinHu;

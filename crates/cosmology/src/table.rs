@@ -6,23 +6,26 @@ use crate::{Error, Result, Scalar};
 const POWER: &str = "power spectrum";
 
 /// A line of a text table: its number from 1, the numbers that it begins with, and itself.
-pub(crate) struct Row<'a> {
-    pub(crate) line: usize,
-    pub(crate) numbers: Vec<f64>,
-    pub(crate) text: &'a str,
+pub struct TableRow<'a> {
+    /// Its number.
+    pub line: usize,
+    /// The numbers.
+    pub numbers: Vec<f64>,
+    /// All of it.
+    pub text: &'a str,
 }
 
-impl Row<'_> {
+impl TableRow<'_> {
     /// Whether there is nothing but numbers.
-    pub(crate) fn is_all_numbers(&self) -> bool {
+    pub fn is_all_numbers(&self) -> bool {
         self.numbers.len() == self.text.split_whitespace().count()
     }
 }
 
 /// The lines of a text table but empty ones and those that begin with `#`.
-pub(crate) fn rows(text: &str) -> impl Iterator<Item = Row<'_>> {
+pub fn table_rows(text: &str) -> impl Iterator<Item = TableRow<'_>> {
     let all = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
-    all.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).map(|(line, text)| Row {
+    all.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).map(|(line, text)| TableRow {
         line,
         numbers: text.split_whitespace().map_while(|word| word.parse().ok()).collect(),
         text,
@@ -69,7 +72,7 @@ impl PowerTable {
     /// With the line that is not a pair of positive numbers in rising order of `k`.
     pub fn parse(text: &str) -> Result<PowerTable> {
         let (mut k, mut power) = (Vec::new(), Vec::new());
-        for row in rows(text) {
+        for row in table_rows(text) {
             let at = |message: String| Error::Table { what: POWER, line: Some(row.line), message };
             let [wave, p, ..] = row.numbers[..] else {
                 return Err(at(format!("expected k [h/Mpc] and P [(Mpc/h)^3], found `{}`", row.text)));

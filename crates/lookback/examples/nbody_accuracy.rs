@@ -4,7 +4,7 @@
 
 use lookback::cosmology::{Cosmology, Parameters, Settings as CosmologySettings};
 use lookback::mesh::{Grid, Window, bin_edges, power_spectrum};
-use lookback::nbody::{GradientKernel, Kernels, Lpt, Middle, Scheme, Settings, Simulation};
+use lookback::nbody::{GradientKernel, Kernels, Lpt, Middle, Scheme, Settings, Simulation, equal_in_growth};
 use lookback::operator::random::{Purpose, Stream};
 use lookback::operator::{Operator, Real};
 
@@ -46,25 +46,6 @@ fn equal_in_a(steps: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Scale factors between which the growth rises by equal amounts.
-fn equal_in_growth(steps: usize) -> Outcome<Vec<f64>> {
-    let cosmology = cosmology()?;
-    let growth = |a: f64| cosmology.instant(a).d1.d;
-    let (first, last) = (growth(START), growth(1.0));
-    let at = |i: usize| {
-        let wanted = first + (last - first) * i as f64 / steps as f64;
-        let (mut low, mut high) = (START, 1.0);
-        for _ in 0..60 {
-            let middle = 0.5 * (low + high);
-            if growth(middle) < wanted { low = middle } else { high = middle }
-        }
-        0.5 * (low + high)
-    };
-    let mut times: Vec<f64> = (0..=steps).map(at).collect();
-    (times[0], times[steps]) = (START, 1.0);
-    Ok(times)
-}
-
 fn reversal<T: Real>(side: usize, steps: usize) -> Outcome<f64> {
     let simulation = simulation::<T>(side, Scheme::BullFrog, equal_in_a(steps))?;
     let mut run = simulation.run()?;
@@ -102,7 +83,7 @@ fn main() -> Outcome<()> {
         "\nPower today against 100 steps, largest deviation below half of the particles' Nyquist number.\n"
     );
     println!("| scheme, steps equal in | 5 | 10 | 20 | 40 |\n|---|---|---|---|---|");
-    let truth = power(side, Scheme::BullFrog, equal_in_growth(100)?)?;
+    let truth = power(side, Scheme::BullFrog, equal_in_growth(&cosmology()?, START, 100))?;
     for (name, scheme) in [
         ("BullFrog", Scheme::BullFrog),
         ("FastPM, geometric middle", Scheme::FastPm(Middle::Geometric)),
@@ -111,7 +92,8 @@ fn main() -> Outcome<()> {
         for growth in [false, true] {
             let mut row = format!("| {name}, {} |", if growth { "D" } else { "a" });
             for steps in [5, 10, 20, 40] {
-                let times = if growth { equal_in_growth(steps)? } else { equal_in_a(steps) };
+                let times =
+                    if growth { equal_in_growth(&cosmology()?, START, steps) } else { equal_in_a(steps) };
                 let found = power(side, scheme, times)?;
                 let off = found.iter().zip(&truth).map(|(p, t)| (p / t - 1.0).abs()).fold(0.0, f64::max);
                 row += &format!(" {:.2} % |", 100.0 * off);
@@ -119,7 +101,7 @@ fn main() -> Outcome<()> {
             println!("{row}");
         }
     }
-    let other = power(side, Scheme::FastPm(Middle::Geometric), equal_in_growth(100)?)?;
+    let other = power(side, Scheme::FastPm(Middle::Geometric), equal_in_growth(&cosmology()?, START, 100))?;
     let off = other.iter().zip(&truth).map(|(p, t)| (p / t - 1.0).abs()).fold(0.0, f64::max);
     println!("\nFastPM with 100 steps against BullFrog with 100: {:.2} %", 100.0 * off);
     Ok(())

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use lookback_cosmology::{
     Alignment, Between, Bias, Cosmology, DistanceTable, GrowthTable, Normalization, Parameters, PowerTable,
-    Settings as CosmologySettings, Sources, Tables, Tracer, Transfer,
+    Settings as CosmologySettings, Sources, Tables, Tracer, Transfer, table_rows,
 };
 use lookback_lensing::{Crossing, LightCone, LightConeSettings, Sky, Tiling, free_numbers};
 use lookback_mesh::Window;
 use lookback_nbody::{
     GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Scheme, Settings, Sharpening, Simulation, Way,
+    equal_in_growth,
 };
 use lookback_operator::Real;
 
@@ -184,24 +185,11 @@ fn kernels(gradient: GradientName, laplace: LaplaceName, compensate: bool) -> Ke
 
 /// Scale factors from the start to today.
 fn steps_between(start: f64, steps: usize, spacing: SpacingName, cosmology: &Cosmology<f64>) -> Vec<f64> {
-    let share = |i: usize| i as f64 / steps as f64;
-    let equal = |i: usize| start + (1.0 - start) * share(i);
-    let growth = |a: f64| cosmology.instant(a).d1.d;
-    let at = |i: usize| match spacing {
-        _ if i == 0 => start,
-        _ if i == steps => 1.0,
-        // What is wrong with the start is said when the steps are checked.
-        SpacingName::Growth if start > 1e-4 && start < 1.0 => {
-            let wanted = growth(start) + (growth(1.0) - growth(start)) * share(i);
-            let (mut low, mut high) = (start, 1.0);
-            while high - low > 1e-12 {
-                let middle = 0.5 * (low + high);
-                if growth(middle) < wanted { low = middle } else { high = middle }
-            }
-            low
-        }
-        _ => equal(i),
-    };
+    // What is wrong with the start is said when the steps are checked.
+    if spacing == SpacingName::Growth && start > 1e-4 && start < 1.0 {
+        return equal_in_growth(cosmology, start, steps);
+    }
+    let at = |i: usize| if i == steps { 1.0 } else { start + (1.0 - start) * (i as f64 / steps as f64) };
     (0..=steps).map(at).collect()
 }
 
@@ -282,22 +270,16 @@ impl SampleSection {
 
 fn read_distribution(place: &str) -> Result<Sources> {
     let (mut redshift, mut density) = (Vec::new(), Vec::new());
-    for (i, line) in read_text(place)?.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let numbers: std::result::Result<Vec<f64>, _> =
-            line.split_whitespace().map(str::parse::<f64>).collect();
-        match numbers.as_deref() {
-            Ok(&[z, n]) => {
+    for row in table_rows(&read_text(place)?) {
+        match row.numbers[..] {
+            [z, n] if row.is_all_numbers() => {
                 redshift.push(z);
                 density.push(n);
             }
             _ => {
                 let message = format!(
-                    "line {}: expected two columns, a redshift and a number of galaxies there, found `{line}`",
-                    i + 1
+                    "line {}: expected two columns, a redshift and a number of galaxies there, found `{}`",
+                    row.line, row.text
                 );
                 return Err(Error::file(place, message));
             }

@@ -28,7 +28,7 @@ pub use lookback_cosmology::Bias;
 pub use modes::Modes;
 pub use particles::Particles;
 pub use run::{ByFactors, Run, Watch, WatchPull, WatchPush};
-pub use schedule::{Middle, Move, Schedule, Scheme, Start, View};
+pub use schedule::{Middle, Move, Schedule, Scheme, Start, View, equal_in_growth};
 pub use sharpened_power::{SharpenedPower, Snapshot};
 pub use sharpening::{SHARPENING_PARAMETERS, Sharpening};
 pub use simulation::{PerParameter, Settings, Simulation, State, Way, quick_cells_near};

@@ -149,6 +149,24 @@ impl<S: Scalar> Schedule<S> {
     }
 }
 
+/// Scale factors from `start` to 1 between which `D1` rises by equal amounts, to 1e-12: the time of BullFrog.
+pub fn equal_in_growth(cosmology: &Cosmology<f64>, start: f64, steps: usize) -> Vec<f64> {
+    let growth = |a: f64| cosmology.instant(a).d1.d;
+    let at = |i: usize| {
+        if i == 0 || i == steps {
+            return if i == 0 { start } else { 1.0 };
+        }
+        let wanted = growth(start) + (growth(1.0) - growth(start)) * (i as f64 / steps as f64);
+        let (mut low, mut high) = (start, 1.0);
+        while high - low > 1e-12 {
+            let middle = 0.5 * (low + high);
+            if growth(middle) < wanted { low = middle } else { high = middle }
+        }
+        low
+    };
+    (0..=steps).map(at).collect()
+}
+
 type Moves<S> = (Vec<Move<S>>, Vec<View<S>>);
 
 fn check_times(times: &[f64]) -> Result<()> {

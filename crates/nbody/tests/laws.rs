@@ -6,7 +6,7 @@ use lookback_cosmology::{
 use lookback_mesh::{Grid, Window, bin_edges, power_spectrum};
 use lookback_nbody::{
     GradientKernel, Kernels, LaplaceKernel, Lpt, Middle, Particles, SHARPENING_PARAMETERS, Scheme, Settings,
-    SharpenedPower, Sharpening, Simulation, Snapshot,
+    SharpenedPower, Sharpening, Simulation, Snapshot, equal_in_growth,
 };
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector::{dot, step};
@@ -160,22 +160,6 @@ fn time_runs_backwards() {
     }
 }
 
-/// Scale factors from 0.1 to 1 between which the growth rises by equal amounts: the time of BullFrog.
-fn equal_in_growth(steps: usize) -> Vec<f64> {
-    let cosmology = cosmology();
-    let growth = |a: f64| cosmology.instant(a).d1.d;
-    let at = |i: usize| {
-        let wanted = growth(0.1) + (growth(1.0) - growth(0.1)) * i as f64 / steps as f64;
-        let (mut low, mut high) = (0.1, 1.0);
-        for _ in 0..50 {
-            let middle = 0.5 * (low + high);
-            if growth(middle) < wanted { low = middle } else { high = middle }
-        }
-        if i == 0 { 0.1 } else { high }
-    };
-    (0..=steps).map(at).collect()
-}
-
 /// Power below half of the particles' Nyquist number, beside that of a hundred steps; FastPM with steps that are equal in the scale factor, and in growth.
 #[test]
 fn bullfrog_needs_at_most_half_of_fastpms_steps() {
@@ -191,15 +175,15 @@ fn bullfrog_needs_at_most_half_of_fastpms_steps() {
         let bins = found.k.iter().zip(&found.power).filter(|(k, _)| **k < 0.5 * nyquist);
         bins.map(|(_, power)| *power).collect()
     };
-    let truth = power(Scheme::BullFrog, equal_in_growth(100));
+    let truth = power(Scheme::BullFrog, equal_in_growth(&cosmology(), 0.1, 100));
     let off = |scheme, times| {
         let pairs = power(scheme, times).into_iter().zip(&truth);
         pairs.map(|(power, truth)| (power / truth - 1.0).abs()).fold(0.0, f64::max)
     };
     for steps in [5, 10] {
-        let bullfrog = off(Scheme::BullFrog, equal_in_growth(steps));
+        let bullfrog = off(Scheme::BullFrog, equal_in_growth(&cosmology(), 0.1, steps));
         for middle in [Middle::Geometric, Middle::Arithmetic] {
-            for times in [settings(side, 2 * steps).times, equal_in_growth(2 * steps)] {
+            for times in [settings(side, 2 * steps).times, equal_in_growth(&cosmology(), 0.1, 2 * steps)] {
                 let fastpm = off(Scheme::FastPm(middle), times);
                 println!("{steps} steps of BullFrog: {bullfrog:.1e}; {} of FastPM: {fastpm:.1e}", 2 * steps);
                 assert!(bullfrog < fastpm, "{steps} steps: {bullfrog:.1e}, {fastpm:.1e}");

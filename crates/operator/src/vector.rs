@@ -19,31 +19,19 @@ pub fn sums<T: Real, const K: usize, const N: usize>(
     vectors: [&[T]; K],
     terms: impl Fn([T; K]) -> [f64; N] + Sync,
 ) -> [f64; N] {
-    let len = vectors[0].len();
-    assert!(vectors.iter().all(|vector| vector.len() == len), "vectors of different lengths");
-    let part =
-        |start: usize, end: usize| fast_sums_of_part(vectors.map(|vector| &vector[start..end]), &terms);
-    let chunk = |i: usize| part(i * CHUNK, ((i + 1) * CHUNK).min(len));
-    let mut all = [0.0; N];
-    let mut add = |part: [f64; N]| all.iter_mut().zip(part).for_each(|(all, part)| *all += part);
-    let chunks = 0..len.div_ceil(CHUNK);
-    if len <= ALONE {
-        chunks.map(chunk).for_each(&mut add);
-    } else {
-        chunks.into_par_iter().map(chunk).collect::<Vec<[f64; N]>>().into_iter().for_each(&mut add);
-    }
-    all
+    // Nothing changes: a vector of nothings, which has no memory, is as good as another.
+    change_and_sum(&mut vec![(); vectors[0].len()], vectors, |(), here| terms(here))
 }
 
 /// The same, while the entries of another vector change by what those of the vectors are: `change` does it, and gives the terms.
-pub fn change_and_sum<T: Real, const K: usize, const N: usize>(
-    changed: &mut [T],
+pub fn change_and_sum<C: Send, T: Real, const K: usize, const N: usize>(
+    changed: &mut [C],
     vectors: [&[T]; K],
-    change: impl Fn(&mut T, [T; K]) -> [f64; N] + Sync,
+    change: impl Fn(&mut C, [T; K]) -> [f64; N] + Sync,
 ) -> [f64; N] {
     let len = changed.len();
     assert!(vectors.iter().all(|vector| vector.len() == len), "vectors of different lengths");
-    let chunk = |(i, part): (usize, &mut [T])| {
+    let chunk = |(i, part): (usize, &mut [C])| {
         let start = i * CHUNK;
         let vectors = vectors.map(|vector| &vector[start..start + part.len()]);
         fast_change_of_part(part, vectors, &change)
@@ -60,10 +48,10 @@ pub fn change_and_sum<T: Real, const K: usize, const N: usize>(
 }
 
 /// [`change_of_part`] with the vector instructions of this machine; the bits are the same.
-fn fast_change_of_part<T: Real, const K: usize, const N: usize>(
-    changed: &mut [T],
+fn fast_change_of_part<C, T: Real, const K: usize, const N: usize>(
+    changed: &mut [C],
     vectors: [&[T]; K],
-    change: impl Fn(&mut T, [T; K]) -> [f64; N],
+    change: impl Fn(&mut C, [T; K]) -> [f64; N],
 ) -> [f64; N] {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
@@ -75,19 +63,19 @@ fn fast_change_of_part<T: Real, const K: usize, const N: usize>(
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn change_of_part_avx2<T: Real, const K: usize, const N: usize>(
-    changed: &mut [T],
+fn change_of_part_avx2<C, T: Real, const K: usize, const N: usize>(
+    changed: &mut [C],
     vectors: [&[T]; K],
-    change: impl Fn(&mut T, [T; K]) -> [f64; N],
+    change: impl Fn(&mut C, [T; K]) -> [f64; N],
 ) -> [f64; N] {
     change_of_part(changed, vectors, change)
 }
 
 #[inline(always)]
-fn change_of_part<T: Real, const K: usize, const N: usize>(
-    changed: &mut [T],
+fn change_of_part<C, T: Real, const K: usize, const N: usize>(
+    changed: &mut [C],
     vectors: [&[T]; K],
-    change: impl Fn(&mut T, [T; K]) -> [f64; N],
+    change: impl Fn(&mut C, [T; K]) -> [f64; N],
 ) -> [f64; N] {
     let mut sums = [[0.0; LANES]; N];
     let (changed, rest_changed) = changed.as_chunks_mut::<LANES>();
@@ -106,55 +94,6 @@ fn change_of_part<T: Real, const K: usize, const N: usize>(
     let rest = vectors.map(|vector| vector.as_chunks::<LANES>().1);
     for (place, changed) in rest_changed.iter_mut().enumerate() {
         let each = change(changed, rest.map(|rest| rest[place]));
-        sums.iter_mut().zip(each).for_each(|(sums, each)| sums[place] += each);
-    }
-    sums.map(|lanes| lanes.iter().sum())
-}
-
-/// [`sums_of_part`] with the vector instructions of this machine; the bits are the same.
-fn fast_sums_of_part<T: Real, const K: usize, const N: usize>(
-    vectors: [&[T]; K],
-    terms: impl Fn([T; K]) -> [f64; N],
-) -> [f64; N] {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the machine has the instructions.
-        return unsafe { sums_of_part_avx2(vectors, terms) };
-    }
-    sums_of_part(vectors, terms)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn sums_of_part_avx2<T: Real, const K: usize, const N: usize>(
-    vectors: [&[T]; K],
-    terms: impl Fn([T; K]) -> [f64; N],
-) -> [f64; N] {
-    sums_of_part(vectors, terms)
-}
-
-#[inline(always)]
-fn sums_of_part<T: Real, const K: usize, const N: usize>(
-    vectors: [&[T]; K],
-    terms: impl Fn([T; K]) -> [f64; N],
-) -> [f64; N] {
-    let mut sums = [[0.0; LANES]; N];
-    let count = vectors[0].len() / LANES;
-    let pieces = vectors.map(|vector| &vector.as_chunks::<LANES>().0[..count]);
-    for piece in 0..count {
-        let mut each = [[0.0; N]; LANES];
-        for (lane, each) in each.iter_mut().enumerate() {
-            let mut here = [T::zero(); K];
-            here.iter_mut().zip(&pieces).for_each(|(here, pieces)| *here = pieces[piece][lane]);
-            *each = terms(here);
-        }
-        for (n, sums) in sums.iter_mut().enumerate() {
-            sums.iter_mut().zip(&each).for_each(|(sum, each)| *sum += each[n]);
-        }
-    }
-    let rest = vectors.map(|vector| vector.as_chunks::<LANES>().1);
-    for place in 0..rest[0].len() {
-        let each = terms(rest.map(|rest| rest[place]));
         sums.iter_mut().zip(each).for_each(|(sums, each)| sums[place] += each);
     }
     sums.map(|lanes| lanes.iter().sum())
