@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::cloud::Cic;
 use crate::gradient::{
-    BELOW, Pairs, REACH, Starts, Stencil, Taps, WINDOW, beside, line_start, pair, weights,
+    BELOW, REACH, Starts, Stencil, Taps, beside, line_start, pair, weights,
 };
 use crate::lanes::{LANES, Lanes, SPAN, Wide, widest};
 use crate::places::{Few, TOGETHER};
@@ -22,9 +22,9 @@ const PLANES: Reach = Reach { first: -(BELOW as i32), planes: REACH as i32 };
 const OUTSIDE: u32 = u32::MAX;
 
 impl Cloud {
-    /// Writes `bar(m) = sum_p sum_d c_d(p) (D_d^T W)(x_p - m)`, the transpose of [`visit_gradient`](Cloud::visit_gradient), and, where
-    /// there is a mesh for them, the counts of [`paint`](Cloud::paint): as [`paint_vectors`](Cloud::paint_vectors) and
-    /// [`Field::difference_adjoint`](crate::Field::difference_adjoint), for clouds in cells, and without the memory of that field.
+    /// Writes `bar(m) = sum_p sum_d c_d(p) (D_d^T W)(x_p - m)`, the transpose of [`visit_gradient`](Cloud::visit_gradient): as
+    /// [`paint_vectors`](Cloud::paint_vectors) and [`Field::difference_adjoint`](crate::Field::difference_adjoint), for clouds in
+    /// cells, and without the memory of that field.
     ///
     /// As long as numbers are finite, results do not depend on the number of threads.
     ///
@@ -36,43 +36,20 @@ impl Cloud {
         c: &[T],
         kernel: Differences,
         bar: &mut [T],
-        counts: Option<&mut [T]>,
     ) {
         assert_eq!(self.window(), Window::Cic, "window of the particles");
         assert_eq!(bar.len(), self.mesh_len(), "length of the mesh");
-        assert!(counts.as_ref().is_none_or(|counts| counts.len() == self.mesh_len()), "length of the counts");
         let (x, c) = (self.components(displacement), self.components(c));
         let coefficients = self.coefficients(kernel);
         let spans = self.spans::<Cic, T>(x[0], PLANES);
         let (planes, area) = (self.planes_of_slabs(), self.cells * self.cells);
-        let slabs = bar.chunks_mut(planes * area);
-        let mut counts = counts.map(|counts| counts.chunks_mut(planes * area));
-        let slabs: Vec<_> = slabs.map(|bar| (bar, counts.as_mut().and_then(Iterator::next))).collect();
-        slabs.into_par_iter().enumerate().for_each(|(index, (bar, mut counts))| {
+        bar.par_chunks_mut(planes * area).enumerate().for_each(|(index, bar)| {
             bar.fill(T::zero());
-            if let Some(counts) = &mut counts {
-                counts.fill(T::zero());
-            }
             let slab = Slab { first: index * planes, planes: bar.len() / area, line: self.cells };
             let given = [Given::new(self), Given::new(self)];
-            widest(Give {
-                cloud: self,
-                slab,
-                spans: &spans,
-                x,
-                c,
-                coefficients,
-                given,
-                meshes: Meshes { bar, counts },
-            });
+            widest(Give { cloud: self, slab, spans: &spans, x, c, coefficients, given, bar });
         });
     }
-}
-
-/// A slab of what is given to the potential, and of the counts where somebody wants them.
-struct Meshes<'a, T> {
-    bar: &'a mut [T],
-    counts: Option<&'a mut [T]>,
 }
 
 /// What a few particles give to the points that their differences take, and where these are.
@@ -112,13 +89,14 @@ struct Give<'a, T: Real> {
     c: [&'a [T]; 3],
     coefficients: [T; 2],
     given: [Box<Given<T>>; 2],
-    meshes: Meshes<'a, T>,
+    /// The slab of what is given to the potential.
+    bar: &'a mut [T],
 }
 
 impl<T: Real> Wide<T> for Give<'_, T> {
     #[inline(always)]
     fn run<L: Lanes<T>>(self) {
-        let Give { cloud, slab, spans, x, c, coefficients, given: [mut now, mut next], mut meshes } = self;
+        let Give { cloud, slab, spans, x, c, coefficients, given: [mut now, mut next], bar } = self;
         let (side, cells) = (cloud.side, cloud.cells);
         let stencil = Stencil::<L>::new(coefficients);
         for row in 0..spans.len() {
@@ -132,13 +110,13 @@ impl<T: Real> Wide<T> for Give<'_, T> {
                 if slab.touched(&next.taps.places, PLANES, cells) {
                     next.particles = row * side + from..row * side + from + TOGETHER.min(side - from);
                     next.weigh(c);
-                    next.look::<L>(cells, &slab, &meshes);
-                    now.give::<L>(cells, &stencil, &mut meshes);
+                    next.look::<L>(cells, &slab, bar);
+                    now.give::<L>(cells, &stencil, bar);
                     std::mem::swap(&mut now, &mut next);
                 }
             }
         }
-        now.give::<L>(cells, &stencil, &mut meshes);
+        now.give::<L>(cells, &stencil, bar);
     }
 }
 
@@ -168,7 +146,7 @@ impl<T: Real> Given<T> {
 
     /// Looks around the few particles, and asks for the memory there.
     #[inline(always)]
-    fn look<L: Lanes<T>>(&mut self, cells: usize, slab: &Slab, meshes: &Meshes<'_, T>) {
+    fn look<L: Lanes<T>>(&mut self, cells: usize, slab: &Slab, bar: &[T]) {
         let Given { taps, farthest, .. } = self;
         let (first, planes, area) = (slab.first as u32, slab.planes as u32, (cells * cells) as u32);
         taps.points(0, cells, |point| {
@@ -180,15 +158,12 @@ impl<T: Real> Given<T> {
         for starts in &taps.starts[0] {
             farthest.iter_mut().zip(starts).for_each(|(farthest, start)| *farthest = (*farthest).max(*start));
         }
-        taps.soon::<L>(meshes.bar, BELOW + 2..REACH);
-        if let Some(counts) = &meshes.counts {
-            taps.soon::<L>(counts, BELOW..BELOW + 2);
-        }
+        taps.soon::<L>(bar, BELOW + 2..REACH);
     }
 
     /// Adds what the few particles give, a particle at a time.
     #[inline(always)]
-    fn give<L: Lanes<T>>(&self, cells: usize, stencil: &Stencil<L>, meshes: &mut Meshes<'_, T>) {
+    fn give<L: Lanes<T>>(&self, cells: usize, stencil: &Stencil<L>, bar: &mut [T]) {
         for turn in 0..TOGETHER {
             let k = in_strands(turn);
             if k >= self.particles.len() {
@@ -198,11 +173,11 @@ impl<T: Real> Given<T> {
             match self.taps.side_by_side(k, cells) {
                 Some(first) if self.farthest[k] != OUTSIDE => {
                     let starts = [planes.map(|plane| plane + first), lines];
-                    self.give_one(k, stencil, &mut Straight { starts, meshes });
+                    self.give_one(k, stencil, &mut Straight { starts, bar });
                 }
                 _ => {
                     let (starts, columns) = ([planes, lines], self.taps.columns_of(k, cells));
-                    self.give_one(k, stencil, &mut Wrapped { starts, columns, meshes });
+                    self.give_one(k, stencil, &mut Wrapped { starts, columns, bar });
                 }
             }
         }
@@ -226,10 +201,6 @@ impl<T: Real> Given<T> {
             let line = L::each([self.across[at][k]; 2]).times(inner);
             to.add_along(at, line.plus_product(L::each([self.along[at][k]; 2]), along));
         }
-        if to.counts() {
-            let of_lines = weights(stencil.pairs, L::each([y[k]; 2])).times(columns);
-            to.count(weights(stencil.planes, L::each([x[k]; 2])).times(of_lines));
-        }
     }
 }
 
@@ -239,118 +210,74 @@ trait Points<T: Real> {
     fn add_beside<L: Lanes<T>>(&mut self, t: usize, x: L);
     /// Adds to the points of one of the four lines of the window.
     fn add_along<L: Lanes<T>>(&mut self, at: usize, x: L);
-    /// Whether there are counts.
-    fn counts(&self) -> bool;
-    /// Adds to the counts of the window, those of its first plane and those of its second.
-    fn count<L: Lanes<T>>(&mut self, x: L);
 }
 
-/// Points side by side: from the first of each plane and line on, `SPAN` points lie in the meshes.
-struct Straight<'a, 'b, T> {
+/// Points side by side: from the first of each plane and line on, `SPAN` points lie in the slab.
+struct Straight<'a, T> {
     starts: Starts,
-    meshes: &'a mut Meshes<'b, T>,
+    bar: &'a mut [T],
 }
 
-impl<T: Real> Straight<'_, '_, T> {
-    /// Adds to pairs.
+impl<T: Real> Points<T> for Straight<'_, T> {
     #[inline(always)]
-    fn add<L: Lanes<T>>([[a, b], [c, d]]: Pairs, mesh: &mut [T], starts: &Starts, x: L) {
-        let (points, len) = (mesh.as_mut_ptr(), mesh.len());
+    fn add_beside<L: Lanes<T>>(&mut self, t: usize, x: L) {
+        let [[a, b], [c, d]] = beside(t);
+        let (points, len) = (self.bar.as_mut_ptr(), self.bar.len());
         let at = |place: [usize; 2]| -> *mut [T; 2] {
-            let start = pair(starts, place);
+            let start = pair(&self.starts, place);
             debug_assert!(start + 2 <= len);
             points.wrapping_add(start).cast()
         };
-        // SAFETY: the column is one from which on `SPAN` points lie in the mesh, all planes are in the slab, and these four pairs are on
+        // SAFETY: the column is one from which on `SPAN` points lie in the slab, all planes are in it, and these four pairs are on
         // different lines, since there are four cells or more along an axis.
         unsafe { x.add_to_pairs([[&mut *at(a), &mut *at(b)], [&mut *at(c), &mut *at(d)]]) };
-    }
-}
-
-impl<T: Real> Points<T> for Straight<'_, '_, T> {
-    #[inline(always)]
-    fn add_beside<L: Lanes<T>>(&mut self, t: usize, x: L) {
-        Self::add(beside(t), self.meshes.bar, &self.starts, x);
     }
 
     #[inline(always)]
     fn add_along<L: Lanes<T>>(&mut self, at: usize, x: L) {
         let start = line_start(&self.starts, at);
-        debug_assert!(start + SPAN <= self.meshes.bar.len());
-        // SAFETY: as in `add`.
-        x.add_to(unsafe { &mut *self.meshes.bar.as_mut_ptr().add(start).cast() });
-    }
-
-    #[inline(always)]
-    fn counts(&self) -> bool {
-        self.meshes.counts.is_some()
-    }
-
-    #[inline(always)]
-    fn count<L: Lanes<T>>(&mut self, x: L) {
-        if let Some(counts) = &mut self.meshes.counts {
-            Self::add(WINDOW, counts, &self.starts, x);
-        }
+        debug_assert!(start + SPAN <= self.bar.len());
+        // SAFETY: as in `add_beside`.
+        x.add_to(unsafe { &mut *self.bar.as_mut_ptr().add(start).cast() });
     }
 }
 
 /// Points on lines that begin anew among them, or in planes of which some lie outside of the slab.
-struct Wrapped<'a, 'b, T> {
+struct Wrapped<'a, T> {
     starts: Starts,
     columns: [usize; REACH],
-    meshes: &'a mut Meshes<'b, T>,
+    bar: &'a mut [T],
 }
 
-impl<T: Real> Wrapped<'_, '_, T> {
+impl<T: Real> Wrapped<'_, T> {
     /// Adds to the points of a line, from one of the columns on.
     #[inline(always)]
-    fn add(&mut self, [plane, line]: [usize; 2], from: usize, x: &[T], count: bool) {
+    fn add(&mut self, [plane, line]: [usize; 2], from: usize, x: &[T]) {
         let [planes, lines] = &self.starts;
         if planes[plane] == OUTSIDE as usize {
             return;
         }
         let start = planes[plane] + lines[line];
-        let Meshes { bar, counts } = &mut *self.meshes;
-        let mesh = match counts {
-            Some(counts) if count => counts,
-            _ if !count => bar,
-            _ => return,
-        };
         for (x, column) in x.iter().zip(&self.columns[from..]) {
-            mesh[start + column] += *x;
-        }
-    }
-
-    #[inline(always)]
-    fn add_pairs<L: Lanes<T>>(&mut self, pairs: Pairs, x: L, count: bool) {
-        let mut numbers = [[T::zero(); LANES]; 2];
-        x.add_to(&mut numbers);
-        for (pair, x) in pairs.as_flattened().iter().zip(numbers.as_flattened().chunks(2)) {
-            self.add(*pair, BELOW, x, count);
+            self.bar[start + column] += *x;
         }
     }
 }
 
-impl<T: Real> Points<T> for Wrapped<'_, '_, T> {
+impl<T: Real> Points<T> for Wrapped<'_, T> {
     #[inline(always)]
     fn add_beside<L: Lanes<T>>(&mut self, t: usize, x: L) {
-        self.add_pairs(beside(t), x, false);
+        let mut numbers = [[T::zero(); LANES]; 2];
+        x.add_to(&mut numbers);
+        for (pair, x) in beside(t).as_flattened().iter().zip(numbers.as_flattened().chunks(2)) {
+            self.add(*pair, BELOW, x);
+        }
     }
 
     #[inline(always)]
     fn add_along<L: Lanes<T>>(&mut self, at: usize, x: L) {
         let mut numbers = [[T::zero(); LANES]; 2];
         x.add_to(&mut numbers);
-        self.add([BELOW + at / 2, BELOW + at % 2], 0, numbers.as_flattened(), false);
-    }
-
-    #[inline(always)]
-    fn counts(&self) -> bool {
-        self.meshes.counts.is_some()
-    }
-
-    #[inline(always)]
-    fn count<L: Lanes<T>>(&mut self, x: L) {
-        self.add_pairs(WINDOW, x, true);
+        self.add([BELOW + at / 2, BELOW + at % 2], 0, numbers.as_flattened());
     }
 }

@@ -247,8 +247,10 @@ impl<T: Real> Gravity<T> {
         let [x, .., c] = &particles;
         match self.differences_at_particles() {
             Some(kernel) => {
-                let counts = self.known.is_none().then_some(&mut self.mesh[..]);
-                self.cloud.paint_gradient_adjoint(x, c, kernel, &mut self.second, counts);
+                if self.known.is_none() {
+                    self.cloud.paint(x, &mut self.mesh);
+                }
+                self.cloud.paint_gradient_adjoint(x, c, kernel, &mut self.second);
                 self.solve_potential(true);
                 self.find_potential();
                 let potentials = ([self.known.as_deref().unwrap_or(&self.mesh), &self.second[..]], kernel);
