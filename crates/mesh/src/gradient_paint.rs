@@ -6,9 +6,7 @@ use lookback_operator::Real;
 use rayon::prelude::*;
 
 use crate::cloud::Cic;
-use crate::gradient::{
-    BELOW, REACH, Starts, Stencil, Taps, beside, line_start, pair, weights,
-};
+use crate::gradient::{BELOW, REACH, Starts, Stencil, Taps, beside, line_start, pair, weights};
 use crate::lanes::{LANES, Lanes, SPAN, Wide, widest};
 use crate::places::{Few, TOGETHER};
 use crate::slabs::{Reach, Slab, Span, in_strands, tiled};

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::Start;
 use crate::kernel::Kernels;
+use crate::rooms::{Rooms, Spectra};
 use crate::third_order::{self, curl, curl_adjoint, pull_sources, push_sources};
 use crate::tides::{Potential, TensorField, Tides, source};
 
@@ -29,7 +30,7 @@ pub enum Lpt {
 ///
 /// Cost: 3 transforms in planes of two axes for the first order and 10 more for the second, with 6 passes of lines along the third
 /// axis between them; in reverse 20 and 12. The third order takes 26 transforms more. Memory: three spectra; for the third order
-/// twelve meshes of tensors, then five of sources beside them, then five spectra. In reverse seven spectra, and for the third order, before them, 26 meshes
+/// twelve meshes of tensors, then five of sources beside them, then five spectra. In reverse nine spectra, in the arrays of a run, and for the third order, before them, 26 meshes
 /// and eight spectra.
 pub struct Displacements<T: Real> {
     tides: Tides<T>,
@@ -37,11 +38,11 @@ pub struct Displacements<T: Real> {
 }
 
 /// What [`Displacements::pull`] gives.
-pub struct Pulled<T> {
-    /// The transform of the cotangent of the linear density.
-    pub spectrum: Vec<Complex<T>>,
+pub(crate) struct Pulled<T> {
+    /// Spectra, of which the last is the transform of the cotangent of the linear density.
+    pub(crate) spectra: Spectra<T>,
     /// Cotangents of the growth factors of the displacement and of the momentum, order by order.
-    pub growth: [Vec<f64>; 2],
+    pub(crate) growth: [Vec<f64>; 2],
 }
 
 impl Lpt {
@@ -63,26 +64,34 @@ impl<T: Real> Displacements<T> {
 
     /// The fields `psi` of each order, one after the other, from the spectrum of the linear density at `D1 = 1`.
     pub fn forward(&self, delta: &[Complex<T>]) -> Vec<Vec<T>> {
-        self.forward_in(Vec::new(), delta)
+        self.forward_in(Vec::new(), delta, &mut Rooms::new(self.tides.grid()))
     }
 
     /// As [`forward`](Displacements::forward), in vector fields that are there. Those which the order does not need come last, with
     /// whatever they held.
-    pub fn forward_in(&self, mut fields: Vec<Vec<T>>, delta: &[Complex<T>]) -> Vec<Vec<T>> {
+    pub(crate) fn forward_in(
+        &self,
+        mut fields: Vec<Vec<T>>,
+        delta: &[Complex<T>],
+        rooms: &mut Rooms<T>,
+    ) -> Vec<Vec<T>> {
         fields.iter_mut().for_each(|field| field.resize(3 * self.tides.len(), T::zero()));
         let missing = self.order.fields().saturating_sub(fields.len());
         fields.extend(self.fields(missing));
-        let mut potential = self.potential(delta);
+        let mut potential = rooms.spectra();
+        self.tides.set_potential(delta, &mut potential);
         if self.order == Lpt::First {
-            let [zero, one, _] = &potential;
+            let [zero, one, _] = potential.parts();
             self.tides.gradient([zero, one], T::one(), &mut fields[0]);
+            rooms.give_back(potential);
             return fields;
         }
         self.tides.first_order(None, &mut potential, &mut fields[0]);
         self.tides.second_order(&mut potential, T::of(self.normalised()), &mut fields[1]);
-        if self.order == Lpt::Third {
-            let source = self.tides.spectrum(&potential[0]);
-            drop(potential);
+        let source = (self.order == Lpt::Third).then(|| self.tides.spectrum(potential.parts()[0]));
+        rooms.give_back(potential);
+        if let Some(source) = source {
+            rooms.leave();
             let [first, second] = self.tensors(delta, &source);
             drop(source);
             let sources = third_order::sources(&first, &second);
@@ -93,19 +102,30 @@ impl<T: Real> Displacements<T> {
     }
 
     /// The change of [`forward`](Displacements::forward) when the density changes.
-    pub fn push(&self, delta: &[Complex<T>], change: &[Complex<T>]) -> Vec<Vec<T>> {
+    pub(crate) fn push(
+        &self,
+        delta: &[Complex<T>],
+        change: &[Complex<T>],
+        rooms: &mut Rooms<T>,
+    ) -> Vec<Vec<T>> {
         let mut fields = self.fields(self.order.fields());
-        let mut moved = self.potential(change);
+        let mut moved = rooms.spectra();
+        self.tides.set_potential(change, &mut moved);
         if self.order == Lpt::First {
-            let [zero, one, _] = &moved;
+            let [zero, one, _] = moved.parts();
             self.tides.gradient([zero, one], T::one(), &mut fields[0]);
+            rooms.give_back(moved);
             return fields;
         }
-        self.tides.first_order(Some(&self.potential(delta)), &mut moved, &mut fields[0]);
+        let mut potential = rooms.spectra();
+        self.tides.set_potential(delta, &mut potential);
+        self.tides.first_order(Some(&potential), &mut moved, &mut fields[0]);
+        rooms.give_back(potential);
         self.tides.second_order(&mut moved, T::of(self.normalised()), &mut fields[1]);
-        if self.order == Lpt::Third {
-            let source_change = self.tides.spectrum(&moved[0]);
-            drop(moved);
+        let source_change = (self.order == Lpt::Third).then(|| self.tides.spectrum(moved.parts()[0]));
+        rooms.give_back(moved);
+        if let Some(source_change) = source_change {
+            rooms.leave();
             let first = self.tensor(delta, -1.0);
             let second = self.tensor(&self.source(&first), self.normalised());
             let [d_first, d_second] = self.tensors(change, &source_change);
@@ -117,25 +137,42 @@ impl<T: Real> Displacements<T> {
     }
 
     /// Cotangents of the linear density and of the growth factors `start`, from those of displacement and momentum.
-    pub fn pull(&self, delta: &[Complex<T>], start: &Start<f64>, bars: [Vec<T>; 2]) -> Pulled<T> {
+    pub(crate) fn pull(
+        &self,
+        delta: &[Complex<T>],
+        start: &Start<f64>,
+        bars: [Vec<T>; 2],
+        rooms: &mut Rooms<T>,
+    ) -> Pulled<T> {
         let mut growth = [vec![0.0; self.order.fields()], vec![0.0; self.order.fields()]];
-        let third = (self.order == Lpt::Third).then(|| self.pull_third(delta, start, &bars, &mut growth));
-        let mut potential = self.tides.make_potential();
-        let [[x, mut x_planes], [p, p_planes]] =
-            bars.map(|bar| self.tides.gradient_adjoint(&bar, &mut potential));
-        for (growth, bar) in growth.iter_mut().zip([&x, &p]) {
+        let third = (self.order == Lpt::Third).then(|| {
+            rooms.leave();
+            self.pull_third(delta, start, &bars, &mut growth)
+        });
+        let mut potential = rooms.spectra();
+        let [mut of_x, of_p] = bars.map(|bar| {
+            let mut cotangents = rooms.spectra();
+            let [spectrum, planes, _] = cotangents.parts_mut();
+            self.tides.gradient_adjoint(&bar, &mut potential, [spectrum, planes]);
+            rooms.give_back(bar);
+            cotangents
+        });
+        let [p, p_planes, _] = of_p.parts();
+        let [x, x_planes, spectrum] = of_x.parts_mut();
+        for (growth, bar) in growth.iter_mut().zip([&*x, p]) {
             growth[0] = self.tides.product(delta, bar);
         }
         let (to_x, to_p) = (&start.displacement, &start.momentum);
-        let first = [(&x[..], to_x[0]), (&p[..], to_p[0])];
+        let first = [(&*x, to_x[0]), (p, to_p[0])];
         if self.order == Lpt::First {
-            let mut spectrum = vec![Complex::default(); x.len()];
-            sum_into(&mut spectrum, &first);
-            return Pulled { spectrum, growth };
+            spectrum.fill(Complex::default());
+            sum_into(spectrum, &first);
+            [potential, of_p].into_iter().for_each(|room| rooms.give_back(room));
+            return Pulled { spectra: of_x, growth };
         }
         // The second order is the gradient of minus the source, as the first is that of minus the density.
         let scale = -self.normalised();
-        let mut cotangents = vec![(&x_planes[..], scale * to_x[1]), (&p_planes[..], scale * to_p[1])];
+        let mut cotangents = vec![(&*x_planes, scale * to_x[1]), (p_planes, scale * to_p[1])];
         let third_planes = third.as_ref().map(|[_, source]| self.tides.planes(source));
         cotangents.extend(third_planes.as_ref().map(|planes| (&planes[..], 1.0)));
         self.tides.set_potential(delta, &mut potential);
@@ -144,13 +181,13 @@ impl<T: Real> Displacements<T> {
             growth[1] = scale * product;
         }
         drop(third_planes);
-        let mut spectrum = std::mem::take(&mut x_planes);
-        self.tides.potential_adjoint(&potential, &mut spectrum);
-        sum_into(&mut spectrum, &first);
+        self.tides.potential_adjoint(&potential, spectrum);
+        sum_into(spectrum, &first);
         if let Some([density, _]) = third {
-            sum_into(&mut spectrum, &[(&density, 1.0)]);
+            sum_into(spectrum, &[(&density, 1.0)]);
         }
-        Pulled { spectrum, growth }
+        [potential, of_p].into_iter().for_each(|room| rooms.give_back(room));
+        Pulled { spectra: of_x, growth }
     }
 
     /// Vector fields of zeros.
@@ -200,7 +237,8 @@ impl<T: Real> Displacements<T> {
         });
         let [a, b, turn @ ..] = spectra;
         for (source, psi) in [a, b].iter().zip(&mut *orders) {
-            let [zero, one, _] = &self.potential(source);
+            let potential = self.potential(source);
+            let [zero, one, _] = potential.parts();
             self.tides.gradient([zero, one], T::of(-scale), psi);
         }
         curl((fft, tables), &turn, T::of(scale), &mut orders[2]);
@@ -231,7 +269,9 @@ impl<T: Real> Displacements<T> {
         }
         let mut spectra = Vec::with_capacity(5);
         for psi in &fields[..2] {
-            let [mut spectrum, _] = self.tides.gradient_adjoint(psi, &mut self.tides.make_potential());
+            let [mut spectrum, mut planes] = [fft.make_spectrum(), fft.make_spectrum()];
+            let to = [&mut spectrum[..], &mut planes];
+            self.tides.gradient_adjoint(psi, &mut self.tides.make_potential(), to);
             spectrum.par_iter_mut().for_each(|mode| *mode *= T::of(-scale));
             spectra.push(spectrum);
         }

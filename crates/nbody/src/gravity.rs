@@ -1,7 +1,6 @@
 //! Gravity on a mesh: the field that sources of density pull particles along.
 
 use lookback_mesh::{Cloud, Differences, Field, Grid, RealFft, RowOf, Window, reads_gradients};
-use lookback_operator::vector::axpy;
 use lookback_operator::{Real, zeros};
 use num_complex::Complex;
 use rayon::prelude::*;
@@ -276,11 +275,25 @@ impl<T: Real> Gravity<T> {
 
     /// Displacements of sharpened particles at a scale factor, and what moved them, per share.
     pub fn sharpened(&mut self, sharpening: Sharpening, at: f64, x: &[T]) -> (Vec<T>, Vec<T>) {
-        let mut by = zeros(x.len());
-        self.within(sharpening.band(BandKind::Value), |gravity| gravity.at(x, &mut by));
-        let mut seen = x.to_vec();
-        axpy(sharpening.share(at), &by, &mut seen);
+        let (mut seen, mut by) = (x.to_vec(), zeros(x.len()));
+        self.sharpen(sharpening, at, &mut seen, &mut by);
         (seen, by)
+    }
+
+    /// Sharpens particles at a scale factor, and writes what moves them, per share.
+    pub(crate) fn sharpen(&mut self, sharpening: Sharpening, at: f64, x: &mut [T], by: &mut [T]) {
+        let share = T::of(sharpening.share(at));
+        self.within(sharpening.band(BandKind::Value), |gravity| {
+            gravity.cloud.paint(x, &mut gravity.mesh);
+            gravity.visit(x, by, |x, by, g| {
+                for ((x, by), g) in x.into_iter().zip(by).zip(g) {
+                    for ((x, by), g) in x.iter_mut().zip(by.iter_mut()).zip(g) {
+                        *by = *g;
+                        *x += share * *g;
+                    }
+                }
+            });
+        });
     }
 
     /// Kicks the particles, and lets them drift.
@@ -352,13 +365,11 @@ impl<T: Real> Gravity<T> {
         }
     }
 
-    /// Adds `scale * (dg/dx)^T c` to `gradient`.
-    pub fn pull(&mut self, displacement: &[T], c: &[T], scale: f64, gradient: &mut [T]) {
-        let (mut x, mut c) = (displacement.to_vec(), c.to_vec());
-        let mut unused = zeros(x.len());
+    /// Adds `scale * (dg/dx)^T p_bar` to `x_bar`. The others stay as they are.
+    pub(crate) fn pull(&mut self, particles: Backwards<'_, T>, scale: f64) {
+        let Backwards { x, p, x_bar, p_bar } = particles;
         let scale = T::of(scale);
-        let particles = [&mut x[..], &mut unused, gradient, &mut c];
-        self.visit_tides(particles, |[_, _, out, _], _, tide| {
+        self.visit_tides([x, p, x_bar, p_bar], |[_, _, out, _], _, tide| {
             for (out, tide) in out.into_iter().zip(tide) {
                 out.iter_mut().zip(tide).for_each(|(out, tide)| *out += scale * *tide);
             }

@@ -11,6 +11,7 @@ mod gravity;
 mod kernel;
 mod modes;
 mod particles;
+mod rooms;
 mod run;
 mod schedule;
 mod sharpened_power;
@@ -19,7 +20,7 @@ mod simulation;
 mod third_order;
 mod tides;
 
-pub use displacements::{Displacements, Lpt, Pulled};
+pub use displacements::{Displacements, Lpt};
 pub use error::{Error, Result};
 pub use galaxies::{BIAS_PARAMETERS, Galaxies, galaxy_weights, redshift_shift};
 pub use gravity::{Backwards, Gravity, KickDrift};

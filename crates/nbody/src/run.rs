@@ -10,13 +10,14 @@ use lookback_operator::{Linearization, Operator, Real, Result as OperatorResult,
 use num_complex::Complex;
 use rayon::prelude::*;
 
+use crate::displacements::Pulled;
 use crate::displacements::{combine, combine_both};
 use crate::gravity::{Backwards, KickDrift};
+use crate::rooms::{Rooms, copy_to};
 use crate::sharpening::BandKind;
 use crate::simulation::{NOTHING, split};
 use crate::{
-    Displacements, Gravity, Modes, Move, PerParameter, Pulled, Result, Schedule, Sharpening, Simulation,
-    State,
+    Displacements, Gravity, Modes, Move, PerParameter, Result, Schedule, Sharpening, Simulation, State,
 };
 
 /// Sees the particles at the view of a drift: `(view, displacements, momenta)`.
@@ -61,6 +62,8 @@ pub struct Run<'a, T: Real> {
     potentials: Option<Vec<Vec<T>>>,
     /// Positions and momenta after some of the kicks, before what follows moves them on, if they are kept.
     checkpoints: Option<Vec<[Vec<T>; 2]>>,
+    /// Arrays that this run uses again and again.
+    rooms: Rooms<T>,
 }
 
 /// The checkpoint that is taken at a kick, if one is: about `count`, evenly spread over the kicks, and none at the last, whose state is known.
@@ -76,6 +79,8 @@ impl<'a, T: Real> Run<'a, T> {
         let mut modes = Modes::new(&grid);
         modes.set_cosmology(simulation.cosmology());
         let vectors = || zeros(3 * grid.len());
+        let mut rooms = Rooms::new(&grid);
+        rooms.keep(if s.sharpening.is_some() { SHARPENED } else { 0 });
         Ok(Run {
             simulation,
             modes,
@@ -92,12 +97,16 @@ impl<'a, T: Real> Run<'a, T> {
             looks: Vec::new(),
             potentials: None,
             checkpoints: None,
+            rooms,
             grid,
         })
     }
 
-    /// Prepares for derivatives: the next time that particles are moved, and from then on, potentials and checkpoints are kept, if the settings say so.
+    /// Prepares for derivatives: the next time that particles are moved, and from then on, potentials and checkpoints are kept, if the settings say so,
+    /// and the arrays of the way back stay here.
     pub fn expect_derivatives(&mut self) {
+        // Particles and their cotangents; and of sharpened ones where they are seen, what moved them there, and the cotangent.
+        self.rooms.keep(4 + if self.sharpening.is_some() { SHARPENED + 1 } else { 0 });
         if self.simulation.settings().checkpoints > 0 && self.checkpoints.is_none() {
             self.checkpoints = Some(Vec::new());
         }
@@ -177,7 +186,9 @@ impl<'a, T: Real> Run<'a, T> {
     pub fn advance(&mut self, mut watch: Option<&mut Watch<'_, T>>) {
         // The fields of the start are written where the particles will be.
         let room = vec![std::mem::take(&mut self.displacement), std::mem::take(&mut self.momentum)];
-        let orders = self.displacements().forward_in(room, &self.linear_spectrum());
+        let linear = self.linear_spectrum();
+        let orders = self.displacements().forward_in(room, &linear, &mut self.rooms);
+        drop(linear);
         let start = &self.schedule.start;
         let lpt = self.simulation.settings().lpt;
         [self.displacement, self.momentum] =
@@ -231,7 +242,15 @@ impl<'a, T: Real> Run<'a, T> {
                                 .sharpening
                                 .filter(|_| view >= self.first_view || self.looks.contains(&view));
                             let at = self.schedule.views[view].at;
-                            watch(view, &sharpened(&mut self.gravity, sharpening, at, x), p);
+                            match sharpening {
+                                None => watch(view, x, p),
+                                Some(sharpening) => {
+                                    let seen = [self.rooms.copy(x), self.rooms.vector()];
+                                    let [seen, by] = sharpened(&mut self.gravity, (sharpening, at), seen);
+                                    watch(view, &seen, p);
+                                    [seen, by].into_iter().for_each(|room| self.rooms.give_back(room));
+                                }
+                            }
                             axpy(after, p, x);
                         }
                     }
@@ -246,6 +265,11 @@ impl<'a, T: Real> Run<'a, T> {
         let mut linear = self.modes.hartley().make_spectrum();
         self.modes.forward(&self.white, &mut linear);
         linear
+    }
+
+    /// A vector of zeros for the cotangents of [`pull_state`](Run::pull_state), in memory that is used again.
+    pub fn zeros(&mut self) -> Vec<T> {
+        self.rooms.zeros()
     }
 
     /// What moves the particles to their start.
@@ -347,14 +371,28 @@ impl<'a, T: Real> Run<'a, T> {
     /// Displacements at the end, sharpened if the settings say so.
     pub fn seen(&mut self) -> Cow<'_, [T]> {
         let at = self.last_time();
-        sharpened(&mut self.gravity, self.sharpening, at, &self.displacement)
+        let Some(sharpening) = self.sharpening else { return Cow::Borrowed(&self.displacement) };
+        let [seen, by] = self.sharpened_end(sharpening, at);
+        self.rooms.give_back(by);
+        Cow::Owned(seen)
+    }
+
+    /// Displacements of sharpened particles where they are now, and what moved them there, per share.
+    fn sharpened_end(&mut self, sharpening: Sharpening, at: f64) -> [Vec<T>; 2] {
+        let room = [self.rooms.copy(&self.displacement), self.rooms.vector()];
+        sharpened(&mut self.gravity, (sharpening, at), room)
     }
 
     /// The density contrast at the end, of particles as they are [`seen`](Run::seen).
     pub fn density(&mut self, delta: &mut [T]) {
-        let at = self.last_time();
-        let seen = sharpened(&mut self.gravity, self.sharpening, at, &self.displacement);
-        self.gravity.count(&seen, delta);
+        match self.sharpening {
+            None => self.gravity.count(&self.displacement, delta),
+            Some(sharpening) => {
+                let seen = self.sharpened_end(sharpening, self.last_time());
+                self.gravity.count(&seen[0], delta);
+                seen.into_iter().for_each(|room| self.rooms.give_back(room));
+            }
+        }
         let scale = mean_inverse(self.gravity.cloud());
         delta.par_iter_mut().for_each(|delta| *delta = *delta * scale - T::one());
     }
@@ -374,7 +412,8 @@ impl<'a, T: Real> Run<'a, T> {
             }
         }
         let mut start = zeros(x.len());
-        let orders = self.displacements().forward(&self.linear_spectrum());
+        let linear = self.linear_spectrum();
+        let orders = self.displacements().forward(&linear);
         combine(&orders, &self.schedule.start.displacement, &mut start);
         axpy(-1.0, &start, &mut x);
         (dot(&x, &x) / dot(&self.displacement, &self.displacement)).sqrt()
@@ -438,7 +477,7 @@ impl<'a, T: Real> Run<'a, T> {
         mut p_bar: Vec<T>,
         mut watch: Option<&mut WatchPull<'_, T>>,
     ) -> ByFactors<T> {
-        let (mut x, mut p) = (copy(&self.displacement), copy(&self.momentum));
+        let (mut x, mut p) = (self.rooms.copy(&self.displacement), self.rooms.copy(&self.momentum));
         let moves = self.schedule.moves[..self.done].to_vec();
         // Cotangents of the factors, last first; those of moves that were not made and of the unit are zero.
         let mut factors = vec![0.0; 1 + 2 * (self.schedule.moves.len() - moves.len())];
@@ -463,8 +502,8 @@ impl<'a, T: Real> Run<'a, T> {
                     kicks -= 1;
                     let kept = checkpoint_at(kicks, all_kicks, count).zip(self.checkpoints.as_ref());
                     if let Some([kept_x, kept_p]) = kept.and_then(|(number, all)| all.get(number)) {
-                        x.copy_from_slice(kept_x);
-                        p.copy_from_slice(kept_p);
+                        copy_to(kept_x, &mut x);
+                        copy_to(kept_p, &mut p);
                     }
                     let particles = Backwards { x: &mut x, p: &mut p, x_bar: &mut x_bar, p_bar: &mut p_bar };
                     let known = self.potentials.as_mut().and_then(|all| all.get_mut(kicks));
@@ -492,17 +531,19 @@ impl<'a, T: Real> Run<'a, T> {
                                 None => watch(view, &x, &p, &mut x_bar, &mut p_bar),
                                 Some(sharpening) => {
                                     let at = self.schedule.views[view].at;
-                                    let (seen, by) = self.gravity.sharpened(sharpening, at, &x);
-                                    let mut seen_bar = zeros(x.len());
+                                    let room = [self.rooms.copy(&x), self.rooms.vector()];
+                                    let [seen, mut by] = sharpened(&mut self.gravity, (sharpening, at), room);
+                                    let mut seen_bar = self.rooms.zeros();
                                     watch(view, &seen, &p, &mut seen_bar, &mut p_bar);
-                                    drop(seen);
-                                    let bar = self.pull_sharpening(
-                                        sharpening,
-                                        at,
-                                        &x,
-                                        (&by, &seen_bar),
-                                        &mut x_bar,
-                                    );
+                                    self.rooms.give_back(seen);
+                                    let particles = Backwards {
+                                        x: &mut x,
+                                        p: &mut by,
+                                        x_bar: &mut x_bar,
+                                        p_bar: &mut seen_bar,
+                                    };
+                                    let bar = self.pull_sharpening(sharpening, at, particles);
+                                    [by, seen_bar].into_iter().for_each(|room| self.rooms.give_back(room));
                                     sharpening_bar.iter_mut().zip(bar).for_each(|(sum, bar)| *sum += bar);
                                 }
                             }
@@ -512,31 +553,28 @@ impl<'a, T: Real> Run<'a, T> {
                 }
             }
         }
-        drop((x, p));
-        let Pulled { spectrum, growth: [by_displacement, by_momentum] } =
-            self.displacements().pull(&self.linear_spectrum(), &self.schedule.start, [x_bar, p_bar]);
+        [x, p].into_iter().for_each(|room| self.rooms.give_back(room));
+        let (linear, bars) = (self.linear_spectrum(), [x_bar, p_bar]);
+        let Pulled { spectra, growth: [by_displacement, by_momentum] } =
+            self.displacements().pull(&linear, &self.schedule.start, bars, &mut self.rooms);
+        drop(linear);
         factors.extend(by_momentum.into_iter().rev());
         factors.extend(by_displacement.into_iter().rev());
         factors.reverse();
         let mut white = zeros(self.white.len());
-        self.modes.adjoint(&spectrum, &mut white);
+        self.modes.adjoint(spectra.parts()[2], &mut white);
+        self.rooms.give_back(spectra);
         ByFactors { white, factors, sharpening: sharpening_bar }
     }
 
-    /// Adds to the cotangents of the positions what their sharpened ones give, and gives those of the sharpening;
-    /// `by` is what moved the particles, per share.
-    fn pull_sharpening(
-        &mut self,
-        sharpening: Sharpening,
-        at: f64,
-        x: &[T],
-        (by, seen_bar): (&[T], &[T]),
-        x_bar: &mut [T],
-    ) -> [f64; 4] {
+    /// Adds to the cotangents of the positions what their sharpened ones give, and gives those of the sharpening; in the place of
+    /// the momenta is what moved the particles, per share, and in the place of their cotangents those of the sharpened positions.
+    fn pull_sharpening(&mut self, sharpening: Sharpening, at: f64, particles: Backwards<'_, T>) -> [f64; 4] {
+        let Backwards { x, p: by, x_bar, p_bar: seen_bar } = particles;
         axpy(1.0, seen_bar, x_bar);
         let share = sharpening.share(at);
         self.gravity.within(sharpening.band(BandKind::Value), |gravity| {
-            gravity.pull(x, seen_bar, share, x_bar);
+            gravity.pull(Backwards { x: &mut *x, p: &mut *by, x_bar, p_bar: &mut *seen_bar }, share);
         });
         let along = dot(seen_bar, by);
         let mut bar = [along * at.powf(sharpening.mu), along * share * at.ln(), 0.0, 0.0];
@@ -563,8 +601,8 @@ impl<'a, T: Real> Run<'a, T> {
         (x, dx): (&[T], &[T]),
         change: [f64; 4],
     ) -> (Vec<T>, Vec<T>) {
-        let (mut seen, mut moved) = (x.to_vec(), dx.to_vec());
-        let (mut by, mut tangent) = (zeros(x.len()), zeros(x.len()));
+        let (mut seen, mut by) = (self.rooms.copy(x), self.rooms.vector());
+        let (mut moved, mut tangent) = (dx.to_vec(), zeros(x.len()));
         let share = sharpening.share(at);
         self.gravity.within(sharpening.band(BandKind::Value), |gravity| {
             gravity.push(x, dx, &mut by, &mut tangent);
@@ -578,6 +616,7 @@ impl<'a, T: Real> Run<'a, T> {
                 axpy(share * change, &by, &mut moved);
             }
         }
+        self.rooms.give_back(by);
         (seen, moved)
     }
 
@@ -602,22 +641,24 @@ impl<'a, T: Real> Run<'a, T> {
                 *slope = factor.gradient.iter().zip(parameters).map(|(g, d)| g * d).sum();
             }
         }
-        let (displacements, linear) = (self.displacements(), self.linear_spectrum());
-        let orders = displacements.forward(&linear);
+        let linear = self.linear_spectrum();
+        let displacements = self.displacements();
+        let room = vec![self.rooms.vector(), self.rooms.vector()];
+        let orders = displacements.forward_in(room, &linear, &mut self.rooms);
         let mut spectrum = self.modes.hartley().make_spectrum();
         self.modes.forward(&change, &mut spectrum);
-        let moved = displacements.push(&linear, &spectrum);
+        let moved = displacements.push(&linear, &spectrum, &mut self.rooms);
         drop((displacements, linear, spectrum));
         let mut slopes = slopes.into_iter();
         let (start, lpt) = (&self.schedule.start, self.simulation.settings().lpt);
         let [mut dx, mut dp] = combine_both(moved, lpt, [&start.displacement, &start.momentum]);
         for tangent in [&mut dx, &mut dp] {
-            for psi in &orders {
+            for psi in orders.iter().take(lpt.fields()) {
                 axpy(slopes.next().unwrap_or(0.0), psi, tangent);
             }
         }
         let [mut x, mut p] = combine_both(orders, lpt, [&start.displacement, &start.momentum]);
-        let (mut g, mut dg) = (zeros(x.len()), zeros(x.len()));
+        let (mut g, mut dg) = (self.rooms.vector(), self.rooms.vector());
         let mut next = || slopes.next().unwrap_or(0.0);
         let (mut view, mut kicks) = (0, 0);
         let moves = self.schedule.moves[..self.done].to_vec();
@@ -650,6 +691,7 @@ impl<'a, T: Real> Run<'a, T> {
                                     let (seen, moved) =
                                         self.push_sharpening(sharpening, at, (&x, &dx), change);
                                     watch(view, &seen, &p, &moved, &dp);
+                                    self.rooms.give_back(seen);
                                 }
                             }
                         }
@@ -658,6 +700,7 @@ impl<'a, T: Real> Run<'a, T> {
                 }
             }
         }
+        [x, p, g, dg].into_iter().for_each(|room| self.rooms.give_back(room));
         Ok((dx, dp))
     }
 
@@ -676,24 +719,17 @@ fn kicks_of(moves: &[Move<f64>]) -> usize {
     moves.iter().filter(|step| matches!(step, Move::Kick { .. })).count()
 }
 
-/// Displacements as they are seen at a scale factor.
-fn sharpened<'a, T: Real>(
-    gravity: &mut Gravity<T>,
-    sharpening: Option<Sharpening>,
-    at: f64,
-    x: &'a [T],
-) -> Cow<'a, [T]> {
-    match sharpening {
-        None => Cow::Borrowed(x),
-        Some(sharpening) => Cow::Owned(gravity.sharpened(sharpening, at, x).0),
-    }
-}
+/// Arrays that sharpening needs: positions as they are seen, and what moved particles there.
+const SHARPENED: usize = 2;
 
-/// A copy that all threads make: most of its cost is memory that is touched for the first time.
-fn copy<T: Real>(x: &[T]) -> Vec<T> {
-    let mut out = zeros(x.len());
-    out.par_chunks_mut(1 << 16).zip(x.par_chunks(1 << 16)).for_each(|(out, x)| out.copy_from_slice(x));
-    out
+/// Moves displacements to where they are seen at a scale factor, and writes what moves them there, per share.
+fn sharpened<T: Real>(
+    gravity: &mut Gravity<T>,
+    (sharpening, at): (Sharpening, f64),
+    [mut seen, mut by]: [Vec<T>; SHARPENED],
+) -> [Vec<T>; SHARPENED] {
+    gravity.sharpen(sharpening, at, &mut seen, &mut by);
+    [seen, by]
 }
 
 /// `p = keep p + pull g`.
@@ -738,6 +774,7 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
                 let (seen, moved) = self.push_sharpening(sharpening, at, (&x, &moved), change);
                 self.displacement = x;
                 self.gravity.count_push(&seen, &moved, dy);
+                self.rooms.give_back(seen);
             }
         }
         let scale = mean_inverse::<T>(self.gravity.cloud());
@@ -748,21 +785,24 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
     fn pull(&mut self, dy: &[T], dx: &mut [T]) -> OperatorResult<()> {
         check_length("cotangent", dy.len(), self.simulation.codomain().len())?;
         let scale = mean_inverse(self.gravity.cloud());
-        let mut x_bar = zeros(self.displacement.len());
+        let mut x_bar = self.rooms.zeros();
         let mut bar = [0.0; 4];
         match self.sharpening {
             None => self.gravity.cloud().gradient(&self.displacement, dy, None, scale, &mut x_bar),
             Some(sharpening) => {
                 let at = self.last_time();
-                let x = std::mem::take(&mut self.displacement);
-                let (seen, by) = self.gravity.sharpened(sharpening, at, &x);
-                let mut seen_bar = zeros(x.len());
+                let [seen, mut by] = self.sharpened_end(sharpening, at);
+                let mut seen_bar = self.rooms.zeros();
                 self.gravity.cloud().gradient(&seen, dy, None, scale, &mut seen_bar);
-                bar = self.pull_sharpening(sharpening, at, &x, (&by, &seen_bar), &mut x_bar);
+                self.rooms.give_back(seen);
+                let mut x = std::mem::take(&mut self.displacement);
+                let particles = Backwards { x: &mut x, p: &mut by, x_bar: &mut x_bar, p_bar: &mut seen_bar };
+                bar = self.pull_sharpening(sharpening, at, particles);
                 self.displacement = x;
+                [by, seen_bar].into_iter().for_each(|room| self.rooms.give_back(room));
             }
         }
-        let p_bar = zeros(x_bar.len());
+        let p_bar = self.rooms.zeros();
         let (white, mut parameters) = self.pull_state(x_bar, p_bar, None)?;
         let shares = parameters.len() - bar.len();
         parameters[shares..].iter_mut().zip(bar).for_each(|(sum, bar)| *sum += bar);

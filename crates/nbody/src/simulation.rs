@@ -110,9 +110,9 @@ impl Settings {
     /// Forward: 9 numbers a particle for the state, the modes and their amplitudes; 2 a mesh cell for density and
     /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves, as they do in clouds in
     /// cells on a mesh that is finer than the lattice by half or more. The start
-    /// needs 12 numbers a particle before there is a mesh, and 28 at third order. Reverse: 22 a particle, 48 at third order; 3 a cell and the
-    /// field. Along a tangent: 35 a particle; 2 a cell and the field; at third order 65 before. Sharpening: 6 more a particle, 12 along a tangent. Derivatives that
-    /// keep potentials: one more a mesh cell for each step; checkpoints: 6 more a particle for each.
+    /// needs 12 numbers a particle before there is a mesh, and 28 at third order. Reverse: 23 a particle, 48 at third order; 3 a cell and the
+    /// field. Of these, 21 and all of a cell stay between gradients, since memory that is used again is there at once. Along a tangent: 35 a particle; 2 a cell
+    /// and the field; at third order 65 before. Sharpening: 6 more a particle, 9 in reverse, 12 along a tangent. Derivatives that keep potentials: one more a mesh cell for each step; checkpoints: 6 more a particle for each.
     /// (`tests/memory.rs` measures them.)
     pub fn memory<T: Real>(&self, way: Way) -> usize {
         let (particles, mesh) = (self.particles.pow(3), self.cells.pow(3));
@@ -120,7 +120,8 @@ impl Settings {
         let spectral = if differences { 0 } else { 1 };
         let field =
             if differences && reads_gradients(self.particles, self.cells, self.window) { 0 } else { 4 };
-        let sharpened = if self.sharpening.is_some() { 6 } else { 0 };
+        // Sharpened positions and what moved them there; on the way back their cotangents, too.
+        let (sharpened, seen) = if self.sharpening.is_some() { (6, 9) } else { (0, 0) };
         let forward_cells = (2 + field + spectral) * mesh;
         let start = match self.lpt {
             Lpt::First | Lpt::Second => 12,
@@ -132,11 +133,16 @@ impl Settings {
             + 6 * self.checkpoints.min(steps.saturating_sub(1)) * particles;
         let numbers = match way {
             Way::Forward => forward,
-            Way::Ready => 9 * particles + forward_cells + kept,
+            Way::Ready => {
+                let each = match self.lpt {
+                    Lpt::First | Lpt::Second => 21 + seen,
+                    Lpt::Third => 9 + sharpened,
+                };
+                each * particles + forward_cells + mesh + kept
+            }
             Way::Reverse => {
                 let each = match self.lpt {
-                    Lpt::First => 21 + sharpened,
-                    Lpt::Second => (21 + sharpened).max(22),
+                    Lpt::First | Lpt::Second => 23 + seen,
                     Lpt::Third => 48,
                 };
                 each * particles + (3 + field + spectral) * mesh + kept
@@ -190,7 +196,7 @@ fn largest_prime(mut n: usize) -> usize {
 pub enum Way {
     /// From modes to the end.
     Forward,
-    /// What stays after that, with what is kept for derivatives.
+    /// What stays after that and its derivatives, with what is kept for them.
     Ready,
     /// That, and cotangents back from the end to modes and parameters.
     Reverse,

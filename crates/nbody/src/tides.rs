@@ -10,9 +10,10 @@ use rayon::prelude::*;
 
 use crate::gravity::row_dot;
 use crate::kernel::{Kernels, Tables, times_i};
+use crate::rooms::Spectra;
 
 /// `phi`, `kappa phi` and `kappa^2 phi`, with `kappa` along the first axis: planes of modes along the two others.
-pub(crate) type Potential<T> = [Vec<Complex<T>>; 3];
+pub(crate) type Potential<T> = Spectra<T>;
 
 /// Places of a symmetric tensor: `xx, yy, zz, xy, xz, yz`.
 pub(crate) const PLACES: [(usize, usize); 6] = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)];
@@ -138,6 +139,11 @@ impl<T: Real> Tides<T> {
         }
     }
 
+    /// The lattice.
+    pub(crate) fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
     /// Numbers of a field.
     pub(crate) fn len(&self) -> usize {
         self.grid.len()
@@ -154,13 +160,12 @@ impl<T: Real> Tides<T> {
 
     /// Room for a potential.
     pub(crate) fn make_potential(&self) -> Potential<T> {
-        std::array::from_fn(|_| self.fft.make_spectrum())
+        Spectra::new(self.grid.rows() * self.grid.half_columns())
     }
 
     /// Writes `phi = delta / lambda` of a spectrum.
     pub(crate) fn set_potential(&self, delta: &[Complex<T>], planes: &mut Potential<T>) {
-        let to = planes.each_mut().map(|planes| &mut planes[..]);
-        self.fft.lines([delta], to, |line, kernel, [delta], [zero, one, two]| {
+        self.fft.lines([delta], planes.parts_mut(), |line, kernel, [delta], [zero, one, two]| {
             self.tables.inverse_laplacian(line, kernel.factors);
             let along = self.tables.along(1).iter().zip(self.tables.along(2));
             let lines = zero.iter_mut().zip(&mut *one).zip(&mut *two).zip(along);
@@ -195,7 +200,7 @@ impl<T: Real> Tides<T> {
     /// the source there when that potential changes by this one.
     pub(crate) fn first_order(&self, at: Option<&Potential<T>>, potential: &mut Potential<T>, psi: &mut [T]) {
         let [x, y, z] = components(psi, self.len());
-        let [zero, one, two] = potential;
+        let [zero, one, two] = potential.parts_mut();
         let planes = x.par_chunks_mut(self.cells).zip(y.par_chunks_mut(self.cells));
         let planes =
             planes.zip(z.par_chunks_mut(self.cells)).zip(zero.par_chunks_mut(self.modes)).enumerate();
@@ -213,7 +218,7 @@ impl<T: Real> Tides<T> {
                     }
                     Some((at, changes)) => {
                         room.tides(potential, changes);
-                        room.tides(at.each_ref().map(|planes| part(planes, plane, self.modes)), tides);
+                        room.tides(at.parts().map(|planes| part(planes, plane, self.modes)), tides);
                         each_cell(tides, |cell, there| {
                             let changes = changes.each_ref().map(|place| place[cell]);
                             let products = source_slopes(there).into_iter().zip(changes);
@@ -227,7 +232,8 @@ impl<T: Real> Tides<T> {
     }
 
     /// Writes `scale grad lap^-1 s` of a source that lies in the first planes of a potential; they stay, the others are lost.
-    pub(crate) fn second_order(&self, [source, zero, one]: &mut Potential<T>, scale: T, psi: &mut [T]) {
+    pub(crate) fn second_order(&self, potential: &mut Potential<T>, scale: T, psi: &mut [T]) {
+        let [source, zero, one] = potential.parts_mut();
         self.fft.lines([source], [&mut *zero, &mut *one], |line, kernel, [source], [zero, one]| {
             kernel.forward(source);
             self.tables.inverse_laplacian(line, kernel.factors);
@@ -271,7 +277,7 @@ impl<T: Real> Tides<T> {
             mesh.par_chunks_mut(self.cells).enumerate().for_each_init(
                 || self.room(),
                 |room, (plane, out)| {
-                    let there = potential.each_ref().map(|planes| part(planes, plane, self.modes));
+                    let there = potential.parts().map(|planes| part(planes, plane, self.modes));
                     room.differentiate(there, &[i, j], out, |mode, factor| mode * (factor * scale));
                 },
             );
@@ -285,7 +291,7 @@ impl<T: Real> Tides<T> {
         bars: &TensorField<T>,
         potential: &mut Potential<T>,
     ) -> Vec<Complex<T>> {
-        let [zero, one, two] = potential.each_mut();
+        let [zero, one, two] = potential.parts_mut();
         let planes = zero.par_chunks_mut(self.modes).zip(one.par_chunks_mut(self.modes));
         planes.zip(two.par_chunks_mut(self.modes)).enumerate().for_each_init(
             || self.room(),
@@ -299,12 +305,14 @@ impl<T: Real> Tides<T> {
         spectrum
     }
 
-    /// The transpose of `grad lap^-1` of minus a density: its spectrum, and the same in planes. The potential is scratch.
+    /// Writes the transpose of `grad lap^-1` of minus a density: its spectrum, and the same in planes. The potential is scratch.
     pub(crate) fn gradient_adjoint(
         &self,
         psi: &[T],
-        [zero, one, _]: &mut Potential<T>,
-    ) -> [Vec<Complex<T>>; 2] {
+        potential: &mut Potential<T>,
+        to: [&mut [Complex<T>]; 2],
+    ) {
+        let [zero, one, _] = potential.parts_mut();
         let planes = zero.par_chunks_mut(self.modes).zip(one.par_chunks_mut(self.modes)).enumerate();
         planes.for_each_init(
             || self.room(),
@@ -319,8 +327,6 @@ impl<T: Real> Tides<T> {
                 }
             },
         );
-        let [mut spectrum, mut planes] = [self.fft.make_spectrum(), self.fft.make_spectrum()];
-        let to = [&mut spectrum[..], &mut planes];
         self.fft.lines([zero, one], to, |line, kernel, [zero, one], [modes, planes]| {
             kernel.forward(zero);
             kernel.forward(one);
@@ -332,7 +338,6 @@ impl<T: Real> Tides<T> {
             planes.copy_from_slice(modes);
             kernel.inverse(planes);
         });
-        [spectrum, planes]
     }
 
     /// Replaces a potential by its cotangent when the source of the second order has the cotangent `sum_n weight_n s_n`, with `s_n`
@@ -342,7 +347,7 @@ impl<T: Real> Tides<T> {
         potential: &mut Potential<T>,
         cotangents: &[(&[Complex<T>], f64)],
     ) -> Vec<f64> {
-        let [zero, one, two] = potential;
+        let [zero, one, two] = potential.parts_mut();
         let planes = zero.par_chunks_mut(self.modes).zip(one.par_chunks_mut(self.modes));
         let planes = planes.zip(two.par_chunks_mut(self.modes)).enumerate();
         let sums: Vec<Vec<f64>> = planes
@@ -370,8 +375,8 @@ impl<T: Real> Tides<T> {
     }
 
     /// Writes the transpose of [`set_potential`](Tides::set_potential).
-    pub(crate) fn potential_adjoint(&self, [zero, one, two]: &Potential<T>, spectrum: &mut [Complex<T>]) {
-        self.fft.lines([zero, one, two], [spectrum], |line, kernel, [zero, one, two], [out]| {
+    pub(crate) fn potential_adjoint(&self, potential: &Potential<T>, spectrum: &mut [Complex<T>]) {
+        self.fft.lines(potential.parts(), [spectrum], |line, kernel, [zero, one, two], [out]| {
             [&mut *zero, one, two].into_iter().for_each(|line| kernel.forward(line));
             self.tables.inverse_laplacian(line, kernel.factors);
             let along = self.tables.along(1).iter().zip(self.tables.along(2)).zip(&*kernel.factors);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use lookback_cosmology::{Cosmology, Parameters, Settings as CosmologySettings};
 use lookback_mesh::Window;
-use lookback_nbody::{GradientKernel, Kernels, Lpt, Scheme, Settings, Sharpening, Simulation, Way};
+use lookback_nbody::{GradientKernel, Kernels, Lpt, Run, Scheme, Settings, Sharpening, Simulation, Way};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Linearization, Operator};
 
@@ -91,17 +91,30 @@ fn measure(case: usize, way: Way) {
         if way != Way::Forward {
             run.expect_derivatives();
         }
-        // Twice, as whoever goes from point to point does.
-        for _ in 0..if way == Way::Forward { 1 } else { 2 } {
+        // As whoever goes from point to point does; where particles are sharpened, somebody looks at every step.
+        let sharpened = simulation.settings().sharpening.is_some();
+        let pull = |run: &mut Run<'_, f32>, y: &[f32], dx: &mut [f32]| {
+            if sharpened {
+                run.evolve(&x, Some(&mut |_, _, _| ())).expect("evolved");
+                let (x_bar, p_bar) = (run.zeros(), run.zeros());
+                run.pull_state(x_bar, p_bar, Some(&mut |_, _, _, _, _| ())).expect("a cotangent");
+            } else {
+                run.pull(y, dx).expect("a cotangent");
+            }
+        };
+        run.move_to(&x, &mut y).expect("evolved");
+        if way != Way::Forward {
             run.move_to(&x, &mut y).expect("evolved");
         }
         if way == Way::Ready {
+            pull(&mut run, &y, &mut dx);
+            run.move_to(&x, &mut y).expect("evolved");
             let code = status("RssFile").expect("a figure") - code_before;
             println!("bytes {}", status("VmRSS").expect("a figure") - before - code);
             return;
         }
         if way == Way::Reverse {
-            run.pull(&y, &mut dx).expect("a cotangent");
+            pull(&mut run, &y, &mut dx);
         }
     }
     // Code that is run for the first time comes to memory, too, but is not asked for.

@@ -3,6 +3,7 @@
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
 
+use bytemuck::Pod;
 use num_traits::{Float, FloatConst, FromPrimitive, NumAssign, Signed};
 
 /// `f32` or `f64`: the precision of meshes, particles and latents. Sums and energies are always `f64`.
@@ -18,6 +19,7 @@ pub trait Real:
     + Display
     + Send
     + Sync
+    + Pod
     + 'static
 {
     /// Name as it is written in run files: `"f32"` or `"f64"`.

@@ -811,7 +811,6 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
         let eye = Eye::new(cone);
         let map = Eye::interleave(&maps, self.maps.len());
         drop(maps);
-        let n3 = 3 * cone.simulation.settings().particles.pow(3);
         let total = |map: &[T]| map.iter().map(|kappa| kappa.f64()).sum::<f64>();
         let mut bars = self.no_changes();
         if cone.settings.subtract_mean {
@@ -820,9 +819,10 @@ impl<T: Real> Linearization<T> for Look<'_, T> {
         let tables = &self.tables;
         let birth = Birth { density: &self.birth, variance: self.variance };
         let (mut birth_bar, mut variance_bar) = (vec![T::zero(); self.birth.len()], 0.0);
+        let [x_bar, p_bar] = [self.run.zeros(), self.run.zeros()];
         let (mut white, mut parameters) = self.run.pull_state(
-            vec![T::zero(); n3],
-            vec![T::zero(); n3],
+            x_bar,
+            p_bar,
             Some(&mut |view, x, p, x_bar, p_bar| {
                 let bars = Bars {
                     table: &mut bars.nodes[view],
