@@ -301,22 +301,37 @@ fn a_result_does_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn a_run_forgets_where_it_was() {
-    for lpt in [Lpt::First, Lpt::Second, Lpt::Third] {
-        let simulation = Simulation::<f64>::new(Settings { lpt, ..settings(8, 2) }, cosmology(), &[])
-            .expect("a simulation");
+    let kernels = Kernels { gradient: GradientKernel::FourPoint, ..Kernels::default() };
+    let sharpening = Some(Sharpening { alpha: 0.3, mu: -1.2, kl: 0.2, ks: 0.8 });
+    let orders = [Lpt::First, Lpt::Second, Lpt::Third].map(|lpt| Settings { lpt, ..settings(8, 2) });
+    let sharpened = Settings { cells: 16, kernels, sharpening, ..settings(8, 2) };
+    let kept = Settings { cells: 16, kernels, keep_potentials: true, checkpoints: 1, ..settings(8, 2) };
+    for settings in orders.into_iter().chain([sharpened, kept]) {
+        let simulation =
+            Simulation::<f64>::new(settings.clone(), cosmology(), &["sigma8"]).expect("a simulation");
         let x = simulation.point(&white(512));
-        let far: Vec<f64> = x.iter().map(|x| f64::MAX * x.signum()).collect();
-        let density = |points: &[&[f64]]| {
+        let mut far: Vec<f64> = x.iter().map(|x| f64::MAX * x.signum()).collect();
+        far[512] = x[512];
+        // Density, tangent and gradient at the last of the points.
+        let all = |points: &[&[f64]]| {
             let mut run = simulation.run().expect("a run");
-            let mut delta = vec![0.0; simulation.codomain().len()];
-            let last = points.iter().map(|x| run.move_to(x, &mut delta)).last().expect("a point");
-            last.map(|()| delta)
+            run.expect_derivatives();
+            let [mut delta, mut tangent] = [0, 1].map(|_| vec![0.0; simulation.codomain().len()]);
+            let (mut gradient, cotangent) = (vec![0.0; x.len()], white(simulation.codomain().len()));
+            let mut last = None;
+            for point in points {
+                last = Some(run.move_to(point, &mut delta).map(|()| delta.clone()));
+                run.push(&x, &mut tangent).expect("a tangent");
+                run.pull(&cotangent, &mut gradient).expect("a gradient");
+            }
+            last.expect("a point").map(|delta| [delta, tangent, gradient])
         };
         // The sums of such modes overflow, and what is left of them is no number.
-        let error = density(&[&far]).expect_err("no density").to_string();
-        assert!(error.contains("density"), "{lpt:?}: {error}");
-        let [anew, after] = [density(&[&x]), density(&[&far, &x])].map(|delta| delta.expect("evolved"));
-        assert_eq!(anew, after, "{lpt:?}");
+        let error = all(&[&far]).expect_err("no density").to_string();
+        assert!(error.contains("density"), "{settings:?}: {error}");
+        let [anew, after] = [all(&[&x]), all(&[&far, &x])].map(|all| all.expect("evolved"));
+        assert!(anew.iter().flatten().all(|x| x.is_finite()), "{settings:?}");
+        assert_eq!(anew, after, "{settings:?}");
     }
 }
 
