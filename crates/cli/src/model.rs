@@ -156,7 +156,9 @@ pub(crate) enum ModelCommand {
     },
     /// Denoise, inpaint and deblur: the posteriors of what was behind the data.
     ///
-    /// NaNs are missing numbers. Writes means, standard deviations, samples, the modes that were found, and `report.html`.
+    /// NaNs are missing numbers. Writes means, standard deviations, samples, the modes that were found, and `report.html`. In `samples.npy` and
+    /// `latents.npy` the samples of an example follow those of the one before; in `modes.npy` those of an example begin at its `first_mode` in
+    /// `reconstruction.json`, the heaviest first.
     Reconstruct {
         #[command(flatten)]
         which: Which,
@@ -466,7 +468,7 @@ fn calibrate(
             say!("{factor:<9}{score:<27.5}{:<14}{:<14}{verdict}", share(0), share(1));
         }
         let why = if judged[0].calibrated {
-            "the sharpest that is calibrated"
+            "calibrated, and as sharp as any that is, as far as these examples can tell"
         } else {
             "which misses what intervals promise least: none is calibrated"
         };

@@ -202,7 +202,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 fn bad_files_are_refused_in_words_and_write_nothing() {
     let cases = [
         ("particles = 16", "particles = 15", "must be even"),
-        ("particles = 16", "particles = 1200", "GB of memory"),
+        ("particles = 16", "particles = 1600", "GB of memory"),
         ("particles = 16", "partcles = 16", "did you mean `particles`?"),
         ("steps = 3", "steps = 0", "between 1 and 10000"),
         ("steps = 3", "times = [0.2, 0.1, 1.0]", "must rise"),
@@ -505,6 +505,37 @@ fn initial_conditions_are_found_behind_a_mask() {
     let chi2 = summary["reduced_chi2_centre"].as_f64().expect("a figure");
     assert!((0.3..1.2).contains(&chi2), "{chi2}");
     assert!(summary["pearson_r"].as_f64().expect("a figure") > 0.4);
+}
+
+/// Maps of somebody's own: here those that a mock was made of, which must give what the mock gave.
+#[test]
+fn initial_conditions_are_found_from_maps_in_files() {
+    let bench = Bench::new(RUN);
+    assert!(bench.lookback(&["-q", "run", "run.toml", "-o", "out"]).status.success());
+    let mock = bench.read("initial_modes.npy");
+    let maps = "kind = \"maps\"\nmaps = [\"data_kappa1.fits\", \"data_kappa2.fits\"]";
+    for name in ["data_kappa1.fits", "data_kappa2.fits"] {
+        fs::write(bench.path(name), bench.read(name)).expect("writes");
+    }
+    fs::write(bench.path("run.toml"), RUN.replace("kind = \"mock\"", maps)).expect("writes");
+    let output = bench.lookback(&["-q", "run", "run.toml", "-o", "out", "--overwrite"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(bench.read("initial_modes.npy") == mock, "other modes than those of the mock");
+
+    let mut map = bench.read("data_kappa1.fits");
+    let end = map.chunks(80).position(|card| card.starts_with(b"END ")).expect("an end of the header");
+    let data = (80 * (end + 1)).next_multiple_of(2880);
+    map[data + 8 * 11..][..8].copy_from_slice(&f64::NAN.to_be_bytes());
+    fs::write(bench.path("data_kappa1.fits"), map).expect("writes");
+    let output = bench.lookback(&["check", "run.toml"]);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("data_kappa1.fits") && words.contains("NaN at row 1, column 3"), "{words}");
+
+    let large = RUN.replace("particles = 8", "particles = 1600");
+    fs::write(bench.path("run.toml"), large).expect("writes");
+    let output = bench.lookback(&["check", "run.toml"]);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && words.contains("GB of memory"), "{words}");
 }
 
 #[test]

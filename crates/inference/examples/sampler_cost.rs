@@ -308,24 +308,29 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Median seconds of `y += a x` over vectors that lie where those of a step lie: two pairs take turns, which are as many as a step
-/// holds, on threads of the pool.
-fn seconds_of_pass(dim: usize) -> f64 {
-    let x = [vec![1.0f64; dim], vec![1.0f64; dim]];
-    let mut y = [vec![0.0f64; dim], vec![0.0f64; dim]];
+/// Median seconds of `y += a x` over vectors that lie where those of a step lie: so many pairs take turns, on threads of the pool.
+fn seconds_of_pass(dim: usize, pairs: usize) -> f64 {
+    let mut vectors = vec![[vec![1.0f64; dim], vec![0.0f64; dim]]; pairs];
     let passes = (0..200).map(|turn| {
+        let [x, y] = &mut vectors[turn % pairs];
         let start = Instant::now();
-        vector::axpy(1e-3, &x[turn % 2], &mut y[turn % 2]);
+        vector::axpy(1e-3, x, y);
         start.elapsed().as_secs_f64()
     });
     rayon::scope(|_| median(passes.collect()))
 }
 
-/// Seconds of one step beyond its gradient, of a chain on Gaussians: of equal widths, where a direction is forgotten at once, and with
+/// Pairs of vectors that a step of MCLMC holds.
+const PAIRS_OF_MCLMC: usize = 2;
+/// Doublings of a trajectory of NUTS, and pairs of vectors that its tree then holds: seven a doubling, and nine.
+const DOUBLINGS: usize = 5;
+const PAIRS_OF_NUTS: usize = (7 * DOUBLINGS + 9) / 2;
+
+/// Seconds of one step beyond its gradient, of a chain on Gaussians, in passes over as many vectors as the sampler holds: of equal widths, where a direction is forgotten at once, and with
 /// half of the latents ten times narrower, where it is kept over many steps, or which are learned in the warm-up. Medians over blocks of steps.
 fn overhead(only: Option<usize>) {
     println!(
-        "| dimension | widths | one pass | gradient | mclmc, leapfrog | nuts |\n|---|---|---|---|---|---|"
+        "| dimension | widths | one pass | gradient | mclmc, leapfrog | one pass over a tree | nuts |\n|---|---|---|---|---|---|---|"
     );
     let dims =
         [100_000usize, 1_000_000, 10_000_000].into_iter().filter(|dim| only.is_none_or(|only| only == *dim));
@@ -336,7 +341,7 @@ fn overhead(only: Option<usize>) {
     ];
     for (dim, (widths, stiff, metric)) in dims.flat_map(|dim| cases.map(|case| (dim, case))) {
         let target = two_widths(dim, stiff);
-        let pass = seconds_of_pass(dim);
+        let pass = seconds_of_pass(dim, PAIRS_OF_MCLMC);
         let chains = 1;
         let draws = if dim > 1_000_000 { 250 } else { 2000 };
         let options = MclmcOptions {
@@ -349,13 +354,15 @@ fn overhead(only: Option<usize>) {
             ..Default::default()
         };
         let steps = seconds_of_steps(&target, Mclmc::new(options, 1).expect("valid"), 400);
-        // A million latents take NUTS hundreds of steps a draw.
-        let draws = if dim > 100_000 || stiff > 1.0 { 0 } else { 20 };
-        let nuts = (draws > 0).then(|| {
-            let options = NutsOptions { chains, warmup: 5, draws, metric, ..Default::default() };
-            seconds_of_steps(&target, Nuts::new(options, 1).expect("valid"), 5)
+        // Whole trajectories take hundreds of steps; what a step costs, a few doublings tell.
+        let draws = if dim > 1_000_000 { 3 } else { 20 };
+        let nuts = (stiff == 1.0).then(|| {
+            let options =
+                NutsOptions { chains, warmup: 5, draws, metric, max_depth: DOUBLINGS, ..Default::default() };
+            let steps = seconds_of_steps(&target, Nuts::new(options, 1).expect("valid"), 5);
+            (seconds_of_pass(dim, PAIRS_OF_NUTS), steps)
         });
-        let beyond = |steps: &[(f64, f64)]| {
+        let beyond = |steps: &[(f64, f64)], pass: f64| {
             let seconds = median(steps.iter().map(|step| step.1).collect());
             format!("{:.2} ms = {:.1} passes", 1e3 * seconds, seconds / pass)
         };
@@ -363,8 +370,10 @@ fn overhead(only: Option<usize>) {
             "| {dim:.0e} | {widths} | {:.3} ms | {:.2} ms | {} | {} |",
             1e3 * pass,
             1e3 * median(steps.iter().map(|step| step.0).collect()),
-            beyond(&steps),
-            nuts.map_or("-".into(), |steps| beyond(&steps)),
+            beyond(&steps, pass),
+            nuts.map_or("- | -".into(), |(pass, steps)| {
+                format!("{:.3} ms | {}", 1e3 * pass, beyond(&steps, pass))
+            }),
         );
     }
 }

@@ -32,6 +32,8 @@ pub(crate) fn line_search<T: Real>(
     if slope >= 0.0 || !slope.is_finite() {
         return Ok(None);
     }
+    // Below this a change of the energy is chance.
+    let rounding = T::epsilon().f64() * energy.abs();
     let (mut low, mut high, mut step) = (0.0, f64::INFINITY, first);
     let mut lower: Option<Lower<T>> = None;
     let mut new_gradient = vec![T::zero(); z.len()];
@@ -50,7 +52,8 @@ pub(crate) fn line_search<T: Real>(
             low = step;
         }
         step = if high.is_finite() { 0.5 * (low + high) } else { 2.0 * step };
-        if high.is_finite() && high - low <= 1e-12 * high {
+        // What is not lower at once is not found among steps whose gain is below rounding.
+        if high.is_finite() && (high - low <= 1e-12 * high || -slope * step < rounding) {
             break;
         }
     }
@@ -59,4 +62,39 @@ pub(crate) fn line_search<T: Real>(
         evaluator.energy(&point.z, &mut point.gradient)?;
     }
     Ok(lower)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `offset + |z|^2 / 2`, and how often it was asked for.
+    struct Bowl {
+        offset: f32,
+        asked: usize,
+    }
+
+    impl Evaluator<f32> for Bowl {
+        fn energy(&mut self, z: &[f32], gradient: &mut [f32]) -> Result<f64> {
+            self.asked += 1;
+            gradient.copy_from_slice(z);
+            let square: f32 = z.iter().map(|z| z * z).sum();
+            Ok(f64::from(self.offset + 0.5 * square))
+        }
+    }
+
+    /// Where all that is left to gain is less than what single precision tells, one point is tried; elsewhere the minimum is found.
+    #[test]
+    fn nothing_is_sought_below_rounding() {
+        for (z, asked, found) in [([1e-4f32, -1e-4], 1, false), ([0.3, -0.4], 1, true)] {
+            let mut bowl = Bowl { offset: 10.0, asked: 0 };
+            let mut gradient = [0.0; 2];
+            let energy = bowl.energy(&z, &mut gradient).expect("an energy");
+            bowl.asked = 0;
+            let lower = line_search(&mut bowl, &z, energy, &gradient, &gradient.map(|g| -g), 1.0);
+            let lower = lower.expect("a search");
+            assert_eq!((bowl.asked, lower.is_some()), (asked, found), "{z:?}");
+            assert!(lower.is_none_or(|lower| lower.energy == 10.0), "{z:?}");
+        }
+    }
 }

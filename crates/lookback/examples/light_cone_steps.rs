@@ -22,7 +22,7 @@ fn map(file: &SimulateFile, steps: usize, universe: u32) -> Result<Vec<f32>, Box
     simulation.steps = steps;
     let section = file.light_cone.as_ref().ok_or("the file has no [light_cone]")?;
     let settings = section.settings(section.sky()?, file.seed)?;
-    let cone: LightCone<f32> = light_cone(&file.cosmology, &simulation, settings, &[], &[Way::Ready])?;
+    let cone: LightCone<f32> = light_cone(&file.cosmology, &simulation, settings, &[], &[Way::Forward])?;
     let s = cone.simulation().settings();
     let grid = Grid::new(&[s.particles; 3], &[s.length; 3])?;
     let mut modes = vec![0.0f32; grid.len()];

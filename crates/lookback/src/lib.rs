@@ -11,6 +11,7 @@ mod error;
 mod explain;
 pub mod files;
 pub mod formats;
+mod free_memory;
 mod kept;
 pub mod learn;
 pub mod memory;

@@ -4,6 +4,7 @@ use lookback_inference::{Curvature, MapOptions, Number, Optimizer, Target, watch
 use lookback_nbody::Way;
 use lookback_operator::Operator;
 
+use crate::free_memory::available;
 use crate::problem::Problem;
 use crate::run::BINS;
 use crate::runfile::{MethodSection, RunFile};
@@ -64,13 +65,6 @@ pub(crate) fn check_run<T: Number>(run: &RunFile, problem: &Problem<T>, times: u
         _ => "`chains`",
     };
     check("method", of_runs(run, problem, times), &format!("fewer {fewer}, or fewer threads, need less"))
-}
-
-/// Bytes that the system could give now, where it tells.
-fn available() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kilobytes| kilobytes * 1024.0)
 }
 
 /// Bytes of a run.

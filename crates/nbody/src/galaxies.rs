@@ -214,13 +214,12 @@ impl<T: Real> Linearization<T> for Seen<'_, T> {
         self.check("cotangent", dy.len(), self.galaxies.codomain.len())?;
         self.check("input", dx.len(), self.galaxies.domain.len())?;
         let (n, scale) = (self.delta.len(), self.scale());
+        let [mut x_bar, mut p_bar] = [self.run.zeros(), self.run.zeros()];
         let cloud = self.run.cloud();
         let mut weight_bar = vec![T::zero(); n];
         cloud.read(&self.place, dy, &mut weight_bar);
         weight_bar.par_iter_mut().for_each(|w| *w *= scale);
-        let mut x_bar = vec![T::zero(); 3 * n];
         cloud.gradient(&self.place, dy, Some(&self.weight), scale, &mut x_bar);
-        let mut p_bar = vec![T::zero(); 3 * n];
         let shift = T::of(self.shift);
         p_bar[2 * n..].par_iter_mut().zip(&x_bar[2 * n..]).for_each(|(p, x)| *p = shift * *x);
         let [_, momentum] = self.run.end();

@@ -104,8 +104,9 @@ impl<T: Real> Linearization<T> for Moved<'_, T> {
         let (place_bar, velocity_bar) = dy.split_at(dy.len() / 2);
         let [_, momentum] = self.run.end();
         let unit_bar = dot(momentum, velocity_bar);
-        let p_bar = velocity_bar.par_iter().map(|v| unit * *v).collect();
-        let (white, mut parameters) = self.run.pull_state(place_bar.to_vec(), p_bar, None)?;
+        let [x_bar, mut p_bar] = [place_bar, velocity_bar].map(|bar| self.run.copy(bar));
+        p_bar.par_iter_mut().for_each(|p| *p *= unit);
+        let (white, mut parameters) = self.run.pull_state(x_bar, p_bar, None)?;
         if !self.particles.simulation.free().is_empty() {
             let by = self.particles.velocity(self.run.gradient_unit()?.1).gradient;
             parameters.iter_mut().zip(by).for_each(|(sum, by)| *sum += unit_bar * by);

@@ -272,6 +272,11 @@ impl<'a, T: Real> Run<'a, T> {
         self.rooms.zeros()
     }
 
+    /// The same vector again, in such memory.
+    pub fn copy(&mut self, x: &[T]) -> Vec<T> {
+        self.rooms.copy(x)
+    }
+
     /// What moves the particles to their start.
     fn displacements(&self) -> Displacements<T> {
         let s = self.simulation.settings();

@@ -111,7 +111,7 @@ impl Settings {
     /// spectrum, and 4 for a field of forces where particles do not take differences of the potential themselves, as they do in clouds in
     /// cells on a mesh that is finer than the lattice by half or more. The start
     /// needs 12 numbers a particle before there is a mesh, and 28 at third order. Reverse: 23 a particle, 48 at third order; 3 a cell and the
-    /// field. Of these, 21 and all of a cell stay between gradients, since memory that is used again is there at once. Along a tangent: 35 a particle; 2 a cell
+    /// field. Of these, 22 and all of a cell stay between gradients, since memory that is used again is there at once. Along a tangent: 35 a particle; 2 a cell
     /// and the field; at third order 65 before. Sharpening: 6 more a particle, 9 in reverse, 12 along a tangent. Derivatives that keep potentials: one more a mesh cell for each step; checkpoints: 6 more a particle for each.
     /// (`tests/memory.rs` measures them.)
     pub fn memory<T: Real>(&self, way: Way) -> usize {
@@ -133,13 +133,7 @@ impl Settings {
             + 6 * self.checkpoints.min(steps.saturating_sub(1)) * particles;
         let numbers = match way {
             Way::Forward => forward,
-            Way::Ready => {
-                let each = match self.lpt {
-                    Lpt::First | Lpt::Second => 21 + seen,
-                    Lpt::Third => 9 + sharpened,
-                };
-                each * particles + forward_cells + mesh + kept
-            }
+            Way::Ready => (22 + seen) * particles + forward_cells + mesh + kept,
             Way::Reverse => {
                 let each = match self.lpt {
                     Lpt::First | Lpt::Second => 23 + seen,

@@ -108,7 +108,6 @@ fn measure(case: usize, way: Way) {
         }
         if way == Way::Ready {
             pull(&mut run, &y, &mut dx);
-            run.move_to(&x, &mut y).expect("evolved");
             let code = status("RssFile").expect("a figure") - code_before;
             println!("bytes {}", status("VmRSS").expect("a figure") - before - code);
             return;

@@ -118,7 +118,9 @@ impl Default for CalibrateOptions {
 
 /// Hides a half of each example (the left, the right, the upper, the lower in turn), or what is missing in data like those that are to be understood,
 /// foretells it from the rest, and judges by what was hidden: the factors with their scores, the best first. That is the sharpest of those that are calibrated (Gneiting, Balabdaoui & Raftery
-/// 2007): the one with the lowest score among those whose intervals hold what they promise; where none do, among those that miss it least.
+/// 2007): the one with the lowest score among those whose intervals hold what they promise, and of those whose scores are as low to a standard
+/// error of the difference, from example to example (Breiman et al. 1984, section 3.4.3), the one whose intervals miss it least. Where none hold it, the one with the
+/// lowest score among those that miss it least.
 ///
 /// The score is `E|x - y| - E|x - x'| / 2` over samples `x` and the truth `y` (Gneiting & Raftery 2007, eq. 21), the second mean over pairs of two
 /// samples, so that their number does not matter (Ferro 2014). The rank of a truth that is equal to some samples is anywhere among theirs. Six factors from 1 to 300 are tried, then those in the middle between the best of them and its neighbours.
@@ -139,7 +141,7 @@ pub fn calibrate(
     let hidden = hide(model.card().example_shape()?, examples, options)?;
     let &CalibrateOptions { noise_std, starts, seed, .. } = options;
     let mut reconstructions = 0;
-    let mut judge = |factor: f64| {
+    let mut judge = |factor: f64| -> Result<Tried> {
         let message = format!("the decoder's error taken {factor} times as large");
         reporter.step(&Progress { steps: (reconstructions, MOST_TRIED), message, done: false });
         reconstructions += 1;
@@ -160,10 +162,10 @@ pub fn calibrate(
     };
     let mut all = FACTORS.into_iter().map(&mut judge).collect::<Result<Vec<_>>>()?;
     rank(&mut all);
-    let finer = between(all[0].factor).into_iter().map(judge).collect::<Result<Vec<_>>>()?;
+    let finer = between(all[0].judged.factor).into_iter().map(judge).collect::<Result<Vec<_>>>()?;
     all.extend(finer);
     rank(&mut all);
-    Ok(all)
+    Ok(all.into_iter().map(|tried| tried.judged).collect())
 }
 
 /// The examples with noise, and NaN where they are hidden.
@@ -212,8 +214,31 @@ fn between(factor: f64) -> Vec<f64> {
     pairs.map(|pair| middle(pair[0], pair[1])).collect()
 }
 
+/// A factor that was tried, and the score of each example.
+struct Tried {
+    judged: Judged,
+    scores: Vec<f64>,
+}
+
+impl Tried {
+    /// Whether its scores are no higher than these by more than a standard error of the difference, example by example.
+    fn is_as_sharp_as(&self, scores: &[f64]) -> bool {
+        let more: Vec<f64> = self.scores.iter().zip(scores).map(|(a, b)| a - b).collect();
+        let [mean, error] = mean_and_error(&more);
+        mean <= error
+    }
+}
+
+/// The mean of some numbers, and its standard error by their scatter.
+fn mean_and_error(x: &[f64]) -> [f64; 2] {
+    let n = x.len() as f64;
+    let mean = x.iter().sum::<f64>() / n;
+    let square: f64 = x.iter().map(|x| (x - mean).powi(2)).sum();
+    [mean, (square / (n * (n - 1.0))).sqrt()]
+}
+
 /// How well the hidden numbers of examples are foretold by samples.
-fn judged(factor: f64, examples: &Batch<f32>, hidden: &Batch<f32>, samples: &Batch<f32>) -> Judged {
+fn judged(factor: f64, examples: &Batch<f32>, hidden: &Batch<f32>, samples: &Batch<f32>) -> Tried {
     let width = examples.width();
     let (mut scores, mut shares) = (Vec::new(), Vec::new());
     for (row, truths) in examples.data().chunks_exact(width).enumerate() {
@@ -233,30 +258,35 @@ fn judged(factor: f64, examples: &Batch<f32>, hidden: &Batch<f32>, samples: &Bat
         let held = |level: f64| mean(&|(_, rank)| f64::from(u8::from((rank - 0.5).abs() <= level / 2.0)));
         shares.push(PROMISED.map(held));
     }
-    let n = scores.len() as f64;
-    let score = scores.iter().sum::<f64>() / n;
-    let within = [0, 1].map(|level| shares.iter().map(|share| share[level]).sum::<f64>() / n);
-    let error = [0, 1].map(|level| {
-        let square: f64 = shares.iter().map(|share| (share[level] - within[level]).powi(2)).sum();
-        (square / (n * (n - 1.0))).sqrt()
+    let [score, _] = mean_and_error(&scores);
+    let levels = [0, 1].map(|level| {
+        let of_level: Vec<f64> = shares.iter().map(|share| share[level]).collect();
+        mean_and_error(&of_level)
     });
-    Judged { factor, score, within, error, calibrated: miss(&within, &error) <= 1.0 }
+    let (within, error) = (levels.map(|[mean, _]| mean), levels.map(|[_, error]| error));
+    let calibrated = miss(&within, &error) <= 1.0;
+    Tried { judged: Judged { factor, score, within, error, calibrated }, scores }
 }
 
 /// Misses that are no larger than this times the least are as good.
 const ABOUT_AS_GOOD: f64 = 1.25;
 
-/// The best first: the sharpest of those that are calibrated; where none is, the sharpest of those that miss what they promise about as little as any; then
+/// The best first: of those that are calibrated and as sharp as the sharpest of them, to what their scores can tell, those that miss least what they promise;
+/// then the others that are calibrated, the sharpest first; where none is, the sharpest of those that miss it about as little as any; then
 /// the others by how much they miss it. (In points of coverage: errors differ, and a larger one is no merit.)
-fn rank(all: &mut [Judged]) {
-    let missed = |of: &Judged| miss(&of.within, &[0.0; 2]);
+fn rank(all: &mut [Tried]) {
+    let missed = |of: &Tried| miss(&of.judged.within, &[0.0; 2]);
     let least = all.iter().map(missed).fold(f64::INFINITY, f64::min);
-    let class = |of: &Judged| match of.calibrated {
-        true => 0,
-        false if missed(of) <= ABOUT_AS_GOOD * least => 1,
-        false => 2,
+    let score = |of: &Tried| of.judged.score;
+    let calibrated = all.iter().filter(|of| of.judged.calibrated);
+    let sharpest = calibrated.min_by(|a, b| score(a).total_cmp(&score(b))).map(|of| of.scores.clone());
+    let class = |of: &Tried| match of.judged.calibrated {
+        true if sharpest.as_ref().is_some_and(|sharpest| of.is_as_sharp_as(sharpest)) => 0,
+        true => 1,
+        false if missed(of) <= ABOUT_AS_GOOD * least => 2,
+        false => 3,
     };
-    let merit = |of: &Judged| if class(of) < 2 { of.score } else { missed(of) };
+    let merit = |of: &Tried| if [1, 2].contains(&class(of)) { score(of) } else { missed(of) };
     all.sort_by(|a, b| class(a).cmp(&class(b)).then(merit(a).total_cmp(&merit(b))));
 }
 
@@ -351,13 +381,16 @@ mod tests {
 
     #[test]
     fn the_sharpest_comes_first_where_coverage_cannot_tell() {
+        // Scores of three examples, two of which are off by more the larger the factor.
         let of = |factor: f64, score: f64, within: [f64; 2], error: f64| {
             let error = [error; 2];
-            Judged { factor, score, within, error, calibrated: miss(&within, &error) <= 1.0 }
+            let scores = [-1.0, 1.0, 0.0].map(|off| score + 0.1 * off * factor.ln()).to_vec();
+            let judged = Judged { factor, score, within, error, calibrated: miss(&within, &error) <= 1.0 };
+            Tried { judged, scores }
         };
-        let order = |mut all: Vec<Judged>| {
+        let order = |mut all: Vec<Tried>| {
             rank(&mut all);
-            all.iter().map(|it| it.factor).collect::<Vec<f64>>()
+            all.iter().map(|it| it.judged.factor).collect::<Vec<f64>>()
         };
         // None is calibrated, and the scatter of the widest is no merit.
         let wide = vec![
@@ -372,6 +405,14 @@ mod tests {
             of(30.0, 2.5, [0.69, 0.94], 0.01),
         ];
         assert_eq!(order(some), [30.0, 10.0, 1.0]);
+        // What scores cannot tell apart, coverage may: scores of 3 and 10 differ by less than their difference scatters, of 100 by more.
+        let close = vec![
+            of(3.0, 1.00, [0.66, 0.93], 0.01),
+            of(10.0, 1.05, [0.67, 0.94], 0.01),
+            of(100.0, 2.00, [0.68, 0.95], 0.01),
+            of(1.0, 0.90, [0.60, 0.90], 0.01),
+        ];
+        assert_eq!(order(close), [10.0, 3.0, 100.0, 1.0]);
     }
 
     #[test]
@@ -412,7 +453,7 @@ mod tests {
         let examples = Batch::new(width, draw(0, rows * width));
         let samples = Batch::new(width, draw(1, rows * SAMPLES * width));
         let hidden = Batch::new(width, vec![f32::NAN; rows * width]);
-        let of = judged(1.0, &examples, &hidden, &samples);
+        let of = judged(1.0, &examples, &hidden, &samples).judged;
         let off = [0, 1].map(|level| (of.within[level] - PROMISED[level]) / of.error[level]);
         assert!(off.iter().all(|x| x.abs() < 3.0), "{:?} +- {:?}", of.within, of.error);
         assert!(of.error[1] < 0.003, "{:?}", of.error);

@@ -21,7 +21,7 @@ pub(super) fn page(
     let hidden = options.hidden(model.card().example_shape()?, count);
     let best = &judged[0];
     let verdict = if best.calibrated {
-        "Intervals hold what they promise with this factor, and are the sharpest of those that do."
+        "Intervals hold what they promise with this factor, and are as sharp as any that do, as far as these examples can tell."
     } else {
         "NO factor made intervals that hold what they promise; this one misses it least."
     };
