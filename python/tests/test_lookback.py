@@ -1009,8 +1009,10 @@ rank = 3
     judged = model.calibrate(images[:4], starts=2)
     right = [one["calibrated"] for one in judged]
     assert right == sorted(right, reverse=True)
-    scores = [one["score"] for one in judged if one["calibrated"]]
-    assert scores == sorted(scores)
+    # The first holds what it promises as well as the sharpest, or better.
+    missed = lambda one: max(abs(held - promised) for held, promised in zip(one["within"], (0.68, 0.95)))
+    sharpest = min((one for one in judged if one["calibrated"]), key=lambda one: one["score"], default=judged[0])
+    assert missed(judged[0]) <= missed(sharpest)
     assert {one["factor"] for one in judged} >= {1.0, 10.0, 100.0}
     alike = model.calibrate(images[:4], like=data, noise_std=0.1, starts=2)
     assert len(alike) in (7, 8) and alike != model.calibrate(images[:4], noise_std=0.1, starts=2)
