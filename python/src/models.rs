@@ -276,7 +276,8 @@ impl PyModel {
 
     /// By how much the decoder's error is to be taken as larger where latents are judged by it (`error_factor` of `reconstruct`): halves
     /// of these examples are hidden and foretold. Factors with their scores (less is better), the shares of hidden numbers within the central
-    /// 68 and 95 % with their errors, and whether these are right (`calibrated`); the best first: the lowest score among those that are.
+    /// 68 and 95 % with their errors, and whether these are right (`calibrated`); the best first: of those that are, with scores as low as any to their errors, the one whose shares are
+    /// nearest to what they promise.
     /// With data `like` those that are to be reconstructed, what is missing in them (NaN) is hidden instead of halves; noise of `noise_std` is laid
     /// upon the rest. `lookback model calibrate` writes the best into the model.
     #[pyo3(signature = (examples, *, like = None, noise_std = 0.0, starts = 8, seed = 42))]
