@@ -1,7 +1,7 @@
 //! The No-U-Turn sampler (Hoffman & Gelman 2014), with multinomial choice of the draw and the general criterion of turning
 //! (Betancourt 2017, arXiv:1701.02434, appendix A).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lookback_operator::Real;
 use lookback_operator::vector::{self, CHUNK};
@@ -76,6 +76,41 @@ pub struct Nuts<T: Number> {
     beginnings: Beginnings<T>,
     chains: Vec<Chain<T>>,
     draws: usize,
+    #[serde(skip)]
+    pool: Pool<T>,
+}
+
+/// Vectors that trajectories have given back, for the next ones: memory that comes anew from the system takes longer to come than a step.
+#[derive(Debug, Clone)]
+struct Pool<T>(Arc<Mutex<Vec<Vec<T>>>>);
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Pool(Arc::default())
+    }
+}
+
+/// What is free says nothing of a sampler.
+impl<T> PartialEq for Pool<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T: Real> Pool<T> {
+    fn free(&self) -> MutexGuard<'_, Vec<Vec<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A vector of whatever was there.
+    fn vector(&self, dim: usize) -> Vec<T> {
+        let vector = self.free().pop();
+        vector.unwrap_or_else(|| vec![T::zero(); dim])
+    }
+
+    fn recycle(&self, vectors: impl IntoIterator<Item = Vec<T>>) {
+        self.free().extend(vectors);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -163,23 +198,34 @@ struct Trajectory<'a, T: Number> {
     gradients: u64,
     accepted: f64,
     diverged: bool,
-    /// Vectors that are free for other use.
-    free: Vec<Vec<T>>,
+    pool: &'a Pool<T>,
 }
 
 impl<T: Number> Trajectory<'_, T> {
-    fn vector(&mut self) -> Vec<T> {
-        self.free.pop().unwrap_or_else(|| vec![T::zero(); self.scales.len()])
+    fn vector(&self) -> Vec<T> {
+        self.pool.vector(self.scales.len())
     }
 
-    fn recycle(&mut self, vector: Arc<Vec<T>>) {
-        self.free.extend(Arc::try_unwrap(vector));
+    fn recycle(&self, vector: Arc<Vec<T>>) {
+        self.pool.recycle(Arc::try_unwrap(vector));
     }
 
-    fn recycle_point(&mut self, point: Arc<Point<T>>) {
+    fn recycle_point(&self, point: Arc<Point<T>>) {
         if let Ok(Point { z, gradient, .. }) = Arc::try_unwrap(point) {
-            self.free.extend([z, gradient]);
+            self.pool.recycle([z, gradient]);
         }
+    }
+
+    fn recycle_phase(&self, phase: Phase<T>) {
+        self.recycle(phase.momentum);
+        self.recycle_point(phase.at);
+    }
+
+    fn recycle_piece(&self, piece: Piece<T>) {
+        let Piece { first, last, rho, draw, .. } = piece;
+        [first, rho].into_iter().for_each(|vector| self.recycle(vector));
+        self.recycle_phase(last);
+        self.recycle_point(draw);
     }
 
     /// A step of kicks `p -= h s dH/dz` and moves `z += h s p`, each with its share of the time. Where the energy is none, it ends there.
@@ -250,8 +296,7 @@ impl<T: Number> Trajectory<'_, T> {
         let mut rho = self.vector();
         let stops = !stretch.join(&mut rho) || far.stops;
         let (draw, other) = if take_far { (far.draw, near.draw) } else { (near.draw, far.draw) };
-        self.recycle(near.last.momentum);
-        self.recycle_point(near.last.at);
+        self.recycle_phase(near.last);
         self.recycle_point(other);
         self.recycle(near.rho);
         self.recycle(far.rho);
@@ -263,41 +308,54 @@ impl<T: Number> Trajectory<'_, T> {
     fn run(&mut self, start: Phase<T>, max_depth: usize) -> Result<(Arc<Point<T>>, bool)> {
         let mut draw = start.at.clone();
         let mut rho = start.momentum.clone();
-        let mut log_weight = 0.0;
         let mut ends = [start.clone(), start];
+        let cut = self.double(&mut draw, &mut rho, &mut ends, max_depth)?;
+        self.recycle(rho);
+        ends.into_iter().for_each(|end| self.recycle_phase(end));
+        Ok((draw, cut))
+    }
+
+    /// Doubles until the trajectory turns, and moves its draw, the sum of its momenta and its ends along; whether it was cut.
+    fn double(
+        &mut self,
+        draw: &mut Arc<Point<T>>,
+        rho: &mut Arc<Vec<T>>,
+        ends: &mut [Phase<T>; 2],
+        max_depth: usize,
+    ) -> Result<bool> {
+        let mut log_weight = 0.0;
         for depth in 0..max_depth {
             let forth = self.decisions.uniform() < 0.5;
             let side = usize::from(forth);
             let piece = self.build(depth, &ends[side], forth)?;
             if piece.stops {
-                return Ok((draw, false));
+                self.recycle_piece(piece);
+                return Ok(false);
             }
-            let (taken, other) = if self.decisions.uniform().ln() < piece.log_weight - log_weight {
-                (piece.draw, draw)
+            let other = if self.decisions.uniform().ln() < piece.log_weight - log_weight {
+                std::mem::replace(draw, piece.draw)
             } else {
-                (draw, piece.draw)
+                piece.draw
             };
-            draw = taken;
             self.recycle_point(other);
             log_weight = log_add(log_weight, piece.log_weight);
             let stretch = Stretch {
-                rho: [&rho, &piece.rho],
+                rho: [&*rho, &piece.rho],
                 first: [&ends[1 - side].momentum, &piece.first],
                 last: [&ends[side].momentum, &piece.last.momentum],
             };
             let mut sum = self.vector();
             let straight = stretch.join(&mut sum);
-            self.recycle(std::mem::replace(&mut rho, Arc::new(sum)));
+            self.recycle(std::mem::replace(rho, Arc::new(sum)));
             self.recycle(piece.rho);
             self.recycle(piece.first);
             let end = std::mem::replace(&mut ends[side], piece.last);
-            self.recycle(end.momentum);
-            self.recycle_point(end.at);
+            self.recycle_phase(end);
             if !straight {
-                return Ok((draw, false));
+                return Ok(false);
             }
         }
-        Ok((draw, true))
+        Ok(true)
     }
 }
 
@@ -317,7 +375,7 @@ impl<T: Number> Nuts<T> {
             )));
         }
         let beginnings = Beginnings::random(seed, start_scale);
-        Ok(Nuts { options, seed, beginnings, chains: Vec::new(), draws: 0 })
+        Ok(Nuts { options, seed, beginnings, chains: Vec::new(), draws: 0, pool: Pool::default() })
     }
 
     fn start(&self, index: usize, evaluator: &mut dyn Evaluator<T>, dim: usize) -> Result<Chain<T>> {
@@ -359,7 +417,7 @@ impl<T: Number> Nuts<T> {
         let warming = self.draws < self.options.warmup;
         let dim = chain.at.z.len();
         let stream = stream(self.seed, index, self.draws);
-        let mut momentum = vec![T::zero(); dim];
+        let mut momentum = self.pool.vector(dim);
         stream.fill_normal(&mut momentum);
         let total = chain.at.energy + 0.5 * vector::norm2(&momentum);
         let start = Phase { at: Arc::new(chain.at), momentum: Arc::new(momentum), total };
@@ -374,7 +432,7 @@ impl<T: Number> Nuts<T> {
             gradients: 0,
             accepted: 0.0,
             diverged: false,
-            free: Vec::new(),
+            pool: &self.pool,
         };
         let (at, cut) = trajectory.run(start, self.options.max_depth)?;
         let (gradients, diverged) = (trajectory.gradients, trajectory.diverged);
