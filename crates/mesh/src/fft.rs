@@ -4,7 +4,6 @@
 //! plane while a plane is in the cache, then the first axis, both through a scratch of a few columns. Moving costs as much as
 //! the kernels, so that the order of the copies matters more than theirs.
 
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use lookback_operator::Real;
@@ -193,14 +192,8 @@ impl<T: Real> RealFft<T> {
 
 /// Complex zeros, as [`lookback_operator::zeros`].
 fn zeros<T: Real>(len: usize) -> Vec<Complex<T>> {
-    let mut parts = ManuallyDrop::new(lookback_operator::zeros::<T>(2 * len));
-    if parts.capacity() != 2 * len {
-        drop(ManuallyDrop::into_inner(parts));
-        return vec![Complex::default(); len];
-    }
-    // SAFETY: a complex number is two real ones after each other and aligned like them, so these are `len` of them, in an
-    // allocation of just that size.
-    unsafe { Vec::from_raw_parts(parts.as_mut_ptr().cast(), len, len) }
+    let parts = lookback_operator::zeros::<T>(2 * len);
+    bytemuck::try_cast_vec(parts).unwrap_or_else(|_| vec![Complex::default(); len])
 }
 
 /// What a thread needs for a few columns at a time.

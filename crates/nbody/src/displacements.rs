@@ -78,18 +78,17 @@ impl<T: Real> Displacements<T> {
         fields.iter_mut().for_each(|field| field.resize(3 * self.tides.len(), T::zero()));
         let missing = self.order.fields().saturating_sub(fields.len());
         fields.extend(self.fields(missing));
-        let mut potential = rooms.spectra();
-        self.tides.set_potential(delta, &mut potential);
+        let mut potential = self.potential_in(rooms.spectra(), delta);
         if self.order == Lpt::First {
             let [zero, one, _] = potential.parts();
             self.tides.gradient([zero, one], T::one(), &mut fields[0]);
-            rooms.give_back(potential);
+            rooms.give_back([potential]);
             return fields;
         }
         self.tides.first_order(None, &mut potential, &mut fields[0]);
         self.tides.second_order(&mut potential, T::of(self.normalised()), &mut fields[1]);
         let source = (self.order == Lpt::Third).then(|| self.tides.spectrum(potential.parts()[0]));
-        rooms.give_back(potential);
+        rooms.give_back([potential]);
         if let Some(source) = source {
             rooms.leave();
             let [first, second] = self.tensors(delta, &source);
@@ -109,21 +108,19 @@ impl<T: Real> Displacements<T> {
         rooms: &mut Rooms<T>,
     ) -> Vec<Vec<T>> {
         let mut fields = self.fields(self.order.fields());
-        let mut moved = rooms.spectra();
-        self.tides.set_potential(change, &mut moved);
+        let mut moved = self.potential_in(rooms.spectra(), change);
         if self.order == Lpt::First {
             let [zero, one, _] = moved.parts();
             self.tides.gradient([zero, one], T::one(), &mut fields[0]);
-            rooms.give_back(moved);
+            rooms.give_back([moved]);
             return fields;
         }
-        let mut potential = rooms.spectra();
-        self.tides.set_potential(delta, &mut potential);
+        let potential = self.potential_in(rooms.spectra(), delta);
         self.tides.first_order(Some(&potential), &mut moved, &mut fields[0]);
-        rooms.give_back(potential);
+        rooms.give_back([potential]);
         self.tides.second_order(&mut moved, T::of(self.normalised()), &mut fields[1]);
         let source_change = (self.order == Lpt::Third).then(|| self.tides.spectrum(moved.parts()[0]));
-        rooms.give_back(moved);
+        rooms.give_back([moved]);
         if let Some(source_change) = source_change {
             rooms.leave();
             let first = self.tensor(delta, -1.0);
@@ -154,7 +151,7 @@ impl<T: Real> Displacements<T> {
             let mut cotangents = rooms.spectra();
             let [spectrum, planes, _] = cotangents.parts_mut();
             self.tides.gradient_adjoint(&bar, &mut potential, [spectrum, planes]);
-            rooms.give_back(bar);
+            rooms.give_back([bar]);
             cotangents
         });
         let [p, p_planes, _] = of_p.parts();
@@ -167,7 +164,7 @@ impl<T: Real> Displacements<T> {
         if self.order == Lpt::First {
             spectrum.fill(Complex::default());
             sum_into(spectrum, &first);
-            [potential, of_p].into_iter().for_each(|room| rooms.give_back(room));
+            rooms.give_back([potential, of_p]);
             return Pulled { spectra: of_x, growth };
         }
         // The second order is the gradient of minus the source, as the first is that of minus the density.
@@ -186,7 +183,7 @@ impl<T: Real> Displacements<T> {
         if let Some([density, _]) = third {
             sum_into(spectrum, &[(&density, 1.0)]);
         }
-        [potential, of_p].into_iter().for_each(|room| rooms.give_back(room));
+        rooms.give_back([potential, of_p]);
         Pulled { spectra: of_x, growth }
     }
 
@@ -196,9 +193,12 @@ impl<T: Real> Displacements<T> {
     }
 
     fn potential(&self, source: &[Complex<T>]) -> Potential<T> {
-        let mut potential = self.tides.make_potential();
-        self.tides.set_potential(source, &mut potential);
-        potential
+        self.potential_in(self.tides.make_potential(), source)
+    }
+
+    fn potential_in(&self, mut room: Spectra<T>, source: &[Complex<T>]) -> Potential<T> {
+        self.tides.set_potential(source, &mut room);
+        room
     }
 
     /// Scale of a spectrum that was made by a transform here.

@@ -105,11 +105,12 @@ impl<T: Real> Rooms<T> {
         self.free.clear();
     }
 
-    /// Takes an array back; those from elsewhere that are too small are dropped.
-    pub(crate) fn give_back(&mut self, room: impl Into<Vec<T>>) {
-        let room = room.into();
-        if self.free.len() < self.most && room.capacity() >= numbers(self.modes) {
-            self.free.push(room);
+    /// Takes arrays back; those from elsewhere that are too small are dropped.
+    pub(crate) fn give_back<R: Into<Vec<T>>>(&mut self, rooms: impl IntoIterator<Item = R>) {
+        for room in rooms.into_iter().map(Into::into) {
+            if self.free.len() < self.most && room.capacity() >= numbers(self.modes) {
+                self.free.push(room);
+            }
         }
     }
 }
@@ -136,15 +137,13 @@ mod tests {
         assert!(spectra.parts().into_iter().all(|part| part.len() == 4 * 4 * 3));
         let before = Vec::from(spectra);
         let place = before.as_ptr();
-        rooms.give_back(before);
+        rooms.give_back([before]);
         let vector = rooms.zeros();
         assert_eq!((vector.as_ptr(), vector.len()), (place, 3 * 64));
         assert!(vector.iter().all(|x| *x == 0.0));
         // Only one stays, and none that is too small.
         let other = rooms.copy(&vector);
-        rooms.give_back(vec![0.0; 3]);
-        rooms.give_back(vector);
-        rooms.give_back(other);
+        rooms.give_back([vec![0.0; 3], vector, other]);
         assert_eq!(rooms.free.len(), 1);
         assert_eq!(rooms.spectra().parts()[0].len(), 48);
     }

@@ -10,8 +10,7 @@ use lookback_operator::{Linearization, Operator, Real, Result as OperatorResult,
 use num_complex::Complex;
 use rayon::prelude::*;
 
-use crate::displacements::Pulled;
-use crate::displacements::{combine, combine_both};
+use crate::displacements::{Pulled, combine, combine_both};
 use crate::gravity::{Backwards, KickDrift};
 use crate::rooms::{Rooms, copy_to};
 use crate::sharpening::BandKind;
@@ -245,10 +244,10 @@ impl<'a, T: Real> Run<'a, T> {
                             match sharpening {
                                 None => watch(view, x, p),
                                 Some(sharpening) => {
-                                    let seen = [self.rooms.copy(x), self.rooms.vector()];
-                                    let [seen, by] = sharpened(&mut self.gravity, (sharpening, at), seen);
-                                    watch(view, &seen, p);
-                                    [seen, by].into_iter().for_each(|room| self.rooms.give_back(room));
+                                    let seen =
+                                        sharpened((&mut self.gravity, &mut self.rooms), sharpening, at, x);
+                                    watch(view, &seen[0], p);
+                                    self.rooms.give_back(seen);
                                 }
                             }
                             axpy(after, p, x);
@@ -378,14 +377,13 @@ impl<'a, T: Real> Run<'a, T> {
         let at = self.last_time();
         let Some(sharpening) = self.sharpening else { return Cow::Borrowed(&self.displacement) };
         let [seen, by] = self.sharpened_end(sharpening, at);
-        self.rooms.give_back(by);
+        self.rooms.give_back([by]);
         Cow::Owned(seen)
     }
 
     /// Displacements of sharpened particles where they are now, and what moved them there, per share.
     fn sharpened_end(&mut self, sharpening: Sharpening, at: f64) -> [Vec<T>; 2] {
-        let room = [self.rooms.copy(&self.displacement), self.rooms.vector()];
-        sharpened(&mut self.gravity, (sharpening, at), room)
+        sharpened((&mut self.gravity, &mut self.rooms), sharpening, at, &self.displacement)
     }
 
     /// The density contrast at the end, of particles as they are [`seen`](Run::seen).
@@ -395,7 +393,7 @@ impl<'a, T: Real> Run<'a, T> {
             Some(sharpening) => {
                 let seen = self.sharpened_end(sharpening, self.last_time());
                 self.gravity.count(&seen[0], delta);
-                seen.into_iter().for_each(|room| self.rooms.give_back(room));
+                self.rooms.give_back(seen);
             }
         }
         let scale = mean_inverse(self.gravity.cloud());
@@ -536,11 +534,11 @@ impl<'a, T: Real> Run<'a, T> {
                                 None => watch(view, &x, &p, &mut x_bar, &mut p_bar),
                                 Some(sharpening) => {
                                     let at = self.schedule.views[view].at;
-                                    let room = [self.rooms.copy(&x), self.rooms.vector()];
-                                    let [seen, mut by] = sharpened(&mut self.gravity, (sharpening, at), room);
+                                    let [seen, mut by] =
+                                        sharpened((&mut self.gravity, &mut self.rooms), sharpening, at, &x);
                                     let mut seen_bar = self.rooms.zeros();
                                     watch(view, &seen, &p, &mut seen_bar, &mut p_bar);
-                                    self.rooms.give_back(seen);
+                                    self.rooms.give_back([seen]);
                                     let particles = Backwards {
                                         x: &mut x,
                                         p: &mut by,
@@ -548,7 +546,7 @@ impl<'a, T: Real> Run<'a, T> {
                                         p_bar: &mut seen_bar,
                                     };
                                     let bar = self.pull_sharpening(sharpening, at, particles);
-                                    [by, seen_bar].into_iter().for_each(|room| self.rooms.give_back(room));
+                                    self.rooms.give_back([by, seen_bar]);
                                     sharpening_bar.iter_mut().zip(bar).for_each(|(sum, bar)| *sum += bar);
                                 }
                             }
@@ -558,7 +556,7 @@ impl<'a, T: Real> Run<'a, T> {
                 }
             }
         }
-        [x, p].into_iter().for_each(|room| self.rooms.give_back(room));
+        self.rooms.give_back([x, p]);
         let (linear, bars) = (self.linear_spectrum(), [x_bar, p_bar]);
         let Pulled { spectra, growth: [by_displacement, by_momentum] } =
             self.displacements().pull(&linear, &self.schedule.start, bars, &mut self.rooms);
@@ -568,7 +566,7 @@ impl<'a, T: Real> Run<'a, T> {
         factors.reverse();
         let mut white = zeros(self.white.len());
         self.modes.adjoint(spectra.parts()[2], &mut white);
-        self.rooms.give_back(spectra);
+        self.rooms.give_back([spectra]);
         ByFactors { white, factors, sharpening: sharpening_bar }
     }
 
@@ -621,7 +619,7 @@ impl<'a, T: Real> Run<'a, T> {
                 axpy(share * change, &by, &mut moved);
             }
         }
-        self.rooms.give_back(by);
+        self.rooms.give_back([by]);
         (seen, moved)
     }
 
@@ -696,7 +694,7 @@ impl<'a, T: Real> Run<'a, T> {
                                     let (seen, moved) =
                                         self.push_sharpening(sharpening, at, (&x, &dx), change);
                                     watch(view, &seen, &p, &moved, &dp);
-                                    self.rooms.give_back(seen);
+                                    self.rooms.give_back([seen]);
                                 }
                             }
                         }
@@ -705,7 +703,7 @@ impl<'a, T: Real> Run<'a, T> {
                 }
             }
         }
-        [x, p, g, dg].into_iter().for_each(|room| self.rooms.give_back(room));
+        self.rooms.give_back([x, p, g, dg]);
         Ok((dx, dp))
     }
 
@@ -727,12 +725,14 @@ fn kicks_of(moves: &[Move<f64>]) -> usize {
 /// Arrays that sharpening needs: positions as they are seen, and what moved particles there.
 const SHARPENED: usize = 2;
 
-/// Moves displacements to where they are seen at a scale factor, and writes what moves them there, per share.
+/// Displacements as they are seen at a scale factor, and what moves them there, per share.
 fn sharpened<T: Real>(
-    gravity: &mut Gravity<T>,
-    (sharpening, at): (Sharpening, f64),
-    [mut seen, mut by]: [Vec<T>; SHARPENED],
+    (gravity, rooms): (&mut Gravity<T>, &mut Rooms<T>),
+    sharpening: Sharpening,
+    at: f64,
+    x: &[T],
 ) -> [Vec<T>; SHARPENED] {
+    let (mut seen, mut by) = (rooms.copy(x), rooms.vector());
     gravity.sharpen(sharpening, at, &mut seen, &mut by);
     [seen, by]
 }
@@ -779,7 +779,7 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
                 let (seen, moved) = self.push_sharpening(sharpening, at, (&x, &moved), change);
                 self.displacement = x;
                 self.gravity.count_push(&seen, &moved, dy);
-                self.rooms.give_back(seen);
+                self.rooms.give_back([seen]);
             }
         }
         let scale = mean_inverse::<T>(self.gravity.cloud());
@@ -799,12 +799,12 @@ impl<T: Real> Linearization<T> for Run<'_, T> {
                 let [seen, mut by] = self.sharpened_end(sharpening, at);
                 let mut seen_bar = self.rooms.zeros();
                 self.gravity.cloud().gradient(&seen, dy, None, scale, &mut seen_bar);
-                self.rooms.give_back(seen);
+                self.rooms.give_back([seen]);
                 let mut x = std::mem::take(&mut self.displacement);
                 let particles = Backwards { x: &mut x, p: &mut by, x_bar: &mut x_bar, p_bar: &mut seen_bar };
                 bar = self.pull_sharpening(sharpening, at, particles);
                 self.displacement = x;
-                [by, seen_bar].into_iter().for_each(|room| self.rooms.give_back(room));
+                self.rooms.give_back([by, seen_bar]);
             }
         }
         let p_bar = self.rooms.zeros();

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::reconstruct::GOLDEN;
 use super::{Admitted, MODES, ReconstructOptions, Sampling, calibrate_page, reconstruct};
 use crate::files::Hold;
+use crate::report::analysis::mean_std;
 use crate::run::Reporter;
 use crate::{Error, Result, VERSION};
 
@@ -231,10 +232,8 @@ impl Tried {
 
 /// The mean of some numbers, and its standard error by their scatter.
 fn mean_and_error(x: &[f64]) -> [f64; 2] {
-    let n = x.len() as f64;
-    let mean = x.iter().sum::<f64>() / n;
-    let square: f64 = x.iter().map(|x| (x - mean).powi(2)).sum();
-    [mean, (square / (n * (n - 1.0))).sqrt()]
+    let (mean, std) = mean_std(x);
+    [mean, std / (x.len() as f64).sqrt()]
 }
 
 /// How well the hidden numbers of examples are foretold by samples.
