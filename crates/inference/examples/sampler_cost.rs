@@ -15,7 +15,7 @@ use lookback_inference::{
     Draw, Evaluator, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts, NutsOptions, Result, Target,
     Workers,
 };
-use lookback_operator::vector;
+use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 
 /// A density with known second moments.
@@ -273,10 +273,14 @@ static IN_DENSITY: AtomicU64 = AtomicU64::new(0);
 fn two_widths(dim: usize, stiff: f64) -> Density {
     let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
         let start = Instant::now();
-        let (narrow, wide) = z.split_at(dim / 2);
-        g[..dim / 2].iter_mut().zip(narrow).for_each(|(g, z)| *g = stiff * z);
-        g[dim / 2..].copy_from_slice(wide);
-        let energy = 0.5 * (stiff * vector::norm2(narrow) + vector::norm2(wide));
+        // As densities of models are: in parts, on the threads of the pool.
+        let parts = g.par_chunks_mut(CHUNK).zip(z.par_chunks(CHUNK)).enumerate().map(|(part, (g, z))| {
+            let narrow = (dim / 2).saturating_sub(part * CHUNK).min(z.len());
+            g[..narrow].iter_mut().zip(z).for_each(|(g, z)| *g = stiff * z);
+            g[narrow..].copy_from_slice(&z[narrow..]);
+            0.5 * vector::dot(z, g)
+        });
+        let energy = parts.collect::<Vec<f64>>().iter().sum();
         IN_DENSITY.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
         energy
     });
@@ -322,9 +326,9 @@ fn seconds_of_pass(dim: usize, pairs: usize) -> f64 {
 
 /// Pairs of vectors that a step of MCLMC holds.
 const PAIRS_OF_MCLMC: usize = 2;
-/// Doublings of a trajectory of NUTS, and pairs of vectors that its tree then holds: seven a doubling, and nine.
+/// Doublings of a trajectory of NUTS, and pairs of vectors that it then holds: five a doubling, and nine.
 const DOUBLINGS: usize = 5;
-const PAIRS_OF_NUTS: usize = (7 * DOUBLINGS + 9) / 2;
+const PAIRS_OF_NUTS: usize = (5 * DOUBLINGS + 9) / 2;
 
 /// Seconds of one step beyond its gradient, of a chain on Gaussians, in passes over as many vectors as the sampler holds: of equal widths, where a direction is forgotten at once, and with
 /// half of the latents ten times narrower, where it is kept over many steps, or which are learned in the warm-up. Medians over blocks of steps.

@@ -16,6 +16,9 @@ pub enum Metric {
     Diagonal,
 }
 
+/// Widths of all latents by the metric; `None` where all are one.
+pub(crate) type Scales<'a, T> = Option<&'a [T]>;
+
 /// Widths beyond these are taken for failures of the estimate.
 const WIDEST: f64 = 1e10;
 

@@ -163,7 +163,7 @@ impl Load {
                 load(o.chains, 4.0 * o.chains as f64, 4.0)
             }
             MethodSection::Nuts(o) => {
-                load(o.chains, 14.0 * o.chains as f64, 9.0 * o.max_depth.min(20) as f64)
+                load(o.chains, 14.0 * o.chains as f64, 5.0 * o.max_depth.min(20) as f64 + 9.0)
             }
             MethodSection::Mclmc(o) => {
                 let watched = watched_numbers(latents) as f64 * 8.0 / (size * latents as f64);

@@ -4,8 +4,9 @@ use lookback_operator::Real;
 use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 
-use super::pairs::{Pairs, Products, Scales, Turned};
-use super::wide::{Kernel, wide};
+use super::pairs::{Pairs, Products, Turned};
+use crate::leap::kick_and_move;
+use crate::scales::Scales;
 
 /// A turn of the velocity by the gradient, in the plane of `e = -g/|g|` and a unit vector `v` with `e . v = along`, over the time
 /// `h`: coefficients of `e` and `v` in the turned unit vector, and the change of kinetic energy. Exact; written with
@@ -119,41 +120,7 @@ impl Kick {
             return pairs.carry_out(by, u, g, scales, drift, z);
         }
         let (by_u, by_e) = self.composed();
-        let by = [by_u, by_g(by_e), drift].map(T::of);
-        let chunks = u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
-        chunks.enumerate().for_each(|(chunk, ((u, z), g))| {
-            let scales = scales.map(|scales| &scales[chunk * CHUNK..][..u.len()]);
-            wide(CarryOut { by, u, z, g, scales });
-        });
-    }
-}
-
-/// `u = by_u u + by_g s g` and `z += drift s u`, with the three factors in this order.
-struct CarryOut<'a, T> {
-    by: [T; 3],
-    u: &'a mut [T],
-    z: &'a mut [T],
-    g: &'a [T],
-    scales: Scales<'a, T>,
-}
-
-impl<T: Real> Kernel for CarryOut<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let CarryOut { by: [by_u, by_g, drift], u, z, g, scales } = self;
-        let Some(scales) = scales else {
-            for ((u, z), &g) in u.iter_mut().zip(z).zip(g) {
-                *u = by_u * *u + by_g * g;
-                *z += drift * *u;
-            }
-            return;
-        };
-        for (((u, z), &g), &s) in u.iter_mut().zip(z).zip(g).zip(scales) {
-            *u = by_u * *u + by_g * s * g;
-            *z += drift * s * *u;
-        }
+        kick_and_move([by_u, by_g(by_e), drift], u, z, g, scales);
     }
 }
 

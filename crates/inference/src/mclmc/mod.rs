@@ -3,7 +3,6 @@
 mod kick;
 mod pairs;
 mod step_size;
-mod wide;
 
 use lookback_operator::Real;
 use lookback_operator::vector;
@@ -11,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use self::kick::Kick;
 pub(crate) use self::kick::rotate;
-use self::pairs::{Pairs, Scales};
+use self::pairs::Pairs;
 use self::step_size::StepSize;
 use crate::chain::{Beginnings, Divergences, Plan, Point, stream};
 use crate::diagnostics::plain_ess;
 use crate::integrator::{Integrator, Shares};
-use crate::scales::{Metric, Spread};
+use crate::scales::{Metric, Scales, Spread};
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
 
 /// Options of [`Mclmc`].

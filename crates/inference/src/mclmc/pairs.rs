@@ -3,9 +3,9 @@
 use lookback_operator::Real;
 use lookback_operator::random::Stream;
 use lookback_operator::vector::CHUNK;
-use rayon::prelude::*;
 
-use super::wide::{Kernel, wide};
+use crate::scales::Scales;
+use crate::tasks::{Kernel, each, wide};
 
 /// Latents that turn by two, latent `i` with latent `(split - 1 - i) mod d`, each pair one way or the other by chance:
 ///
@@ -22,9 +22,6 @@ pub(super) struct Pairs {
     split: usize,
     stream: Stream,
 }
-
-/// Widths of all latents by the metric; `None` where all are one.
-pub(super) type Scales<'a, T> = Option<&'a [T]>;
 
 /// Pairs of a task.
 const PAIRS: usize = CHUNK / 2;
@@ -177,19 +174,6 @@ impl Pairs {
             }
             None => wide(TurnOfTask { by, drift, u, z, g: gs[task], s: One, words: self.ways(task) }),
         });
-    }
-}
-
-/// Tasks up to which one thread is done before a second would have begun.
-const FEW: usize = 8;
-
-/// What `work` makes of each task and its number, in their order.
-fn each<I: Send, R: Send>(tasks: Vec<I>, work: impl Fn(usize, I) -> R + Sync) -> Vec<R> {
-    let work = |(task, item)| work(task, item);
-    if tasks.len() <= FEW {
-        tasks.into_iter().enumerate().map(work).collect()
-    } else {
-        tasks.into_par_iter().enumerate().map(work).collect()
     }
 }
 

@@ -1,0 +1,643 @@
+//! One trajectory of NUTS, which doubles until it turns back.
+//!
+//! Once the gradient at a place is there, one pass over its vectors ends the step that led to it, looks whether any stretch that ends there
+//! turns back, and begins the next step.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use lookback_operator::Real;
+use lookback_operator::vector::{self, CHUNK};
+
+use super::pool::Pool;
+use crate::chain::{Decisions, Point};
+use crate::hmc::DIVERGENT;
+use crate::integrator::Shares;
+use crate::leap::kick_and_move;
+use crate::scales::Scales;
+use crate::tasks::{Kernel, each, wide};
+use crate::{Evaluator, Number, Result};
+
+/// What a trajectory is made with, and what was done for it.
+pub(super) struct Trajectory<'a, T: Number> {
+    pub evaluator: &'a mut dyn Evaluator<T>,
+    pub scales: Scales<'a, T>,
+    pub shares: Shares,
+    pub step: f64,
+    /// Energy at its start, that of the momentum included.
+    pub start: f64,
+    pub decisions: Decisions,
+    pub pool: &'a Pool<T>,
+    pub counts: Counts,
+}
+
+/// What was done for a trajectory.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Counts {
+    pub steps: u64,
+    pub gradients: u64,
+    /// Sum of the acceptances of its steps.
+    pub accepted: f64,
+    pub diverged: bool,
+    /// Whether it was cut at the greatest depth.
+    pub cut: bool,
+}
+
+/// Places one after the other, in the order in which they were made. Momenta are those of the scaled latents, of unit mass.
+struct Stretch<T: Number> {
+    /// Momenta at its ends.
+    first: Arc<Vec<T>>,
+    last: Arc<Vec<T>>,
+    /// Sum of its momenta.
+    rho: Arc<Vec<T>>,
+    log_weight: f64,
+    /// One of its places, chosen by weight.
+    draw: Arc<Point<T>>,
+}
+
+/// Momenta of a stretch that is to be joined to places after it.
+#[derive(Clone, Copy)]
+struct Near<'a, T> {
+    first: &'a [T],
+    last: &'a [T],
+    rho: &'a [T],
+}
+
+/// A step that has begun: its momentum after the first kick, and its latent after the first move.
+struct Ahead<T> {
+    momentum: Vec<T>,
+    z: Vec<T>,
+}
+
+/// A trajectory so far.
+struct Whole<T: Number> {
+    /// From its end back in time to the one forth in time.
+    stretch: Stretch<T>,
+    /// Steps that have begun at both ends.
+    ahead: [Option<Ahead<T>>; 2],
+}
+
+/// A place that a step led to.
+struct Place<T: Number> {
+    point: Point<T>,
+    momentum: Vec<T>,
+    /// Sum of the momenta of the longest stretch that ends here, if it has more than one place.
+    rho: Option<Vec<T>>,
+    /// For each stretch that ends here, from the shortest on, whether it goes on in the direction of its ends.
+    straight: Vec<bool>,
+    log_weight: f64,
+}
+
+fn log_add(a: f64, b: f64) -> f64 {
+    let (high, low) = if a > b { (a, b) } else { (b, a) };
+    if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+impl<T: Number> Stretch<T> {
+    fn of_one(momentum: Arc<Vec<T>>, log_weight: f64, draw: Arc<Point<T>>) -> Stretch<T> {
+        Stretch { first: momentum.clone(), last: momentum.clone(), rho: momentum, log_weight, draw }
+    }
+
+    fn near(&self) -> Near<'_, T> {
+        Near { first: &self.first, last: &self.last, rho: &self.rho }
+    }
+
+    /// The same where places are added at its first end.
+    fn near_backwards(&self) -> Near<'_, T> {
+        Near { first: &self.last, last: &self.first, rho: &self.rho }
+    }
+}
+
+impl<T: Number> Trajectory<'_, T> {
+    /// Doubles a trajectory until it turns, and gives one of its places, chosen by weight.
+    pub fn run(&mut self, start: Arc<Point<T>>, momentum: Vec<T>, max_depth: usize) -> Result<Arc<Point<T>>> {
+        let momentum = Arc::new(momentum);
+        let stretch = Stretch::of_one(momentum.clone(), 0.0, start.clone());
+        let mut whole = Whole { stretch, ahead: [None, None] };
+        self.counts.cut = true;
+        for depth in 0..max_depth {
+            let side = usize::from(self.decisions.uniform() < 0.5);
+            let step = if side == 1 { self.step } else { -self.step };
+            if whole.ahead[side].is_none() {
+                whole.ahead[side] = Some(self.set_out(&start, &momentum, step));
+            }
+            if !self.double(&mut whole, depth, side, step)? {
+                self.counts.cut = false;
+                break;
+            }
+        }
+        whole.ahead.into_iter().flatten().for_each(|ahead| self.recycle_ahead(ahead));
+        let Stretch { first, last, rho, draw, .. } = whole.stretch;
+        [first, last, rho, momentum].into_iter().for_each(|vector| self.recycle(vector));
+        self.pool.recycle_point(start);
+        Ok(draw)
+    }
+
+    fn vector(&self, dim: usize) -> Vec<T> {
+        self.pool.vector(dim)
+    }
+
+    fn recycle(&self, vector: Arc<Vec<T>>) {
+        self.pool.recycle(Arc::try_unwrap(vector));
+    }
+
+    fn recycle_ahead(&self, Ahead { momentum, z }: Ahead<T>) {
+        self.pool.recycle([momentum, z]);
+    }
+
+    fn recycle_stretch(&self, Stretch { first, last, rho, draw, .. }: Stretch<T>) {
+        [first, last, rho].into_iter().for_each(|vector| self.recycle(vector));
+        self.pool.recycle_point(draw);
+    }
+
+    /// Begins the first step from the start.
+    fn set_out(&self, start: &Point<T>, momentum: &[T], step: f64) -> Ahead<T> {
+        let mut ahead = Ahead { momentum: self.vector(momentum.len()), z: self.vector(momentum.len()) };
+        ahead.momentum.copy_from_slice(momentum);
+        ahead.z.copy_from_slice(&start.z);
+        self.kick_and_move(self.shares.outer * step, &mut ahead, &start.gradient, step);
+        ahead
+    }
+
+    /// A kick `p -= kick s g` and a move after it.
+    fn kick_and_move(&self, kick: f64, Ahead { momentum, z }: &mut Ahead<T>, gradient: &[T], step: f64) {
+        let by = [1.0, -kick, step / self.shares.moves as f64];
+        kick_and_move(by, momentum, z, gradient, self.scales);
+    }
+
+    /// Adds as many places as there are on one side; whether the trajectory goes on.
+    fn double(&mut self, whole: &mut Whole<T>, depth: usize, side: usize, step: f64) -> Result<bool> {
+        // Stretches whose other halves are still to come, the longest first.
+        let mut waiting: Vec<Stretch<T>> = Vec::with_capacity(depth + 1);
+        let places = 1usize << depth;
+        for number in 1..=places {
+            let halves = number.trailing_zeros() as usize;
+            let to_whole = (number == places).then(|| match side {
+                1 => whole.stretch.near(),
+                _ => whole.stretch.near_backwards(),
+            });
+            let near: Vec<_> = waiting.iter().rev().take(halves).map(Stretch::near).chain(to_whole).collect();
+            let Some(ahead) = &mut whole.ahead[side] else { return Ok(false) };
+            let place = self.step(ahead, &near, step)?;
+            let goes_on = place.straight.last().copied().unwrap_or(true);
+            match self.join(place, &mut waiting, halves) {
+                Some(piece) if number == places => {
+                    self.add(&mut whole.stretch, piece, side);
+                    return Ok(goes_on);
+                }
+                Some(stretch) => waiting.push(stretch),
+                None => break,
+            }
+        }
+        waiting.into_iter().for_each(|stretch| self.recycle_stretch(stretch));
+        Ok(false)
+    }
+
+    /// Joins a place to stretches that wait for it, as many as are given; `None` if it diverged or one turns back.
+    fn join(&mut self, place: Place<T>, waiting: &mut Vec<Stretch<T>>, halves: usize) -> Option<Stretch<T>> {
+        let Place { point, momentum, rho, straight, log_weight } = place;
+        let mut joined = Stretch::of_one(Arc::new(momentum), log_weight, Arc::new(point));
+        joined.rho = rho.map_or(joined.rho, Arc::new);
+        let mut goes_on = log_weight > f64::NEG_INFINITY;
+        for straight in straight.into_iter().take(halves) {
+            if !goes_on {
+                break;
+            }
+            let Some(near) = waiting.pop() else { break };
+            let far_weight = joined.log_weight;
+            joined.log_weight = log_add(near.log_weight, far_weight);
+            let take_far = self.decisions.uniform().ln() < far_weight - joined.log_weight;
+            let other = if take_far { near.draw } else { std::mem::replace(&mut joined.draw, near.draw) };
+            let inner = std::mem::replace(&mut joined.first, near.first);
+            [near.last, near.rho, inner].into_iter().for_each(|vector| self.recycle(vector));
+            self.pool.recycle_point(other);
+            goes_on = straight;
+        }
+        if goes_on {
+            return Some(joined);
+        }
+        self.recycle_stretch(joined);
+        None
+    }
+
+    /// Adds a piece to a trajectory as long as it; the sum of momenta of the piece is that of both.
+    fn add(&mut self, whole: &mut Stretch<T>, mut piece: Stretch<T>, side: usize) {
+        if self.decisions.uniform().ln() < piece.log_weight - whole.log_weight {
+            std::mem::swap(&mut whole.draw, &mut piece.draw);
+        }
+        whole.log_weight = log_add(whole.log_weight, piece.log_weight);
+        std::mem::swap(&mut whole.rho, &mut piece.rho);
+        let end = if side == 1 { &mut whole.last } else { &mut whole.first };
+        std::mem::swap(end, &mut piece.last);
+        self.recycle_stretch(piece);
+    }
+
+    /// Ends a step of kicks `p -= h s dH/dz` and moves `z += h s p`, each with its share of the time, where it begins the next one; where the
+    /// energy is none, it ends there. `near` are the stretches that the place is joined to, the shortest first, each to all after it.
+    fn step(&mut self, ahead: &mut Ahead<T>, near: &[Near<'_, T>], step: f64) -> Result<Place<T>> {
+        let dim = ahead.z.len();
+        let Shares { outer, middle, moves } = self.shares;
+        let mut gradient = self.vector(dim);
+        let mut energy = self.evaluator.energy(&ahead.z, &mut gradient)?;
+        self.counts.gradients += 1;
+        for _ in 1..moves {
+            if !energy.is_finite() {
+                break;
+            }
+            self.kick_and_move(middle * step, ahead, &gradient, step);
+            energy = self.evaluator.energy(&ahead.z, &mut gradient)?;
+            self.counts.gradients += 1;
+        }
+        let z = std::mem::replace(&mut ahead.z, self.vector(dim));
+        let mut momentum = self.vector(dim);
+        let mut rho = (!near.is_empty()).then(|| self.vector(dim));
+        let arrival = Arrival {
+            by: [outer * step, step / moves as f64].map(T::of),
+            z: &z,
+            gradient: &gradient,
+            scales: self.scales,
+            near,
+        };
+        let (square, straight) =
+            arrival.carry_out(ahead, &mut momentum, rho.as_deref_mut().unwrap_or_default());
+        let change = energy + 0.5 * square - self.start;
+        let diverged = !(change < DIVERGENT);
+        self.counts.steps += 1;
+        self.counts.diverged |= diverged;
+        self.counts.accepted += if diverged { 0.0 } else { (-change).exp().min(1.0) };
+        let log_weight = if diverged { f64::NEG_INFINITY } else { -change };
+        Ok(Place { point: Point { z, gradient, energy }, momentum, rho, straight, log_weight })
+    }
+}
+
+/// What there is to do at a place once its gradient is known.
+struct Arrival<'a, T> {
+    /// Lengths of the last kick, which is that of the first of the next step, too, and of the move after it.
+    by: [T; 2],
+    z: &'a [T],
+    gradient: &'a [T],
+    scales: Scales<'a, T>,
+    near: &'a [Near<'a, T>],
+}
+
+/// What a task writes: the momentum under way, of the step that ends, and then of the one that begins; the momentum here; the latent ahead; and
+/// the sum of momenta, if there is one.
+type Parts<'a, T> = (((&'a mut [T], &'a mut [T]), &'a mut [T]), &'a mut [T]);
+
+/// Scalar products with the first and the last momentum of a stretch: of the sum of its momenta, and of those of each half with the next momentum of
+/// the other.
+type Products = [f64; 6];
+
+impl<T: Real> Arrival<'_, T> {
+    /// Writes the momentum here, the sum of the momenta of all stretches and the step ahead; gives the squared length of the momentum, and for each
+    /// stretch whether it goes on in the direction of its ends.
+    fn carry_out(&self, ahead: &mut Ahead<T>, momentum: &mut [T], rho: &mut [T]) -> (f64, Vec<bool>) {
+        let parts = ahead.momentum.chunks_mut(CHUNK).zip(momentum.chunks_mut(CHUNK));
+        let rho = rho.chunks_mut(CHUNK).chain(std::iter::repeat_with(Default::default));
+        let parts: Vec<Parts<'_, T>> = parts.zip(ahead.z.chunks_mut(CHUNK)).zip(rho).collect();
+        let mut square = 0.0;
+        let mut all = vec![Products::default(); self.near.len()];
+        for (of_part, products) in each(parts, |task, part| self.of_task(task, part)) {
+            square += of_part;
+            let sums = all.iter_mut().flatten().zip(products.iter().flatten());
+            sums.for_each(|(sum, of_part)| *sum += of_part);
+        }
+        (square, all.iter().map(|products| products.iter().all(|&product| product > 0.0)).collect())
+    }
+
+    fn of_task(
+        &self,
+        task: usize,
+        (((under_way, momentum), ahead), rho): Parts<'_, T>,
+    ) -> (f64, Vec<Products>) {
+        let here = task * CHUNK..task * CHUNK + momentum.len();
+        let (z, gradient) = (&self.z[here.clone()], &self.gradient[here.clone()]);
+        let scales = self.scales.map(|scales| &scales[here.clone()]);
+        let momentum_here = &mut *momentum;
+        wide(Leap { by: self.by, z, gradient, scales, under_way, momentum: momentum_here, ahead });
+        let mut first: &[T] = momentum;
+        let products = self.near.iter().enumerate().map(|(number, near)| {
+            let near = near.part(here.clone());
+            let products =
+                if number == 0 { near.join_place(rho, momentum) } else { near.join(rho, first, momentum) };
+            first = near.first;
+            products
+        });
+        let products = products.collect();
+        (vector::norm2(momentum), products)
+    }
+}
+
+impl<'a, T: Real> Near<'a, T> {
+    fn part(&self, part: Range<usize>) -> Near<'a, T> {
+        let [first, last, rho] = [self.first, self.last, self.rho].map(|vector| &vector[part.clone()]);
+        Near { first, last, rho }
+    }
+
+    /// Joins a stretch of one place to the next place.
+    fn join_place(&self, rho: &mut [T], place: &[T]) -> Products {
+        let [to_first, to_last] = vector::change_and_sum(rho, [self.rho, place], |rho, [a, b]| {
+            *rho = a + b;
+            let (a, b) = (a.f64(), b.f64());
+            [(a + b) * a, (a + b) * b]
+        });
+        [to_first, to_last, to_first, to_last, to_first, to_last]
+    }
+
+    /// Joins a stretch to one whose momenta at the ends are these, and whose sum of momenta `rho` becomes that of both.
+    fn join(&self, rho: &mut [T], first: &[T], last: &[T]) -> Products {
+        let mut products = Products::default();
+        for (block, rho) in rho.chunks_mut(BLOCK).enumerate() {
+            let here = block * BLOCK..block * BLOCK + rho.len();
+            let Near { first: a1, last: a2, rho: a } = self.part(here.clone());
+            let (b1, b2) = (&first[here.clone()], &last[here]);
+            let of_second = vector::sums([rho, a2, b2], with_ends);
+            let of_first = vector::sums([a, b1, a1], with_ends);
+            let of_all = vector::change_and_sum(rho, [a, a1, b2], |rho, [a, a1, b2]| {
+                *rho += a;
+                let rho = rho.f64();
+                [rho * a1.f64(), rho * b2.f64()]
+            });
+            let block = [of_all, of_first, of_second];
+            products.iter_mut().zip(block.as_flattened()).for_each(|(sum, product)| *sum += product);
+        }
+        products
+    }
+}
+
+/// Products of the sum of some momenta and of the next one, with that one and with the other end.
+fn with_ends<T: Real>(momenta: [T; 3]) -> [f64; 2] {
+    let [sum, next, end] = momenta.map(Real::f64);
+    [(sum + next) * next, (sum + next) * end]
+}
+
+/// Places whose momenta stay in the nearest cache.
+const BLOCK: usize = 1024;
+
+/// The end of a step and the beginning of the next.
+struct Leap<'a, T> {
+    by: [T; 2],
+    z: &'a [T],
+    gradient: &'a [T],
+    scales: Scales<'a, T>,
+    under_way: &'a mut [T],
+    momentum: &'a mut [T],
+    ahead: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Leap<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Leap { by: [kick, drift], z, gradient, scales, under_way, momentum, ahead } = self;
+        let leap = |(under_way, momentum, ahead): (&mut T, &mut T, &mut T), z: T, g: T, s: T| {
+            *momentum = *under_way - kick * s * g;
+            *under_way = *momentum - kick * s * g;
+            *ahead = z + drift * s * *under_way;
+        };
+        let places = under_way.iter_mut().zip(momentum).zip(ahead).zip(z).zip(gradient);
+        if let Some(scales) = scales {
+            for (((((under_way, momentum), ahead), &z), &g), &s) in places.zip(scales) {
+                leap((under_way, momentum, ahead), z, g, s);
+            }
+        } else {
+            for ((((under_way, momentum), ahead), &z), &g) in places {
+                leap((under_way, momentum, ahead), z, g, T::one());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lookback_operator::random::{Purpose, Stream};
+
+    use super::*;
+    use crate::Integrator;
+
+    /// Pairs of latents on bent ridges, beside a wall.
+    struct Ridges;
+
+    impl Evaluator<f64> for Ridges {
+        fn energy(&mut self, z: &[f64], gradient: &mut [f64]) -> Result<f64> {
+            let mut energy = 0.0;
+            for (z, gradient) in z.chunks(2).zip(gradient.chunks_mut(2)) {
+                let &[x, y] = z else { continue };
+                let off = y - 0.5 * x * x;
+                gradient.copy_from_slice(&[x - 2.0 * off * x, 2.0 * off]);
+                energy += 0.5 * x * x + off * off;
+            }
+            Ok(if z[0] > 1.5 { f64::INFINITY } else { energy })
+        }
+    }
+
+    /// A trajectory as it is written in papers, by recursion, with vectors of its own everywhere.
+    struct Plain<'a> {
+        scales: &'a [f64],
+        shares: Shares,
+        step: f64,
+        start: f64,
+        decisions: Decisions,
+        counts: Counts,
+    }
+
+    #[derive(Clone)]
+    struct State {
+        z: Vec<f64>,
+        p: Vec<f64>,
+        total: f64,
+    }
+
+    struct Tree {
+        first: State,
+        last: State,
+        rho: Vec<f64>,
+        log_weight: f64,
+        draw: State,
+        stops: bool,
+    }
+
+    fn goes_on(rho: &[f64], first: &[f64], last: &[f64]) -> bool {
+        vector::dot(rho, first) > 0.0 && vector::dot(rho, last) > 0.0
+    }
+
+    fn both_go_on(near: &Tree, far: &Tree) -> bool {
+        let sum = |a: &[f64], b: &[f64]| vector::step(a, 1.0, b);
+        goes_on(&sum(&near.rho, &far.rho), &near.first.p, &far.last.p)
+            && goes_on(&sum(&near.rho, &far.first.p), &near.first.p, &far.first.p)
+            && goes_on(&sum(&near.last.p, &far.rho), &near.last.p, &far.last.p)
+    }
+
+    impl Plain<'_> {
+        fn leap(&mut self, mut at: State, step: f64) -> State {
+            let Shares { outer, middle, moves } = self.shares;
+            let mut gradient = vec![0.0; at.z.len()];
+            let mut energy = Ridges.energy(&at.z, &mut gradient).expect("never fails");
+            for done in 0..=moves {
+                let kick = step * if done == 0 || done == moves { outer } else { middle };
+                for ((p, g), s) in at.p.iter_mut().zip(&gradient).zip(self.scales) {
+                    *p -= kick * s * g;
+                }
+                if done == moves || (done > 0 && !energy.is_finite()) {
+                    break;
+                }
+                for ((z, p), s) in at.z.iter_mut().zip(&at.p).zip(self.scales) {
+                    *z += step / moves as f64 * s * p;
+                }
+                energy = Ridges.energy(&at.z, &mut gradient).expect("never fails");
+                self.counts.gradients += 1;
+            }
+            at.total = energy + 0.5 * vector::norm2(&at.p);
+            at
+        }
+
+        fn tree(&mut self, from: &State, depth: usize, step: f64) -> Tree {
+            if depth == 0 {
+                let at = self.leap(from.clone(), step);
+                let change = at.total - self.start;
+                let stops = !(change < DIVERGENT);
+                self.counts.steps += 1;
+                self.counts.diverged |= stops;
+                self.counts.accepted += if stops { 0.0 } else { (-change).exp().min(1.0) };
+                let rho = at.p.clone();
+                return Tree {
+                    first: at.clone(),
+                    last: at.clone(),
+                    rho,
+                    log_weight: -change,
+                    draw: at,
+                    stops,
+                };
+            }
+            let near = self.tree(from, depth - 1, step);
+            if near.stops {
+                return near;
+            }
+            let far = self.tree(&near.last, depth - 1, step);
+            if far.stops {
+                return far;
+            }
+            let log_weight = log_add(near.log_weight, far.log_weight);
+            let take_far = self.decisions.uniform().ln() < far.log_weight - log_weight;
+            let stops = !both_go_on(&near, &far);
+            let rho = vector::step(&near.rho, 1.0, &far.rho);
+            let draw = if take_far { far.draw } else { near.draw };
+            Tree { first: near.first, last: far.last, rho, log_weight, draw, stops }
+        }
+
+        fn run(&mut self, start: State, max_depth: usize) -> Vec<f64> {
+            let rho = start.p.clone();
+            let [first, last, draw] = [0; 3].map(|_| start.clone());
+            let mut whole = Tree { first, last, rho, log_weight: 0.0, draw, stops: false };
+            self.counts.cut = true;
+            for depth in 0..max_depth {
+                let forth = self.decisions.uniform() < 0.5;
+                let (from, step) = if forth { (&whole.last, self.step) } else { (&whole.first, -self.step) };
+                let far = self.tree(&from.clone(), depth, step);
+                self.counts.cut = !far.stops;
+                if far.stops {
+                    break;
+                }
+                if self.decisions.uniform().ln() < far.log_weight - whole.log_weight {
+                    whole.draw = far.draw.clone();
+                }
+                if !forth {
+                    std::mem::swap(&mut whole.first, &mut whole.last);
+                }
+                self.counts.cut = both_go_on(&whole, &far);
+                whole.log_weight = log_add(whole.log_weight, far.log_weight);
+                whole.rho = vector::step(&whole.rho, 1.0, &far.rho);
+                whole.last = far.last;
+                if !forth {
+                    std::mem::swap(&mut whole.first, &mut whole.last);
+                }
+                if !self.counts.cut {
+                    break;
+                }
+            }
+            whole.draw.z
+        }
+    }
+
+    /// Whether the draws and the counts of so many trajectories are those of the plain ones; sums of all counts.
+    fn compare(dim: usize, trajectories: u32, integrator: Integrator, widths: bool) -> (Vec<u64>, u64, u64) {
+        let (mut lengths, mut diverged, mut cut) = (Vec::new(), 0, 0);
+        for number in 0..trajectories {
+            let pool = Pool::default();
+            let stream = Stream::new(8, Purpose::Test, number);
+            let draw =
+                |first: usize| (0..dim).map(|i| stream.normal((first + i) as u64)).collect::<Vec<f64>>();
+            let (mut z, momentum) = (draw(0), draw(dim));
+            z[0] = z[0].min(1.4);
+            let scales: Vec<f64> =
+                draw(2 * dim).iter().map(|x| if widths { (0.3 * x).exp() } else { 1.0 }).collect();
+            let mut gradient = vec![0.0; dim];
+            let energy = Ridges.energy(&z, &mut gradient).expect("never fails");
+            let start = energy + 0.5 * vector::norm2(&momentum);
+            let (shares, step) = (integrator.shares(), 0.5 * (dim as f64).powf(-0.25));
+            let decisions = || Decisions::new(Stream::new(8, Purpose::Test, number), 3 * dim);
+            let mut trajectory = Trajectory {
+                evaluator: &mut Ridges,
+                scales: widths.then_some(&scales[..]),
+                shares,
+                step,
+                start,
+                decisions: decisions(),
+                pool: &pool,
+                counts: Counts::default(),
+            };
+            let state = State { z: z.clone(), p: momentum.clone(), total: start };
+            let max_depth = 3 + number as usize % 3;
+            let found = trajectory
+                .run(Arc::new(Point { z, gradient, energy }), momentum, max_depth)
+                .expect("never fails");
+            let counts = trajectory.counts;
+            let mut plain = Plain {
+                scales: &scales,
+                shares,
+                step,
+                start,
+                decisions: decisions(),
+                counts: Counts::default(),
+            };
+            let expected = plain.run(state, max_depth);
+            let accepted = (counts.accepted - plain.counts.accepted).abs();
+            assert!(accepted < 1e-9, "trajectory {number}: {accepted}");
+            assert_eq!(counts, Counts { accepted: counts.accepted, ..plain.counts }, "trajectory {number}");
+            let apart = vector::step(&found.z, -1.0, &expected);
+            assert!(vector::max_abs(&apart) < 1e-9, "trajectory {number}: {}", vector::max_abs(&apart));
+            let mut gradient = vec![0.0; dim];
+            assert_eq!(Ridges.energy(&found.z, &mut gradient).expect("never fails"), found.energy);
+            assert_eq!(gradient, found.gradient);
+            lengths.push(counts.steps);
+            // Whatever was made comes back; a run is reckoned to take so many vectors.
+            pool.recycle_point(found);
+            let vectors = std::iter::repeat_with(|| pool.vector(0)).take_while(|vector| !vector.is_empty());
+            let vectors = vectors.count();
+            assert!((7..=5 * max_depth + 9).contains(&vectors), "{vectors} vectors, {max_depth} doublings");
+            diverged += u64::from(counts.diverged);
+            cut += u64::from(counts.cut);
+        }
+        (lengths, diverged, cut)
+    }
+
+    #[test]
+    fn a_trajectory_is_that_of_the_recursion_in_papers() {
+        for integrator in [Integrator::Leapfrog, Integrator::TwoStage] {
+            for widths in [false, true] {
+                let (lengths, diverged, cut) = compare(6, 300, integrator, widths);
+                // Some of every kind: those that turn at once, those that go far, into the wall, or to the greatest depth.
+                let short = lengths.iter().filter(|&&steps| steps < 4).count();
+                let odd = lengths.iter().filter(|&&steps| !(steps + 1).is_power_of_two()).count();
+                println!(
+                    "{integrator:?}, {widths}: {short} short, {odd} end within a doubling, {diverged} diverge, {cut} cut"
+                );
+                assert!(short > 5 && odd > 20 && diverged > 5 && cut > 0);
+            }
+        }
+        // Vectors of several tasks.
+        let (lengths, ..) = compare(10 * CHUNK + 6, 3, Integrator::Leapfrog, true);
+        assert!(lengths.iter().all(|&steps| steps > 2), "{lengths:?}");
+    }
+}
