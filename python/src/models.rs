@@ -189,8 +189,8 @@ impl PyModel {
         Ok(densities.into_pyarray(py))
     }
 
-    /// How usual examples are: log densities of their latents (`latent`) and of what the decoder misses (`reconstruction`), and both `combined`, each in
-    /// units of its scatter among usual examples; strange ones have low scores. (The sum of both densities, where a model does not know the scatter: if it was
+    /// How usual examples are: log densities of their latents (`latent`; where the flow learned the density from latents with noise, the mean over such noise) and of what the decoder misses (`reconstruction`), and both `combined`, each in
+    /// units of its scatter among usual examples; strange ones have low scores. (The sum of both, where a model does not know the scatter: if it was
     /// trained with conditions, with missing numbers, or with few examples for validation.)
     fn score<'py>(&self, examples: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let py = examples.py();

@@ -108,8 +108,8 @@ pub(crate) enum ModelCommand {
         #[arg(long, short, value_name = "FILE", value_parser = npy)]
         output: PathBuf,
     },
-    /// Find anomalies: how usual is each example? A table (CSV) with the density of the latents, that of what the decoder cannot make,
-    /// and both together; strange examples have low scores.
+    /// Find anomalies: how usual is each example? A table (CSV) with the log density of the latents (its mean over noise, where the flow learned
+    /// with noise), that of what the decoder cannot make, and both together; strange examples have low scores.
     Score {
         #[command(flatten)]
         which: Which,

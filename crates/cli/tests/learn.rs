@@ -267,6 +267,16 @@ fn another_flow_is_fitted(bench: &Bench) {
     fs::write(bench.path("matched.toml"), &matched).expect("writes");
     bench.good(&["train", "matched.toml"]);
     assert_eq!(bench.score("matched", "test_mse"), bench.score("models/run", "test_mse"));
+    // The noise with which densities were learned is known, and one of 300 test examples is as wide as one of 2000 to a tenth; what learns velocities has no such noise.
+    assert!(bench.card("matched")["flow_noise"].is_null());
+    let (noise, z) = (&bench.card("models/run")["flow_noise"], bench.floats("z.npy"));
+    for latent in 0..4 {
+        let values: Vec<f64> = z.iter().skip(latent).step_by(4).map(|&z| f64::from(z)).collect();
+        let mean = values.iter().sum::<f64>() / 300.0;
+        let std = (values.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / 300.0).sqrt();
+        let noise = noise[latent].as_f64().expect("a number");
+        assert!((noise / (0.02 * std) - 1.0).abs() < 0.15, "{noise} of {std}");
+    }
     // 200 validation examples tell the scatter of scores by a covariance with four directions, and not with ten.
     for (model, known, words) in [
         ("models/run", true, "in units of its scatter among validation examples"),

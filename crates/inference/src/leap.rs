@@ -2,17 +2,16 @@
 
 use lookback_operator::Real;
 use lookback_operator::vector::CHUNK;
-use rayon::prelude::*;
 
 use crate::scales::Scales;
-use crate::tasks::{Kernel, wide};
+use crate::tasks::{Kernel, each, wide};
 
 /// `u = by_u u + by_g s g` and `z += drift s u`, with the widths `s` of the latents; the three factors are `by`, in this order.
 pub(crate) fn kick_and_move<T: Real>(by: [f64; 3], u: &mut [T], z: &mut [T], g: &[T], scales: Scales<'_, T>) {
     let by = by.map(T::of);
-    let chunks = u.par_chunks_mut(CHUNK).zip(z.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
-    chunks.enumerate().for_each(|(chunk, ((u, z), g))| {
-        let scales = scales.map(|scales| &scales[chunk * CHUNK..][..u.len()]);
+    let parts = u.chunks_mut(CHUNK).zip(z.chunks_mut(CHUNK)).zip(g.chunks(CHUNK));
+    each(parts.collect(), |part, ((u, z), g)| {
+        let scales = scales.map(|scales| &scales[part * CHUNK..][..u.len()]);
         wide(KickAndMove { by, u, z, g, scales });
     });
 }

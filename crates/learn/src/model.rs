@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use lookback_operator::Real;
+use lookback_operator::random::{Purpose, Stream};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub struct Card {
     pub autoencoder: AutoencoderSection,
     /// From latents to normal numbers.
     pub flow: FlowSection,
+    /// Standard deviation of the noise that each latent had while the flow learned the density; empty if there was none, and for flows that learn in other ways.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flow_noise: Vec<f32>,
     /// What the flow depends on, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
@@ -240,6 +244,17 @@ impl Model<f32> {
             let message =
                 format!("a flow of {} dimensions and {} latents", flow.dimensions(), autoencoder.latents());
             return Err(Error::Flow(message));
+        }
+        let noise = &card.flow_noise;
+        if !noise.is_empty() && noise.len() != autoencoder.latents() {
+            return Err(Error::Flow(format!(
+                "noise of {} latents, and {}",
+                noise.len(),
+                autoencoder.latents()
+            )));
+        }
+        if noise.iter().any(|std| !(*std >= 0.0 && std.is_finite())) {
+            return Err(Error::Flow("the noise that the flow learned with is negative or not finite".into()));
         }
         card.condition.as_ref().map_or(Ok(()), Condition::check)?;
         let context = card.condition.as_ref().map_or(0, Condition::width);
@@ -628,20 +643,25 @@ impl<T: Real> Model<T> {
     }
 }
 
+/// Draws of noise in a score, beside their opposites.
+const SCORE_DRAWS: u32 = 8;
+
 /// How usual an example is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// `ln p(z)` of its latents: is it where examples lie?
+    /// `ln p(z)` of its latents, or, where the flow learned the density from latents with noise, its mean over such noise, which is what was raised in
+    /// training: is it where examples lie?
     pub latent: f64,
     /// `ln N(x - decode(z); 0, C)` with the covariance of the decoder's residuals: can the decoder make it?
     pub reconstruction: f64,
     /// Both together, each in units of its scatter among usual examples: by the residual's alone, which scatters more, their sum would be
-    /// decided. (Models that do not know it give the sum: the density of latents and residual together.)
+    /// decided. (Models that do not know it give the sum.)
     pub combined: f64,
 }
 
 impl Model<f32> {
-    /// How usual each example is; strange ones have low scores.
+    /// How usual each example is; strange ones have low scores. Cost: an example through the autoencoder, and sixteen times through a flow that learned
+    /// with noise.
     ///
     /// # Errors
     /// If what the flow depends on is not given, or the model's error cannot be inverted.
@@ -656,6 +676,29 @@ impl Model<f32> {
         Ok(parts.into_iter().map(score).collect())
     }
 
+    /// The mean of `ln p(z + e)` over the noise `e` that the flow learned with: over some draws and their opposites, the same for all latents.
+    fn density_with_noise(&self, z: &Batch<f32>) -> Result<Vec<f64>> {
+        let noise = &self.card.flow_noise;
+        if noise.is_empty() {
+            return self.log_density(z.clone());
+        }
+        let mut mean = vec![0.0; z.rows()];
+        for draw in 0..SCORE_DRAWS {
+            let stream = Stream::new(0, Purpose::Simulation, draw);
+            let shift: Vec<f32> = (0..).zip(noise).map(|(i, std)| std * stream.normal(i) as f32).collect();
+            for sign in [1.0, -1.0] {
+                let mut moved = z.clone();
+                for row in moved.data_mut().chunks_exact_mut(noise.len()) {
+                    row.iter_mut().zip(&shift).for_each(|(z, shift)| *z += sign * shift);
+                }
+                let densities = self.log_density(moved)?;
+                mean.iter_mut().zip(densities).for_each(|(mean, density)| *mean += density);
+            }
+        }
+        mean.iter_mut().for_each(|mean| *mean /= f64::from(2 * SCORE_DRAWS));
+        Ok(mean)
+    }
+
     /// The densities of latents and of residuals.
     fn score_parts(&self, scaled: Batch<f32>) -> Result<Vec<[f64; 2]>> {
         use rayon::prelude::*;
@@ -663,7 +706,7 @@ impl Model<f32> {
         let decoded = self.autoencoder.decode(&self.weights, z.clone());
         let residual = scaled.zip_with(&decoded, |x, d| *x -= d);
         let precision = self.error.precision()?;
-        let latent = self.log_density(z)?;
+        let latent = self.density_with_noise(&z)?;
         let parts = latent.into_par_iter().enumerate();
         Ok(parts.map(|(row, latent)| [latent, precision.log_density(residual.row(row))]).collect())
     }

@@ -253,11 +253,11 @@ fn what_cannot_be_learned_from_is_refused() {
 }
 
 fn model() -> Model<f32> {
-    model_of(None)
+    model_of(None, Vec::new())
 }
 
-/// An untrained model whose flow depends on something.
-fn model_of(condition: Option<Condition>) -> Model<f32> {
+/// An untrained model whose flow depends on something, or learned with noise.
+fn model_of(condition: Option<Condition>, flow_noise: Vec<f32>) -> Model<f32> {
     let autoencoder = section(3, false, None);
     let flow = PublishedFlow::Glow.section((3, condition.as_ref().map_or(0, Condition::width)), 2, 8);
     let net = begin(&autoencoder.build::<f32>(Shape::Row(WIDTH)).expect("a net").weights(), 1);
@@ -278,6 +278,7 @@ fn model_of(condition: Option<Condition>) -> Model<f32> {
         autoencoder,
         flow,
         condition,
+        flow_noise,
         error_rank: 2,
         spread: None,
         error_factor: 1.0,
@@ -305,6 +306,36 @@ fn a_model_comes_back_from_its_file() {
     let end = poisoned.len();
     poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     assert!(say(&poisoned).contains("not a finite number"));
+}
+
+/// A flow that has not learned is linear, and its density Gaussian: noise and its opposite take the same from all latents in the mean.
+#[test]
+fn scores_are_means_over_the_noise_of_the_flow() {
+    let x = examples(50, 3).values;
+    let (plain, noisy) = (model(), model_of(None, vec![0.3, 0.0, 0.2]));
+    let densities = plain.log_density(plain.encode(x.clone())).expect("densities");
+    let latent =
+        |model: &Model<f32>| model.score(&x).expect("scores").iter().map(|s| s.latent).collect::<Vec<_>>();
+    assert_eq!(latent(&plain), densities);
+    let lost: Vec<f64> = densities.iter().zip(latent(&noisy)).map(|(without, with)| without - with).collect();
+    assert!(lost.iter().all(|l| (l - lost[0]).abs() < 1e-4), "{lost:?}");
+    // In the mean over all noise, half of its variance times the curvature; that over sixteen draws scatters by about a third.
+    let z = plain.encode(x.gather([0]));
+    let moved = |place: usize, by: f32| {
+        let mut z = z.clone();
+        z.data_mut()[place] += by;
+        plain.log_density(z).expect("a density")[0]
+    };
+    let curvature = |place: usize| 2.0 * moved(place, 0.0) - moved(place, 1.0) - moved(place, -1.0);
+    let expected = 0.5 * (0.09 * curvature(0) + 0.04 * curvature(2));
+    assert!((0.4..1.8).contains(&(lost[0] / expected)), "{} {expected}", lost[0]);
+    assert_eq!(Model::from_bytes(&noisy.to_bytes().expect("writes")).expect("reads").card(), noisy.card());
+    let mut card = noisy.card().clone();
+    for wrong in [vec![0.1; 2], vec![0.1, -0.1, 0.1], vec![0.1, f32::NAN, 0.1]] {
+        card.flow_noise = wrong;
+        let refused = Model::new(card.clone(), Vec::new(), Vec::new(), noisy.error().clone());
+        assert!(refused.expect_err("refused").to_string().contains("noise"));
+    }
 }
 
 /// Both scores count alike among usual examples, however much wider one of them scatters; a model that knows none adds them.
@@ -354,7 +385,7 @@ fn encoded_latents_survive_the_flow_and_lines_end_at_their_ends() {
 
 #[test]
 fn what_a_flow_depends_on_is_given_for_all_or_for_each() {
-    let labels = || model_of(Some(Condition::Labels { classes: 4 }));
+    let labels = || model_of(Some(Condition::Labels { classes: 4 }), Vec::new());
     let x = examples(3, 3).values;
     let z = labels().encode(x.clone());
     let given = |values: &[f64]| labels().given(&[values.len()], values).expect("labels");
@@ -384,7 +415,7 @@ fn what_a_flow_depends_on_is_given_for_all_or_for_each() {
     let refused = |model: Model<f32>| model.log_density(z.clone()).expect_err("refused").to_string();
     assert!(refused(labels()).contains("depends on a label from 0 to 3: it must be given"));
     assert!(refused(given(&[0.0, 1.0])).contains("given for 2 examples, but there are 3"));
-    assert!(labels().given(&[1], &[4.0]).is_err() && model_of(None).given(&[1], &[0.0]).is_err());
+    assert!(labels().given(&[1], &[4.0]).is_err() && model_of(None, Vec::new()).given(&[1], &[0.0]).is_err());
     let parameters = Condition::Parameters { offset: vec![1.0, 2.0], scale: vec![1.0, 3.0] };
-    assert!(model_of(Some(parameters)).given(&[1], &[1.0]).is_err());
+    assert!(model_of(Some(parameters), Vec::new()).given(&[1], &[1.0]).is_err());
 }

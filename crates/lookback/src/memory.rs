@@ -163,7 +163,9 @@ impl Load {
                 load(o.chains, 4.0 * o.chains as f64, 4.0)
             }
             MethodSection::Nuts(o) => {
-                load(o.chains, 14.0 * o.chains as f64, 5.0 * o.max_depth.min(20) as f64 + 9.0)
+                // A thread that waits for another may begin the next chain meanwhile, and what trajectories took stays for the next.
+                let trajectory = 5.0 * o.max_depth.min(20) as f64 + 9.0;
+                load(o.chains, (14.0 + trajectory) * o.chains as f64, 0.0)
             }
             MethodSection::Mclmc(o) => {
                 let watched = watched_numbers(latents) as f64 * 8.0 / (size * latents as f64);

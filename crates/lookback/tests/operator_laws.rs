@@ -91,6 +91,7 @@ fn learned_of<T: Real>(error: ErrorKind, condition: Option<Condition>) -> DynOpe
         autoencoder,
         flow,
         condition,
+        flow_noise: Vec::new(),
         error_rank: 2,
         spread: None,
         error_factor: 1.0,

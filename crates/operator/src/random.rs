@@ -38,7 +38,7 @@ pub enum Purpose {
     Survey = 7,
     /// Directions in tests and checks.
     Test = 8,
-    /// Latents and noise of data that are simulated for inference.
+    /// Latents and noise of data that are simulated for inference, and noise in scores of anomalies.
     Simulation = 9,
     /// Training of networks: first weights, order of the examples, noise that is added to them, what is dropped.
     Training = 10,

@@ -231,17 +231,18 @@ fn threads_do_not_change_a_bit() {
             let options = MclmcOptions { chains: 2, warmup: 100, draws: 20, thin: 20, ..Default::default() };
             let mut draws =
                 run_to_end(&mut Mclmc::<f32>::new(options, 1).expect("valid"), &Sphere).expect("runs");
-            let options = NutsOptions {
-                chains: 2,
-                warmup: 10,
-                draws: 2,
-                max_depth: 5,
-                metric: Metric::Unit,
-                ..Default::default()
-            };
-            draws.extend(
-                run_to_end(&mut Nuts::<f32>::new(options, 1).expect("valid"), &Sphere).expect("runs"),
-            );
+            for metric in [Metric::Unit, Metric::Diagonal] {
+                let options = NutsOptions {
+                    chains: 2,
+                    warmup: 12,
+                    draws: 2,
+                    max_depth: 5,
+                    metric,
+                    ..Default::default()
+                };
+                let mut nuts = Nuts::<f32>::new(options, 1).expect("valid");
+                draws.extend(run_to_end(&mut nuts, &Sphere).expect("runs"));
+            }
             draws
         })
     };

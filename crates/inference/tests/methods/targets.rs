@@ -1,9 +1,9 @@
 //! Targets whose posterior is known, and what tests ask of a method.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
-use lookback_inference::{Draw, Evaluator, Method, Posterior, Result, Target, Workers, run_to_end};
+use lookback_inference::{Draw, Error, Evaluator, Method, Posterior, Result, Target, Workers, run_to_end};
 use lookback_likelihood::{Gaussian, Poisson};
 use lookback_operator::{DynOperator, LinearOperator, Pointwise, Real, Space};
 
@@ -168,6 +168,7 @@ pub fn figure(method: &impl Method<f64>, name: &str) -> f64 {
 pub fn survives_interruption<M: Method<f64> + Clone>(method: M, target: &dyn Target<f64>) {
     let unbroken = run_to_end(&mut method.clone(), target).expect("runs");
     let stop = AtomicBool::new(false);
+    let initial = method.clone();
     let (mut method, mut draws) = (method, Vec::new());
     loop {
         let workers = Workers::new(target, &stop);
@@ -179,4 +180,105 @@ pub fn survives_interruption<M: Method<f64> + Clone>(method: M, target: &dyn Tar
         }
     }
     assert_eq!(draws, unbroken);
+    survives_stops_within_steps(initial, target, &unbroken);
+}
+
+/// A target during whose gradients and metric products a user asks to stop, once so many are through.
+struct Stopping<'a> {
+    target: &'a dyn Target<f64>,
+    stop: &'a AtomicBool,
+    left: AtomicI64,
+}
+
+struct StoppingPlace<'a> {
+    evaluator: Box<dyn Evaluator<f64> + 'a>,
+    target: &'a Stopping<'a>,
+}
+
+impl Target<f64> for Stopping<'_> {
+    fn dim(&self) -> usize {
+        self.target.dim()
+    }
+
+    fn evaluator(&self) -> Box<dyn Evaluator<f64> + '_> {
+        Box::new(StoppingPlace { evaluator: self.target.evaluator(), target: self })
+    }
+
+    fn crowd(&self) -> usize {
+        self.target.crowd()
+    }
+
+    fn normalisation(&self) -> f64 {
+        self.target.normalisation()
+    }
+
+    fn is_quadratic(&self) -> bool {
+        self.target.is_quadratic()
+    }
+}
+
+impl StoppingPlace<'_> {
+    fn count(&self) {
+        if self.target.left.fetch_sub(1, Relaxed) == 1 {
+            self.target.stop.store(true, Relaxed);
+        }
+    }
+}
+
+impl Evaluator<f64> for StoppingPlace<'_> {
+    fn energy(&mut self, z: &[f64], gradient: &mut [f64]) -> Result<f64> {
+        self.count();
+        self.evaluator.energy(z, gradient)
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.evaluator.refusal()
+    }
+
+    fn metric(&mut self, v: &[f64], out: &mut [f64]) -> Result<()> {
+        self.count();
+        self.evaluator.metric(v, out)
+    }
+
+    fn coordinate(&mut self) -> Result<Vec<f64>> {
+        self.evaluator.coordinate()
+    }
+
+    fn coordinate_push(&mut self, v: &[f64]) -> Result<Vec<f64>> {
+        self.evaluator.coordinate_push(v)
+    }
+
+    fn coordinate_pull(&mut self, w: &[f64], out: &mut [f64]) -> Result<()> {
+        self.evaluator.coordinate_pull(w, out)
+    }
+
+    fn metric_sample(&mut self, seed: u64, draw: u32, out: &mut [f64]) -> Result<()> {
+        self.evaluator.metric_sample(seed, draw, out)
+    }
+}
+
+/// Stops a method in the middle of its steps, later and later, and lets it go on: the draws are those of an unbroken run.
+fn survives_stops_within_steps<M: Method<f64>>(
+    mut method: M,
+    target: &dyn Target<f64>,
+    unbroken: &[Draw<f64>],
+) {
+    let (mut draws, mut stops, mut done) = (Vec::new(), 0, false);
+    let stop = AtomicBool::new(false);
+    while !done {
+        let target = Stopping { target, stop: &stop, left: AtomicI64::new(5 + 3 * stops) };
+        let workers = Workers::new(&target, &stop);
+        while !done {
+            let mut of_step = Vec::new();
+            match method.advance(&workers, &mut |draw| of_step.push(draw)) {
+                Ok(progress) => done = progress.done,
+                Err(Error::Interrupted) => break,
+                Err(error) => panic!("{error}"),
+            }
+            draws.extend(of_step);
+        }
+        stops += i64::from(stop.swap(false, Relaxed));
+    }
+    assert!(stops > 0, "there was nothing to stop");
+    assert_eq!(draws, unbroken, "{stops} stops");
 }

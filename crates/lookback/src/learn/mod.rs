@@ -201,6 +201,7 @@ fn assemble(file: &TrainFile, sets: &Sets, learned: &Learned) -> Result<Model<f3
         augmentation: file.augment.clone(),
         autoencoder: file.autoencoder.clone(),
         flow: learned.flow_section.clone(),
+        flow_noise: learned.flow_noise.clone(),
         condition: sets.condition.clone(),
         error_rank: learned.error.rank(),
         spread: None,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device::Device;
 use super::examples::Sets;
-use super::file::{ErrorFile, TrainFile};
+use super::file::{ErrorFile, FlowFile, TrainFile};
 use super::live_page::Outlook;
 use super::losses::Loss;
 use super::workbench::{SHOW_EVERY, Workbench};
@@ -51,6 +51,8 @@ pub(super) struct Learned {
     pub autoencoder: Vec<f32>,
     pub flow_section: FlowSection,
     pub flow: Vec<f32>,
+    /// Standard deviation of the noise of each latent with which the flow learned the density, if it did.
+    pub flow_noise: Vec<f32>,
     pub error: ModelError,
     pub spread: Option<Spread>,
     pub autoencoder_history: Vec<Epoch>,
@@ -68,11 +70,16 @@ impl Trainer<'_> {
         let weights = &before.autoencoder;
         let (train, validation) = (self.latents(weights, true), self.latents(weights, false));
         let (flow_section, flow, flow_history) = self.fit_flow(&before, &train, &validation, started)?;
+        // Where there was noise, and the density was what was raised.
+        let FlowFile { jitter, kind, .. } = &self.file.flow;
+        let by_density = kind.trained().is_some_and(|kind| kind != PublishedFlow::FlowMatching);
+        let flow_noise = if by_density && *jitter > 0.0 { self.flow_noise(&train) } else { Vec::new() };
         let Decoded { autoencoder, history, error, spread } = before;
         Ok(Learned {
             autoencoder,
             flow_section,
             flow,
+            flow_noise,
             error,
             spread,
             autoencoder_history: history,
@@ -150,6 +157,13 @@ impl Trainer<'_> {
         Ok((error, Some(spread)))
     }
 
+    /// Standard deviation of the noise on each latent in the training of the flow.
+    fn flow_noise(&self, train: &Batch<f32>) -> Vec<f32> {
+        // What latents depend on is known exactly.
+        let std = standard_deviations(&train.columns(0, self.autoencoder.latents()));
+        std.iter().map(|std| (self.file.flow.jitter * std) as f32).collect()
+    }
+
     fn fit_flow(
         &mut self,
         before: &Decoded,
@@ -162,9 +176,7 @@ impl Trainer<'_> {
         let latents = self.autoencoder.latents();
         let section = kind.section((latents, train.width() - latents), options.layers, options.hidden);
         let flow = section.build::<f32>()?;
-        // What latents depend on is known exactly.
-        let std = standard_deviations(&train.columns(0, latents));
-        let jitter = std.iter().map(|std| (options.jitter * std) as f32).collect();
+        let jitter = self.flow_noise(train);
         let loss = Loss::of_flow(options.kind);
         let keep = |training| Stage::Flow { before: Box::new(before.clone()), training };
         let (options, seed, bench) = (&options.training, self.file.seed, &mut self.bench);
