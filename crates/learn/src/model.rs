@@ -248,7 +248,7 @@ impl Model<f32> {
         let noise = &card.flow_noise;
         if !noise.is_empty() && noise.len() != autoencoder.latents() {
             return Err(Error::Flow(format!(
-                "noise of {} latents, and {}",
+                "noise of {} latents, where there are {}",
                 noise.len(),
                 autoencoder.latents()
             )));
