@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use lookback_inference::{
-    Derivative, Draw, Error, Muse, MuseOptions, Optimizer, Posterior, Target, Workers, run_to_end,
-};
+use lookback_inference::{Derivative, Draw, Error, Muse, MuseOptions, Optimizer, Posterior, run_to_end};
 use lookback_likelihood::{Gaussian, Likelihood, Poisson};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Linearization, Operator, Real, Result, Space};
+
+use super::targets::survives_interruption;
 
 /// The funnel: `theta = 3 z_0`, prediction `exp(theta / 2) z_i`; `power` bends it: `exp(theta / 2) z_i + power z_i^3`.
 struct Funnel {
@@ -231,22 +231,8 @@ fn counts_can_be_simulated_too() {
 #[test]
 fn goes_on_after_any_step_as_if_nothing_had_happened() {
     let posterior = funnel::<f64>(50, 0.0, 0.1);
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let workers = Workers::new(&posterior as &dyn Target<f64>, &stop);
-    let new = || Muse::new(MuseOptions { samples: 20, ..options(30) }, vec![0], 1).expect("valid");
-    let whole = run_to_end(&mut new(), &posterior).expect("runs");
-    let (mut muse, mut draws) = (new(), Vec::new());
-    loop {
-        let bytes = postcard::to_stdvec(&muse).expect("writes");
-        muse = postcard::from_bytes(&bytes).expect("reads");
-        if lookback_inference::Method::advance(&mut muse, &workers, &mut |draw| draws.push(draw))
-            .expect("runs")
-            .done
-        {
-            break;
-        }
-    }
-    assert!(whole == draws);
+    let options = MuseOptions { samples: 20, ..options(30) };
+    survives_interruption(Muse::new(options, vec![0], 1).expect("valid"), &posterior);
 }
 
 #[test]

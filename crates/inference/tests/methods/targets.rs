@@ -215,6 +215,10 @@ impl Target<f64> for Stopping<'_> {
     fn is_quadratic(&self) -> bool {
         self.target.is_quadratic()
     }
+
+    fn simulate(&self, z: &[f64], seed: u64, draw: u32) -> Result<Box<dyn Target<f64> + '_>> {
+        self.target.simulate(z, seed, draw)
+    }
 }
 
 impl StoppingPlace<'_> {
