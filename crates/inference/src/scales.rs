@@ -1,6 +1,6 @@
 //! Widths of the posterior, latent by latent, learned from draws and their gradients.
 
-use lookback_operator::vector::CHUNK;
+use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,16 @@ pub enum Metric {
 
 /// Widths of all latents by the metric; `None` where all are one.
 pub(crate) type Scales<'a, T> = Option<&'a [T]>;
+
+/// What to multiply by, of widths that are empty while all are one.
+pub(crate) fn unless_one<T>(widths: &[T]) -> Scales<'_, T> {
+    (!widths.is_empty()).then_some(widths)
+}
+
+/// Sum of the squares of such widths of `dim` latents.
+pub(crate) fn sum_of_squares<T: Number>(widths: &[T], dim: usize) -> f64 {
+    unless_one(widths).map_or(dim as f64, vector::norm2)
+}
 
 /// Widths beyond these are taken for failures of the estimate.
 const WIDEST: f64 = 1e10;

@@ -15,7 +15,7 @@ use self::step_size::StepSize;
 use crate::chain::{Beginnings, Divergences, Plan, Point, stream};
 use crate::diagnostics::plain_ess;
 use crate::integrator::{Integrator, Shares};
-use crate::scales::{Metric, Scales, Spread};
+use crate::scales::{Metric, Scales, Spread, sum_of_squares, unless_one};
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
 
 /// Options of [`Mclmc`].
@@ -411,7 +411,7 @@ impl<T: Number> Mclmc<T> {
         if all.count() < 2 {
             return;
         }
-        let before = if self.scales.is_empty() { dim as f64 } else { vector::norm2(&self.scales) };
+        let before = sum_of_squares(&self.scales, dim);
         self.scales = all.scales();
         let after = vector::norm2(&self.scales);
         for chain in &mut self.chains {
@@ -471,7 +471,7 @@ impl<T: Number> Method<T> for Mclmc<T> {
         let watching = self.steps >= milestones[2] && self.steps < warmup;
         let motion = Motion {
             options: &self.options,
-            scales: (!self.scales.is_empty()).then_some(&self.scales[..]),
+            scales: unless_one(&self.scales),
             decoherence: self.decoherence,
             seed: self.seed,
             first: self.steps,

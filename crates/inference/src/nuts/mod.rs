@@ -14,7 +14,7 @@ use self::pool::Pool;
 use self::trajectory::{Counts, Trajectory};
 use crate::chain::{Beginnings, Decisions, Divergences, Energies, Plan, Point, check_acceptance, stream};
 use crate::integrator::Integrator;
-use crate::scales::{Metric, Spread};
+use crate::scales::{Metric, Spread, sum_of_squares, unless_one};
 use crate::step_size::DualAveraging;
 use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Sampler, Workers};
 
@@ -162,7 +162,7 @@ impl<T: Number> Nuts<T> {
         let total = chain.at.energy + 0.5 * vector::norm2(&momentum);
         let mut trajectory = Trajectory {
             evaluator,
-            scales: (!chain.scales.is_empty()).then_some(&chain.scales[..]),
+            scales: unless_one(&chain.scales),
             shares: self.options.integrator.shares(),
             step: if warming { chain.tuning.trial() } else { chain.tuning.found() },
             start: total,
@@ -194,7 +194,7 @@ impl<T: Number> Nuts<T> {
         chain.spread.add(&chain.at.z, &chain.at.gradient);
         if self.window_ends() {
             let dim = chain.at.z.len();
-            let before = if chain.scales.is_empty() { dim as f64 } else { vector::norm2(&chain.scales) };
+            let before = sum_of_squares(&chain.scales, dim);
             chain.scales = Arc::new(chain.spread.scales());
             chain.spread = Spread::new(dim);
             let longer = (before / vector::norm2(&chain.scales)).sqrt();

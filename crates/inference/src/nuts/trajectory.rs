@@ -104,10 +104,6 @@ impl<T: Number> Trajectory<'_, T> {
         Ok(draw)
     }
 
-    fn vector(&self, dim: usize) -> Vec<T> {
-        self.pool.vector(dim)
-    }
-
     fn recycle(&self, vector: Arc<Vec<T>>) {
         self.pool.recycle(Arc::try_unwrap(vector));
     }
@@ -119,7 +115,8 @@ impl<T: Number> Trajectory<'_, T> {
 
     /// Begins the first step from the start.
     fn set_out(&self, start: &Point<T>, momentum: &[T], step: f64) -> Ahead<T> {
-        let mut ahead = Ahead { momentum: self.vector(momentum.len()), z: self.vector(momentum.len()) };
+        let mut ahead =
+            Ahead { momentum: self.pool.vector(momentum.len()), z: self.pool.vector(momentum.len()) };
         ahead.momentum.copy_from_slice(momentum);
         ahead.z.copy_from_slice(&start.z);
         self.kick_and_move(self.shares.outer * step, &mut ahead, &start.gradient, step);
@@ -207,7 +204,7 @@ impl<T: Number> Trajectory<'_, T> {
     fn step(&mut self, ahead: &mut Ahead<T>, near: &[Near<'_, T>], step: f64) -> Result<Place<T>> {
         let dim = ahead.z.len();
         let Shares { outer, middle, moves } = self.shares;
-        let mut gradient = self.vector(dim);
+        let mut gradient = self.pool.vector(dim);
         let mut energy = self.evaluator.energy(&ahead.z, &mut gradient)?;
         self.counts.gradients += 1;
         for _ in 1..moves {
@@ -218,9 +215,9 @@ impl<T: Number> Trajectory<'_, T> {
             energy = self.evaluator.energy(&ahead.z, &mut gradient)?;
             self.counts.gradients += 1;
         }
-        let z = std::mem::replace(&mut ahead.z, self.vector(dim));
-        let mut momentum = self.vector(dim);
-        let mut rho = (!near.is_empty()).then(|| self.vector(dim));
+        let z = std::mem::replace(&mut ahead.z, self.pool.vector(dim));
+        let mut momentum = self.pool.vector(dim);
+        let mut rho = (!near.is_empty()).then(|| self.pool.vector(dim));
         let arrival = Arrival {
             by: [outer * step, step / moves as f64].map(T::of),
             z: &z,
