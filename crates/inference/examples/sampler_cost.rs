@@ -326,9 +326,9 @@ fn seconds_of_pass(dim: usize, pairs: usize) -> f64 {
 
 /// Pairs of vectors that a step of MCLMC holds.
 const PAIRS_OF_MCLMC: usize = 2;
-/// Doublings of a trajectory of NUTS, and pairs of vectors that it then holds: five a doubling, and nine.
+/// Doublings of a trajectory of NUTS, and pairs of vectors that it then holds: five a doubling, and eight.
 const DOUBLINGS: usize = 5;
-const PAIRS_OF_NUTS: usize = (5 * DOUBLINGS + 9) / 2;
+const PAIRS_OF_NUTS: usize = (5 * DOUBLINGS + 8) / 2;
 
 /// Seconds of one step beyond its gradient, of a chain on Gaussians, in passes over as many vectors as the sampler holds: of equal widths, where a direction is forgotten at once, and with
 /// half of the latents ten times narrower, where it is kept over many steps, or which are learned in the warm-up. Medians over blocks of steps.

@@ -6,7 +6,6 @@ use nalgebra::{DMatrix, SymmetricEigen};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::conditional::Split;
 use crate::response::Response;
 use crate::{Error, Evaluator, Number, Result, Workers};
 
@@ -15,7 +14,6 @@ struct Curvature<'a, T: Number> {
     evaluator: &'a mut dyn Evaluator<T>,
     centre: &'a [T],
     has_metric: bool,
-    split: Split,
 }
 
 impl<'a, T: Number> Curvature<'a, T> {
@@ -28,14 +26,14 @@ impl<'a, T: Number> Curvature<'a, T> {
             Err(error) => return Err(error),
             Ok(()) => true,
         };
-        Ok(Curvature { evaluator, centre, has_metric, split: Split::new(centre.len(), &[]) })
+        Ok(Curvature { evaluator, centre, has_metric })
     }
 
     fn product(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
         if self.has_metric {
             return self.evaluator.metric(v, out);
         }
-        Response::new(&mut *self.evaluator, &self.split, self.centre).metric(v, out)
+        Response::new(&mut *self.evaluator, &[], self.centre).metric(v, out)
     }
 }
 

@@ -1,8 +1,9 @@
 //! A step length that decreases the energy enough and flattens its slope (weak Wolfe conditions).
 
-use lookback_operator::{Real, vector};
+use lookback_operator::vector;
 
-use crate::{Evaluator, Result};
+use crate::chain::Point;
+use crate::{Evaluator, Number, Result};
 
 /// Share of the predicted decrease that is asked for.
 const DECREASE: f64 = 1e-4;
@@ -11,23 +12,16 @@ const CURVATURE: f64 = 0.9;
 /// Halvings and doublings before giving up.
 const TRIES: usize = 40;
 
-/// A point further down.
-pub(crate) struct Lower<T> {
-    pub(crate) z: Vec<T>,
-    pub(crate) gradient: Vec<T>,
-    pub(crate) energy: f64,
-}
-
 /// Searches along `direction` from `z` by bisection (Lewis & Overton 2013, algorithm 2.6). The evaluator ends at the
 /// point that is returned. `None` if no step decreases the energy any more: rounding has been reached.
-pub(crate) fn line_search<T: Real>(
+pub(crate) fn line_search<T: Number>(
     evaluator: &mut dyn Evaluator<T>,
     z: &[T],
     energy: f64,
     gradient: &[T],
     direction: &[T],
     first: f64,
-) -> Result<Option<Lower<T>>> {
+) -> Result<Option<Point<T>>> {
     let slope = vector::dot(gradient, direction);
     if slope >= 0.0 || !slope.is_finite() {
         return Ok(None);
@@ -35,17 +29,19 @@ pub(crate) fn line_search<T: Real>(
     // Below this a change of the energy is chance.
     let rounding = T::epsilon().f64() * energy.abs();
     let (mut low, mut high, mut step) = (0.0, f64::INFINITY, first);
-    let mut lower: Option<Lower<T>> = None;
-    let mut new_gradient = vec![T::zero(); z.len()];
+    let mut lower: Option<Point<T>> = None;
+    let mut spare = None;
     for _ in 0..TRIES {
         let trial = vector::step(z, step, direction);
+        let mut new_gradient = spare.take().unwrap_or_else(|| vec![T::zero(); z.len()]);
         let new_energy = evaluator.energy(&trial, &mut new_gradient)?;
         let decreased = new_energy <= energy + DECREASE * step * slope;
         if !decreased {
             high = step;
+            spare = Some(new_gradient);
         } else {
             let flat = vector::dot(&new_gradient, direction) >= CURVATURE * slope;
-            lower = Some(Lower { z: trial, gradient: new_gradient.clone(), energy: new_energy });
+            lower = Some(Point { z: trial, gradient: new_gradient, energy: new_energy });
             if flat {
                 return Ok(lower);
             }

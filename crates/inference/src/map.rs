@@ -4,13 +4,14 @@ use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
+use crate::conjugate_gradient::Sample;
 use crate::dense_gaussian::{self, DenseGaussian};
 use crate::importance::{Weighed, log_constant};
 use crate::lanczos;
 use crate::options::{at_least, at_least_one};
 use crate::search::{LEARNING_RATE, Optimizer, Rules};
 use crate::starts::Starts;
-use crate::{Draw, Error, Method, Number, Progress, Result, Workers, conjugate_gradient};
+use crate::{Draw, Error, Method, Number, Progress, Result, Workers};
 
 /// The curvature of the Laplace approximation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,13 +196,10 @@ impl<T: Number> Map<T> {
                 return Ok((z, energy, approximation));
             }
             evaluator.energy(&at.z, &mut y)?;
-            evaluator.metric_sample(seed, draw as u32, &mut y)?;
-            let offset = conjugate_gradient(evaluator, &y, tolerance, SOLVE)?.x;
-            // `D^-1 offset = y`, and the residual of conjugate gradients is orthogonal to what they found.
-            let approximation = 0.5 * vector::dot(&offset, &y);
-            let z = vector::step(&offset, 1.0, &at.z);
+            let sample = Sample::draw(evaluator, y.len(), (seed, draw as u32), tolerance, SOLVE)?;
+            let z = vector::step(&at.z, 1.0, &sample.x);
             let energy = evaluator.energy(&z, &mut y)?;
-            Ok((z, energy, approximation))
+            Ok((z, energy, sample.energy()))
         })?;
         for (z, energy, approximation) in solutions {
             self.weighed.add(approximation - energy);

@@ -6,13 +6,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::random_start;
+use crate::conjugate_gradient::Sample;
 use crate::importance::Weighed;
 use crate::line_search::line_search;
 use crate::newton_cg::newton_direction;
 use crate::options::{at_least, at_least_one};
 use crate::straighten::{Arrival, Straight};
 use crate::target::possible;
-use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers, conjugate_gradient};
+use crate::{Draw, Error, Evaluator, Method, Number, Progress, Result, Workers};
 
 /// Options of [`Mgvi`], straight and bent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,12 +127,12 @@ impl<T: Number> Mgvi<T> {
             let mut y = mean.to_vec();
             let energy = evaluator.energy(mean, &mut y)?;
             possible(evaluator, energy)?;
-            evaluator.metric_sample(self.seed, draw, &mut y)?;
-            let straight = conjugate_gradient(evaluator, &y, self.options.tolerance, SOLVE)?.x;
-            let mirrored: Vec<T> = straight.iter().map(|x| -*x).collect();
+            let sample = Sample::draw(evaluator, y.len(), (self.seed, draw), self.options.tolerance, SOLVE)?;
+            let energy = sample.energy();
+            let Sample { mut y, x: straight, .. } = sample;
+            let mirrored = vector::negative(&straight);
             if !self.geometric {
-                // `D^-1 dz = y`, and the residual of conjugate gradients is orthogonal to what they found.
-                let energy = Some(0.5 * vector::dot(&straight, &y));
+                let energy = Some(energy);
                 return Ok(Pair { offsets: [straight, mirrored], energy, arrivals: [Arrival::There; 2] });
             }
             let bent = |evaluator: &mut dyn Evaluator<T>, y: &[T], offset: &[T]| {

@@ -7,12 +7,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::random_start;
-use crate::conditional::{Conditional, Split};
+use crate::conditional::{Conditional, hold};
+use crate::conjugate_gradient::Sample;
 use crate::peak::{Peak, PeakSearch};
 use crate::response::{Response, central_difference};
-use crate::{
-    Draw, Error, Evaluator, Method, Number, Optimizer, Progress, Result, Workers, conjugate_gradient,
-};
+use crate::{Draw, Error, Evaluator, Method, Number, Optimizer, Progress, Result, Workers};
 
 /// How [`Muse`] finds what the score answers to a change of the truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +68,8 @@ impl Default for MuseOptions {
 
 /// Maxima between two checks whether to stop or to save.
 const BATCH: usize = 16;
+/// Share of the simulations that lead to the neighbourhood of the root, and the least number of them for each parameter and one more.
+const FEW: (usize, usize) = (10, 5);
 /// Longest step of a parameter, in standard deviations of its prior.
 const LONGEST: f64 = 1.0;
 /// Half of the difference of truths, in standard deviations of the posterior.
@@ -89,7 +90,8 @@ const SOLVE: usize = 10_000;
 /// response of a score to the truth of its simulation (Millea & Seljak 2021, arXiv 2112.09354). Parameters are
 /// latents, so that their priors are standard normal, whatever distribution is behind them, and steps cannot leave its range.
 ///
-/// All evaluations use the same random numbers and begin where the one before ended. Newton steps use the covariance of the scores;
+/// All evaluations use the same random numbers and begin where the one before ended. The first ones, on the way to the root, take a tenth of the simulations;
+/// where the next step is within the scatter of these, all others come in. Newton steps use the covariance of the scores;
 /// after the first, a secant corrects them (Broyden 1965). `theta` holds the scatter of the simulations within its error bar: the
 /// covariance handed out is multiplied by `1 + 1 / simulations`.
 ///
@@ -107,15 +109,21 @@ pub struct Muse<T: Number> {
     places: Vec<usize>,
     /// Where scores are evaluated.
     theta: Vec<f64>,
+    /// Simulations of the evaluation under way: few, or all.
+    used: usize,
     /// Maxima of the data (first) and of the simulations, where they are known.
     peaks: Vec<Peak<T>>,
     /// Scores at `theta` so far, in the same order.
     scores: Vec<Vec<f64>>,
     /// Standard deviations of the scores, from the evaluation before.
     scatter: Vec<f64>,
-    /// Where scores were evaluated before, and what the posterior score was there.
+    /// Where scores were evaluated before with as many simulations, and what the posterior score was there.
     last: Option<(Vec<f64>, Vec<f64>)>,
+    /// The last step between such places, and how far the posterior score fell along it.
+    secant: Option<(Vec<f64>, Vec<f64>)>,
     evaluations: usize,
+    /// Maxima found so far, for scores.
+    maxima: usize,
     /// Size of the next step, in standard deviations.
     ahead: f64,
     /// The root, once it is found.
@@ -127,6 +135,12 @@ pub struct Muse<T: Number> {
     drawn: usize,
     /// Samples that were not handed out, as the model is impossible there.
     impossible: u64,
+}
+
+/// Simulations that lead to the neighbourhood of the root.
+fn few_of(simulations: usize, parameters: usize) -> usize {
+    let few = (simulations / FEW.0).max(FEW.1 * (parameters + 1));
+    if 2 * few <= simulations { few } else { simulations }
 }
 
 /// Mean and covariance of vectors.
@@ -201,13 +215,16 @@ impl<T: Number> Muse<T> {
         Ok(Muse {
             theta: vec![0.0; count],
             scatter: vec![1.0; count],
+            used: few_of(options.simulations, count),
             options,
             seed,
             places,
             peaks: Vec::new(),
             scores: Vec::new(),
             last: None,
+            secant: None,
             evaluations: 0,
+            maxima: 0,
             ahead: f64::INFINITY,
             root: None,
             responses: Vec::new(),
@@ -257,24 +274,33 @@ impl<T: Number> Muse<T> {
         }
     }
 
-    /// The random latents behind simulation `which`.
-    fn white(&self, which: usize, split: &Split) -> Vec<T> {
-        let mut white = vec![T::zero(); split.free()];
+    /// The latents behind simulation `which` of these parameters.
+    fn truth(&self, which: usize, parameters: &[f64], dim: usize) -> Vec<T> {
+        let mut latent = vec![T::zero(); dim];
         // Bit 31 keeps them apart from the noise.
-        Stream::new(self.seed, Purpose::Simulation, 1 << 31 | which as u32).fill_normal(&mut white);
-        white
+        Stream::new(self.seed, Purpose::Simulation, 1 << 31 | which as u32).fill_normal(&mut latent);
+        hold(&mut latent, &self.places, parameters);
+        latent
     }
 
-    fn start(&self, which: usize, split: &Split) -> Peak<T> {
-        let z = random_start(split.free(), self.seed, which as u32, self.options.start_scale);
-        Peak { z, curvature: None }
+    /// Where the search for maximum `which` at these parameters begins.
+    fn start(&self, which: usize, parameters: &[f64], dim: usize) -> Peak<T> {
+        let random = || random_start(dim, self.seed, which as u32, self.options.start_scale);
+        let start = self.peaks.get(which).cloned();
+        let mut start = start.unwrap_or_else(|| Peak { z: random(), curvature: None });
+        hold(&mut start.z, &self.places, parameters);
+        start
+    }
+
+    /// Climbs from there to the maximum.
+    fn climb(&self, evaluator: &mut dyn Evaluator<T>, start: Peak<T>) -> Result<(Peak<T>, Vec<f64>)> {
+        self.search().climb(&mut Conditional::new(evaluator, &self.places), start)
     }
 
     /// Does `work` on what is simulated with the numbers `which` at the parameters `truth`; 0 are the data.
     fn on_simulation<R: Send>(
         &self,
         workers: &Workers<'_, T>,
-        split: &Split,
         which: usize,
         truth: &[f64],
         work: impl FnOnce(&mut dyn Evaluator<T>) -> Result<R> + Send,
@@ -282,22 +308,21 @@ impl<T: Number> Muse<T> {
         if which == 0 {
             return workers.with(work);
         }
-        let latent = split.join(truth, &self.white(which, split));
+        let latent = self.truth(which, truth, workers.dim());
         let simulation = workers.target().simulate(&latent, self.seed, which as u32)?;
         workers.with_other(simulation.as_ref(), work)
     }
 
     /// Maxima and scores of the next data sets.
-    fn score_some(&mut self, workers: &Workers<'_, T>, split: &Split) -> Result<()> {
+    fn score_some(&mut self, workers: &Workers<'_, T>) -> Result<()> {
         let done = self.scores.len();
-        let some = (done..(done + BATCH).min(self.options.simulations + 1)).into_par_iter();
+        let some = (done..(done + BATCH).min(self.used + 1)).into_par_iter();
         let found = some.map(|which| {
-            let start = self.peaks.get(which).map_or_else(|| self.start(which, split), Peak::clone);
-            self.on_simulation(workers, split, which, &self.theta, |evaluator| {
-                self.search().climb(&mut Conditional::new(evaluator, split, &self.theta), start)
-            })
+            let start = self.start(which, &self.theta, workers.dim());
+            self.on_simulation(workers, which, &self.theta, |evaluator| self.climb(evaluator, start))
         });
         let found: Vec<(Peak<T>, Vec<f64>)> = found.collect::<Result<_>>()?;
+        self.maxima += found.len();
         for (offset, (peak, score)) in found.into_iter().enumerate() {
             match self.peaks.get_mut(done + offset) {
                 Some(old) => *old = peak,
@@ -318,11 +343,17 @@ impl<T: Number> Muse<T> {
         let scatter = covariance.diagonal().iter().map(|v| v.sqrt().max(1e-6)).collect();
         let curvature = covariance + DMatrix::identity(count, count);
         let mut newton = inverse(curvature.clone(), "the covariance of the scores")?;
-        if let Some((before, score_before)) = &self.last {
+        let since = |(before, score_before): &(Vec<f64>, Vec<f64>)| {
             let moved = &theta - DVector::from_column_slice(before);
-            let fell = DVector::from_column_slice(score_before) - &score;
-            let weight = (moved.transpose() * &newton * &fell)[0];
-            let secant = &newton + (&moved - &newton * &fell) * (moved.transpose() * &newton) / weight;
+            (moved, DVector::from_column_slice(score_before) - &score)
+        };
+        let given = |(moved, fell): &(Vec<f64>, Vec<f64>)| {
+            (DVector::from_column_slice(moved), DVector::from_column_slice(fell))
+        };
+        let secant_pair = self.last.as_ref().map(since).or_else(|| self.secant.as_ref().map(given));
+        if let Some((moved, fell)) = &secant_pair {
+            let weight = (moved.transpose() * &newton * fell)[0];
+            let secant = &newton + (moved - &newton * fell) * (moved.transpose() * &newton) / weight;
             // A secant that would turn the step around says that the scatter is no guide; then the scatter is the safer one.
             if secant.iter().all(|x| x.is_finite()) && (score.transpose() * &secant * &score)[0] > 0.0 {
                 newton = secant;
@@ -335,33 +366,41 @@ impl<T: Number> Muse<T> {
                 "the score is not finite at the parameters of the search".into(),
             ));
         }
+        let all = self.used == self.options.simulations;
+        let found = all && ahead <= self.options.tolerance;
         // An evaluation that is one too many changes nothing, so that it fails again when it is tried again.
-        if ahead > self.options.tolerance && evaluations >= self.options.max_iterations {
+        if !found && evaluations >= self.options.max_iterations {
             return Err(Error::NotConverged(format!(
                 "the root of the score was not found in {evaluations} evaluations: the next step would be {ahead:.2e} posterior standard deviations"
             )));
         }
         (self.evaluations, self.scatter, self.ahead) = (evaluations, scatter, ahead);
-        if ahead <= self.options.tolerance {
+        if found {
             self.root = Some((theta + step).iter().copied().collect());
             return Ok(());
         }
-        let share = if self.last.is_some() { 1.0 } else { self.options.step };
+        let share = if secant_pair.is_some() { 1.0 } else { self.options.step };
         let length = share.min(LONGEST / step.amax());
-        self.last = Some((self.theta.clone(), score.iter().copied().collect()));
+        let numbers = |vector: &DVector<f64>| vector.iter().copied().collect::<Vec<f64>>();
+        self.secant = secant_pair.map(|(moved, fell)| (numbers(&moved), numbers(&fell)));
+        self.last = Some((self.theta.clone(), numbers(&score)));
+        if !all && ahead <= 1.0 / (self.used as f64).sqrt() {
+            // Scores of other simulations are no measure of how these fall.
+            (self.used, self.last) = (self.options.simulations, None);
+        }
         self.theta.iter_mut().zip(step.iter()).for_each(|(theta, step)| *theta += length * step);
         self.scores.clear();
         Ok(())
     }
 
     /// How the scores of the next simulations answer to their truths.
-    fn respond_some(&mut self, workers: &Workers<'_, T>, split: &Split) -> Result<()> {
+    fn respond_some(&mut self, workers: &Workers<'_, T>) -> Result<()> {
         let (done, count) = (self.responses.len(), self.theta.len());
         let some = (done..(done + BATCH).min(self.options.derivative_simulations)).into_par_iter();
         let found = some.map(|number| {
             let columns = (0..count).map(|j| match self.options.derivative {
-                Derivative::FiniteDifference => self.searched_response(workers, split, number + 1, j),
-                Derivative::Implicit => self.implicit_response(workers, split, number + 1, j),
+                Derivative::FiniteDifference => self.searched_response(workers, number + 1, j),
+                Derivative::Implicit => self.implicit_response(workers, number + 1, j),
             });
             let columns: Vec<Vec<f64>> = columns.collect::<Result<_>>()?;
             Ok((0..count * count).map(|i| columns[i % count][i / count]).collect())
@@ -375,7 +414,6 @@ impl<T: Number> Muse<T> {
     fn across<R: Real>(
         &self,
         workers: &Workers<'_, T>,
-        split: &Split,
         (which, j): (usize, usize),
         found: impl Fn(&mut dyn Evaluator<T>) -> Result<Vec<R>> + Sync,
     ) -> Result<Vec<R>> {
@@ -383,41 +421,26 @@ impl<T: Number> Muse<T> {
         let side = |side: f64| {
             let mut truth = self.theta.clone();
             truth[j] += side;
-            self.on_simulation(workers, split, which, &truth, &found)
+            self.on_simulation(workers, which, &truth, &found)
         };
         Ok(central_difference(&side(apart)?, &side(-apart)?, apart))
     }
 
     /// The change of the scores of a simulation with the truth of parameter `j`, from maxima searched on both sides.
-    fn searched_response(
-        &self,
-        workers: &Workers<'_, T>,
-        split: &Split,
-        which: usize,
-        j: usize,
-    ) -> Result<Vec<f64>> {
-        self.across(workers, split, (which, j), |evaluator| {
-            let mut conditional = Conditional::new(evaluator, split, &self.theta);
-            Ok(self.search().climb(&mut conditional, self.peaks[which].clone())?.1)
-        })
+    fn searched_response(&self, workers: &Workers<'_, T>, which: usize, j: usize) -> Result<Vec<f64>> {
+        self.across(workers, (which, j), |evaluator| Ok(self.climb(evaluator, self.peaks[which].clone())?.1))
     }
 
     /// The same from the gradients of both sides at the maximum, and the curvature there.
-    fn implicit_response(
-        &self,
-        workers: &Workers<'_, T>,
-        split: &Split,
-        which: usize,
-        j: usize,
-    ) -> Result<Vec<f64>> {
-        let latent = split.join(&self.theta, &self.peaks[which].z);
-        let changed = self.across(workers, split, (which, j), |evaluator| {
-            let mut gradient = latent.clone();
-            evaluator.energy(&latent, &mut gradient)?;
+    fn implicit_response(&self, workers: &Workers<'_, T>, which: usize, j: usize) -> Result<Vec<f64>> {
+        let peak = &self.peaks[which].z;
+        let changed = self.across(workers, (which, j), |evaluator| {
+            let mut gradient = vec![T::zero(); peak.len()];
+            evaluator.energy(peak, &mut gradient)?;
             Ok(gradient)
         })?;
-        self.on_simulation(workers, split, which, &self.theta, |evaluator| {
-            Response::new(evaluator, split, &latent).of_score(&changed)
+        self.on_simulation(workers, which, &self.theta, |evaluator| {
+            Response::new(evaluator, &self.places, peak).of_score(&changed)
         })
     }
 
@@ -436,15 +459,10 @@ impl<T: Number> Muse<T> {
     }
 
     /// Samples of the parameters, and of the latents around their maximum.
-    fn sample_some(
-        &mut self,
-        workers: &Workers<'_, T>,
-        split: &Split,
-        sink: &mut dyn FnMut(Draw<T>),
-    ) -> Result<()> {
+    fn sample_some(&mut self, workers: &Workers<'_, T>, sink: &mut dyn FnMut(Draw<T>)) -> Result<()> {
         let (Some(root), Some(covariance)) = (&self.root, &self.covariance) else { return Ok(()) };
         if self.drawn == 0 {
-            sink(Draw::Centre { z: split.join(root, &self.peaks[0].z) });
+            sink(Draw::Centre { z: self.start(0, root, workers.dim()).z });
         }
         let count = root.len();
         let spread = DMatrix::from_row_slice(count, count, covariance).cholesky().map(|root| root.l());
@@ -456,16 +474,15 @@ impl<T: Number> Muse<T> {
             Stream::new(self.seed, Purpose::Chain, draw).fill_normal(&mut white);
             let off = &spread * DVector::from_column_slice(&white);
             let theta: Vec<f64> = root.iter().zip(off.iter()).map(|(root, off)| root + off).collect();
-            let mut conditional = Conditional::new(evaluator, split, &theta);
-            let peak = match self.search().climb(&mut conditional, self.peaks[0].clone()) {
+            let mut conditional = Conditional::new(evaluator, &self.places);
+            let peak = match self.search().climb(&mut conditional, self.start(0, &theta, workers.dim())) {
                 Ok((peak, _)) => peak,
                 Err(error) if error.is_of_point() => return Ok(None),
                 Err(error) => return Err(error),
             };
-            let mut y = peak.z.clone();
-            conditional.metric_sample(self.seed, draw, &mut y)?;
-            let off = conjugate_gradient(&mut conditional, &y, self.options.tolerance, SOLVE)?.x;
-            Ok(Some(split.join(&theta, &vector::step(&peak.z, 1.0, &off))))
+            let (dim, number) = (workers.dim(), (self.seed, draw));
+            let off = Sample::draw(&mut conditional, dim, number, self.options.tolerance, SOLVE)?;
+            Ok(Some(vector::step(&peak.z, 1.0, &off.x)))
         })?;
         for z in found {
             match z {
@@ -486,20 +503,18 @@ impl<T: Number> Method<T> for Muse<T> {
                 workers.dim()
             )));
         }
-        let split = Split::new(workers.dim(), &self.places);
-        let all = self.options.simulations + 1;
         if self.root.is_none() {
-            if self.scores.len() < all {
-                self.score_some(workers, &split)?;
+            if self.scores.len() < self.used + 1 {
+                self.score_some(workers)?;
             } else {
                 self.improve()?;
             }
         } else if self.responses.len() < self.options.derivative_simulations {
-            self.respond_some(workers, &split)?;
+            self.respond_some(workers)?;
         } else if self.covariance.is_none() {
             self.conclude()?;
         } else {
-            self.sample_some(workers, &split, sink)?;
+            self.sample_some(workers, sink)?;
             let done = self.drawn == self.options.samples;
             return Ok(self.progress(format!("{} samples drawn", self.drawn), done));
         }
@@ -519,6 +534,7 @@ impl<T: Number> Method<T> for Muse<T> {
         let mut figures = vec![
             ("score_evaluations".to_string(), self.evaluations as f64),
             ("last_step_sigma".into(), self.ahead),
+            ("maxima".into(), self.maxima as f64),
         ];
         if self.drawn > 0 {
             figures.push(("samples_impossible".into(), self.impossible as f64));
@@ -534,18 +550,17 @@ impl<T: Number> Method<T> for Muse<T> {
     }
 }
 
-/// Evaluations of the score that a search usually needs.
-const USUAL: usize = 7;
+/// Evaluations of the score with all simulations that a search usually needs.
+const USUAL: usize = 3;
 
 impl<T: Number> Muse<T> {
     /// Steps are maxima, responses and samples; how many evaluations the search needs is not known before its end.
     fn progress(&self, message: String, done: bool) -> Progress {
-        let each = self.options.simulations + 1;
-        // The scores at the root stay, and are counted with their evaluation.
-        let maxima = self.evaluations * each + if self.root.is_none() { self.scores.len() } else { 0 };
         let after = self.options.derivative_simulations + self.options.samples;
-        let maxima_in_all = if self.root.is_some() { maxima } else { USUAL.max(self.evaluations + 1) * each };
-        let steps = maxima + self.responses.len() + self.drawn;
+        let known = self.maxima + self.used + 1 - self.scores.len();
+        let usual = USUAL * (self.options.simulations + 1);
+        let maxima_in_all = if self.root.is_some() { self.maxima } else { known.max(usual) };
+        let steps = self.maxima + self.responses.len() + self.drawn;
         Progress { steps: (steps as u64, (maxima_in_all + after) as u64), message, done }
     }
 }

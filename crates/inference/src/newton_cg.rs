@@ -13,7 +13,7 @@ pub(crate) fn newton_direction<T: Real>(
     goal: f64,
     max_iterations: usize,
 ) -> Result<Vec<T>> {
-    let b: Vec<T> = gradient.iter().map(|&g| -g).collect();
+    let b = vector::negative(gradient);
     let g2 = vector::norm2(gradient);
     let forcing = 0.5f64.min((g2 / b.len() as f64).powf(0.25));
     let solution = truncated(evaluator, &b, (forcing * forcing * g2).max(0.01 * goal), max_iterations)?;

@@ -3,9 +3,10 @@
 use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Point;
 use crate::conditional::Conditional;
 use crate::lbfgs::History;
-use crate::line_search::{Lower, line_search};
+use crate::line_search::line_search;
 use crate::newton_cg::newton_direction;
 use crate::target::possible;
 use crate::{Error, Evaluator, Number, Optimizer, Result};
@@ -19,10 +20,11 @@ const INNER: usize = 1000;
 /// Gradient, in standard deviations of a latent, below which nothing is left to find.
 const FLAT: f64 = 1e-8;
 
-/// A maximum of the free latents, where the next search begins.
+/// A maximum over the free latents, where the next search begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct Peak<T: Number> {
+    /// All latents: those that are held, too.
     pub z: Vec<T>,
     /// Curvature along the last step there, for the first step of the next search.
     pub curvature: Option<f64>,
@@ -42,12 +44,6 @@ fn flat<T: Number>(gradient: &[T]) -> bool {
     vector::norm2(gradient) <= FLAT * FLAT * gradient.len() as f64
 }
 
-struct Place<T> {
-    z: Vec<T>,
-    gradient: Vec<T>,
-    energy: f64,
-}
-
 impl PeakSearch<'_> {
     /// Climbs from a start to the maximum, and gives it with its score.
     ///
@@ -58,10 +54,10 @@ impl PeakSearch<'_> {
         conditional: &mut Conditional<'_, T>,
         start: Peak<T>,
     ) -> Result<(Peak<T>, Vec<f64>)> {
-        let mut gradient = start.z.clone();
+        let mut gradient = vec![T::zero(); start.z.len()];
         let energy = conditional.energy(&start.z, &mut gradient)?;
         possible(conditional, energy)?;
-        let mut at = Place { z: start.z, gradient, energy };
+        let mut at = Point { z: start.z, gradient, energy };
         let (mut score, mut curvature, mut history) =
             (conditional.score(), start.curvature, History::new(MEMORY));
         // One step of Newton is most of the way; one of L-BFGS may be short by chance.
@@ -84,11 +80,9 @@ impl PeakSearch<'_> {
             if self.optimizer == Optimizer::Lbfgs && !ends {
                 let (s, y) =
                     (vector::step(&lower.z, -1.0, &at.z), vector::step(&lower.gradient, -1.0, &at.gradient));
-                curvature =
-                    Some(vector::norm2(&y) / vector::dot(&s, &y)).filter(|c| c.is_finite() && *c > 0.0);
-                history.update(s, y);
+                curvature = history.update(s, y);
             }
-            (at, score) = (Place { z: lower.z, gradient: lower.gradient, energy: lower.energy }, now);
+            (at, score) = (lower, now);
         }
         Err(Error::NotConverged(format!("a maximum of the latents was not found in {STEPS} steps")))
     }
@@ -97,10 +91,10 @@ impl PeakSearch<'_> {
     fn step<T: Number>(
         &self,
         conditional: &mut Conditional<'_, T>,
-        at: &Place<T>,
+        at: &Point<T>,
         curvature: &mut Option<f64>,
         history: &History<T>,
-    ) -> Result<Option<Lower<T>>> {
+    ) -> Result<Option<Point<T>>> {
         if self.optimizer == Optimizer::NewtonCg {
             // The solve is exact to the score, not to the latents: its own rule of stopping is enough.
             let direction = newton_direction(conditional, &at.gradient, 0.0, INNER)?;
@@ -114,7 +108,7 @@ impl PeakSearch<'_> {
     }
 
     /// The curvature along the gradient, from a short step down it.
-    fn probe<T: Number>(&self, conditional: &mut Conditional<'_, T>, at: &Place<T>) -> Result<Option<f64>> {
+    fn probe<T: Number>(&self, conditional: &mut Conditional<'_, T>, at: &Point<T>) -> Result<Option<f64>> {
         let length = vector::norm2(&at.gradient).sqrt();
         let short = 0.1 / (1.0 + length);
         let mut gradient = at.gradient.clone();

@@ -2,7 +2,7 @@
 
 use lookback_operator::{Real, vector};
 
-use crate::conditional::Split;
+use crate::conditional::{clear, held_of};
 use crate::conjugate_gradient::truncated;
 use crate::{Evaluator, Number, Result};
 
@@ -19,28 +19,27 @@ pub(crate) fn central_difference<T: Real>(above: &[T], below: &[T], apart: f64) 
     difference
 }
 
-/// The second derivatives of the energy at a point, from differences of gradients: two gradients a product.
+/// The second derivatives of the energy at a point, from differences of gradients: two gradients a product. Of some latents, which are `held`, it
+/// sees nothing.
 pub(crate) struct Response<'a, T: Number> {
     evaluator: &'a mut dyn Evaluator<T>,
-    split: &'a Split,
+    held: &'a [usize],
     at: &'a [T],
 }
 
 impl<'a, T: Number> Response<'a, T> {
-    pub fn new(evaluator: &'a mut dyn Evaluator<T>, split: &'a Split, at: &'a [T]) -> Self {
-        Response { evaluator, split, at }
+    pub fn new(evaluator: &'a mut dyn Evaluator<T>, held: &'a [usize], at: &'a [T]) -> Self {
+        Response { evaluator, held, at }
     }
 
-    /// `H v` of a vector of free latents, in all latents.
+    /// `H v` of a vector that is zero where latents are held, in all latents.
     fn curvature(&mut self, v: &[T]) -> Result<Vec<T>> {
-        let none = vec![0.0; self.at.len() - v.len()];
-        let direction = self.split.join(&none, v);
         let length = vector::norm2(v).sqrt();
         let size = (self.at.len() as f64).sqrt() + vector::norm2(self.at).sqrt();
         let apart = T::epsilon().f64().cbrt() * size / length;
         let mut gradients = [self.at.to_vec(), self.at.to_vec()];
         for (gradient, side) in gradients.iter_mut().zip([apart, -apart]) {
-            self.evaluator.energy(&vector::step(self.at, side, &direction), gradient)?;
+            self.evaluator.energy(&vector::step(self.at, side, v), gradient)?;
         }
         Ok(central_difference(&gradients[0], &gradients[1], apart))
     }
@@ -51,14 +50,15 @@ impl<'a, T: Number> Response<'a, T> {
     /// # Errors
     /// If the point is no maximum, or the model fails.
     pub fn of_score(mut self, changed: &[T]) -> Result<Vec<f64>> {
-        let split = self.split;
-        let (direct, moved) = (split.held_of(changed), split.free_of(changed));
+        let held = self.held;
+        let (direct, mut moved) = (held_of(changed, held), changed.to_vec());
+        clear(&mut moved, held);
         let mut answer: Vec<f64> = direct.iter().map(|x| -x).collect();
         let force = vector::norm2(&moved);
         if force > 0.0 {
             let follows = truncated(&mut self, &moved, RESIDUAL * RESIDUAL * force, ITERATIONS)?.x;
             if vector::norm2(&follows) > 0.0 {
-                let back = split.held_of(&self.curvature(&follows)?);
+                let back = held_of(&self.curvature(&follows)?, held);
                 answer.iter_mut().zip(back).for_each(|(answer, back)| *answer += back);
             }
         }
@@ -78,7 +78,8 @@ impl<T: Number> Evaluator<T> for Response<'_, T> {
     /// The product with the curvature of the free latents.
     fn metric(&mut self, v: &[T], out: &mut [T]) -> Result<()> {
         let product = self.curvature(v)?;
-        out.copy_from_slice(&self.split.free_of(&product));
+        out.copy_from_slice(&product);
+        clear(out, self.held);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::Point;
 use crate::lbfgs::History;
-use crate::line_search::{Lower, line_search};
+use crate::line_search::line_search;
 use crate::newton_cg::newton_direction;
 use crate::tempered::Tempered;
 use crate::{Error, Evaluator, Number, Result};
@@ -94,14 +94,15 @@ impl<T: Number> Memory<T> {
     }
 
     /// Takes in the step that was made.
-    fn learn(&mut self, optimizer: Optimizer, from: &Point<T>, to: &Lower<T>) {
+    fn learn(&mut self, optimizer: Optimizer, from: &Point<T>, to: &Point<T>) {
         if !matches!(optimizer, Optimizer::Lbfgs | Optimizer::GradientDescent) {
             return;
         }
         let s = vector::step(&to.z, -1.0, &from.z);
         let y = vector::step(&to.gradient, -1.0, &from.gradient);
         if optimizer == Optimizer::Lbfgs {
-            return self.history.update(s, y);
+            self.history.update(s, y);
+            return;
         }
         let length = vector::dot(&s, &y) / vector::norm2(&y);
         self.length = Some(length).filter(|length| length.is_finite() && *length > 0.0);
@@ -204,7 +205,7 @@ impl<T: Number> Search<T> {
         match lower {
             Some(lower) => {
                 self.memory.learn(rules.optimizer, at, &lower);
-                self.at = Some(Point { z: lower.z, gradient: lower.gradient, energy: lower.energy });
+                self.at = Some(lower);
                 // While it is hot, the search goes on for its steps: its maximum is not the one that is wanted.
                 self.converged = temperature == 1.0 && self.distance() <= rules.tolerance;
             }
@@ -225,7 +226,7 @@ impl<T: Number> Search<T> {
         rules: &Rules<'_>,
         at: &Point<T>,
         evaluator: &mut dyn Evaluator<T>,
-    ) -> Result<Option<Lower<T>>> {
+    ) -> Result<Option<Point<T>>> {
         let cautious = 1.0 / (1.0 + vector::norm2(&at.gradient).sqrt());
         let (direction, first) = match rules.optimizer {
             Optimizer::NewtonCg => {
@@ -239,11 +240,11 @@ impl<T: Number> Search<T> {
                 (history.direction(&at.gradient), if history.is_empty() { cautious } else { 1.0 })
             }
             Optimizer::GradientDescent | Optimizer::Adam => {
-                (at.gradient.iter().map(|g| -*g).collect(), self.memory.length.unwrap_or(cautious))
+                (vector::negative(&at.gradient), self.memory.length.unwrap_or(cautious))
             }
         };
         let lower = line_search(evaluator, &at.z, at.energy, &at.gradient, &direction, first)?;
-        let improves = |lower: &Lower<T>| {
+        let improves = |lower: &Point<T>| {
             lower.energy < at.energy || vector::norm2(&lower.gradient) < vector::norm2(&at.gradient)
         };
         Ok(lower.filter(improves))
@@ -276,7 +277,7 @@ impl<T: Number> Adam<T> {
         at: &Point<T>,
         evaluator: &mut dyn Evaluator<T>,
         rate: f64,
-    ) -> Result<(Lower<T>, Adam<T>)> {
+    ) -> Result<(Point<T>, Adam<T>)> {
         let none = || vec![T::zero(); at.z.len()];
         let mut now =
             before.cloned().unwrap_or_else(|| Adam { mean: none(), square: none(), count: 0, factor: 1.0 });
@@ -298,7 +299,7 @@ impl<T: Number> Adam<T> {
             let energy = evaluator.energy(&z, &mut gradient)?;
             if energy.is_finite() {
                 now.factor = (now.factor * RECOVERS).min(1.0);
-                return Ok((Lower { z, gradient, energy }, now));
+                return Ok((Point { z, gradient, energy }, now));
             }
             now.factor *= 0.5;
             if now.factor < 1e-12 {

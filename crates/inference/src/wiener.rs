@@ -1,7 +1,9 @@
 //! The exact posterior where the model is linear and the noise Gaussian: the Wiener filter and its samples.
 
+use lookback_operator::vector;
 use serde::{Deserialize, Serialize};
 
+use crate::conjugate_gradient::Sample;
 use crate::target::possible;
 use crate::{Draw, Error, Method, Number, Progress, Result, Workers, conjugate_gradient};
 
@@ -91,16 +93,15 @@ impl<T: Number> Method<T> for Wiener<T> {
         let last = self.options.samples.min(self.drawn + rayon::current_num_threads());
         let (seed, options) = (self.seed, &self.options);
         let origin = vec![T::zero(); workers.dim()];
-        let solutions = workers.map((self.drawn..last).collect(), |draw, evaluator| {
+        let samples = workers.map((self.drawn..last).collect(), |draw, evaluator| {
             let mut y = origin.clone();
             evaluator.energy(&origin, &mut y)?;
-            evaluator.metric_sample(seed, draw as u32, &mut y)?;
-            conjugate_gradient(evaluator, &y, options.tolerance, options.max_iterations)
+            let number = (seed, draw as u32);
+            Sample::draw(evaluator, y.len(), number, options.tolerance, options.max_iterations)
         })?;
-        for mut solution in solutions {
-            self.iterations += solution.iterations as u64;
-            solution.x.iter_mut().zip(mean).for_each(|(x, &mean)| *x += mean);
-            sink(Draw::independent(solution.x, None));
+        for Sample { x, iterations, .. } in samples {
+            self.iterations += iterations as u64;
+            sink(Draw::independent(vector::step(mean, 1.0, &x), None));
         }
         self.drawn = last;
         Ok(self.progress())

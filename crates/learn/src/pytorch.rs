@@ -20,7 +20,8 @@ pub struct TorchArray {
 }
 
 /// The arrays of a `state_dict` that was saved as safetensors whose names begin with `part` and a dot, module by module in the order of
-/// their numbers, and within a module as PyTorch has them.
+/// their numbers, and within a module as PyTorch has them. Weights under spectral normalisation are divided by their norm, as a network in
+/// `eval()` does.
 ///
 /// # Errors
 /// If the file is none, an array is not of 32-bit floats, or there are none of this name.
@@ -44,8 +45,63 @@ pub fn read_part(bytes: &[u8], part: &str) -> Result<Vec<TorchArray>> {
             "it has no array `{prefix}...`; name the modules `encoder` and `decoder`"
         )));
     }
+    let mut arrays = fold_spectral(arrays)?;
     arrays.sort_by_key(|array| place(&array.name));
     Ok(arrays)
+}
+
+/// Ends of the names of a weight under `spectral_norm` and of its two singular directions: of `torch.nn.utils.parametrizations`, and of the older one.
+const SPECTRAL: [[&str; 3]; 2] = [
+    ["parametrizations.weight.original", "parametrizations.weight.0._u", "parametrizations.weight.0._v"],
+    ["weight_orig", "weight_u", "weight_v"],
+];
+
+/// Weights under spectral normalisation over their norm `u^T W v`, and all other arrays as they are.
+fn fold_spectral(arrays: Vec<TorchArray>) -> Result<Vec<TorchArray>> {
+    let find = |name: &str| {
+        let found = arrays.iter().find(|array| array.name == name);
+        found.ok_or_else(|| Error::architecture(format!("there is no array `{name}` beside its weight")))
+    };
+    let mut folded = Vec::new();
+    for array in &arrays {
+        let ends_in = |which: usize| {
+            SPECTRAL.iter().find_map(|ends| Some((array.name.strip_suffix(ends[which])?, ends)))
+        };
+        if let Some((module, [_, left, right])) = ends_in(0) {
+            let [left, right] = [find(&format!("{module}{left}"))?, find(&format!("{module}{right}"))?];
+            let norm = spectral_norm(array, &left.values, &right.values)?;
+            let values = array.values.iter().map(|weight| (f64::from(*weight) / norm) as f32).collect();
+            folded.push(TorchArray { name: format!("{module}weight"), shape: array.shape.clone(), values });
+        } else if ends_in(1).is_none() && ends_in(2).is_none() {
+            folded.push(array.clone());
+        }
+    }
+    Ok(folded)
+}
+
+/// `u^T W v`, with `W` as a matrix of all inputs of each output. Outputs are the first index, and the second of a transposed convolution:
+/// of two that fit, the one along which `u` and `v` lie.
+fn spectral_norm(weight: &TorchArray, u: &[f32], v: &[f32]) -> Result<f64> {
+    let product = |outputs: usize| {
+        let (count, inside) =
+            (*weight.shape.get(outputs)?, weight.shape[outputs + 1..].iter().product::<usize>());
+        if count != u.len() || count * v.len() != weight.values.len() {
+            return None;
+        }
+        let term = |(at, w): (usize, &f32)| {
+            let (before, output, after) = (at / inside / count, at / inside % count, at % inside);
+            f64::from(*w) * f64::from(u[output]) * f64::from(v[before * inside + after])
+        };
+        Some(weight.values.iter().enumerate().map(term).sum::<f64>())
+    };
+    let norms = [product(0), product(1)];
+    let norm = norms
+        .into_iter()
+        .flatten()
+        .fold(None, |most: Option<f64>, norm| Some(most.map_or(norm, |m| m.max(norm))));
+    norm.filter(|norm| norm.is_finite() && *norm > 0.0).ok_or_else(|| {
+        Error::architecture(format!("`{}` and its singular directions do not fit each other", weight.name))
+    })
 }
 
 /// Numbers of the modules, and the rank of the array within the last.
@@ -168,9 +224,9 @@ impl Import<'_> {
                 }
                 Ok((shape, from))
             }
-            LayerSection::Dense { .. } | LayerSection::Convolution { .. } => {
-                Err(unknown("spectral normalisation; fold it into the weights, and leave `norm` out"))
-            }
+            LayerSection::Dense { .. } | LayerSection::Convolution { .. } => Err(unknown(
+                "layers with `norm = \"spectral\"`: leave `norm` out, weights are divided by their norm as they are read",
+            )),
         }
     }
 }
@@ -389,6 +445,56 @@ mod tests {
             read_part(&file, "encoder").expect("reads").into_iter().map(|a| a.name).collect();
         assert_eq!(found, names[..4]);
         assert!(read_part(&file, "flow").expect_err("refused").to_string().contains("name the modules"));
+    }
+
+    /// A weight of rank one, whose norm is known, in the shapes of all layers and under both names.
+    #[test]
+    fn spectral_norms_are_folded_into_weights() {
+        let unit = |len: usize, by: f32| {
+            let x: Vec<f32> = (0..len).map(|i| (i as f32 * by + 0.3).sin()).collect();
+            let length = x.iter().map(|x| x * x).sum::<f32>().sqrt();
+            x.into_iter().map(|x| x / length).collect::<Vec<f32>>()
+        };
+        // Outputs first, and second as in a transposed convolution; with as many inputs as outputs, too.
+        for (shape, outputs, [weight, left, right]) in [
+            (vec![3, 5], 0, SPECTRAL[0]),
+            (vec![3, 2, 4, 4], 0, SPECTRAL[1]),
+            (vec![2, 3, 4, 4], 1, SPECTRAL[0]),
+            (vec![3, 3, 2, 2], 1, SPECTRAL[1]),
+            (vec![3, 3, 2, 2], 0, SPECTRAL[1]),
+        ] {
+            let len: usize = shape.iter().product();
+            let inside: usize = shape[outputs + 1..].iter().product();
+            let (u, v) = (unit(shape[outputs], 1.1), unit(len / shape[outputs], 0.7));
+            let one = |at: usize| {
+                let (before, output) = (at / inside / shape[outputs], at / inside % shape[outputs]);
+                u[output] * v[before * inside + at % inside]
+            };
+            let array = |end: &str, shape: &[usize], values: Vec<f32>| TorchArray {
+                name: format!("encoder.2.{end}"),
+                shape: shape.to_vec(),
+                values,
+            };
+            let bias = array("bias", &[3], vec![0.5; 3]);
+            let arrays = vec![
+                array(right, &[v.len()], v.clone()),
+                bias.clone(),
+                array(weight, &shape, (0..len).map(|at| 2.5 * one(at)).collect()),
+                array(left, &[u.len()], u.clone()),
+            ];
+            let folded = fold_spectral(arrays.clone()).expect("folds");
+            assert_eq!(folded.len(), 2);
+            assert_eq!(folded[0], bias);
+            assert_eq!((folded[1].name.as_str(), &folded[1].shape), ("encoder.2.weight", &shape));
+            for (at, found) in folded[1].values.iter().enumerate() {
+                assert!((found - one(at)).abs() < 1e-6, "{shape:?} {at}: {found} for {}", one(at));
+            }
+            let error = fold_spectral(arrays[1..].to_vec()).expect_err("refused").to_string();
+            assert!(error.contains(right), "{error}");
+            let mut short = arrays;
+            short[0].values.pop();
+            assert!(fold_spectral(short).expect_err("refused").to_string().contains("do not fit"));
+        }
     }
 
     #[test]

@@ -71,6 +71,7 @@ fn change_of_part_avx2<C, T: Real, const K: usize, const N: usize>(
     change_of_part(changed, vectors, change)
 }
 
+/// Entry `i` goes to sum `i` modulo [`LANES`].
 #[inline(always)]
 fn change_of_part<C, T: Real, const K: usize, const N: usize>(
     changed: &mut [C],
@@ -78,6 +79,51 @@ fn change_of_part<C, T: Real, const K: usize, const N: usize>(
     change: impl Fn(&mut C, [T; K]) -> [f64; N],
 ) -> [f64; N] {
     let mut sums = [[0.0; LANES]; N];
+    let (blocks, changed) = changed.as_chunks_mut::<BLOCK>();
+    let rest = vectors.map(|vector| &vector[blocks.len() * BLOCK..]);
+    if !blocks.is_empty() {
+        change_blocks(blocks, vectors.map(|vector| vector.as_chunks().0), &change, &mut sums);
+    }
+    change_few(changed, rest, change, &mut sums);
+    sums.map(|lanes| lanes.iter().sum())
+}
+
+/// Entries whose terms are written down before they are summed: loops so simple that compilers make vector instructions of them.
+const BLOCK: usize = 128;
+
+#[inline(always)]
+fn change_blocks<C, T: Real, const K: usize, const N: usize>(
+    changed: &mut [[C; BLOCK]],
+    vectors: [&[[T; BLOCK]]; K],
+    change: impl Fn(&mut C, [T; K]) -> [f64; N],
+    sums: &mut [[f64; LANES]; N],
+) {
+    let mut terms = [[0.0; BLOCK]; N];
+    let vectors = vectors.map(|vector| &vector[..changed.len()]);
+    for (block, changed) in changed.iter_mut().enumerate() {
+        let here = vectors.map(|vector| &vector[block]);
+        for (place, changed) in changed.iter_mut().enumerate() {
+            let each = change(changed, here.map(|vector| vector[place]));
+            terms.iter_mut().zip(each).for_each(|(terms, each)| terms[place] = each);
+        }
+        for (sums, terms) in sums.iter_mut().zip(&terms) {
+            let mut lanes = *sums;
+            for terms in terms.as_chunks::<LANES>().0 {
+                lanes.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+            }
+            *sums = lanes;
+        }
+    }
+}
+
+/// The same for fewer entries than a block, without the time it takes to begin one.
+#[inline(always)]
+fn change_few<C, T: Real, const K: usize, const N: usize>(
+    changed: &mut [C],
+    vectors: [&[T]; K],
+    change: impl Fn(&mut C, [T; K]) -> [f64; N],
+    sums: &mut [[f64; LANES]; N],
+) {
     let (changed, rest_changed) = changed.as_chunks_mut::<LANES>();
     let pieces = vectors.map(|vector| &vector.as_chunks::<LANES>().0[..changed.len()]);
     for (piece, changed) in changed.iter_mut().enumerate() {
@@ -96,7 +142,6 @@ fn change_of_part<C, T: Real, const K: usize, const N: usize>(
         let each = change(changed, rest.map(|rest| rest[place]));
         sums.iter_mut().zip(each).for_each(|(sums, each)| sums[place] += each);
     }
-    sums.map(|lanes| lanes.iter().sum())
 }
 
 /// Scalar product `a . b`, accumulated in `f64`.
@@ -134,11 +179,25 @@ pub fn xpay<T: Real>(x: &[T], a: f64, y: &mut [T]) {
     each(x, y, |x, y| *y = x + a * *y);
 }
 
+/// A new vector, each entry from those of two vectors at its place.
+fn from_each<T: Real>(a: &[T], x: &[T], entry: impl Fn(T, T) -> T + Sync + Send) -> Vec<T> {
+    assert_eq!(a.len(), x.len(), "vectors of different lengths");
+    if a.len() <= ALONE {
+        a.iter().zip(x).map(|(&a, &x)| entry(a, x)).collect()
+    } else {
+        a.par_iter().zip(x).with_min_len(CHUNK).map(|(&a, &x)| entry(a, x)).collect()
+    }
+}
+
 /// `y = a + s x` in a new vector.
 pub fn step<T: Real>(a: &[T], s: f64, x: &[T]) -> Vec<T> {
-    let mut y = a.to_vec();
-    axpy(s, x, &mut y);
-    y
+    let s = T::of(s);
+    from_each(a, x, |a, x| a + s * x)
+}
+
+/// `-a` in a new vector.
+pub fn negative<T: Real>(a: &[T]) -> Vec<T> {
+    from_each(a, a, |a, _| -a)
 }
 
 /// The largest absolute value; NaN if any entry is NaN.
@@ -175,6 +234,31 @@ mod tests {
             });
             assert_eq!(y, expected);
             assert_eq!(sum.to_bits(), norm2(&y).to_bits());
+        }
+    }
+
+    /// One after the other, each term to the sum of its lane.
+    #[test]
+    fn sums_have_one_order_whatever_makes_them() {
+        for len in [0, 5, 127, 128, 1000, CHUNK + 300] {
+            let draw = |by: f64| (0..len).map(|i| (i as f64 * by).sin()).collect::<Vec<f64>>();
+            let (x, y, mut z) = (draw(0.37), draw(0.21), draw(0.11));
+            let mut expected = [0.0; 2];
+            for (start, z) in (0..).step_by(CHUNK).zip(z.clone().chunks_mut(CHUNK)) {
+                let mut lanes = [[0.0; LANES]; 2];
+                for (i, z) in z.iter_mut().enumerate() {
+                    *z += x[start + i];
+                    lanes[0][i % LANES] += *z * x[start + i];
+                    lanes[1][i % LANES] += *z * y[start + i];
+                }
+                expected.iter_mut().zip(lanes).for_each(|(sum, lanes)| *sum += lanes.iter().sum::<f64>());
+            }
+            let found = change_and_sum(&mut z, [&x, &y], |z, [x, y]| {
+                *z += x;
+                [*z * x, *z * y]
+            });
+            assert_eq!(found, expected, "{len}");
+            assert_eq!(sums([&z, &x, &y], |[z, x, y]| [z * x, z * y]), expected, "{len}");
         }
     }
 

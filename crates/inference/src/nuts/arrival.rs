@@ -9,11 +9,12 @@ use lookback_operator::vector::{self, CHUNK};
 use crate::scales::Scales;
 use crate::tasks::{Kernel, each, wide};
 
-/// Momenta of a stretch that is to be joined to places after it.
+/// Momenta of a stretch that is to be joined to as many places after it.
 #[derive(Clone, Copy)]
 pub(super) struct Near<'a, T> {
     pub first: &'a [T],
     pub last: &'a [T],
+    /// Their sum; empty where its ends are all its places.
     pub rho: &'a [T],
 }
 
@@ -24,6 +25,7 @@ pub(super) struct Arrival<'a, T> {
     pub z: &'a [T],
     pub gradient: &'a [T],
     pub scales: Scales<'a, T>,
+    /// Stretches of one place, of two, of four and so on.
     pub near: &'a [Near<'a, T>],
 }
 
@@ -40,7 +42,7 @@ struct Part<'a, T> {
     momentum: &'a mut [T],
     /// Latent that the step that begins leads to.
     ahead: &'a mut [T],
-    /// Sum of the momenta of all stretches; empty where there are none.
+    /// Sum of the momenta of all stretches; empty where there is one at most.
     rho: &'a mut [T],
 }
 
@@ -72,67 +74,68 @@ impl<T: Real> Arrival<'_, T> {
         let here = task * CHUNK..task * CHUNK + momentum.len();
         let (z, gradient) = (&self.z[here.clone()], &self.gradient[here.clone()]);
         let scales = self.scales.map(|scales| &scales[here.clone()]);
-        wide(Leap { by: self.by, z, gradient, scales, under_way, momentum: &mut *momentum, ahead });
+        let square =
+            wide(Leap { by: self.by, z, gradient, scales, under_way, momentum: &mut *momentum, ahead });
         let mut first: &[T] = momentum;
         let products = self.near.iter().enumerate().map(|(number, near)| {
             let near = near.part(here.clone());
-            let products =
-                if number == 0 { near.join_place(rho, momentum) } else { near.join(rho, first, momentum) };
+            let products = match number {
+                0 => near.join_place(momentum),
+                1 => near.join_pair(rho, first, momentum),
+                _ => near.join(rho, first, momentum),
+            };
             first = near.first;
             products
         });
-        let products = products.collect();
-        (vector::norm2(momentum), products)
+        (square, products.collect())
     }
 }
 
 impl<'a, T: Real> Near<'a, T> {
     fn part(&self, part: Range<usize>) -> Near<'a, T> {
-        let [first, last, rho] = [self.first, self.last, self.rho].map(|vector| &vector[part.clone()]);
-        Near { first, last, rho }
+        let [first, last] = [self.first, self.last].map(|vector| &vector[part.clone()]);
+        Near { first, last, rho: self.rho.get(part).unwrap_or_default() }
     }
 
     /// Joins a stretch of one place to the next place.
-    fn join_place(&self, rho: &mut [T], place: &[T]) -> Products {
-        let [to_first, to_last] = vector::change_and_sum(rho, [self.rho, place], |rho, [a, b]| {
-            *rho = a + b;
-            let (a, b) = (a.f64(), b.f64());
+    fn join_place(&self, place: &[T]) -> Products {
+        let [to_first, to_last] = vector::sums([self.first, place], |momenta| {
+            let [a, b] = momenta.map(Real::f64);
             [(a + b) * a, (a + b) * b]
         });
         [to_first, to_last, to_first, to_last, to_first, to_last]
     }
 
+    /// Joins a stretch of two places to the next two; `rho` becomes the sum of all four.
+    fn join_pair(&self, rho: &mut [T], first: &[T], last: &[T]) -> Products {
+        let ends = [self.first, self.last, first, last];
+        vector::change_and_sum(rho, ends, |rho, [a1, a2, b1, b2]| {
+            let (a, b) = (a1 + a2, b1 + b2);
+            *rho = a + b;
+            products([a1, a2, a, b1, b2, b, *rho])
+        })
+    }
+
     /// Joins a stretch to one whose momenta at the ends are these, and whose sum of momenta `rho` becomes that of both.
     fn join(&self, rho: &mut [T], first: &[T], last: &[T]) -> Products {
-        let mut products = Products::default();
-        for (block, rho) in rho.chunks_mut(BLOCK).enumerate() {
-            let here = block * BLOCK..block * BLOCK + rho.len();
-            let Near { first: a1, last: a2, rho: a } = self.part(here.clone());
-            let (b1, b2) = (&first[here.clone()], &last[here]);
-            let of_second = vector::sums([rho, a2, b2], with_ends);
-            let of_first = vector::sums([a, b1, a1], with_ends);
-            let of_all = vector::change_and_sum(rho, [a, a1, b2], |rho, [a, a1, b2]| {
-                *rho += a;
-                let rho = rho.f64();
-                [rho * a1.f64(), rho * b2.f64()]
-            });
-            let block = [of_all, of_first, of_second];
-            products.iter_mut().zip(block.as_flattened()).for_each(|(sum, product)| *sum += product);
-        }
-        products
+        let momenta = [self.first, self.last, self.rho, first, last];
+        vector::change_and_sum(rho, momenta, |rho, [a1, a2, a, b1, b2]| {
+            let b = *rho;
+            *rho += a;
+            products([a1, a2, a, b1, b2, b, *rho])
+        })
     }
 }
 
-/// Products of the sum of some momenta and of the next one, with that one and with the other end.
-fn with_ends<T: Real>(momenta: [T; 3]) -> [f64; 2] {
-    let [sum, next, end] = momenta.map(Real::f64);
-    [(sum + next) * next, (sum + next) * end]
+/// What a place adds to the products of two stretches, of which these are the momenta at both ends and their sum, and the sum of all.
+#[inline(always)]
+fn products<T: Real>(momenta: [T; 7]) -> Products {
+    let [a1, a2, a, b1, b2, b, all] = momenta.map(Real::f64);
+    let (a, b) = (a + b1, b + a2);
+    [all * a1, all * b2, a * a1, a * b1, b * a2, b * b2]
 }
 
-/// Places that are joined at once: their momenta, read three times, stay in a cache nearby.
-const BLOCK: usize = 1024;
-
-/// The end of a step and the beginning of the next.
+/// The end of a step and the beginning of the next; gives the squared length of the momentum between them.
 struct Leap<'a, T> {
     by: [T; 2],
     z: &'a [T],
@@ -143,26 +146,38 @@ struct Leap<'a, T> {
     ahead: &'a mut [T],
 }
 
+/// Places whose momenta are still in the nearest cache when their squares are summed.
+const NEAREST: usize = 512;
+
 impl<T: Real> Kernel for Leap<'_, T> {
-    type Output = ();
+    type Output = f64;
 
     #[inline(always)]
-    fn run(self) {
+    fn run(self) -> f64 {
         let Leap { by: [kick, drift], z, gradient, scales, under_way, momentum, ahead } = self;
         let leap = |(under_way, momentum, ahead): (&mut T, &mut T, &mut T), z: T, g: T, s: T| {
             *momentum = *under_way - kick * s * g;
             *under_way = *momentum - kick * s * g;
             *ahead = z + drift * s * *under_way;
         };
-        let places = under_way.iter_mut().zip(momentum).zip(ahead).zip(z).zip(gradient);
-        if let Some(scales) = scales {
-            for (((((under_way, momentum), ahead), &z), &g), &s) in places.zip(scales) {
-                leap((under_way, momentum, ahead), z, g, s);
+        let parts =
+            under_way.chunks_mut(NEAREST).zip(momentum.chunks_mut(NEAREST)).zip(ahead.chunks_mut(NEAREST));
+        let mut square = 0.0;
+        for (part, ((under_way, momentum), ahead)) in parts.enumerate() {
+            let here = part * NEAREST..part * NEAREST + momentum.len();
+            let places = under_way.iter_mut().zip(&mut *momentum).zip(ahead);
+            let places = places.zip(&z[here.clone()]).zip(&gradient[here.clone()]);
+            if let Some(scales) = scales {
+                for (((((under_way, momentum), ahead), &z), &g), &s) in places.zip(&scales[here]) {
+                    leap((under_way, momentum, ahead), z, g, s);
+                }
+            } else {
+                for ((((under_way, momentum), ahead), &z), &g) in places {
+                    leap((under_way, momentum, ahead), z, g, T::one());
+                }
             }
-        } else {
-            for ((((under_way, momentum), ahead), &z), &g) in places {
-                leap((under_way, momentum, ahead), z, g, T::one());
-            }
+            square += vector::norm2(momentum);
         }
+        square
     }
 }

@@ -68,7 +68,7 @@ const LAST_SHARE: f64 = 0.15;
 /// After the warm-up, the integrator `two_stage` takes fewer gradients on Gaussians: 4 to 35 % fewer in 100 to 1000 dimensions, and less than half in ten thousand, where
 /// trajectories of the leapfrog, whose steps must become short, double once more. Its warm-up takes 1.1 to 1.7 times as many in 100 to 1000 dimensions, and where the
 /// posterior bends, so do its draws. Step size by dual averaging; widths of the latents from draws and gradients of the warm-up, in windows that grow. The
-/// worst case of a draw is `2^max_depth - 1` steps. Memory: at most `5 max_depth + 9`
+/// worst case of a draw is `2^max_depth - 1` steps. Memory: at most `5 max_depth + 8`
 /// vectors a chain, which trajectories hand on to the next ones, and fourteen more for its place and what it learns.
 ///
 /// When not to use it: in very many dimensions, where `mclmc` needs far fewer gradients.

@@ -41,8 +41,8 @@ struct Stretch<T: Number> {
     /// Momenta at its ends.
     first: Arc<Vec<T>>,
     last: Arc<Vec<T>>,
-    /// Sum of its momenta.
-    rho: Arc<Vec<T>>,
+    /// Sum of its momenta, if it has more than two places.
+    rho: Option<Vec<T>>,
     log_weight: f64,
     /// One of its places, chosen by weight.
     draw: Arc<Point<T>>,
@@ -52,7 +52,7 @@ struct Stretch<T: Number> {
 struct Place<T: Number> {
     point: Point<T>,
     momentum: Vec<T>,
-    /// Sum of the momenta of the longest stretch that ends here, if it has more than one place.
+    /// Sum of the momenta of the longest stretch that ends here, if it has more than two places.
     rho: Option<Vec<T>>,
     /// For each stretch that ends here, from the shortest on, whether it goes on in the direction of its ends.
     straight: Vec<bool>,
@@ -66,16 +66,16 @@ fn log_add(a: f64, b: f64) -> f64 {
 
 impl<T: Number> Stretch<T> {
     fn of_one(momentum: Arc<Vec<T>>, log_weight: f64, draw: Arc<Point<T>>) -> Stretch<T> {
-        Stretch { first: momentum.clone(), last: momentum.clone(), rho: momentum, log_weight, draw }
+        Stretch { first: momentum.clone(), last: momentum, rho: None, log_weight, draw }
     }
 
     fn near(&self) -> Near<'_, T> {
-        Near { first: &self.first, last: &self.last, rho: &self.rho }
+        Near { first: &self.first, last: &self.last, rho: self.rho.as_deref().unwrap_or_default() }
     }
 
     /// The same where places are added at its first end.
     fn near_backwards(&self) -> Near<'_, T> {
-        Near { first: &self.last, last: &self.first, rho: &self.rho }
+        Near { first: &self.last, last: &self.first, ..self.near() }
     }
 }
 
@@ -100,7 +100,8 @@ impl<T: Number> Trajectory<'_, T> {
             self.pool.recycle([momentum, z]);
         }
         let Stretch { first, last, rho, draw, .. } = whole;
-        [first, last, rho, momentum].into_iter().for_each(|vector| self.recycle(vector));
+        [first, last, momentum].into_iter().for_each(|vector| self.recycle(vector));
+        self.pool.recycle(rho);
         Ok(draw)
     }
 
@@ -109,7 +110,8 @@ impl<T: Number> Trajectory<'_, T> {
     }
 
     fn recycle_stretch(&self, Stretch { first, last, rho, draw, .. }: Stretch<T>) {
-        [first, last, rho].into_iter().for_each(|vector| self.recycle(vector));
+        [first, last].into_iter().for_each(|vector| self.recycle(vector));
+        self.pool.recycle(rho);
         self.pool.recycle_point(draw);
     }
 
@@ -164,7 +166,7 @@ impl<T: Number> Trajectory<'_, T> {
     fn join(&mut self, place: Place<T>, waiting: &mut Vec<Stretch<T>>, halves: usize) -> Option<Stretch<T>> {
         let Place { point, momentum, rho, straight, log_weight } = place;
         let mut joined = Stretch::of_one(Arc::new(momentum), log_weight, Arc::new(point));
-        joined.rho = rho.map_or(joined.rho, Arc::new);
+        joined.rho = rho;
         let mut goes_on = log_weight > f64::NEG_INFINITY;
         for straight in straight.into_iter().take(halves) {
             if !goes_on {
@@ -176,7 +178,8 @@ impl<T: Number> Trajectory<'_, T> {
             let take_far = self.decisions.uniform().ln() < far_weight - joined.log_weight;
             let other = if take_far { near.draw } else { std::mem::replace(&mut joined.draw, near.draw) };
             let inner = std::mem::replace(&mut joined.first, near.first);
-            [near.last, near.rho, inner].into_iter().for_each(|vector| self.recycle(vector));
+            [near.last, inner].into_iter().for_each(|vector| self.recycle(vector));
+            self.pool.recycle(near.rho);
             self.pool.recycle_point(other);
             goes_on = straight;
         }
@@ -217,7 +220,7 @@ impl<T: Number> Trajectory<'_, T> {
         }
         let z = std::mem::replace(&mut ahead.z, self.pool.vector(dim));
         let mut momentum = self.pool.vector(dim);
-        let mut rho = (!near.is_empty()).then(|| self.pool.vector(dim));
+        let mut rho = (near.len() > 1).then(|| self.pool.vector(dim));
         let arrival = Arrival {
             by: [outer * step, step / moves as f64].map(T::of),
             z: &z,
@@ -398,7 +401,7 @@ mod tests {
         for number in 0..trajectories {
             let max_depth = 3 + number as usize % 3;
             // As many vectors as are reckoned with, three of them below; what lies in them must not matter.
-            let vectors = 5 * max_depth + 9;
+            let vectors = 5 * max_depth + 8;
             let pool = Pool::default();
             pool.recycle((3..vectors).map(|_| vec![f64::NAN; dim]));
             let stream = Stream::new(8, Purpose::Test, number);

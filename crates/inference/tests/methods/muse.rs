@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use lookback_inference::{Derivative, Draw, Error, Muse, MuseOptions, Optimizer, Posterior, run_to_end};
+use lookback_inference::{
+    Derivative, Draw, Error, Method, Muse, MuseOptions, Optimizer, Posterior, run_to_end,
+};
 use lookback_likelihood::{Gaussian, Likelihood, Poisson};
 use lookback_operator::random::{Purpose, Stream};
 use lookback_operator::{Linearization, Operator, Real, Result, Space};
@@ -132,6 +134,32 @@ fn the_funnel_has_its_exact_posterior() {
         assert!((theta - mean).abs() < 0.1 * std, "{optimizer:?}: {theta} instead of {mean} +- {std}");
         assert!((sigma / std - 1.0).abs() < 0.06, "{optimizer:?}: {sigma} instead of {std}");
     }
+}
+
+/// Few simulations lead to the neighbourhood of a root far from the start; what is found there with all of them is the root that a search to the bitter
+/// end finds.
+#[test]
+fn few_simulations_lead_to_the_root_of_all() {
+    let simulations = 300;
+    let posterior = funnel::<f64>(1000, 3.0, 0.0);
+    let with = |tolerance| {
+        let mut muse =
+            Muse::new(MuseOptions { tolerance, ..options(simulations) }, vec![0], 1).expect("valid");
+        run_to_end(&mut muse, &posterior).expect("runs");
+        let (theta, covariance) = muse.answer().expect("done");
+        let figures = muse.figures();
+        let figure = |name: &str| figures.iter().find(|(known, _)| known == name).expect("a figure").1;
+        (theta[0], covariance[0].sqrt(), figure("score_evaluations"), figure("maxima"))
+    };
+    let (theta, sigma, evaluations, maxima) = with(1e-2);
+    let (exact, ..) = with(1e-6);
+    println!("{theta} +- {sigma}, {exact}: {evaluations} evaluations, {maxima} maxima");
+    assert!((theta - exact).abs() < 1e-2 * sigma, "{theta} {exact} +- {sigma}");
+    // All maxima of every evaluation would be half as many again.
+    assert!(
+        evaluations >= 4.0 && maxima * 1.4 < evaluations * (simulations as f64 + 1.0),
+        "{evaluations} {maxima}"
+    );
 }
 
 /// A parameter that the data do not see keeps its prior, and tells nothing of the others; whether its score is exactly zero (masked)
