@@ -1,6 +1,6 @@
 """MUSE on the noisy funnel: Lookback beside numpy and scipy, alternately, in one run.
 
-    python3 benches/compare/muse/run.py [LATENTS] [SIMULATIONS]
+    python3 benches/compare/muse/run.py [LATENTS] [SIMULATIONS] [THETA]
 
 The package of the method's authors is not on the package index, and gives wrong error bars with present numpy and JAX. The peer here
 is the published algorithm as that package carries it out (Millea & Seljak 2021, section II): scipy's L-BFGS-B for the maxima, stopped
@@ -30,6 +30,7 @@ import scipy.optimize
 
 LATENTS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 SIMULATIONS = int(sys.argv[2]) if len(sys.argv) > 2 else 100
+TRUTH = sys.argv[3] if len(sys.argv) > 3 else "0"
 PRIOR = 3.0
 
 
@@ -90,7 +91,7 @@ def peer(data, simulations, tolerance=1e-2, step=0.7):
 
 
 def exact(data):
-    theta = np.linspace(-4, 4, 400_001)
+    theta = np.linspace(-10, 10, 400_001)
     variance = 1 + np.exp(theta)
     log = -0.5 * (theta / PRIOR) ** 2 - 0.5 * (data @ data) / variance - 0.5 * len(data) * np.log(variance)
     weight = np.exp(log - log.max())
@@ -101,16 +102,16 @@ def exact(data):
 def ours():
     """The table of our program without its header, and CPU seconds of one estimate."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [PROGRAM, "table", str(LATENTS), str(SIMULATIONS), str(SETS)]
+    command = [PROGRAM, "table", str(LATENTS), str(SIMULATIONS), str(SETS), TRUTH]
     out = subprocess.run(command, check=True, capture_output=True, text=True, env=dict(os.environ, RAYON_NUM_THREADS="2"))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return out.stdout.splitlines()[2:], seconds / (2 * SETS)
 
 
-lines = subprocess.run([PROGRAM, "data", str(LATENTS), "0", str(SETS)], check=True, capture_output=True, text=True)
+lines = subprocess.run([PROGRAM, "data", str(LATENTS), "0", str(SETS), TRUTH], check=True, capture_output=True, text=True)
 data = [np.array(line.split(), float) for line in lines.stdout.splitlines()]
-print(f"numpy {np.__version__}, scipy {scipy.__version__}; {LATENTS} latents, {SIMULATIONS} simulations, float64\n")
+print(f"numpy {np.__version__}, scipy {scipy.__version__}; {LATENTS} latents, {SIMULATIONS} simulations, theta = {TRUTH}, float64\n")
 print("| | bias / sigma | sigma / exact | evaluations of the score | gradients | CPU seconds |\n|---|---|---|---|---|---|")
 peers, own = [], []
 for which, x in enumerate(data):

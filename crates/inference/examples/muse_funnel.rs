@@ -1,7 +1,7 @@
 //! How fast and how right is MUSE? The noisy funnel of Millea & Seljak (2021): `theta ~ N(0, 3)`, `z_i ~ N(0, exp(theta / 2))`,
 //! `x_i ~ N(z_i, 1)`, where the marginal posterior of `theta` is known: `x_i ~ N(0, 1 + exp(theta))`.
 //!
-//! `cargo run --release -p lookback-inference --example muse_funnel -- [table | coverage | hmc] [LATENTS] [SIMULATIONS] [DATA SETS]`
+//! `cargo run --release -p lookback-inference --example muse_funnel -- [table | coverage | hmc | data] [LATENTS] [SIMULATIONS] [DATA SETS] [THETA]`
 //!
 //! `table`: estimates of some data sets beside the exact posterior, with seconds and gradients. `coverage`: how often the truth
 //! lies within one and two error bars. `hmc`: gradients that HMC, NUTS and MCLMC take for 100 effective samples of `theta`. `data`: the
@@ -119,13 +119,13 @@ fn muse(funnel: &Funnel, simulations: usize, derivative: Derivative, seed: u64) 
     Ok([PRIOR * theta[0], PRIOR * covariance[0].sqrt(), evaluations, gradients, seconds])
 }
 
-fn table(latents: usize, simulations: usize, sets: u32) -> Result<()> {
+fn table(latents: usize, simulations: usize, sets: u32, truth: f64) -> Result<()> {
     println!(
         "| {latents} latents, {simulations} simulations | bias / sigma | sigma / exact | evaluations of the score | gradients | ms |"
     );
     println!("|---|---|---|---|---|---|");
     for which in 0..sets {
-        let funnel = Funnel::drawn(latents, 0.0, which);
+        let funnel = Funnel::drawn(latents, truth, which);
         let (mean, std) = funnel.exact();
         for derivative in [Derivative::Implicit, Derivative::FiniteDifference] {
             let [theta, sigma, evaluations, gradients, seconds] = muse(&funnel, simulations, derivative, 1)?;
@@ -220,17 +220,18 @@ fn main() -> std::result::Result<(), Box<dyn StdError>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize, default: usize| arguments.get(i).map_or(Ok(default), |text| text.parse());
     let (latents, simulations, sets) = (number(1, 10_000)?, number(2, 100)?, number(3, 3)? as u32);
+    let truth = arguments.get(4).map_or(Ok(0.0), |text| text.parse::<f64>())?;
     match arguments.first().map(String::as_str) {
         Some("coverage") => coverage(latents, simulations, sets)?,
         Some("hmc") => samplers(latents)?,
         Some("data") => {
             for which in 0..sets {
                 let numbers: Vec<String> =
-                    Funnel::drawn(latents, 0.0, which).data.iter().map(f64::to_string).collect();
+                    Funnel::drawn(latents, truth, which).data.iter().map(f64::to_string).collect();
                 println!("{}", numbers.join(" "));
             }
         }
-        _ => table(latents, simulations, sets)?,
+        _ => table(latents, simulations, sets, truth)?,
     }
     Ok(())
 }

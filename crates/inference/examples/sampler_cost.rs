@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use lookback_inference::{
-    Draw, Evaluator, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts, NutsOptions, Result, Target,
-    Workers,
+    Draw, Evaluator, Hmc, HmcOptions, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts, NutsOptions,
+    Result, Target, Workers,
 };
 use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
@@ -244,8 +244,8 @@ fn moments() {
     }
 }
 
-/// NUTS on a funnel: which of its settings and seeds come through the neck, and after how many gradients.
-fn settings_of_nuts() {
+/// Which samplers, settings and seeds come through the neck of a funnel, and after how many gradients.
+fn settings_on_funnel() {
     header();
     let target = neals_funnel();
     for target_acceptance in [0.8, 0.9, 0.95, 0.98, 0.99] {
@@ -263,6 +263,19 @@ fn settings_of_nuts() {
             let name = format!("nuts, acceptance {target_acceptance}, {metric:?} metric, seed {seed}");
             row(&target, &name, gradients_needed(&mut Nuts::new(options, seed).expect("valid"), &target));
         }
+    }
+    for (path_length, seed) in [5.0, 15.0].into_iter().flat_map(|length| [(length, 1), (length, 2)]) {
+        let options = HmcOptions {
+            chains: CHAINS,
+            warmup: 500,
+            draws: 20_000,
+            target_acceptance: 0.99,
+            path_length,
+            ..Default::default()
+        };
+        let name = format!("mams, acceptance 0.99, paths of {path_length}, seed {seed}");
+        let mut mams = Hmc::microcanonical(options, seed).expect("valid");
+        row(&target, &name, gradients_needed(&mut mams, &target));
     }
 }
 
@@ -390,7 +403,7 @@ fn main() {
         moments();
     }
     if wanted("funnel") {
-        settings_of_nuts();
+        settings_on_funnel();
     }
     if wanted("phi4") {
         lattices(number);

@@ -36,39 +36,6 @@ pub fn conjugate_gradient<T: Real>(
     })
 }
 
-/// A sample `x ~ N(0, D)`, and what it was made of.
-pub(crate) struct Sample<T> {
-    /// `D^-1 x`, drawn from `N(0, D^-1)`.
-    pub y: Vec<T>,
-    pub x: Vec<T>,
-    /// Products with the metric.
-    pub iterations: usize,
-}
-
-impl<T: Real> Sample<T> {
-    /// Number `draw` of a seed, at the evaluator's point: a draw from the metric, of which an inverse makes one from its inverse (Papandreou & Yuille 2010).
-    ///
-    /// # Errors
-    /// As [`conjugate_gradient`].
-    pub fn draw(
-        evaluator: &mut dyn Evaluator<T>,
-        dim: usize,
-        (seed, draw): (u64, u32),
-        tolerance: f64,
-        max_iterations: usize,
-    ) -> Result<Sample<T>> {
-        let mut y = vec![T::zero(); dim];
-        evaluator.metric_sample(seed, draw, &mut y)?;
-        let Solution { x, iterations } = conjugate_gradient(evaluator, &y, tolerance, max_iterations)?;
-        Ok(Sample { y, x, iterations })
-    }
-
-    /// `x^T D^-1 x / 2`: the residual of conjugate gradients is orthogonal to what they found.
-    pub fn energy(&self) -> f64 {
-        0.5 * vector::dot(&self.x, &self.y)
-    }
-}
-
 /// The same until the squared residual falls to `goal`; `None` if it does not within the iterations allowed.
 fn solve<T: Real>(
     evaluator: &mut dyn Evaluator<T>,
@@ -98,6 +65,39 @@ pub(crate) fn truncated<T: Real>(
         state.step(evaluator)?;
     }
     Ok(Solution { x: state.x, iterations: state.iterations })
+}
+
+/// A sample `x ~ N(0, D)`, and what it was made of.
+pub(crate) struct Sample<T> {
+    /// `D^-1 x`, drawn from `N(0, D^-1)`.
+    pub y: Vec<T>,
+    pub x: Vec<T>,
+    /// Products with the metric.
+    pub iterations: usize,
+}
+
+impl<T: Real> Sample<T> {
+    /// Number `draw` of a seed, at the evaluator's point: a draw from the metric, of which an inverse makes one from its inverse (Papandreou & Yuille 2010). `y` is
+    /// overwritten.
+    ///
+    /// # Errors
+    /// As [`conjugate_gradient`].
+    pub fn draw(
+        evaluator: &mut dyn Evaluator<T>,
+        mut y: Vec<T>,
+        (seed, draw): (u64, u32),
+        tolerance: f64,
+        max_iterations: usize,
+    ) -> Result<Sample<T>> {
+        evaluator.metric_sample(seed, draw, &mut y)?;
+        let Solution { x, iterations } = conjugate_gradient(evaluator, &y, tolerance, max_iterations)?;
+        Ok(Sample { y, x, iterations })
+    }
+
+    /// `x^T D^-1 x / 2`: the residual of conjugate gradients is orthogonal to what they found.
+    pub fn energy(&self) -> f64 {
+        0.5 * vector::dot(&self.x, &self.y)
+    }
 }
 
 struct State<T> {

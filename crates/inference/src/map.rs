@@ -196,10 +196,12 @@ impl<T: Number> Map<T> {
                 return Ok((z, energy, approximation));
             }
             evaluator.energy(&at.z, &mut y)?;
-            let sample = Sample::draw(evaluator, y.len(), (seed, draw as u32), tolerance, SOLVE)?;
+            let sample = Sample::draw(evaluator, y, (seed, draw as u32), tolerance, SOLVE)?;
+            let approximation = sample.energy();
             let z = vector::step(&at.z, 1.0, &sample.x);
-            let energy = evaluator.energy(&z, &mut y)?;
-            Ok((z, energy, sample.energy()))
+            let mut gradient = sample.y;
+            let energy = evaluator.energy(&z, &mut gradient)?;
+            Ok((z, energy, approximation))
         })?;
         for (z, energy, approximation) in solutions {
             self.weighed.add(approximation - energy);

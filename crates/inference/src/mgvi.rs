@@ -127,7 +127,7 @@ impl<T: Number> Mgvi<T> {
             let mut y = mean.to_vec();
             let energy = evaluator.energy(mean, &mut y)?;
             possible(evaluator, energy)?;
-            let sample = Sample::draw(evaluator, y.len(), (self.seed, draw), self.options.tolerance, SOLVE)?;
+            let sample = Sample::draw(evaluator, y, (self.seed, draw), self.options.tolerance, SOLVE)?;
             let energy = sample.energy();
             let Sample { mut y, x: straight, .. } = sample;
             let mirrored = vector::negative(&straight);

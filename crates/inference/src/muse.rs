@@ -37,7 +37,7 @@ pub struct MuseOptions {
     pub derivative: Derivative,
     /// Where the search for the root stops: size of the next step, in posterior standard deviations.
     pub tolerance: f64,
-    /// Most evaluations of the score.
+    /// Most evaluations of the score with all simulations, and of those with a few of them that come before.
     pub max_iterations: usize,
     /// Share of a Newton step that is taken, before there is a secant.
     pub step: f64,
@@ -68,8 +68,10 @@ impl Default for MuseOptions {
 
 /// Maxima between two checks whether to stop or to save.
 const BATCH: usize = 16;
-/// Share of the simulations that lead to the neighbourhood of the root, and the least number of them for each parameter and one more.
-const FEW: (usize, usize) = (10, 5);
+/// Of so many simulations one leads to the neighbourhood of the root.
+const ONE_OF: usize = 10;
+/// The least number of those that do, for each parameter and one more.
+const AT_LEAST: usize = 5;
 /// Longest step of a parameter, in standard deviations of its prior.
 const LONGEST: f64 = 1.0;
 /// Half of the difference of truths, in standard deviations of the posterior.
@@ -90,13 +92,13 @@ const SOLVE: usize = 10_000;
 /// response of a score to the truth of its simulation (Millea & Seljak 2021, arXiv 2112.09354). Parameters are
 /// latents, so that their priors are standard normal, whatever distribution is behind them, and steps cannot leave its range.
 ///
-/// All evaluations use the same random numbers and begin where the one before ended. The first ones, on the way to the root, take a tenth of the simulations;
-/// where the next step is within the scatter of these, all others come in. Newton steps use the covariance of the scores;
+/// All evaluations use the same random numbers and begin where the one before ended. The first ones, on the way to the root, take a tenth of the simulations, five for each parameter
+/// and five more at least, unless that is more than half of them; where the next step is within the scatter of these, all others come in. Newton steps use the covariance of the scores;
 /// after the first, a secant corrects them (Broyden 1965). `theta` holds the scatter of the simulations within its error bar: the
 /// covariance handed out is multiplied by `1 + 1 / simulations`.
 ///
 /// Exact where the posterior of the latents is Gaussian, and unbiased beyond; the error bar is right where the score, a sum over many
-/// latents, is normal. Memory: one latent a simulation, in checkpoints too. Cost: one maximum a simulation and iteration,
+/// latents, is normal. Memory: one latent a simulation, in checkpoints too. Cost: one maximum for each simulation of an evaluation,
 /// on all threads.
 ///
 /// When not to use it: a posterior of the parameters that is far from normal, or few data, where samplers do better.
@@ -122,6 +124,8 @@ pub struct Muse<T: Number> {
     /// The last step between such places, and how far the posterior score fell along it.
     secant: Option<(Vec<f64>, Vec<f64>)>,
     evaluations: usize,
+    /// How many of these took few simulations.
+    evaluations_with_few: usize,
     /// Maxima found so far, for scores.
     maxima: usize,
     /// Size of the next step, in standard deviations.
@@ -139,7 +143,7 @@ pub struct Muse<T: Number> {
 
 /// Simulations that lead to the neighbourhood of the root.
 fn few_of(simulations: usize, parameters: usize) -> usize {
-    let few = (simulations / FEW.0).max(FEW.1 * (parameters + 1));
+    let few = (simulations / ONE_OF).max(AT_LEAST * (parameters + 1));
     if 2 * few <= simulations { few } else { simulations }
 }
 
@@ -224,6 +228,7 @@ impl<T: Number> Muse<T> {
             last: None,
             secant: None,
             evaluations: 0,
+            evaluations_with_few: 0,
             maxima: 0,
             ahead: f64::INFINITY,
             root: None,
@@ -368,8 +373,9 @@ impl<T: Number> Muse<T> {
         }
         let all = self.used == self.options.simulations;
         let found = all && ahead <= self.options.tolerance;
+        let spent = evaluations - self.evaluations_with_few >= self.options.max_iterations;
         // An evaluation that is one too many changes nothing, so that it fails again when it is tried again.
-        if !found && evaluations >= self.options.max_iterations {
+        if all && spent && !found {
             return Err(Error::NotConverged(format!(
                 "the root of the score was not found in {evaluations} evaluations: the next step would be {ahead:.2e} posterior standard deviations"
             )));
@@ -384,9 +390,9 @@ impl<T: Number> Muse<T> {
         let numbers = |vector: &DVector<f64>| vector.iter().copied().collect::<Vec<f64>>();
         self.secant = secant_pair.map(|(moved, fell)| (numbers(&moved), numbers(&fell)));
         self.last = Some((self.theta.clone(), numbers(&score)));
-        if !all && ahead <= 1.0 / (self.used as f64).sqrt() {
+        if !all && (spent || ahead <= (count as f64 / self.used as f64).sqrt()) {
             // Scores of other simulations are no measure of how these fall.
-            (self.used, self.last) = (self.options.simulations, None);
+            (self.used, self.last, self.evaluations_with_few) = (self.options.simulations, None, evaluations);
         }
         self.theta.iter_mut().zip(step.iter()).for_each(|(theta, step)| *theta += length * step);
         self.scores.clear();
@@ -480,8 +486,8 @@ impl<T: Number> Muse<T> {
                 Err(error) if error.is_of_point() => return Ok(None),
                 Err(error) => return Err(error),
             };
-            let (dim, number) = (workers.dim(), (self.seed, draw));
-            let off = Sample::draw(&mut conditional, dim, number, self.options.tolerance, SOLVE)?;
+            let (y, number) = (vec![T::zero(); workers.dim()], (self.seed, draw));
+            let off = Sample::draw(&mut conditional, y, number, self.options.tolerance, SOLVE)?;
             Ok(Some(vector::step(&peak.z, 1.0, &off.x)))
         })?;
         for z in found {
@@ -562,5 +568,25 @@ impl<T: Number> Muse<T> {
         let maxima_in_all = if self.root.is_some() { self.maxima } else { known.max(usual) };
         let steps = self.maxima + self.responses.len() + self.drawn;
         Progress { steps: (steps as u64, (maxima_in_all + after) as u64), message, done }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_simulations_are_enough_for_the_parameters_and_much_fewer_than_all() {
+        for (simulations, parameters, few) in [
+            (1000, 1, 100),
+            (100, 1, 10),
+            (100, 4, 25),
+            (100, 9, 50),
+            (100, 10, 100),
+            (20, 1, 10),
+            (19, 1, 19),
+        ] {
+            assert_eq!(few_of(simulations, parameters), few, "{simulations} {parameters}");
+        }
     }
 }

@@ -86,7 +86,7 @@ impl<'a, T: Number> Straight<'a, T> {
             let direction = if helps {
                 newton_direction(self, &gradient, 0.01 * goal, INNER)?
             } else {
-                let negative: Vec<T> = self.off.iter().map(|off| -*off).collect();
+                let negative = vector::negative(&self.off);
                 let direction = truncated(self.at_mean, &negative, 0.1 * goal, SOLVE)?.x;
                 if -vector::dot(&self.off, &direction) <= goal {
                     return Ok((z, Arrival::There));

@@ -97,7 +97,7 @@ impl<T: Number> Method<T> for Wiener<T> {
             let mut y = origin.clone();
             evaluator.energy(&origin, &mut y)?;
             let number = (seed, draw as u32);
-            Sample::draw(evaluator, y.len(), number, options.tolerance, options.max_iterations)
+            Sample::draw(evaluator, y, number, options.tolerance, options.max_iterations)
         })?;
         for Sample { x, iterations, .. } in samples {
             self.iterations += iterations as u64;

@@ -1,7 +1,8 @@
 //! Weights of PyTorch: the same layers with other layouts.
 
-use lookback_operator::Real;
+use std::collections::BTreeMap;
 
+use lookback_operator::Real;
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::architecture::{LayerSection, Shape};
@@ -58,33 +59,32 @@ const SPECTRAL: [[&str; 3]; 2] = [
 
 /// Weights under spectral normalisation over their norm `u^T W v`, and all other arrays as they are.
 fn fold_spectral(arrays: Vec<TorchArray>) -> Result<Vec<TorchArray>> {
-    let find = |name: &str| {
-        let found = arrays.iter().find(|array| array.name == name);
-        found.ok_or_else(|| Error::architecture(format!("there is no array `{name}` beside its weight")))
+    let mut arrays: BTreeMap<String, TorchArray> =
+        arrays.into_iter().map(|array| (array.name.clone(), array)).collect();
+    let found = |name: &String| {
+        SPECTRAL.iter().find_map(|ends| Some((name.strip_suffix(ends[0])?.to_string(), *ends)))
     };
-    let mut folded = Vec::new();
-    for array in &arrays {
-        let ends_in = |which: usize| {
-            SPECTRAL.iter().find_map(|ends| Some((array.name.strip_suffix(ends[which])?, ends)))
+    for (module, ends) in arrays.keys().filter_map(found).collect::<Vec<_>>() {
+        let mut take = |end: &str| {
+            let name = format!("{module}{end}");
+            let array = arrays.remove(&name);
+            array.ok_or_else(|| Error::architecture(format!("there is no array `{name}` beside its weight")))
         };
-        if let Some((module, [_, left, right])) = ends_in(0) {
-            let [left, right] = [find(&format!("{module}{left}"))?, find(&format!("{module}{right}"))?];
-            let norm = spectral_norm(array, &left.values, &right.values)?;
-            let values = array.values.iter().map(|weight| (f64::from(*weight) / norm) as f32).collect();
-            folded.push(TorchArray { name: format!("{module}weight"), shape: array.shape.clone(), values });
-        } else if ends_in(1).is_none() && ends_in(2).is_none() {
-            folded.push(array.clone());
-        }
+        let [mut weight, left, right] = [take(ends[0])?, take(ends[1])?, take(ends[2])?];
+        let norm = spectral_norm(&weight, &left.values, &right.values)?;
+        weight.values.iter_mut().for_each(|weight| *weight = (f64::from(*weight) / norm) as f32);
+        weight.name = format!("{module}weight");
+        arrays.insert(weight.name.clone(), weight);
     }
-    Ok(folded)
+    Ok(arrays.into_values().collect())
 }
 
 /// `u^T W v`, with `W` as a matrix of all inputs of each output. Outputs are the first index, and the second of a transposed convolution:
-/// of two that fit, the one along which `u` and `v` lie.
+/// where both fit, the one along which `u` and `v` lie.
 fn spectral_norm(weight: &TorchArray, u: &[f32], v: &[f32]) -> Result<f64> {
     let product = |outputs: usize| {
-        let (count, inside) =
-            (*weight.shape.get(outputs)?, weight.shape[outputs + 1..].iter().product::<usize>());
+        let count = *weight.shape.get(outputs)?;
+        let inside: usize = weight.shape[outputs + 1..].iter().product();
         if count != u.len() || count * v.len() != weight.values.len() {
             return None;
         }
@@ -94,14 +94,19 @@ fn spectral_norm(weight: &TorchArray, u: &[f32], v: &[f32]) -> Result<f64> {
         };
         Some(weight.values.iter().enumerate().map(term).sum::<f64>())
     };
-    let norms = [product(0), product(1)];
-    let norm = norms
-        .into_iter()
-        .flatten()
-        .fold(None, |most: Option<f64>, norm| Some(most.map_or(norm, |m| m.max(norm))));
-    norm.filter(|norm| norm.is_finite() && *norm > 0.0).ok_or_else(|| {
-        Error::architecture(format!("`{}` and its singular directions do not fit each other", weight.name))
-    })
+    // A matrix has its outputs first.
+    let norms = if weight.shape.len() > 2 { [product(0), product(1)] } else { [product(0), None] };
+    let norm = norms.into_iter().flatten().max_by(|a, b| a.abs().total_cmp(&b.abs()));
+    let name = &weight.name;
+    match norm {
+        None => {
+            Err(Error::architecture(format!("`{name}` and its singular directions do not fit each other")))
+        }
+        Some(norm) if !norm.is_finite() || norm == 0.0 => {
+            Err(Error::architecture(format!("`{name}` has a spectral norm of {norm}")))
+        }
+        Some(norm) => Ok(norm),
+    }
 }
 
 /// Numbers of the modules, and the rank of the array within the last.
@@ -482,8 +487,11 @@ mod tests {
                 array(weight, &shape, (0..len).map(|at| 2.5 * one(at)).collect()),
                 array(left, &[u.len()], u.clone()),
             ];
-            let folded = fold_spectral(arrays.clone()).expect("folds");
-            assert_eq!(folded.len(), 2);
+            let more = [array("my_weight_u", &[1], vec![1.0])];
+            let all = arrays.iter().chain(&more).cloned().collect();
+            let mut folded = fold_spectral(all).expect("folds");
+            assert_eq!(folded.len(), 3);
+            folded.retain(|array| array.name != more[0].name);
             assert_eq!(folded[0], bias);
             assert_eq!((folded[1].name.as_str(), &folded[1].shape), ("encoder.2.weight", &shape));
             for (at, found) in folded[1].values.iter().enumerate() {

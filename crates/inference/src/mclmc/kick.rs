@@ -164,8 +164,8 @@ mod tests {
         let unit = T::of(1.0 / vector::norm2(&u).sqrt());
         u.iter_mut().for_each(|u| *u *= unit);
         g.iter_mut().for_each(|g| *g *= T::of(3.0));
-        let scales = vec![T::of(0.5); dim];
-        let (start, scaled): (_, Vec<T>) = (z.clone(), g.iter().map(|&g| T::of(0.5) * g).collect());
+        let scales: Vec<T> = (0..dim).map(|i| T::of(0.5 + 0.3 * (i as f64).sin())).collect();
+        let (start, scaled): (_, Vec<T>) = (z.clone(), g.iter().zip(&scales).map(|(&g, &s)| s * g).collect());
         let (memory, drift) = (0.9, 0.7);
 
         let mut expected = u.clone();
@@ -202,7 +202,7 @@ mod tests {
         };
         for i in 0..dim {
             near(u[i], expected[i].f64());
-            near(z[i], start[i].f64() + drift * 0.5 * expected[i].f64());
+            near(z[i], start[i].f64() + drift * scales[i].f64() * expected[i].f64());
         }
     }
 

@@ -201,6 +201,9 @@ trait Widths<T>: Copy {
     /// Of `LANES` pairs, as [`lanes`] has them.
     fn lanes(self, first: usize) -> ([T; LANES], [T; LANES]);
 
+    /// Of as many pairs as word `number` turns, in the order of memory.
+    fn of_word(self, number: usize) -> Ends<[T; WORD]>;
+
     /// Of the latent `i` at the front and of its partner `j` at the back.
     fn pair(self, i: usize, j: usize) -> (T, T);
 }
@@ -217,6 +220,11 @@ impl<T: Real> Widths<T> for One {
         ([T::one(); LANES], [T::one(); LANES])
     }
 
+    #[inline(always)]
+    fn of_word(self, _: usize) -> Ends<[T; WORD]> {
+        ([T::one(); WORD], [T::one(); WORD])
+    }
+
     fn pair(self, _: usize, _: usize) -> (T, T) {
         (T::one(), T::one())
     }
@@ -226,6 +234,12 @@ impl<T: Real> Widths<T> for Each<'_, T> {
     #[inline(always)]
     fn lanes(self, first: usize) -> ([T; LANES], [T; LANES]) {
         lanes(self.0, first)
+    }
+
+    #[inline(always)]
+    fn of_word(self, number: usize) -> Ends<[T; WORD]> {
+        let (front, back) = (self.0.0.as_chunks().0, self.0.1.as_rchunks().1);
+        (front[number], back[back.len() - 1 - number])
     }
 
     fn pair(self, i: usize, j: usize) -> (T, T) {
@@ -285,48 +299,86 @@ struct TurnOfTask<'a, T, S> {
     words: Words,
 }
 
+/// What a turn makes of a direction and of latents, with factors in their precision.
+#[derive(Clone, Copy)]
+struct Turn<T> {
+    by_u: T,
+    by_g: T,
+    cos: T,
+    sin: T,
+    down: T,
+    drift: T,
+}
+
+impl<T: Real> Turn<T> {
+    fn new(by: Turned, drift: f64) -> Turn<T> {
+        let [by_u, by_g, down, drift] = [by.by_u, by.by_g, by.down, drift].map(T::of);
+        let [cos, sin] = [by.cos, sine(by.cos)].map(|factor| T::of(by.keep * factor));
+        Turn { by_u, by_g, cos, sin, down, drift }
+    }
+
+    /// The direction of a pair, of which these are the direction and the scaled gradient; the lowest bit tells the way.
+    #[inline(always)]
+    fn pair(self, [ui, uj, gi, gj]: [T; 4], way: u32) -> [T; 2] {
+        let Turn { by_u, by_g, cos, sin, down, .. } = self;
+        let (vi, vj) = (by_u * ui + by_g * gi, by_u * uj + by_g * gj);
+        let sin = if way & 1 == 1 { -sin } else { sin };
+        [cos * vi + sin * vj + down * gi, cos * vj - sin * vi + down * gj]
+    }
+
+    /// As many pairs as a random word has bits: loops so simple that compilers make vector instructions of them.
+    #[inline(always)]
+    fn pairs(
+        self,
+        u: Ends<&mut [T; WORD]>,
+        z: Ends<&mut [T; WORD]>,
+        g: Ends<&[T; WORD]>,
+        s: Ends<&[T; WORD]>,
+        word: u32,
+    ) {
+        let mut new = ([T::zero(); WORD], [T::zero(); WORD]);
+        for i in 0..WORD {
+            let j = WORD - 1 - i;
+            [new.0[i], new.1[j]] = self.pair([u.0[i], u.1[j], s.0[i] * g.0[i], s.1[j] * g.1[j]], word >> i);
+        }
+        for (((u, z), new), s) in u.0.iter_mut().zip(z.0).zip(&new.0).zip(s.0) {
+            *u = *new;
+            *z += self.drift * *s * *new;
+        }
+        for (((u, z), new), s) in u.1.iter_mut().zip(z.1).zip(&new.1).zip(s.1) {
+            *u = *new;
+            *z += self.drift * *s * *new;
+        }
+    }
+}
+
 impl<T: Real, S: Widths<T>> Kernel for TurnOfTask<'_, T, S> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let TurnOfTask { by, drift, u, z, g, s, words } = self;
+        let turn = Turn::new(by, drift);
         let pairs = u.0.len();
-        let [by_u, by_g, down, drift] = [by.by_u, by.by_g, by.down, drift].map(T::of);
-        let (cos, sin) = (T::of(by.keep * by.cos), T::of(by.keep * sine(by.cos)));
-        let turn = |[ui, uj, gi, gj]: [T; 4], way: u32| {
-            let (vi, vj) = (by_u * ui + by_g * gi, by_u * uj + by_g * gj);
-            let sin = if way & 1 == 1 { -sin } else { sin };
-            (cos * vi + sin * vj + down * gi, cos * vj - sin * vi + down * gj)
-        };
-        let whole = pairs - pairs % LANES;
-        for first in (0..whole).step_by(LANES) {
-            let end = pairs - first;
-            let ((gi, gj), (si, sj)) = (lanes(g, first), s.lanes(first));
-            let (ui, uj) = lanes((&*u.0, &*u.1), first);
-            let ways = ways_from(&words, first);
-            let (mut new_i, mut new_j) = ([T::zero(); LANES], [T::zero(); LANES]);
-            for lane in 0..LANES {
-                let scaled = [ui[lane], uj[lane], si[lane] * gi[lane], sj[lane] * gj[lane]];
-                (new_i[lane], new_j[lane]) = turn(scaled, ways >> lane);
-            }
-            u.0[first..first + LANES].copy_from_slice(&new_i);
-            let z_i = &mut z.0[first..first + LANES];
-            for lane in 0..LANES {
-                z_i[lane] += drift * si[lane] * new_i[lane];
-            }
-            let (u_j, z_j) = (&mut u.1[end - LANES..end], &mut z.1[end - LANES..end]);
-            for lane in 0..LANES {
-                u_j[LANES - 1 - lane] = new_j[lane];
-                z_j[LANES - 1 - lane] += drift * sj[lane] * new_j[lane];
-            }
+        let (u_i, rest_u_i) = u.0.as_chunks_mut::<WORD>();
+        let (z_i, rest_z_i) = z.0.as_chunks_mut::<WORD>();
+        let (rest_u_j, u_j) = u.1.as_rchunks_mut::<WORD>();
+        let (rest_z_j, z_j) = z.1.as_rchunks_mut::<WORD>();
+        let (g_i, g_j) = (g.0.as_chunks::<WORD>().0, g.1.as_rchunks::<WORD>().1);
+        let front = u_i.iter_mut().zip(z_i).zip(g_i);
+        let back = u_j.iter_mut().zip(z_j).zip(g_j).rev();
+        for (number, (((u_i, z_i), g_i), ((u_j, z_j), g_j))) in front.zip(back).enumerate() {
+            let (s_i, s_j) = s.of_word(number);
+            turn.pairs((u_i, u_j), (z_i, z_j), (g_i, g_j), (&s_i, &s_j), words[number]);
         }
-        for i in whole..pairs {
-            let j = pairs - 1 - i;
+        let first = pairs - rest_u_i.len();
+        for (k, (u_i, z_i)) in rest_u_i.iter_mut().zip(rest_z_i).enumerate() {
+            let (i, j) = (first + k, rest_u_j.len() - 1 - k);
+            let (u_j, z_j) = (&mut rest_u_j[j], &mut rest_z_j[j]);
             let (si, sj) = s.pair(i, j);
-            (u.0[i], u.1[j]) = turn([u.0[i], u.1[j], si * g.0[i], sj * g.1[j]], ways_from(&words, i));
-            z.0[i] += drift * si * u.0[i];
-            z.1[j] += drift * sj * u.1[j];
+            [*u_i, *u_j] = turn.pair([*u_i, *u_j, si * g.0[i], sj * g.1[j]], ways_from(&words, i));
+            *z_i += turn.drift * si * *u_i;
+            *z_j += turn.drift * sj * *u_j;
         }
     }
 }
