@@ -1,4 +1,4 @@
-"""How good a learned prior of Fashion-MNIST is: errors, anomalies, samples, and its flow beside nflows'.
+"""How good a learned prior of Fashion-MNIST is: errors, samples, and its flow beside nflows'; `anomalies.py` is about anomalies.
 
     LOOKBACK_DATA=... python3 benches/compare/learned/quality.py MODEL [EPOCHS]
 
@@ -6,7 +6,6 @@ MODEL is the folder of `lookback train examples/learn_fashion.toml`, or of anoth
 the arrays that `lookback model` writes:
 
 - mean squared error of a pixel of the test set, pixels between 0 and 1;
-- areas under the receiver operating curve: test set against digits, and against itself mirrored and turned upside down;
 - Frechet distances between features of a classifier that is trained here (two convolutions and a dense layer of 128, whose outputs are the
   features): reconstructions, samples through the flow, samples whose latents are N(0, 1), and the training set, against the test set;
 - with EPOCHS, test log density and time of our flows on the latents, beside nflows' of the same kind and size.
@@ -23,12 +22,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from environment import ROOT, enter  # noqa: E402
 
-enter(__file__, ["torch", "nflows", "scikit-learn", "scipy"], ["-p", "lookback-cli"])
+enter(__file__, ["torch", "nflows", "scipy"], ["-p", "lookback-cli"])
 
 import numpy as np  # noqa: E402
 import scipy.linalg  # noqa: E402
 import torch  # noqa: E402
-from sklearn.metrics import roc_auc_score  # noqa: E402
 
 DATA = Path(os.environ["LOOKBACK_DATA"])
 LOOKBACK = ROOT / "target" / "release" / "lookback"
@@ -51,26 +49,6 @@ def through(verb, array, *options):
     np.save(PLACE / "in.npy", array)
     model(verb, PLACE / "in.npy", "-o", PLACE / "out.npy", *options)
     return np.load(PLACE / "out.npy")
-
-
-def scores(array):
-    np.save(PLACE / "in.npy", array)
-    model("score", PLACE / "in.npy", "-o", PLACE / "scores.csv")
-    return np.genfromtxt(PLACE / "scores.csv", delimiter=",", names=True)
-
-
-def anomalies(test):
-    usual = scores(test)
-    strange = {"digits": idx("mnist/t10k"), "mirrored": test[:, :, ::-1], "upside down": test[:, ::-1]}
-    print("\n| AUROC | " + " | ".join(strange) + " |\n|---|" + "---|" * len(strange))
-    found = {name: scores(np.ascontiguousarray(images)) for name, images in strange.items()}
-    for score in ("latent", "reconstruction", "combined"):
-        row = []
-        for name in strange:
-            values = np.concatenate([usual[score], found[name][score]])
-            truth = np.concatenate([np.ones(len(usual)), np.zeros(len(found[name]))])
-            row.append(f"{roc_auc_score(truth, values):.4f}")
-        print(f"| {score} | " + " | ".join(row) + " |")
 
 
 def classifier(images, labels):
@@ -239,7 +217,6 @@ def main():
     train, test = idx("fashion-mnist/train"), idx("fashion-mnist/t10k")
     decoded = through("decode", through("encode", test))
     print(f"mean squared error of a pixel, test set: {((decoded / 255 - test / 255.0) ** 2).mean():.3e}")
-    anomalies(test)
     sample_quality(train, test)
     if len(sys.argv) > 2:
         flows(train, test, int(sys.argv[2]))
