@@ -178,6 +178,23 @@ fn information(response: &DMatrix<f64>, scatter: DMatrix<f64>) -> DMatrix<f64> {
     })
 }
 
+/// The inverse of how a score falls, corrected so that it is right along a step.
+fn corrected(
+    newton: DMatrix<f64>,
+    (moved, fell): &(DVector<f64>, DVector<f64>),
+    score: &DVector<f64>,
+) -> DMatrix<f64> {
+    let weight = (moved.transpose() * &newton * fell)[0];
+    let secant = &newton + (moved - &newton * fell) * (moved.transpose() * &newton) / weight;
+    // A secant that would turn the step around says that the scatter is no guide; then the scatter is the safer one.
+    let is_ascent = (score.transpose() * &secant * score)[0] > 0.0;
+    if is_ascent && secant.iter().all(|x| x.is_finite()) { secant } else { newton }
+}
+
+fn numbers(vector: &DVector<f64>) -> Vec<f64> {
+    vector.iter().copied().collect()
+}
+
 fn not_positive(what: &str) -> Error {
     Error::NotConverged(format!("{what} is not positive: use more `simulations`, or fewer parameters"))
 }
@@ -338,6 +355,15 @@ impl<T: Number> Muse<T> {
         Ok(())
     }
 
+    /// The last step between places with as many simulations, and how far the posterior score fell along it: the step that led here, if it is one.
+    fn secant(&self, theta: &DVector<f64>, score: &DVector<f64>) -> Option<(DVector<f64>, DVector<f64>)> {
+        let vector = |numbers: &Vec<f64>| DVector::from_column_slice(numbers);
+        if let Some((before, score_before)) = &self.last {
+            return Some((theta - vector(before), vector(score_before) - score));
+        }
+        self.secant.as_ref().map(|(moved, fell)| (vector(moved), vector(fell)))
+    }
+
     /// A step towards the root, from the scores at `theta`.
     fn improve(&mut self) -> Result<()> {
         let (mean, covariance) = moments(&self.scores[1..]);
@@ -347,23 +373,12 @@ impl<T: Number> Muse<T> {
         let evaluations = self.evaluations + 1;
         let scatter = covariance.diagonal().iter().map(|v| v.sqrt().max(1e-6)).collect();
         let curvature = covariance + DMatrix::identity(count, count);
-        let mut newton = inverse(curvature.clone(), "the covariance of the scores")?;
-        let since = |(before, score_before): &(Vec<f64>, Vec<f64>)| {
-            let moved = &theta - DVector::from_column_slice(before);
-            (moved, DVector::from_column_slice(score_before) - &score)
+        let newton = inverse(curvature.clone(), "the covariance of the scores")?;
+        let secant = self.secant(&theta, &score);
+        let newton = match &secant {
+            Some(secant) => corrected(newton, secant, &score),
+            None => newton,
         };
-        let given = |(moved, fell): &(Vec<f64>, Vec<f64>)| {
-            (DVector::from_column_slice(moved), DVector::from_column_slice(fell))
-        };
-        let secant_pair = self.last.as_ref().map(since).or_else(|| self.secant.as_ref().map(given));
-        if let Some((moved, fell)) = &secant_pair {
-            let weight = (moved.transpose() * &newton * fell)[0];
-            let secant = &newton + (moved - &newton * fell) * (moved.transpose() * &newton) / weight;
-            // A secant that would turn the step around says that the scatter is no guide; then the scatter is the safer one.
-            if secant.iter().all(|x| x.is_finite()) && (score.transpose() * &secant * &score)[0] > 0.0 {
-                newton = secant;
-            }
-        }
         let step = &newton * &score;
         let ahead = (step.transpose() * curvature * &step)[0].sqrt();
         if !ahead.is_finite() {
@@ -382,13 +397,12 @@ impl<T: Number> Muse<T> {
         }
         (self.evaluations, self.scatter, self.ahead) = (evaluations, scatter, ahead);
         if found {
-            self.root = Some((theta + step).iter().copied().collect());
+            self.root = Some(numbers(&(theta + step)));
             return Ok(());
         }
-        let share = if secant_pair.is_some() { 1.0 } else { self.options.step };
+        let share = if secant.is_some() { 1.0 } else { self.options.step };
         let length = share.min(LONGEST / step.amax());
-        let numbers = |vector: &DVector<f64>| vector.iter().copied().collect::<Vec<f64>>();
-        self.secant = secant_pair.map(|(moved, fell)| (numbers(&moved), numbers(&fell)));
+        self.secant = secant.map(|(moved, fell)| (numbers(&moved), numbers(&fell)));
         self.last = Some((self.theta.clone(), numbers(&score)));
         if !all && (spent || ahead <= (count as f64 / self.used as f64).sqrt()) {
             // Scores of other simulations are no measure of how these fall.
