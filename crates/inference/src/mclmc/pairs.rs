@@ -341,11 +341,14 @@ impl<T: Real> Turn<T> {
             let j = WORD - 1 - i;
             [new.0[i], new.1[j]] = self.pair([u.0[i], u.1[j], s.0[i] * g.0[i], s.1[j] * g.1[j]], word >> i);
         }
-        for (((u, z), new), s) in u.0.iter_mut().zip(z.0).zip(&new.0).zip(s.0) {
-            *u = *new;
-            *z += self.drift * *s * *new;
-        }
-        for (((u, z), new), s) in u.1.iter_mut().zip(z.1).zip(&new.1).zip(s.1) {
+        self.move_along(u.0, z.0, &new.0, s.0);
+        self.move_along(u.1, z.1, &new.1, s.1);
+    }
+
+    /// Takes a new direction, and moves the latents along it.
+    #[inline(always)]
+    fn move_along(self, u: &mut [T; WORD], z: &mut [T; WORD], new: &[T; WORD], s: &[T; WORD]) {
+        for (((u, z), new), s) in u.iter_mut().zip(z).zip(new).zip(s) {
             *u = *new;
             *z += self.drift * *s * *new;
         }
