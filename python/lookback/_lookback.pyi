@@ -321,6 +321,7 @@ def nuts(
     thin: int = 1,
     target_acceptance: float = 0.8,
     max_depth: int = 10,
+    halve_above: float | None = None,
     integrator: Integrator = "leapfrog",
     metric: Literal["diagonal", "unit"] = "diagonal",
     start_scale: float = 0.1,

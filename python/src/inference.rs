@@ -495,9 +495,10 @@ fn integrator_named(name: &str) -> PyResult<Integrator> {
         .ok_or_else(|| raise(format!("there is no integrator `{name}`; there are {}", known())))
 }
 
-/// The No-U-Turn sampler; samples of the chains take turns. In ten thousand dimensions `integrator = "two_stage"` saves gradients.
+/// The No-U-Turn sampler; samples of the chains take turns. In ten thousand dimensions `integrator = "two_stage"` saves gradients; in funnels
+/// `halve_above = 2.0` takes steps in which the energy spreads by more in halves, quarters and so on, where they would diverge.
 #[pyfunction]
-#[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, integrator = "leapfrog", metric = "diagonal", start_scale = 0.1, precondition = None, start = None, seed = 42))]
+#[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, halve_above = None, integrator = "leapfrog", metric = "diagonal", start_scale = 0.1, precondition = None, start = None, seed = 42))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn nuts(
     py: Python<'_>,
@@ -508,6 +509,7 @@ pub(crate) fn nuts(
     thin: usize,
     target_acceptance: f64,
     max_depth: usize,
+    halve_above: Option<f64>,
     integrator: &str,
     metric: &str,
     start_scale: f64,
@@ -523,6 +525,7 @@ pub(crate) fn nuts(
         thin,
         target_acceptance,
         max_depth,
+        halve_above,
         integrator,
         metric,
         start_scale,

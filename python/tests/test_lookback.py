@@ -153,6 +153,7 @@ def test_a_python_function_can_be_the_whole_energy():
     for result in [
         lb.hmc(target, draws=1000, seed=5),
         lb.nuts(target, draws=1000, seed=5),
+        lb.nuts(target, draws=1000, halve_above=0.5, seed=5),
         lb.mclmc(target, energy_error=1e-5, seed=5),
     ]:
         chains = [result.samples[result.chains == c, 0] for c in range(4)]

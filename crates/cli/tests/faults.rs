@@ -471,12 +471,13 @@ fn approximations() -> [Named; 8] {
     ]
 }
 
-fn chains() -> [Named; 8] {
+fn chains() -> [Named; 9] {
     [
         ("hmc", "kind = \"hmc\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
         ("mala", "kind = \"mala\"\nchains = 2\nwarmup = 300\ndraws = 600\nthin = 20"),
         ("mams", "kind = \"mams\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
         ("nuts", "kind = \"nuts\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2"),
+        ("halved", "kind = \"nuts\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2\nhalve_above = 0.3"),
         (
             "preconditioned",
             "kind = \"nuts\"\nchains = 2\nwarmup = 60\ndraws = 60\nthin = 2\n[precondition]\nrank = 60",

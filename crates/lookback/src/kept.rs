@@ -10,7 +10,7 @@ use crate::files::{read as read_file, sha256, write_whole};
 use crate::{Error, Result, VERSION};
 
 /// Raised whenever a state that is kept (of a method, a recorder, a training) changes its form, or what its numbers mean: bytes alone do not tell.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// First bytes of a file.
 const MAGIC: &[u8; 8] = b"lookback";

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::arrival::{Ahead, Arrival, Near};
+use super::parts::Origin;
 use super::pool::Pool;
 use crate::chain::{Decisions, Point};
 use crate::hmc::DIVERGENT;
@@ -19,6 +20,8 @@ pub(super) struct Trajectory<'a, T: Number> {
     pub step: f64,
     /// Energy at its start, that of the momentum included.
     pub start: f64,
+    /// Steps in which the energy spreads by more are halved; infinite if none is.
+    pub halve_above: f64,
     pub decisions: Decisions,
     pub pool: &'a Pool<T>,
     pub counts: Counts,
@@ -29,11 +32,14 @@ pub(super) struct Trajectory<'a, T: Number> {
 pub(super) struct Counts {
     pub steps: u64,
     pub gradients: u64,
-    /// Sum of the acceptances of its steps.
+    /// Sum of the acceptances of its steps, none of those that were halved.
     pub accepted: f64,
     pub diverged: bool,
     /// Whether it was cut at the greatest depth.
     pub cut: bool,
+    /// Steps that were halved, and whether one of them would not have been taken backwards, which ends a trajectory.
+    pub halved: u64,
+    pub one_way: bool,
 }
 
 /// Places one after the other, in the order in which they were made. Momenta are those of the scaled latents, of unit mass.
@@ -49,14 +55,23 @@ struct Stretch<T: Number> {
 }
 
 /// A place that a step led to.
-struct Place<T: Number> {
-    point: Point<T>,
-    momentum: Vec<T>,
+pub(super) struct Place<T: Number> {
+    pub point: Arc<Point<T>>,
+    pub momentum: Arc<Vec<T>>,
     /// Sum of the momenta of the longest stretch that ends here, if it has more than two places.
     rho: Option<Vec<T>>,
     /// For each stretch that ends here, from the shortest on, whether it goes on in the direction of its ends.
     straight: Vec<bool>,
-    log_weight: f64,
+    /// Energy, that of the momentum included.
+    pub total: f64,
+}
+
+/// An end of a trajectory, from which steps go on.
+enum End<T: Number> {
+    /// The next step has begun.
+    Begun(Ahead<T>),
+    /// It is begun anew as often as it is halved.
+    Whole(Origin<T>),
 }
 
 fn log_add(a: f64, b: f64) -> f64 {
@@ -85,24 +100,37 @@ impl<T: Number> Trajectory<'_, T> {
         let momentum = Arc::new(momentum);
         // From its end back in time to the one forth in time, and the steps that have begun there.
         let mut whole = Stretch::of_one(momentum.clone(), 0.0, start.clone());
-        let mut ahead = [None, None];
+        let mut ends = [None, None];
         self.counts.cut = true;
         for depth in 0..max_depth {
             let side = usize::from(self.decisions.uniform() < 0.5);
             let step = if side == 1 { self.step } else { -self.step };
-            let ahead = ahead[side].get_or_insert_with(|| self.set_out(&start, &momentum, step));
-            if !self.double(&mut whole, ahead, depth, step)? {
+            let end = ends[side].get_or_insert_with(|| self.end(&start, &momentum, step));
+            if !self.double(&mut whole, end, depth, step)? {
                 self.counts.cut = false;
                 break;
             }
         }
-        for Ahead { momentum, z } in ahead.into_iter().flatten() {
-            self.pool.recycle([momentum, z]);
-        }
+        ends.into_iter().flatten().for_each(|end| self.recycle_end(end));
         let Stretch { first, last, rho, draw, .. } = whole;
         [first, last, momentum].into_iter().for_each(|vector| self.recycle(vector));
         self.pool.recycle(rho);
         Ok(draw)
+    }
+
+    pub(super) fn recycle_ahead(&self, Ahead { momentum, z }: Ahead<T>) {
+        self.pool.recycle([momentum, z]);
+    }
+
+    pub(super) fn recycle_origin(&self, Origin { point, momentum, .. }: Origin<T>) {
+        self.recycle(momentum);
+        self.pool.recycle_point(point);
+    }
+
+    pub(super) fn recycle_place(&self, Place { point, momentum, rho, .. }: Place<T>) {
+        self.recycle(momentum);
+        self.pool.recycle(rho);
+        self.pool.recycle_point(point);
     }
 
     fn recycle(&self, vector: Arc<Vec<T>>) {
@@ -115,8 +143,23 @@ impl<T: Number> Trajectory<'_, T> {
         self.pool.recycle_point(draw);
     }
 
-    /// Begins the first step from the start.
-    fn set_out(&self, start: &Point<T>, momentum: &[T], step: f64) -> Ahead<T> {
+    fn recycle_end(&self, end: End<T>) {
+        match end {
+            End::Begun(ahead) => self.recycle_ahead(ahead),
+            End::Whole(origin) => self.recycle_origin(origin),
+        }
+    }
+
+    /// The start of a trajectory as the end from which steps of this sign go on.
+    fn end(&self, start: &Arc<Point<T>>, momentum: &Arc<Vec<T>>, step: f64) -> End<T> {
+        if self.halve_above == f64::INFINITY {
+            return End::Begun(self.set_out(start, momentum, step));
+        }
+        End::Whole(Origin { point: start.clone(), momentum: momentum.clone(), total: self.start })
+    }
+
+    /// Begins a step.
+    pub(super) fn set_out(&self, start: &Point<T>, momentum: &[T], step: f64) -> Ahead<T> {
         let mut ahead =
             Ahead { momentum: self.pool.vector(momentum.len()), z: self.pool.vector(momentum.len()) };
         ahead.momentum.copy_from_slice(momentum);
@@ -132,13 +175,7 @@ impl<T: Number> Trajectory<'_, T> {
     }
 
     /// Adds as many places as there are at the end to which a step of this sign leads; whether the trajectory goes on.
-    fn double(
-        &mut self,
-        whole: &mut Stretch<T>,
-        ahead: &mut Ahead<T>,
-        depth: usize,
-        step: f64,
-    ) -> Result<bool> {
+    fn double(&mut self, whole: &mut Stretch<T>, end: &mut End<T>, depth: usize, step: f64) -> Result<bool> {
         // Stretches whose other halves are still to come, the longest first.
         let mut waiting: Vec<Stretch<T>> = Vec::with_capacity(depth + 1);
         let places = 1usize << depth;
@@ -147,7 +184,7 @@ impl<T: Number> Trajectory<'_, T> {
             let to_whole =
                 (number == places).then(|| if step > 0.0 { whole.near() } else { whole.near_backwards() });
             let near: Vec<_> = waiting.iter().rev().take(halves).map(Stretch::near).chain(to_whole).collect();
-            let place = self.step(ahead, &near, step)?;
+            let Some(place) = self.leave(end, &near, step)? else { break };
             let goes_on = place.straight.last().copied().unwrap_or(true);
             match self.join(place, &mut waiting, halves) {
                 Some(piece) if number == places => {
@@ -164,8 +201,9 @@ impl<T: Number> Trajectory<'_, T> {
 
     /// Joins a place to stretches that wait for it, as many as are given; `None` if it diverged or one turns back.
     fn join(&mut self, place: Place<T>, waiting: &mut Vec<Stretch<T>>, halves: usize) -> Option<Stretch<T>> {
-        let Place { point, momentum, rho, straight, log_weight } = place;
-        let mut joined = Stretch::of_one(Arc::new(momentum), log_weight, Arc::new(point));
+        let log_weight = self.log_weight(&place);
+        let Place { point, momentum, rho, straight, .. } = place;
+        let mut joined = Stretch::of_one(momentum, log_weight, point);
         joined.rho = rho;
         let mut goes_on = log_weight > f64::NEG_INFINITY;
         for straight in straight.into_iter().take(halves) {
@@ -202,9 +240,32 @@ impl<T: Number> Trajectory<'_, T> {
         self.recycle_stretch(piece);
     }
 
+    /// Takes a step from an end, which becomes the place that it leads to; `None` if a step could not be taken in parts that are short enough, or not backwards.
+    fn leave(&mut self, end: &mut End<T>, near: &[Near<'_, T>], step: f64) -> Result<Option<Place<T>>> {
+        self.counts.steps += 1;
+        let halved = self.counts.halved;
+        let place = match end {
+            End::Begun(ahead) => Some(self.step(ahead, near, step)?),
+            End::Whole(origin) => self.step_in_parts(origin, near, step)?,
+        };
+        let Some(place) = place else { return Ok(None) };
+        let log_weight = self.log_weight(&place);
+        self.counts.diverged |= log_weight == f64::NEG_INFINITY;
+        if self.counts.halved == halved {
+            self.counts.accepted += log_weight.exp().min(1.0);
+        }
+        Ok(Some(place))
+    }
+
+    /// Logarithm of the weight of a place, which is none where the trajectory diverged.
+    fn log_weight(&self, place: &Place<T>) -> f64 {
+        let change = place.total - self.start;
+        if change < DIVERGENT { -change } else { f64::NEG_INFINITY }
+    }
+
     /// Ends a step of kicks `p -= h s dH/dz` and moves `z += h s p`, each with its share of the time, where it begins the next one; where the
     /// energy is none, it ends there. `near` are the stretches that the place is joined to, the shortest first, each to all after it.
-    fn step(&mut self, ahead: &mut Ahead<T>, near: &[Near<'_, T>], step: f64) -> Result<Place<T>> {
+    pub(super) fn step(&mut self, ahead: &mut Ahead<T>, near: &[Near<'_, T>], step: f64) -> Result<Place<T>> {
         let dim = ahead.z.len();
         let Shares { outer, middle, moves } = self.shares;
         let mut gradient = self.pool.vector(dim);
@@ -230,13 +291,9 @@ impl<T: Number> Trajectory<'_, T> {
         };
         let (square, straight) =
             arrival.carry_out(ahead, &mut momentum, rho.as_deref_mut().unwrap_or_default());
-        let change = energy + 0.5 * square - self.start;
-        let diverged = !(change < DIVERGENT);
-        self.counts.steps += 1;
-        self.counts.diverged |= diverged;
-        self.counts.accepted += if diverged { 0.0 } else { (-change).exp().min(1.0) };
-        let log_weight = if diverged { f64::NEG_INFINITY } else { -change };
-        Ok(Place { point: Point { z, gradient, energy }, momentum, rho, straight, log_weight })
+        let total = energy + 0.5 * square;
+        let (point, momentum) = (Arc::new(Point { z, gradient, energy }), Arc::new(momentum));
+        Ok(Place { point, momentum, rho, straight, total })
     }
 }
 
@@ -396,7 +453,13 @@ mod tests {
     }
 
     /// Whether the draws and the counts of so many trajectories are those of the plain ones; sums of all counts.
-    fn compare(dim: usize, trajectories: u32, integrator: Integrator, widths: bool) -> (Vec<u64>, u64, u64) {
+    fn compare(
+        dim: usize,
+        trajectories: u32,
+        integrator: Integrator,
+        widths: bool,
+        halve_above: f64,
+    ) -> (Vec<u64>, u64, u64) {
         let (mut lengths, mut diverged, mut cut) = (Vec::new(), 0, 0);
         for number in 0..trajectories {
             let max_depth = 3 + number as usize % 3;
@@ -422,6 +485,7 @@ mod tests {
                 shares,
                 step,
                 start,
+                halve_above,
                 decisions: decisions(),
                 pool: &pool,
                 counts: Counts::default(),
@@ -439,6 +503,11 @@ mod tests {
                 counts: Counts::default(),
             };
             let expected = plain.run(state, max_depth);
+            if counts.halved > 0 || (halve_above < f64::INFINITY && counts.diverged) {
+                // A step into the wall is taken in parts.
+                diverged += u64::from(plain.counts.diverged);
+                continue;
+            }
             let accepted = (counts.accepted - plain.counts.accepted).abs();
             assert!(accepted < 1e-9, "trajectory {number}: {accepted}");
             assert_eq!(counts, Counts { accepted: counts.accepted, ..plain.counts }, "trajectory {number}");
@@ -451,7 +520,12 @@ mod tests {
             // All come back, and no other was made.
             [point, found].into_iter().for_each(|point| pool.recycle_point(point));
             let back = std::iter::repeat_with(|| pool.vector(0)).take_while(|vector| !vector.is_empty());
-            assert_eq!(back.count(), vectors, "trajectory {number}");
+            let count = back.count();
+            if halve_above == f64::INFINITY {
+                assert_eq!(count, vectors, "trajectory {number}");
+            } else {
+                assert!(count <= vectors + ORIGINS, "trajectory {number}: {count} of {vectors}");
+            }
             diverged += u64::from(counts.diverged);
             cut += u64::from(counts.cut);
         }
@@ -462,7 +536,7 @@ mod tests {
     fn a_trajectory_is_that_of_the_recursion_in_papers() {
         for integrator in [Integrator::Leapfrog, Integrator::TwoStage] {
             for widths in [false, true] {
-                let (lengths, diverged, cut) = compare(6, 300, integrator, widths);
+                let (lengths, diverged, cut) = compare(6, 300, integrator, widths, f64::INFINITY);
                 // Some of every kind: those that turn at once, those that go far, into the wall, or to the greatest depth.
                 let short = lengths.iter().filter(|&&steps| steps < 4).count();
                 let odd = lengths.iter().filter(|&&steps| !(steps + 1).is_power_of_two()).count();
@@ -473,7 +547,17 @@ mod tests {
             }
         }
         // Vectors of several tasks.
-        let (lengths, ..) = compare(10 * CHUNK + 6, 3, Integrator::Leapfrog, true);
+        let (lengths, ..) = compare(10 * CHUNK + 6, 3, Integrator::Leapfrog, true, f64::INFINITY);
         assert!(lengths.iter().all(|&steps| steps > 2), "{lengths:?}");
+    }
+
+    /// Vectors that a trajectory with steps that may be halved holds beyond those of others.
+    const ORIGINS: usize = 6;
+
+    #[test]
+    fn steps_that_might_be_halved_and_are_not_are_those_of_others() {
+        let (lengths, diverged, _) = compare(6, 300, Integrator::Leapfrog, true, 1e300);
+        assert!(lengths.len() > 200 && lengths.len() as u64 + diverged == 300);
+        assert!(lengths.iter().any(|&steps| steps > 15));
     }
 }

@@ -200,6 +200,10 @@ fn bad_options_are_named() {
             .contains("`target_acceptance`")
     );
     assert!(nuts(NutsOptions { chains: 0, ..Default::default() }).contains("`chains`"));
+    for spread in [0.0, f64::INFINITY, f64::NAN] {
+        let halve_above = Some(spread);
+        assert!(nuts(NutsOptions { halve_above, ..Default::default() }).contains("`halve_above`"));
+    }
     let mclmc = |options| Mclmc::<f64>::new(options, 1).expect_err("refused").to_string();
     assert!(mclmc(MclmcOptions { energy_error: 0.0, ..Default::default() }).contains("`energy_error`"));
     assert!(mclmc(MclmcOptions { warmup: 10, ..Default::default() }).contains("`warmup`"));
@@ -400,4 +404,42 @@ fn mams_leaves_a_flat_start() {
     let (second, error) = mean(&chains(&draws, 4, |z| z.iter().map(|z| z * z).sum::<f64>() / 50.0));
     assert!((second - 1.0).abs() < 5.0 * error, "{second} +- {error}");
     assert!(mams.figures().iter().all(|(name, _)| name != "e_bfmi_min"), "no momenta, no E-BFMI");
+}
+
+/// A funnel: `x_0 ~ N(0, 6.25)`, nine others `N(0, exp(x_0))`. Steps that are right in its mouth are too long for its neck.
+#[test]
+fn halved_steps_come_through_the_neck_of_a_funnel() {
+    let energy = |z: &[f64], gradient: &mut [f64]| {
+        let narrow = (-z[0]).exp();
+        let sum: f64 = z[1..].iter().map(|z| z * z).sum();
+        gradient[1..].iter_mut().zip(&z[1..]).for_each(|(g, z)| *g = z * narrow);
+        gradient[0] = z[0] / 6.25 + 4.5 - 0.5 * narrow * sum;
+        z[0] * z[0] / 12.5 + 4.5 * z[0] + 0.5 * narrow * sum
+    };
+    let funnel = Formula { dim: 10, energy };
+    // The twentieth part of it lies below.
+    let neck = -2.5 * 1.644_853_626_951;
+    let share_in_neck = |halve_above: Option<f64>| {
+        let options = NutsOptions {
+            warmup: 300,
+            draws: 12_000,
+            metric: Metric::Unit,
+            halve_above,
+            ..NutsOptions::default()
+        };
+        let mut nuts = Nuts::new(options, 1).expect("valid");
+        let draws = run_to_end(&mut nuts, &funnel).expect("runs");
+        let figures = nuts.figures();
+        let figure =
+            |name: &str| figures.iter().find(|figure| figure.0 == name).map_or(0.0, |figure| figure.1);
+        let in_neck = chains(&draws, 4, |z| f64::from(u8::from(z[0] < neck)));
+        (mean(&in_neck), figure("divergences"), figure("trajectories_halved"))
+    };
+    let ((share, _), divergences, _) = share_in_neck(None);
+    println!("{share} without, {divergences} divergences");
+    assert!((share - 0.05).abs() > 0.03 && divergences > 0.0, "{share}, {divergences} divergences");
+    let ((share, error), divergences, halved) = share_in_neck(Some(2.0));
+    println!("{share} +- {error} in the neck, {halved} trajectories with halved steps");
+    assert!((share - 0.05).abs() < 4.0 * error && error < 0.012, "{share} {error}");
+    assert!(divergences == 0.0 && halved > 1000.0, "{divergences} {halved}");
 }

@@ -213,6 +213,9 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
     if let Some(count) = of("divergences").filter(|count| *count > 0.0) {
         let (what, option) = match method {
             "mclmc" => ("steps", "a smaller `energy_error`"),
+            "nuts" if of("trajectories_halved").is_none() => {
+                ("trajectories", "`halve_above = 2`, a higher `target_acceptance`")
+            }
             _ => ("trajectories", "a higher `target_acceptance`"),
         };
         say(format!(
