@@ -62,8 +62,8 @@ pub(super) struct Kick {
 
 impl Kick {
     /// A kick that may turn `pairs`.
-    pub fn new<T: Real>(u: &[T], g: &[T], scales: Scales<'_, T>, pairs: Option<Pairs>) -> Kick {
-        let products = match (&pairs, scales) {
+    pub fn new<T: Real>(u: &[T], g: &[T], scales: Scales<'_, T>, mut pairs: Option<Pairs>) -> Kick {
+        let products = match (&mut pairs, scales) {
             (Some(pairs), _) => pairs.products(u, g, scales),
             (None, Some(scales)) => {
                 Products::plain(vector::sums([u, g, scales], |[u, g, s]| squares(u, s * g)))
@@ -172,7 +172,9 @@ mod tests {
         let mut energy = rotate(&mut expected, &scaled, 0.4);
         let cos = Pairs::cosine(memory, dim as f64);
         let only_pairs = Turned { by_u: 1.0, by_g: 0.0, cos, keep: 1.0, down: 0.0 };
-        Pairs::draw(stream(7), dim).carry_out(only_pairs, &mut expected, &g, None, 0.0, &mut z);
+        let mut only = Pairs::draw(stream(7), dim);
+        only.products(&expected, &g, None);
+        only.carry_out(only_pairs, &mut expected, &g, None, 0.0, &mut z);
         energy += rotate(&mut expected, &scaled, 0.3);
 
         // Widths that are one are not read, and change nothing.

@@ -21,6 +21,8 @@ use crate::tasks::{Kernel, each, wide};
 pub(super) struct Pairs {
     split: usize,
     stream: Stream,
+    /// The ways of the pairs of each task, once they are drawn.
+    ways: Vec<Words>,
 }
 
 /// Pairs of a task.
@@ -80,7 +82,7 @@ impl Pairs {
         let mut word = [0; 2];
         stream.fill_words(FIRST_BLOCK - 1, &mut word);
         let uniform = u128::from(word[0]) << 32 | u128::from(word[1]);
-        Pairs { split: ((uniform * dim as u128) >> 64) as usize, stream }
+        Pairs { split: ((uniform * dim as u128) >> 64) as usize, stream, ways: Vec::new() }
     }
 
     /// The cosine with which a share `memory` of a direction is left in the mean, as far as there is one: a latent of `dim` stands alone.
@@ -126,19 +128,25 @@ impl Pairs {
         words
     }
 
-    /// Scalar products that a kick with a turn needs, in an order that is always the same.
-    pub fn products<T: Real>(&self, u: &[T], g: &[T], scales: Scales<'_, T>) -> Products {
+    /// Scalar products that a kick with a turn needs, in an order that is always the same; the ways of the pairs are drawn on the way.
+    pub fn products<T: Real>(&mut self, u: &[T], g: &[T], scales: Scales<'_, T>) -> Products {
         let (us, gs, ss) = (self.tasks(u), self.tasks(g), scales.map(|scales| self.tasks(scales)));
-        let sums = each(us, |task, u| match &ss {
-            Some(ss) => wide(ProductsOfTask { u, g: gs[task], s: Each(ss[task]), words: self.ways(task) }),
-            None => wide(ProductsOfTask { u, g: gs[task], s: One, words: self.ways(task) }),
+        let of_tasks = each(us, |task, u| {
+            let (g, words) = (gs[task], self.ways(task));
+            let sums = match &ss {
+                Some(ss) => wide(ProductsOfTask { u, g, s: Each(ss[task]), words: &words }),
+                None => wide(ProductsOfTask { u, g, s: One, words: &words }),
+            };
+            (sums, words)
         });
         let mut all = Products::default();
-        for [uu, gg, ug, crossed] in sums {
+        self.ways.clear();
+        for ([uu, gg, ug, crossed], words) in of_tasks {
             all.uu += uu;
             all.gg += gg;
             all.ug += ug;
             all.crossed += crossed;
+            self.ways.push(words);
         }
         for i in self.alone(u.len()) {
             let (u, g) = (u[i].f64(), (scales.map_or(T::one(), |scales| scales[i]) * g[i]).f64());
@@ -151,7 +159,7 @@ impl Pairs {
         all
     }
 
-    /// Turns the direction and moves the latents along it.
+    /// Turns the direction, of which the products are known, and moves the latents along it.
     pub fn carry_out<T: Real>(
         &self,
         by: Turned,
@@ -168,11 +176,12 @@ impl Pairs {
         }
         let (gs, ss) = (self.tasks(g), scales.map(|scales| self.tasks(scales)));
         let tasks: Vec<_> = self.tasks_mut(u).into_iter().zip(self.tasks_mut(z)).collect();
-        each(tasks, |task, (u, z)| match &ss {
-            Some(ss) => {
-                wide(TurnOfTask { by, drift, u, z, g: gs[task], s: Each(ss[task]), words: self.ways(task) });
+        each(tasks, |task, (u, z)| {
+            let (g, words) = (gs[task], &self.ways[task]);
+            match &ss {
+                Some(ss) => wide(TurnOfTask { by, drift, u, z, g, s: Each(ss[task]), words }),
+                None => wide(TurnOfTask { by, drift, u, z, g, s: One, words }),
             }
-            None => wide(TurnOfTask { by, drift, u, z, g: gs[task], s: One, words: self.ways(task) }),
         });
     }
 }
@@ -201,9 +210,6 @@ trait Widths<T>: Copy {
     /// Of `LANES` pairs, as [`lanes`] has them.
     fn lanes(self, first: usize) -> ([T; LANES], [T; LANES]);
 
-    /// Of as many pairs as word `number` turns, in the order of memory.
-    fn of_word(self, number: usize) -> Ends<[T; WORD]>;
-
     /// Of the latent `i` at the front and of its partner `j` at the back.
     fn pair(self, i: usize, j: usize) -> (T, T);
 }
@@ -220,11 +226,6 @@ impl<T: Real> Widths<T> for One {
         ([T::one(); LANES], [T::one(); LANES])
     }
 
-    #[inline(always)]
-    fn of_word(self, _: usize) -> Ends<[T; WORD]> {
-        ([T::one(); WORD], [T::one(); WORD])
-    }
-
     fn pair(self, _: usize, _: usize) -> (T, T) {
         (T::one(), T::one())
     }
@@ -234,12 +235,6 @@ impl<T: Real> Widths<T> for Each<'_, T> {
     #[inline(always)]
     fn lanes(self, first: usize) -> ([T; LANES], [T; LANES]) {
         lanes(self.0, first)
-    }
-
-    #[inline(always)]
-    fn of_word(self, number: usize) -> Ends<[T; WORD]> {
-        let (front, back) = (self.0.0.as_chunks().0, self.0.1.as_rchunks().1);
-        (front[number], back[back.len() - 1 - number])
     }
 
     fn pair(self, i: usize, j: usize) -> (T, T) {
@@ -252,7 +247,7 @@ struct ProductsOfTask<'a, T, S> {
     u: Ends<&'a [T]>,
     g: Ends<&'a [T]>,
     s: S,
-    words: Words,
+    words: &'a Words,
 }
 
 impl<T: Real, S: Widths<T>> Kernel for ProductsOfTask<'_, T, S> {
@@ -274,7 +269,7 @@ impl<T: Real, S: Widths<T>> Kernel for ProductsOfTask<'_, T, S> {
         let whole = pairs - pairs % LANES;
         for first in (0..whole).step_by(LANES) {
             let ((ui, uj), (gi, gj), (si, sj)) = (lanes(u, first), lanes(g, first), s.lanes(first));
-            let ways = ways_from(&words, first);
+            let ways = ways_from(words, first);
             for lane in 0..LANES {
                 add(lane, [ui[lane], uj[lane], gi[lane], gj[lane], si[lane], sj[lane]], ways >> lane);
             }
@@ -282,7 +277,7 @@ impl<T: Real, S: Widths<T>> Kernel for ProductsOfTask<'_, T, S> {
         for i in whole..pairs {
             let j = pairs - 1 - i;
             let (si, sj) = s.pair(i, j);
-            add(i - whole, [u.0[i], u.1[j], g.0[i], g.1[j], si, sj], ways_from(&words, i));
+            add(i - whole, [u.0[i], u.1[j], g.0[i], g.1[j], si, sj], ways_from(words, i));
         }
         sums.map(|lanes| lanes.iter().sum())
     }
@@ -296,7 +291,7 @@ struct TurnOfTask<'a, T, S> {
     z: Ends<&'a mut [T]>,
     g: Ends<&'a [T]>,
     s: S,
-    words: Words,
+    words: &'a Words,
 }
 
 /// What a turn makes of a direction and of latents, with factors in their precision.
@@ -326,31 +321,37 @@ impl<T: Real> Turn<T> {
         [cos * vi + sin * vj + down * gi, cos * vj - sin * vi + down * gj]
     }
 
-    /// As many pairs as a random word has bits: loops so simple that compilers make vector instructions of them.
+    /// `LANES` pairs from `first` on: loops so simple, on numbers so few, that compilers make vector instructions of them that need no memory between.
     #[inline(always)]
-    fn pairs(
+    fn lanes(
         self,
-        u: Ends<&mut [T; WORD]>,
-        z: Ends<&mut [T; WORD]>,
-        g: Ends<&[T; WORD]>,
-        s: Ends<&[T; WORD]>,
-        word: u32,
+        (u_i, u_j): Ends<&mut [T]>,
+        (z_i, z_j): Ends<&mut [T]>,
+        g: Ends<&[T]>,
+        (s_i, mut s_j): ([T; LANES], [T; LANES]),
+        first: usize,
+        ways: u32,
     ) {
-        let mut new = ([T::zero(); WORD], [T::zero(); WORD]);
-        for i in 0..WORD {
-            let j = WORD - 1 - i;
-            [new.0[i], new.1[j]] = self.pair([u.0[i], u.1[j], s.0[i] * g.0[i], s.1[j] * g.1[j]], word >> i);
+        let ((u, u_partner), (g, g_partner)) = (lanes((u_i, u_j), first), lanes(g, first));
+        let (mut new, mut new_partner) = ([T::zero(); LANES], [T::zero(); LANES]);
+        for lane in 0..LANES {
+            let (g, g_partner) = (s_i[lane] * g[lane], s_j[lane] * g_partner[lane]);
+            [new[lane], new_partner[lane]] =
+                self.pair([u[lane], u_partner[lane], g, g_partner], ways >> lane);
         }
-        self.move_along(u.0, z.0, &new.0, s.0);
-        self.move_along(u.1, z.1, &new.1, s.1);
+        new_partner.reverse();
+        s_j.reverse();
+        let end = u_j.len() - first;
+        self.move_along(&mut u_i[first..first + LANES], &mut z_i[first..first + LANES], new, s_i);
+        self.move_along(&mut u_j[end - LANES..end], &mut z_j[end - LANES..end], new_partner, s_j);
     }
 
     /// Takes a new direction, and moves the latents along it.
     #[inline(always)]
-    fn move_along(self, u: &mut [T; WORD], z: &mut [T; WORD], new: &[T; WORD], s: &[T; WORD]) {
-        for (((u, z), new), s) in u.iter_mut().zip(z).zip(new).zip(s) {
-            *u = *new;
-            *z += self.drift * *s * *new;
+    fn move_along(self, u: &mut [T], z: &mut [T], new: [T; LANES], s: [T; LANES]) {
+        u.copy_from_slice(&new);
+        for ((z, new), s) in z.iter_mut().zip(new).zip(s) {
+            *z += self.drift * s * new;
         }
     }
 }
@@ -363,25 +364,17 @@ impl<T: Real, S: Widths<T>> Kernel for TurnOfTask<'_, T, S> {
         let TurnOfTask { by, drift, u, z, g, s, words } = self;
         let turn = Turn::new(by, drift);
         let pairs = u.0.len();
-        let (u_i, rest_u_i) = u.0.as_chunks_mut::<WORD>();
-        let (z_i, rest_z_i) = z.0.as_chunks_mut::<WORD>();
-        let (rest_u_j, u_j) = u.1.as_rchunks_mut::<WORD>();
-        let (rest_z_j, z_j) = z.1.as_rchunks_mut::<WORD>();
-        let (g_i, g_j) = (g.0.as_chunks::<WORD>().0, g.1.as_rchunks::<WORD>().1);
-        let front = u_i.iter_mut().zip(z_i).zip(g_i);
-        let back = u_j.iter_mut().zip(z_j).zip(g_j).rev();
-        for (number, (((u_i, z_i), g_i), ((u_j, z_j), g_j))) in front.zip(back).enumerate() {
-            let (s_i, s_j) = s.of_word(number);
-            turn.pairs((u_i, u_j), (z_i, z_j), (g_i, g_j), (&s_i, &s_j), words[number]);
+        let whole = pairs - pairs % LANES;
+        for first in (0..whole).step_by(LANES) {
+            let (u, z) = ((&mut *u.0, &mut *u.1), (&mut *z.0, &mut *z.1));
+            turn.lanes(u, z, g, s.lanes(first), first, ways_from(words, first));
         }
-        let first = pairs - rest_u_i.len();
-        for (k, (u_i, z_i)) in rest_u_i.iter_mut().zip(rest_z_i).enumerate() {
-            let (i, j) = (first + k, rest_u_j.len() - 1 - k);
-            let (u_j, z_j) = (&mut rest_u_j[j], &mut rest_z_j[j]);
+        for i in whole..pairs {
+            let j = pairs - 1 - i;
             let (si, sj) = s.pair(i, j);
-            [*u_i, *u_j] = turn.pair([*u_i, *u_j, si * g.0[i], sj * g.1[j]], ways_from(&words, i));
-            *z_i += turn.drift * si * *u_i;
-            *z_j += turn.drift * sj * *u_j;
+            [u.0[i], u.1[j]] = turn.pair([u.0[i], u.1[j], si * g.0[i], sj * g.1[j]], ways_from(words, i));
+            z.0[i] += turn.drift * si * u.0[i];
+            z.1[j] += turn.drift * sj * u.1[j];
         }
     }
 }
@@ -405,8 +398,9 @@ mod tests {
         numbers
     }
 
-    fn turned(pairs: &Pairs, v: &[f64]) -> Vec<f64> {
+    fn turned(pairs: &mut Pairs, v: &[f64]) -> Vec<f64> {
         let (mut v, zeros) = (v.to_vec(), vec![0.0; v.len()]);
+        pairs.products(&v, &zeros, None);
         pairs.carry_out(TURN, &mut v, &zeros, None, 0.0, &mut zeros.clone());
         v
     }
@@ -415,13 +409,13 @@ mod tests {
     fn a_turn_keeps_lengths_and_the_products_know_what_it_does() {
         for dim in [2, 3, 5, 16, 17, 1000, 40_001, 100_000] {
             for draw in 0..4 {
-                let pairs = pairs(draw, dim);
+                let mut pairs = pairs(draw, dim);
                 let (u, g, scales) = (normal(3, dim), normal(4, dim), normal(5, dim));
                 let scaled: Vec<f64> = g.iter().zip(&scales).map(|(g, s)| g * s).collect();
                 let products = pairs.products(&u, &g, Some(&scales));
                 let unscaled = pairs.products(&u, &scaled, None);
                 assert_eq!([products.uu, products.gg, products.ug], [unscaled.uu, unscaled.gg, unscaled.ug]);
-                let (u_turned, g_turned) = (turned(&pairs, &u), turned(&pairs, &scaled));
+                let (u_turned, g_turned) = (turned(&mut pairs, &u), turned(&mut pairs, &scaled));
                 let near = |found: f64, expected: f64| {
                     let size = dim as f64;
                     assert!((found - expected).abs() < 1e-12 * size, "{dim}: {found} {expected}");
@@ -445,8 +439,8 @@ mod tests {
             let (size, norm2, draws) = (dim as f64, vector::norm2(&u), 200_000);
             let (mut mean, mut squares) = (vec![0.0; dim], vec![vec![0.0; dim]; dim]);
             for draw in 0..draws {
-                let pairs = pairs(draw, dim);
-                let v = turned(&pairs, &u);
+                let mut pairs = pairs(draw, dim);
+                let v = turned(&mut pairs, &u);
                 // What a latent with a partner keeps is known; the rest is the noise.
                 let alone: Vec<usize> = pairs.alone(dim).collect();
                 let noise = |i: usize| if alone.contains(&i) { 0.0 } else { v[i] - TURN.cos * u[i] };
