@@ -2,9 +2,11 @@
 //!
 //! `cargo run --release -p lookback-inference --example sampler_cost -- [moments | funnel | phi4 [SIDE] | overhead [DIMENSION]]`
 //!
-//! `moments`: gradients of one chain after its warm-up (and in it) until `b^2 < 0.01`, the squared error of `E[x_i^2]` in units
-//! of the variance of `x_i^2`, averaged over latents; median of eight chains. `funnel`: the same of Neal's funnel, for NUTS of several settings. `phi4`: the same of lattice fields, whose moments are those of a
-//! long run of NUTS, averaged over the sites, which are all alike. `overhead`: time of a step of a Gaussian whose gradient is
+//! `moments`: gradients of one chain after its warm-up (and in it) until `b^2 < 0.01` from there on, the squared error of `E[x_i^2]` in units
+//! of the variance of `x_i^2`, averaged over coordinates; median of eight chains. Coordinates are the latents, but for the funnel's, which are
+//! what is normal in it, and for the lattice's, which are the powers of its modes: those of the published figures (sampler-benchmarks).
+//! `funnel`: the same of Neal's funnel, for several samplers and settings. `phi4`: the same of lattice fields, whose moments are those of a
+//! long run of NUTS, averaged over modes of almost the same wave number. `overhead`: time of a step of a Gaussian whose gradient is
 //! a copy, in passes over a vector (`y += a x`), in dimensions from 1e5 to 1e7.
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,25 +17,37 @@ use lookback_inference::{
     Draw, Evaluator, Hmc, HmcOptions, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts, NutsOptions,
     Result, Target, Workers,
 };
+use lookback_mesh::{Grid, RealFft};
 use lookback_operator::vector::{self, CHUNK};
 use rayon::prelude::*;
 
 /// A density with known second moments.
 struct Density {
     name: &'static str,
-    /// `E[x^2]` and `Var[x^2]` of each latent; those of infinite variance are not looked at.
-    truth: Vec<(f64, f64)>,
+    dim: usize,
     energy: Box<Energy>,
+    coordinates: Box<Coordinates>,
+    /// `E[x^2]` and `Var[x^2]` of each coordinate; those of infinite variance are not looked at.
+    truth: Vec<(f64, f64)>,
 }
 
 /// Writes the gradient, returns the energy.
 type Energy = dyn Fn(&[f64], &mut [f64]) -> f64 + Sync;
+/// What the second moments are those of.
+type Coordinates = dyn Fn(Vec<f64>) -> Vec<f64> + Sync;
+
+impl Density {
+    /// One whose coordinates are its latents.
+    fn of_latents(name: &'static str, truth: Vec<(f64, f64)>, energy: Box<Energy>) -> Density {
+        Density { name, dim: truth.len(), energy, coordinates: Box::new(|latents| latents), truth }
+    }
+}
 
 struct Place<'a>(&'a Density);
 
 impl Target<f64> for Density {
     fn dim(&self) -> usize {
-        self.truth.len()
+        self.dim
     }
 
     fn evaluator(&self) -> Box<dyn Evaluator<f64> + '_> {
@@ -51,11 +65,11 @@ impl Evaluator<f64> for Place<'_> {
 fn gaussian(name: &'static str, dim: usize, condition: f64) -> Density {
     let variances: Vec<f64> = (0..dim).map(|i| condition.powf(i as f64 / (dim - 1) as f64)).collect();
     let truth = variances.iter().map(|v| (*v, 2.0 * v * v)).collect();
-    let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
+    let energy = move |z: &[f64], g: &mut [f64]| {
         g.iter_mut().zip(z).zip(&variances).for_each(|((g, z), v)| *g = z / v);
         0.5 * vector::dot(z, g)
-    });
-    Density { name, truth, energy }
+    };
+    Density::of_latents(name, truth, Box::new(energy))
 }
 
 /// Pairs `x ~ N(1, 1)`, `y ~ N(x^2, 0.1)`.
@@ -66,7 +80,7 @@ fn rosenbrock(name: &'static str, dim: usize) -> Density {
     let of_y = (10.0 + Q, 764.0 + 6.0 * 10.0 * Q + 3.0 * Q * Q - (10.0 + Q).powi(2));
     let half = dim / 2;
     let truth = (0..dim).map(|i| if i < half { of_x } else { of_y }).collect();
-    let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
+    let energy = move |z: &[f64], g: &mut [f64]| {
         let mut sum = 0.0;
         for i in 0..half {
             let (x, y) = (z[i], z[half + i]);
@@ -76,34 +90,43 @@ fn rosenbrock(name: &'static str, dim: usize) -> Density {
             g[half + i] = off / Q;
         }
         sum
-    });
-    Density { name, truth, energy }
+    };
+    Density::of_latents(name, truth, Box::new(energy))
 }
 
-/// Neal's funnel: `x_0 ~ N(0, 9)`, the others `N(0, exp(x_0))`, whose squares have no useful variance.
-fn funnel(name: &'static str, dim: usize) -> Density {
-    let mut truth = vec![(0.0, f64::INFINITY); dim];
-    truth[0] = (9.0, 162.0);
-    let others = (dim - 1) as f64;
-    let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
+/// Neal's funnel: `x_0 ~ N(0, 9)`, the others `N(0, exp(x_0))`. Its coordinates are `x_0 / 3` and `x_i exp(-x_0 / 2)`, which are standard normal; squares
+/// of the latents have no useful variance.
+fn neals_funnel() -> Density {
+    const DIM: usize = 20;
+    let others = (DIM - 1) as f64;
+    let energy = move |z: &[f64], g: &mut [f64]| {
         let narrow = (-z[0]).exp();
         let sum: f64 = z[1..].iter().map(|z| z * z).sum();
         g[1..].iter_mut().zip(&z[1..]).for_each(|(g, z)| *g = z * narrow);
         g[0] = z[0] / 9.0 + 0.5 * others - 0.5 * narrow * sum;
         z[0] * z[0] / 18.0 + 0.5 * others * z[0] + 0.5 * narrow * sum
-    });
-    Density { name, truth, energy }
-}
-
-fn neals_funnel() -> Density {
-    funnel("Neal's funnel, 20 (its first latent)", 20)
+    };
+    let coordinates = |mut z: Vec<f64>| {
+        let wide = (-0.5 * z[0]).exp();
+        z[0] /= 3.0;
+        z[1..].iter_mut().for_each(|z| *z *= wide);
+        z
+    };
+    Density {
+        name: "Neal's funnel, 20",
+        dim: DIM,
+        energy: Box::new(energy),
+        coordinates: Box::new(coordinates),
+        truth: vec![(1.0, 2.0); DIM],
+    }
 }
 
 /// A scalar field on a periodic lattice near its critical point, `S = sum lambda phi^4 - 2 phi (phi_right + phi_below)`, that
-/// is `m^2 = -4`, with `lambda = 4.25 (1 + 4 / side)` (Gerdes et al. 2022, arXiv 2207.00283; figure 3).
-fn phi4(name: &'static str, side: usize, truth: (f64, f64)) -> Density {
+/// is `m^2 = -4`, with `lambda = 4.25 (1 + 4 / side)` (Gerdes et al. 2022, arXiv 2207.00283; figure 3). Its coordinates are the powers `|FFT(phi)|^2 / side^2` of its modes,
+/// whose moments are still to be found.
+fn phi4(name: &'static str, side: usize) -> Density {
     let lambda = 4.25 * (1.0 + 4.0 / side as f64);
-    let energy = Box::new(move |z: &[f64], g: &mut [f64]| {
+    let energy = move |z: &[f64], g: &mut [f64]| {
         let parts = g.par_chunks_mut(side).enumerate().map(|(row, g)| {
             let of = |row: usize| &z[row % side * side..(row % side + 1) * side];
             let (above, here, below) = (of(row + side - 1), of(row), of(row + 1));
@@ -118,36 +141,77 @@ fn phi4(name: &'static str, side: usize, truth: (f64, f64)) -> Density {
             sum
         });
         parts.collect::<Vec<f64>>().iter().sum()
-    });
-    Density { name, truth: vec![truth; side * side], energy }
+    };
+    let sites = side * side;
+    let transform = RealFft::new(&Grid::new(&[side, side], &[1.0, 1.0]).expect("a square"));
+    let powers = move |phi: Vec<f64>| {
+        let mut modes = transform.make_spectrum();
+        transform.forward(&phi, &mut modes);
+        modes.iter().map(|mode| mode.norm_sqr() / sites as f64).collect()
+    };
+    let truth = Vec::new();
+    Density { name, dim: sites, energy: Box::new(energy), coordinates: Box::new(powers), truth }
 }
 
-/// `E[phi^2]` and `Var[phi^2]` of a site, from NUTS.
-fn moments_of_sites(side: usize) -> (f64, f64) {
-    let target = phi4("", side, (0.0, 1.0));
+/// Modes of the half of the spectrum that a real transform gives, in bins of almost the same `4 - 2 cos k_x - 2 cos k_y`, on which their power depends; those that are real
+/// are in none.
+fn bins_of_modes(side: usize) -> Vec<Vec<usize>> {
+    let half = side / 2 + 1;
+    let rough = |k: usize| 1.0 - (std::f64::consts::TAU * k as f64 / side as f64).cos();
+    let real = |k: usize| k.is_multiple_of(side / 2);
+    let mut modes: Vec<(f64, usize)> = (0..side * half)
+        .map(|mode| (mode / half, mode % half, mode))
+        .filter(|&(row, column, _)| !(real(row) && real(column)))
+        .map(|(row, column, mode)| (rough(row) + rough(column), mode))
+        .collect();
+    modes.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut bins = Vec::new();
+    let mut left = &modes[..];
+    while !left.is_empty() {
+        let done = modes.len() - left.len();
+        let (bin, rest) = left.split_at(left.len().min(8.max(done / 16)));
+        bins.push(bin.iter().map(|mode| mode.1).collect());
+        left = rest;
+    }
+    bins
+}
+
+/// `E[P^2]` and `Var[P^2]` of the power of each mode, from NUTS.
+fn moments_of_modes(target: &Density, side: usize) -> Vec<(f64, f64)> {
     let stop = AtomicBool::new(false);
-    let workers = Workers::new(&target, &stop);
-    let options = NutsOptions { chains: 2, warmup: 60, draws: 40, ..NutsOptions::default() };
+    let workers = Workers::new(target, &stop);
+    // Small lattices have more to say of the few modes that change slowly.
+    let draws = 60 * (1024 / side).pow(2);
+    let options = NutsOptions { chains: 2, warmup: 100, draws, max_depth: 8, ..NutsOptions::default() };
     let mut method = Nuts::new(options, 3).expect("valid");
-    let (mut second, mut fourth, mut draws) = (0.0, 0.0, 0.0);
+    let mut sums = vec![(0.0, 0.0); side * (side / 2 + 1)];
+    let mut draws = 0.0;
     let mut keep = |draw: Draw<f64>| {
         if let Draw::Sample { z, .. } = draw {
-            draws += z.len() as f64;
-            second += vector::norm2(&z);
-            fourth += z.iter().map(|z| z.powi(4)).sum::<f64>();
+            draws += 1.0;
+            for (sum, power) in sums.iter_mut().zip((target.coordinates)(z)) {
+                sum.0 += power.powi(2);
+                sum.1 += power.powi(4);
+            }
         }
     };
     while !method.advance(&workers, &mut keep).expect("advances").done {}
-    let mean = second / draws;
-    (mean, fourth / draws - mean * mean)
+    let mut truth = vec![(0.0, f64::INFINITY); sums.len()];
+    for bin in bins_of_modes(side) {
+        let count = draws * bin.len() as f64;
+        let second = bin.iter().map(|&mode| sums[mode].0).sum::<f64>() / count;
+        let fourth = bin.iter().map(|&mode| sums[mode].1).sum::<f64>() / count;
+        bin.iter().for_each(|&mode| truth[mode] = (second, fourth - second * second));
+    }
+    truth
 }
 
 fn lattices(only: Option<usize>) {
     header();
     let sides = [(256, "phi^4, 256^2"), (512, "phi^4, 512^2"), (1024, "phi^4, 1024^2")];
     for (side, name) in sides.into_iter().filter(|(side, _)| only.is_none_or(|only| only == *side)) {
-        // Beyond 512^2 NUTS takes hours; what a site does no longer depends on how far the edges are.
-        let target = phi4(name, side, moments_of_sites(side.min(512)));
+        let mut target = phi4(name, side);
+        target.truth = moments_of_modes(&target, side);
         for integrator in [Integrator::Leapfrog, Integrator::MinimalNorm] {
             microcanonical(&target, integrator, 400, 3000);
         }
@@ -156,23 +220,37 @@ fn lattices(only: Option<usize>) {
 
 const CHAINS: usize = 8;
 
-/// Gradients a chain in the warm-up, and after it until `b^2 < 0.01`, if it comes to that; and `b^2` at the end.
-fn gradients_needed(method: &mut impl Method<f64>, target: &Density) -> (f64, Option<f64>, f64) {
+/// What it took to know the second moments.
+struct Needed {
+    /// Gradients a chain in the warm-up.
+    warmup: f64,
+    /// Those after it until `b^2 < 0.01` from there on, if it comes to that.
+    gradients: Option<f64>,
+    /// `b^2` at the end.
+    error: f64,
+    /// Second moment of the first coordinate then, over the true one, from all chains.
+    first: f64,
+}
+
+/// What a method needs; chains are watched until they have taken twice as many gradients.
+fn gradients_needed(method: &mut impl Method<f64>, target: &Density, chains: usize) -> Needed {
     let stop = AtomicBool::new(false);
     let workers = Workers::new(target, &stop);
-    let mut sums = vec![vec![0.0; target.truth.len()]; CHAINS];
-    let (mut draws, mut warmup) = (0.0, 0.0);
+    let mut sums = vec![vec![0.0; target.truth.len()]; chains];
+    let looked_at = target.truth.iter().filter(|truth| truth.1.is_finite()).count() as f64;
+    let (mut draws, mut warmup, mut needed) = (0.0, 0.0, 0.0);
     loop {
         let mut drawn = false;
         let progress = method
             .advance(&workers, &mut |draw| {
                 if let Draw::Sample { z, chain, .. } = draw {
                     drawn = true;
-                    sums[chain].iter_mut().zip(&z).for_each(|(sum, z)| *sum += z * z);
+                    let coordinates = (target.coordinates)(z);
+                    sums[chain].iter_mut().zip(&coordinates).for_each(|(sum, x)| *sum += x * x);
                 }
             })
             .expect("advances");
-        let gradients = workers.counts().0 as f64 / CHAINS as f64;
+        let gradients = workers.counts().0 as f64 / chains as f64;
         if !drawn {
             warmup = gradients;
             continue;
@@ -181,35 +259,38 @@ fn gradients_needed(method: &mut impl Method<f64>, target: &Density) -> (f64, Op
         let error = |sums: &Vec<f64>| {
             let each =
                 sums.iter().zip(&target.truth).map(|(sum, (mean, var))| (sum / draws - mean).powi(2) / var);
-            each.sum::<f64>() / target.truth.iter().filter(|truth| truth.1.is_finite()).count() as f64
+            each.sum::<f64>() / looked_at
         };
-        let mut errors: Vec<f64> = sums.iter().map(error).collect();
+        let mut errors: Vec<f64> = sums.par_iter().map(error).collect();
         errors.sort_by(f64::total_cmp);
-        let last = 0.5 * (errors[CHAINS / 2 - 1] + errors[CHAINS / 2]);
-        if last < 0.01 {
-            return (warmup, Some(gradients - warmup), last);
+        let last = 0.5 * (errors[chains / 2 - 1] + errors[chains / 2]);
+        let below = last < 0.01;
+        if !below {
+            needed = gradients - warmup;
         }
-        if progress.done {
-            return (warmup, None, last);
+        if progress.done || (below && gradients - warmup > 2.0 * needed) {
+            let of_first: f64 = sums.iter().map(|sums| sums[0]).sum();
+            let first = of_first / (draws * chains as f64 * target.truth[0].0);
+            return Needed { warmup, gradients: below.then_some(needed), error: last, first };
         }
     }
 }
 
 fn header() {
     println!(
-        "| density, dimension | sampler | warm-up gradients | gradients until b^2 < 0.01 |\n|---|---|---|---|"
+        "| density, dimension | sampler | warm-up gradients | gradients until b^2 < 0.01 from there on | E[x_0^2] over the truth |\n|---|---|---|---|---|"
     );
 }
 
-fn row(target: &Density, sampler: &str, (warmup, needed, last): (f64, Option<f64>, f64)) {
-    let needed = needed.map_or(format!("not reached: {last:.3}"), |n| format!("{n:.0}"));
-    println!("| {} | {sampler} | {warmup:.0} | {needed} |", target.name);
+fn row(target: &Density, sampler: &str, Needed { warmup, gradients, error, first }: Needed) {
+    let gradients = gradients.map_or(format!("not reached: {error:.3}"), |n| format!("{n:.0}"));
+    println!("| {} | {sampler} | {warmup:.0} | {gradients} | {first:.3} |", target.name);
 }
 
 fn microcanonical(target: &Density, integrator: Integrator, warmup: usize, draws: usize) {
     let name = if integrator == Integrator::Leapfrog { "mclmc, leapfrog" } else { "mclmc, minimal norm" };
     let options = MclmcOptions { chains: CHAINS, warmup, draws, thin: 1, integrator, ..Default::default() };
-    row(target, name, gradients_needed(&mut Mclmc::new(options, 1).expect("valid"), target));
+    row(target, name, gradients_needed(&mut Mclmc::new(options, 1).expect("valid"), target, CHAINS));
 }
 
 fn moments() {
@@ -228,29 +309,41 @@ fn moments() {
             microcanonical(target, integrator, if target.dim() > 10_000 { 400 } else { 2000 }, 40_000);
         }
         if target.dim() <= 10_000 {
-            for (name, integrator) in
-                [("nuts, leapfrog", Integrator::Leapfrog), ("nuts, two stages", Integrator::TwoStage)]
-            {
+            for (name, integrator, halve_above) in [
+                ("nuts, leapfrog", Integrator::Leapfrog, None),
+                ("nuts, steps halved above 2", Integrator::Leapfrog, Some(2.0)),
+                ("nuts, two stages", Integrator::TwoStage, None),
+            ] {
                 let options = NutsOptions {
                     chains: CHAINS,
                     warmup: 300,
                     draws: 2000,
                     integrator,
+                    halve_above,
                     ..Default::default()
                 };
-                row(target, name, gradients_needed(&mut Nuts::new(options, 1).expect("valid"), target));
+                row(
+                    target,
+                    name,
+                    gradients_needed(&mut Nuts::new(options, 1).expect("valid"), target, CHAINS),
+                );
             }
         }
     }
 }
 
-/// Which samplers, settings and seeds come through the neck of a funnel, and after how many gradients.
+/// How many gradients several samplers and settings need for the funnel: medians of more chains, as they scatter there.
 fn settings_on_funnel() {
+    const CHAINS: usize = 64;
     header();
     let target = neals_funnel();
-    for target_acceptance in [0.8, 0.9, 0.95, 0.98, 0.99] {
-        for (metric, seed) in
-            [Metric::Unit, Metric::Diagonal].into_iter().flat_map(|metric| [(metric, 1), (metric, 2)])
+    for (metric, halve_above) in [Metric::Unit, Metric::Diagonal]
+        .into_iter()
+        .flat_map(|metric| [None, Some(1.0), Some(2.0), Some(4.0)].map(|spread| (metric, spread)))
+    {
+        let acceptances: &[f64] = if halve_above.is_none() { &[0.8, 0.9, 0.95, 0.99] } else { &[0.8] };
+        for (&target_acceptance, seed) in
+            acceptances.iter().flat_map(|acceptance| [(acceptance, 1), (acceptance, 2)])
         {
             let options = NutsOptions {
                 chains: CHAINS,
@@ -258,10 +351,14 @@ fn settings_on_funnel() {
                 draws: 8000,
                 target_acceptance,
                 metric,
+                halve_above,
                 ..Default::default()
             };
-            let name = format!("nuts, acceptance {target_acceptance}, {metric:?} metric, seed {seed}");
-            row(&target, &name, gradients_needed(&mut Nuts::new(options, seed).expect("valid"), &target));
+            let halved = halve_above.map_or(String::new(), |spread| format!(", steps halved above {spread}"));
+            let name =
+                format!("nuts, acceptance {target_acceptance}, {metric:?} metric{halved}, seed {seed}");
+            let mut nuts = Nuts::new(options, seed).expect("valid");
+            row(&target, &name, gradients_needed(&mut nuts, &target, CHAINS));
         }
     }
     for (path_length, seed) in [5.0, 15.0].into_iter().flat_map(|length| [(length, 1), (length, 2)]) {
@@ -275,7 +372,7 @@ fn settings_on_funnel() {
         };
         let name = format!("mams, acceptance 0.99, paths of {path_length}, seed {seed}");
         let mut mams = Hmc::microcanonical(options, seed).expect("valid");
-        row(&target, &name, gradients_needed(&mut mams, &target));
+        row(&target, &name, gradients_needed(&mut mams, &target, CHAINS));
     }
 }
 
@@ -297,7 +394,7 @@ fn two_widths(dim: usize, stiff: f64) -> Density {
         IN_DENSITY.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
         energy
     });
-    Density { name: "two widths", truth: vec![(1.0, 2.0); dim], energy }
+    Density::of_latents("two widths", vec![(1.0, 2.0); dim], energy)
 }
 
 /// Seconds of a gradient, and of a step beyond it, in each advance of a method that has `warmup` steps behind it.
