@@ -501,7 +501,7 @@ fn chains_that_are_killed_again_and_again_end_as_if_nothing_had_happened() {
     end_as_if_never_killed(chains());
 }
 
-fn end_as_if_never_killed(methods: [Named; 8]) {
+fn end_as_if_never_killed(methods: impl IntoIterator<Item = Named>) {
     for (name, method) in methods {
         let prior = if name == "muse" { PARAMETERS } else { FIELD };
         // A full covariance of all latents takes a step that is longer than the patience of this test.
