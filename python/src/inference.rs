@@ -496,7 +496,7 @@ fn integrator_named(name: &str) -> PyResult<Integrator> {
 }
 
 /// The No-U-Turn sampler; samples of the chains take turns. In ten thousand dimensions `integrator = "two_stage"` saves gradients; in funnels
-/// `halve_above = 2.0` takes steps in which the energy spreads by more in halves, quarters and so on, where they would diverge.
+/// `halve_above = 2.0` (with `metric = "unit"`) takes steps in which the energy spreads by more in halves, quarters and so on, where they would diverge.
 #[pyfunction]
 #[pyo3(signature = (posterior, *, chains = 4, warmup = 400, draws = 1000, thin = 1, target_acceptance = 0.8, max_depth = 10, halve_above = None, integrator = "leapfrog", metric = "diagonal", start_scale = 0.1, precondition = None, start = None, seed = 42))]
 #[allow(clippy::too_many_arguments)]

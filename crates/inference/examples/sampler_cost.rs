@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use lookback_inference::{
     Draw, Evaluator, Hmc, HmcOptions, Integrator, Mclmc, MclmcOptions, Method, Metric, Nuts, NutsOptions,
-    Result, Target, Workers,
+    Result, Sampler, Target, Workers,
 };
 use lookback_mesh::{Grid, RealFft};
 use lookback_operator::vector::{self, CHUNK};
@@ -176,14 +176,27 @@ fn bins_of_modes(side: usize) -> Vec<Vec<usize>> {
     bins
 }
 
-/// `E[P^2]` and `Var[P^2]` of the power of each mode, from NUTS.
+/// `E[P^2]` and `Var[P^2]` of the power of each mode, from NUTS, which would take very long to come to where long waves are in equilibrium: it starts where MCLMC has come to.
 fn moments_of_modes(target: &Density, side: usize) -> Vec<(f64, f64)> {
+    const CHAINS: usize = 2;
     let stop = AtomicBool::new(false);
     let workers = Workers::new(target, &stop);
+    let steps = 2000;
+    let options =
+        MclmcOptions { chains: CHAINS, warmup: 400, draws: steps, thin: steps, ..Default::default() };
+    let mut mclmc = Mclmc::new(options, 3).expect("valid");
+    let mut starts = Vec::new();
+    let mut keep = |draw: Draw<f64>| {
+        if let Draw::Sample { z, .. } = draw {
+            starts.push(z);
+        }
+    };
+    while !mclmc.advance(&workers, &mut keep).expect("advances").done {}
     // Small lattices have more to say of the few modes that change slowly.
-    let draws = 60 * (1024 / side).pow(2);
-    let options = NutsOptions { chains: 2, warmup: 100, draws, max_depth: 8, ..NutsOptions::default() };
+    let draws = 40 * (1024 / side).pow(2);
+    let options = NutsOptions { chains: CHAINS, warmup: 40, draws, max_depth: 7, ..NutsOptions::default() };
     let mut method = Nuts::new(options, 3).expect("valid");
+    method.start_from(starts);
     let mut sums = vec![(0.0, 0.0); side * (side / 2 + 1)];
     let mut draws = 0.0;
     let mut keep = |draw: Draw<f64>| {
@@ -228,8 +241,8 @@ struct Needed {
     gradients: Option<f64>,
     /// `b^2` at the end.
     error: f64,
-    /// Second moment of the first coordinate then, over the true one, from all chains.
-    first: f64,
+    /// Second moment of the first coordinate then, over the true one, and its error, from all chains.
+    first: (f64, f64),
 }
 
 /// What a method needs; chains are watched until they have taken twice as many gradients.
@@ -269,11 +282,19 @@ fn gradients_needed(method: &mut impl Method<f64>, target: &Density, chains: usi
             needed = gradients - warmup;
         }
         if progress.done || (below && gradients - warmup > 2.0 * needed) {
-            let of_first: f64 = sums.iter().map(|sums| sums[0]).sum();
-            let first = of_first / (draws * chains as f64 * target.truth[0].0);
+            let (mean, spread) = of_chains(sums.iter().map(|sums| sums[0] / draws / target.truth[0].0));
+            let first = (mean, spread / (chains as f64).sqrt());
             return Needed { warmup, gradients: below.then_some(needed), error: last, first };
         }
     }
+}
+
+/// Mean and standard deviation.
+fn of_chains(values: impl ExactSizeIterator<Item = f64>) -> (f64, f64) {
+    let count = values.len() as f64;
+    let (sum, squares) = values.fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+    let mean = sum / count;
+    (mean, ((squares / count - mean * mean) * count / (count - 1.0)).sqrt())
 }
 
 fn header() {
@@ -284,7 +305,8 @@ fn header() {
 
 fn row(target: &Density, sampler: &str, Needed { warmup, gradients, error, first }: Needed) {
     let gradients = gradients.map_or(format!("not reached: {error:.3}"), |n| format!("{n:.0}"));
-    println!("| {} | {sampler} | {warmup:.0} | {gradients} | {first:.3} |", target.name);
+    let first = if first.0.is_finite() { format!("{:.2} +- {:.2}", first.0, first.1) } else { "-".into() };
+    println!("| {} | {sampler} | {warmup:.0} | {gradients} | {first} |", target.name);
 }
 
 fn microcanonical(target: &Density, integrator: Integrator, warmup: usize, draws: usize) {
@@ -317,7 +339,7 @@ fn moments() {
                 let options = NutsOptions {
                     chains: CHAINS,
                     warmup: 300,
-                    draws: 2000,
+                    draws: 4000,
                     integrator,
                     halve_above,
                     ..Default::default()

@@ -233,6 +233,14 @@ citation!(
     2014
 );
 citation!(
+    WALNUTS,
+    "steps that are halved where they are too long",
+    "Bou-Rabee, N. and Carpenter, B. and Kleppe, T. S. and Liu, S.",
+    "The Within-Orbit Adaptive Leapfrog No-U-Turn Sampler",
+    "arXiv:2506.18746",
+    2025
+);
+citation!(
     VEHTARI,
     "R-hat and effective sample size",
     "Vehtari, A. and Gelman, A. and Simpson, D. and Carpenter, B. and Buerkner, P.-C.",
@@ -373,7 +381,10 @@ fn of_method(method: &MethodSection) -> Vec<Citation> {
         MethodSection::Hmc(_) => list.extend([HMC, NUTS, VEHTARI]),
         MethodSection::Mala(_) => list.extend([MALA, NUTS, VEHTARI]),
         MethodSection::Mams(_) => list.extend([MAMS, MCLMC, NUTS, VEHTARI]),
-        MethodSection::Nuts(_) => list.extend([NUTS, BETANCOURT, VEHTARI]),
+        MethodSection::Nuts(options) => {
+            list.extend([NUTS, BETANCOURT, VEHTARI]);
+            list.extend(options.halve_above.map(|_| WALNUTS));
+        }
         MethodSection::Mclmc(_) => list.extend([MCLMC, VEHTARI]),
         MethodSection::El2o(_) => list.extend([EL2O, PARETO]),
         MethodSection::Pathfinder(_) => list.extend([PATHFINDER, LBFGS, PARETO]),

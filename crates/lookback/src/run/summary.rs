@@ -214,7 +214,7 @@ fn verdicts(figures: &Map<String, Value>, data: f64, likelihood: &LikelihoodSect
         let (what, option) = match method {
             "mclmc" => ("steps", "a smaller `energy_error`"),
             "nuts" if of("trajectories_halved").is_none() => {
-                ("trajectories", "`halve_above = 2`, a higher `target_acceptance`")
+                ("trajectories", "a higher `target_acceptance`, in a funnel `halve_above = 2`")
             }
             _ => ("trajectories", "a higher `target_acceptance`"),
         };
@@ -379,5 +379,17 @@ mod tests {
         assert!(said(figures, &LikelihoodSection::Gaussian {}).contains("worse than their noise allows"));
         let figures = json!({ "reduced_chi2_samples": 9.0, "predictive_p_chi2": 0.0 });
         assert!(said(figures, &heavy).contains("sum of the squared residuals"));
+    }
+
+    #[test]
+    fn steps_that_diverge_are_to_be_halved_unless_they_were() {
+        let said = |figures: Value| {
+            let Value::Object(figures) = figures else { panic!("an object") };
+            verdicts(&figures, 1000.0, &LikelihoodSection::Gaussian {}).join("; ")
+        };
+        let diverged = said(json!({ "method": "nuts", "divergences": 3.0 }));
+        assert!(diverged.contains("3 trajectories diverged") && diverged.contains("`halve_above = 2`"));
+        let halved = said(json!({ "method": "nuts", "divergences": 3.0, "trajectories_halved": 9.0 }));
+        assert!(halved.contains("`target_acceptance`") && !halved.contains("`halve_above"));
     }
 }
