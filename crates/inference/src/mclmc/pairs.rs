@@ -194,6 +194,23 @@ fn ways_from(words: &[u32], first: usize) -> u32 {
     words[first / WORD] >> (first % WORD)
 }
 
+/// A number with the signs that four ways give it, for all sixteen.
+type Signed<T> = [[T; 4]; 16];
+
+fn signed<T: Real>(number: T) -> Signed<T> {
+    std::array::from_fn(|ways| std::array::from_fn(|k| if ways >> k & 1 == 1 { -number } else { number }))
+}
+
+/// The number with the signs that the lowest ways of `LANES` pairs give it.
+#[inline(always)]
+fn with_signs<T: Real>(signed: &Signed<T>, ways: u32) -> [T; LANES] {
+    let mut numbers = [T::zero(); LANES];
+    for (four, numbers) in numbers.chunks_exact_mut(4).enumerate() {
+        numbers.copy_from_slice(&signed[(ways >> (4 * four) & 15) as usize]);
+    }
+    numbers
+}
+
 /// The entries of `LANES` pairs: at the front, and of their partners.
 #[inline(always)]
 fn lanes<T: Real>((front, back): Ends<&[T]>, first: usize) -> ([T; LANES], [T; LANES]) {
@@ -258,9 +275,9 @@ impl<T: Real, S: Widths<T>> Kernel for ProductsOfTask<'_, T, S> {
         let ProductsOfTask { u, g, s, words } = self;
         let pairs = u.0.len();
         let mut sums = [[0.0; LANES]; 4];
-        let mut add = |lane: usize, [ui, uj, gi, gj, si, sj]: [T; 6], way: u32| {
+        let signs = signed(1.0);
+        let mut add = |lane: usize, [ui, uj, gi, gj, si, sj]: [T; 6], sign: f64| {
             let (ui, uj, gi, gj) = (ui.f64(), uj.f64(), (si * gi).f64(), (sj * gj).f64());
-            let sign = f64::from_bits(1.0f64.to_bits() | u64::from(way & 1) << 63);
             sums[0][lane] += ui * ui + uj * uj;
             sums[1][lane] += gi * gi + gj * gj;
             sums[2][lane] += ui * gi + uj * gj;
@@ -269,15 +286,16 @@ impl<T: Real, S: Widths<T>> Kernel for ProductsOfTask<'_, T, S> {
         let whole = pairs - pairs % LANES;
         for first in (0..whole).step_by(LANES) {
             let ((ui, uj), (gi, gj), (si, sj)) = (lanes(u, first), lanes(g, first), s.lanes(first));
-            let ways = ways_from(words, first);
+            let signs = with_signs(&signs, ways_from(words, first));
             for lane in 0..LANES {
-                add(lane, [ui[lane], uj[lane], gi[lane], gj[lane], si[lane], sj[lane]], ways >> lane);
+                add(lane, [ui[lane], uj[lane], gi[lane], gj[lane], si[lane], sj[lane]], signs[lane]);
             }
         }
         for i in whole..pairs {
             let j = pairs - 1 - i;
             let (si, sj) = s.pair(i, j);
-            add(i - whole, [u.0[i], u.1[j], g.0[i], g.1[j], si, sj], ways_from(words, i));
+            let sign = with_signs(&signs, ways_from(words, i))[0];
+            add(i - whole, [u.0[i], u.1[j], g.0[i], g.1[j], si, sj], sign);
         }
         sums.map(|lanes| lanes.iter().sum())
     }
@@ -295,12 +313,11 @@ struct TurnOfTask<'a, T, S> {
 }
 
 /// What a turn makes of a direction and of latents, with factors in their precision.
-#[derive(Clone, Copy)]
 struct Turn<T> {
     by_u: T,
     by_g: T,
     cos: T,
-    sin: T,
+    sines: Signed<T>,
     down: T,
     drift: T,
 }
@@ -309,22 +326,21 @@ impl<T: Real> Turn<T> {
     fn new(by: Turned, drift: f64) -> Turn<T> {
         let [by_u, by_g, down, drift] = [by.by_u, by.by_g, by.down, drift].map(T::of);
         let [cos, sin] = [by.cos, sine(by.cos)].map(|factor| T::of(by.keep * factor));
-        Turn { by_u, by_g, cos, sin, down, drift }
+        Turn { by_u, by_g, cos, sines: signed(sin), down, drift }
     }
 
-    /// The direction of a pair, of which these are the direction and the scaled gradient; the lowest bit tells the way.
+    /// The direction of a pair, of which these are the direction and the scaled gradient, and the sine that tells its way.
     #[inline(always)]
-    fn pair(self, [ui, uj, gi, gj]: [T; 4], way: u32) -> [T; 2] {
-        let Turn { by_u, by_g, cos, sin, down, .. } = self;
+    fn pair(&self, [ui, uj, gi, gj]: [T; 4], sin: T) -> [T; 2] {
+        let &Turn { by_u, by_g, cos, down, .. } = self;
         let (vi, vj) = (by_u * ui + by_g * gi, by_u * uj + by_g * gj);
-        let sin = if way & 1 == 1 { -sin } else { sin };
         [cos * vi + sin * vj + down * gi, cos * vj - sin * vi + down * gj]
     }
 
     /// `LANES` pairs from `first` on: loops so simple, on numbers so few, that compilers make vector instructions of them that need no memory between.
     #[inline(always)]
     fn lanes(
-        self,
+        &self,
         (u_i, u_j): Ends<&mut [T]>,
         (z_i, z_j): Ends<&mut [T]>,
         g: Ends<&[T]>,
@@ -334,10 +350,10 @@ impl<T: Real> Turn<T> {
     ) {
         let ((u, u_partner), (g, g_partner)) = (lanes((u_i, u_j), first), lanes(g, first));
         let (mut new, mut new_partner) = ([T::zero(); LANES], [T::zero(); LANES]);
+        let sines = with_signs(&self.sines, ways);
         for lane in 0..LANES {
             let (g, g_partner) = (s_i[lane] * g[lane], s_j[lane] * g_partner[lane]);
-            [new[lane], new_partner[lane]] =
-                self.pair([u[lane], u_partner[lane], g, g_partner], ways >> lane);
+            [new[lane], new_partner[lane]] = self.pair([u[lane], u_partner[lane], g, g_partner], sines[lane]);
         }
         new_partner.reverse();
         s_j.reverse();
@@ -348,7 +364,7 @@ impl<T: Real> Turn<T> {
 
     /// Takes a new direction, and moves the latents along it.
     #[inline(always)]
-    fn move_along(self, u: &mut [T], z: &mut [T], new: [T; LANES], s: [T; LANES]) {
+    fn move_along(&self, u: &mut [T], z: &mut [T], new: [T; LANES], s: [T; LANES]) {
         u.copy_from_slice(&new);
         for ((z, new), s) in z.iter_mut().zip(new).zip(s) {
             *z += self.drift * s * new;
@@ -372,7 +388,8 @@ impl<T: Real, S: Widths<T>> Kernel for TurnOfTask<'_, T, S> {
         for i in whole..pairs {
             let j = pairs - 1 - i;
             let (si, sj) = s.pair(i, j);
-            [u.0[i], u.1[j]] = turn.pair([u.0[i], u.1[j], si * g.0[i], sj * g.1[j]], ways_from(words, i));
+            let sin = with_signs(&turn.sines, ways_from(words, i))[0];
+            [u.0[i], u.1[j]] = turn.pair([u.0[i], u.1[j], si * g.0[i], sj * g.1[j]], sin);
             z.0[i] += turn.drift * si * u.0[i];
             z.1[j] += turn.drift * sj * u.1[j];
         }
