@@ -122,11 +122,10 @@ fn neals_funnel() -> Density {
 }
 
 /// A scalar field on a periodic lattice near its critical point, `S = sum lambda phi^4 - 2 phi (phi_right + phi_below)`, that
-/// is `m^2 = -4`, with `lambda = 4.25 (1 + 4 / side)` (Gerdes et al. 2022, arXiv 2207.00283; figure 3). Its coordinates are the powers `|FFT(phi)|^2 / side^2` of its modes,
-/// whose moments are still to be found.
-fn phi4(name: &'static str, side: usize) -> Density {
+/// is `m^2 = -4`, with `lambda = 4.25 (1 + 4 / side)` (Gerdes et al. 2022, arXiv 2207.00283; figure 3).
+fn phi4(side: usize) -> Box<Energy> {
     let lambda = 4.25 * (1.0 + 4.0 / side as f64);
-    let energy = move |z: &[f64], g: &mut [f64]| {
+    Box::new(move |z: &[f64], g: &mut [f64]| {
         let parts = g.par_chunks_mut(side).enumerate().map(|(row, g)| {
             let of = |row: usize| &z[row % side * side..(row % side + 1) * side];
             let (above, here, below) = (of(row + side - 1), of(row), of(row + 1));
@@ -141,16 +140,17 @@ fn phi4(name: &'static str, side: usize) -> Density {
             sum
         });
         parts.collect::<Vec<f64>>().iter().sum()
-    };
-    let sites = side * side;
+    })
+}
+
+/// The powers `|FFT(phi)|^2 / side^2` of the modes of a lattice.
+fn powers_of_modes(side: usize) -> Box<Coordinates> {
     let transform = RealFft::new(&Grid::new(&[side, side], &[1.0, 1.0]).expect("a square"));
-    let powers = move |phi: Vec<f64>| {
+    Box::new(move |phi| {
         let mut modes = transform.make_spectrum();
         transform.forward(&phi, &mut modes);
-        modes.iter().map(|mode| mode.norm_sqr() / sites as f64).collect()
-    };
-    let truth = Vec::new();
-    Density { name, dim: sites, energy: Box::new(energy), coordinates: Box::new(powers), truth }
+        modes.iter().map(|mode| mode.norm_sqr() / (side * side) as f64).collect()
+    })
 }
 
 /// Modes of the half of the spectrum that a real transform gives, in bins of almost the same `4 - 2 cos k_x - 2 cos k_y`, on which their power depends; those that are real
@@ -176,11 +176,15 @@ fn bins_of_modes(side: usize) -> Vec<Vec<usize>> {
     bins
 }
 
-/// `E[P^2]` and `Var[P^2]` of the power of each mode, from NUTS, which would take very long to come to where long waves are in equilibrium: it starts where MCLMC has come to.
-fn moments_of_modes(target: &Density, side: usize) -> Vec<(f64, f64)> {
+/// The lattice with two kinds of coordinates, the latents at its sites and the powers of its modes, with their moments from NUTS, which would take very long to come to where
+/// long waves are in equilibrium: it starts where MCLMC has come to.
+fn lattice(side: usize, names: [&'static str; 2]) -> [Density; 2] {
     const CHAINS: usize = 2;
     let stop = AtomicBool::new(false);
-    let workers = Workers::new(target, &stop);
+    let sites = vec![(0.0, f64::INFINITY); side * side];
+    let unknown = Density::of_latents("", sites, phi4(side));
+    let powers = powers_of_modes(side);
+    let workers = Workers::new(&unknown, &stop);
     let steps = 2000;
     let options =
         MclmcOptions { chains: CHAINS, warmup: 400, draws: steps, thin: steps, ..Default::default() };
@@ -198,35 +202,49 @@ fn moments_of_modes(target: &Density, side: usize) -> Vec<(f64, f64)> {
     let mut method = Nuts::new(options, 3).expect("valid");
     method.start_from(starts);
     let mut sums = vec![(0.0, 0.0); side * (side / 2 + 1)];
-    let mut draws = 0.0;
+    let (mut draws, mut second, mut fourth) = (0.0, 0.0, 0.0);
     let mut keep = |draw: Draw<f64>| {
         if let Draw::Sample { z, .. } = draw {
             draws += 1.0;
-            for (sum, power) in sums.iter_mut().zip((target.coordinates)(z)) {
+            second += vector::norm2(&z);
+            fourth += z.iter().map(|z| z.powi(4)).sum::<f64>();
+            for (sum, power) in sums.iter_mut().zip(powers(z)) {
                 sum.0 += power.powi(2);
                 sum.1 += power.powi(4);
             }
         }
     };
     while !method.advance(&workers, &mut keep).expect("advances").done {}
+    let moments = |second: f64, fourth: f64, count: f64| {
+        let mean = second / count;
+        (mean, fourth / count - mean * mean)
+    };
+    let site = moments(second, fourth, draws * (side * side) as f64);
+    let of_sites = Density::of_latents(names[0], vec![site; side * side], phi4(side));
     let mut truth = vec![(0.0, f64::INFINITY); sums.len()];
     for bin in bins_of_modes(side) {
-        let count = draws * bin.len() as f64;
-        let second = bin.iter().map(|&mode| sums[mode].0).sum::<f64>() / count;
-        let fourth = bin.iter().map(|&mode| sums[mode].1).sum::<f64>() / count;
-        bin.iter().for_each(|&mode| truth[mode] = (second, fourth - second * second));
+        let of_bin = bin.iter().map(|&mode| sums[mode]);
+        let (second, fourth) = of_bin.fold((0.0, 0.0), |all, mode| (all.0 + mode.0, all.1 + mode.1));
+        let of_mode = moments(second, fourth, draws * bin.len() as f64);
+        bin.iter().for_each(|&mode| truth[mode] = of_mode);
     }
-    truth
+    let of_modes =
+        Density { name: names[1], dim: side * side, energy: phi4(side), coordinates: powers, truth };
+    [of_sites, of_modes]
 }
 
 fn lattices(only: Option<usize>) {
     header();
-    let sides = [(256, "phi^4, 256^2"), (512, "phi^4, 512^2"), (1024, "phi^4, 1024^2")];
-    for (side, name) in sides.into_iter().filter(|(side, _)| only.is_none_or(|only| only == *side)) {
-        let mut target = phi4(name, side);
-        target.truth = moments_of_modes(&target, side);
-        for integrator in [Integrator::Leapfrog, Integrator::MinimalNorm] {
-            microcanonical(&target, integrator, 400, 3000);
+    let sides = [
+        (256, ["phi^4, 256^2, sites", "phi^4, 256^2, powers of modes"]),
+        (512, ["phi^4, 512^2, sites", "phi^4, 512^2, powers of modes"]),
+        (1024, ["phi^4, 1024^2, sites", "phi^4, 1024^2, powers of modes"]),
+    ];
+    for (side, names) in sides.into_iter().filter(|(side, _)| only.is_none_or(|only| only == *side)) {
+        for target in &lattice(side, names) {
+            for integrator in [Integrator::Leapfrog, Integrator::MinimalNorm] {
+                microcanonical(target, integrator, 400, 3000);
+            }
         }
     }
 }
