@@ -164,7 +164,7 @@ impl Load {
             }
             MethodSection::Nuts(o) => {
                 // A thread that waits for another may begin the next chain meanwhile, and what trajectories took stays for the next.
-                let origins = if o.halve_above.is_some() { 6.0 } else { 0.0 };
+                let origins = if o.halve_above.is_some() { 3.0 } else { 0.0 };
                 let trajectory = 5.0 * o.max_depth.min(20) as f64 + 8.0 + origins;
                 load(o.chains, (14.0 + trajectory) * o.chains as f64, 0.0)
             }

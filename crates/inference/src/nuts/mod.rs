@@ -73,7 +73,7 @@ const LAST_SHARE: f64 = 0.15;
 /// trajectories of the leapfrog, whose steps must become short, double once more. Its warm-up takes 1.1 to 1.7 times as many in 100 to 1000 dimensions, and where the
 /// posterior bends, its draws up to twice as many. Step size by dual averaging; widths of the latents from draws and gradients of the warm-up, in windows that grow. The
 /// worst case of a draw is `2^max_depth - 1` steps, of 3070 gradients each where steps may be halved. Memory: at most `5 max_depth + 8`
-/// vectors a chain (six more where steps may be halved), which trajectories hand on to the next ones, and fourteen more for its place and what it learns.
+/// vectors a chain (three more where steps may be halved), which trajectories hand on to the next ones, and fourteen more for its place and what it learns.
 ///
 /// Funnels, whose width changes by factors: with `halve_above = 2` and the unit metric (widths that are learned in a funnel are those of its mouth), steps that are too long for where
 /// they are taken are halved (WALNUTS; Bou-Rabee, Carpenter, Kleppe & Liu 2025, arXiv:2506.18746). Nothing diverges where halves do, and the neck is reached, which steps of one
