@@ -4,9 +4,9 @@
 //!
 //! `moments`: gradients of one chain after its warm-up (and in it) until `b^2 < 0.01` from there on, the squared error of `E[x_i^2]` in units
 //! of the variance of `x_i^2`, averaged over coordinates; median of eight chains. Coordinates are the latents, but for the funnel's, which are
-//! what is normal in it, and for the lattice's, which are the powers of its modes: those of the published figures (sampler-benchmarks).
-//! `funnel`: the same of Neal's funnel, for several samplers and settings. `phi4`: the same of lattice fields, whose moments are those of a
-//! long run of NUTS, averaged over modes of almost the same wave number. `overhead`: time of a step of a Gaussian whose gradient is
+//! what is normal in it, as in the published figures (sampler-benchmarks). `funnel`: the same of Neal's funnel, for several samplers and
+//! settings, with 64 chains. `phi4`: the same of lattice fields, of their sites and of the powers of their modes, which are those of the
+//! published figures; true moments are those of a run of NUTS, averaged over all sites, and over modes of almost the same wave number. `overhead`: time of a step of a Gaussian whose gradient is
 //! a copy, in passes over a vector (`y += a x`), in dimensions from 1e5 to 1e7.
 
 use std::sync::atomic::Ordering::Relaxed;

@@ -186,7 +186,7 @@ impl Pairs {
     }
 }
 
-/// Pairs side by side in vector instructions; a divisor of `WORD`.
+/// Pairs side by side in vector instructions; a divisor of `WORD`, and a multiple of four.
 const LANES: usize = 8;
 
 /// The ways of the pairs from `first` on, in the lowest bits.
